@@ -1,0 +1,7 @@
+//! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no hyper.
+
+pub mod mode;
+pub mod path;
+pub mod proof;
+pub mod routes;
+pub mod routes_yaml;
