@@ -1,1 +1,332 @@
-//! x
+//! Admission and in-flight counts: the one place where the request line and the change line meet. Requests ask a
+//! [`Seat`] and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no
+//! history; the fast path takes no lock and writes only to its own worker's cache lines.
+
+mod tally;
+mod turnstile;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+pub use tally::{LiveTable, OperationTally};
+use turnstile::{Turnstile, Word};
+
+use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
+use crate::policy::routes::{RouteIndex, RouteTable};
+
+/// What control has published: the whole truth at one instant.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The record in force; `None` before the first one is known: nothing is admitted then.
+    pub record: Option<Arc<ModeRecord>>,
+    /// What is known of the profile schema.
+    pub schema: SchemaKnowledge,
+    /// Something an operator must look at (a record that cannot be saved, a file set aside), in words.
+    pub alarm: Option<String>,
+}
+
+/// Shared by all workers and control.
+#[derive(Debug)]
+pub struct Gate {
+    turnstile: Turnstile,
+    table: ArcSwap<LiveTable>,
+    /// Replaced tables that still have requests in flight: a flip waits for these too.
+    retired: Mutex<Vec<Arc<LiveTable>>>,
+    published: ArcSwap<Published>,
+    watchers: watch::Sender<Arc<Published>>,
+    cuts: watch::Sender<Option<Mode>>,
+    abandoned: AbandonedTimes,
+    taken: Box<[AtomicBool]>,
+    workers: usize,
+}
+
+/// When something of a set was last given up on, in milliseconds since `origin` plus one; 0 for never.
+#[derive(Debug)]
+struct AbandonedTimes {
+    origin: Instant,
+    last: [AtomicU64; turnstile::SETS],
+}
+
+/// Why a request was not admitted.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    /// The mode (or a flip under way) does not admit it.
+    Mode(Arc<Published>),
+    /// It needs a profile schema, and UCS has none.
+    NoSchema(Arc<Published>),
+    /// It was classified by a table that is no longer in force: classify again.
+    OldTable,
+}
+
+impl Gate {
+    /// A closed gate with the first table.
+    pub fn new(workers: usize, table: RouteTable) -> Arc<Gate> {
+        let closed = Arc::new(Published { record: None, schema: SchemaKnowledge::Unknown, alarm: None });
+        let gate = Gate {
+            turnstile: Turnstile::new(workers),
+            table: ArcSwap::from_pointee(LiveTable::new(table, 1, workers)),
+            retired: Mutex::new(Vec::new()),
+            published: ArcSwap::new(Arc::clone(&closed)),
+            watchers: watch::Sender::new(closed),
+            cuts: watch::Sender::new(None),
+            abandoned: AbandonedTimes { origin: Instant::now(), last: Default::default() },
+            taken: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            workers,
+        };
+        gate.turnstile.publish(Word::new([false; 3], 0, 1));
+        Arc::new(gate)
+    }
+
+    /// The seat of one worker. Each can be taken once: a second writer on a lane would corrupt its counts.
+    ///
+    /// # Panics
+    /// When the seat is taken already or there is no such worker.
+    pub fn seat(self: &Arc<Self>, worker: usize) -> Seat {
+        let taken = self.taken[worker].swap(true, Ordering::AcqRel);
+        assert!(!taken, "the seat of worker {worker} is taken already");
+        let table = RefCell::new(Rc::new(TableLease { live: self.table.load_full(), worker }));
+        Seat(Rc::new(SeatInner { gate: Arc::clone(self), worker, table }))
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// What is published now.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Follows what is published; a slow follower sees only the newest.
+    pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
+        self.watchers.subscribe()
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> Arc<LiveTable> {
+        self.table.load_full()
+    }
+
+    /// Puts a record (and what else is known) in force. By control only.
+    pub fn publish(&self, published: Published) {
+        let published = Arc::new(published);
+        // The record first, the word after: whoever is refused by a word can see a record at least as new.
+        self.published.store(Arc::clone(&published));
+        let generation = self.turnstile.word().generation();
+        self.turnstile.publish(word_of(&published, generation));
+        self.watchers.send_replace(published);
+    }
+
+    /// Puts a table in force and returns it. Requests that the one before had admitted go on; flips wait for them
+    /// whatever their class was. By control only, and never while a flip is under way.
+    pub fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
+        let generation = self.turnstile.word().generation().wrapping_add(1);
+        let live = Arc::new(LiveTable::new(table, generation, self.workers));
+        let old = self.table.swap(Arc::clone(&live));
+        self.turnstile.publish(word_of(&self.published.load(), generation));
+        self.lock_retired().push(old);
+        live
+    }
+
+    /// In flight by set, over all workers.
+    pub fn in_flight(&self, set: ModeSet) -> u64 {
+        self.turnstile.in_flight(set.index())
+    }
+
+    /// In flight that was admitted by tables that are no longer in force.
+    pub fn in_flight_of_old_tables(&self) -> u64 {
+        let mut retired = self.lock_retired();
+        retired.retain(|table| table.in_flight() > 0);
+        retired.iter().map(|table| table.in_flight()).sum()
+    }
+
+    /// How many must end before nothing that needs `leaving` is in flight. True only after the record that closed
+    /// `leaving` was published. Requests of replaced tables count whatever their set is: the table in force might
+    /// judge them otherwise.
+    pub fn forbidden_in_flight(&self, leaving: Mode) -> u64 {
+        self.in_flight(ModeSet::only(leaving)) + self.in_flight_of_old_tables()
+    }
+
+    /// What is in flight now, by operation, without zeroes: those that only `mode` admits, or all.
+    pub fn running(&self, mode: Option<Mode>) -> Vec<OperationTally> {
+        let mut running = self.table.load().tallies();
+        let set = mode.map(ModeSet::only);
+        running.retain(|tally| set.is_none_or(|set| tally.modes == set));
+        for table in self.lock_retired().iter() {
+            running.extend(table.tallies());
+        }
+        running.retain(|tally| tally.in_flight > 0);
+        running
+    }
+
+    /// How long ago an exchange that only `mode` admits was last given up on; `None` for never.
+    pub fn last_abandoned(&self, mode: Mode) -> Option<Duration> {
+        let newest = self.abandoned.last[ModeSet::only(mode).index()].load(Ordering::Acquire);
+        (newest > 0).then(|| self.abandoned.origin.elapsed().saturating_sub(Duration::from_millis(newest - 1)))
+    }
+
+    /// Tells every worker to abort what only `mode` admits. By control only, while a flip is under way.
+    pub fn cut(&self, mode: Mode) {
+        self.cuts.send_replace(Some(mode));
+    }
+
+    /// Takes the cut back, so that exchanges of `mode` are left alone again.
+    pub fn end_cut(&self) {
+        self.cuts.send_replace(None);
+    }
+
+    /// Follows the cuts: `Some(mode)` while exchanges that only `mode` admits are to be aborted.
+    pub fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
+        self.cuts.subscribe()
+    }
+
+    fn lock_retired(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveTable>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bit of a word's note that says that routes which need a profile schema get 404.
+const NOTE_NO_SCHEMA: u32 = 1;
+
+fn word_of(published: &Published, generation: u32) -> Word {
+    let Some(record) = &published.record else { return Word::new([false; 3], 0, generation) };
+    let open = |set: ModeSet| match record.phase {
+        Phase::Settled => set.admits(record.mode),
+        Phase::Switching => set == ModeSet::Both,
+    };
+    let no_schema = record.mode == Mode::Production && published.schema == SchemaKnowledge::Undefined && !record.force;
+    let note = if no_schema { NOTE_NO_SCHEMA } else { 0 };
+    Word::new(ModeSet::ALL.map(open), note, generation)
+}
+
+/// One worker's way to the gate. Not `Send`: its counts have one writer.
+#[derive(Clone, Debug)]
+pub struct Seat(Rc<SeatInner>);
+
+#[derive(Debug)]
+struct SeatInner {
+    gate: Arc<Gate>,
+    worker: usize,
+    table: RefCell<Rc<TableLease>>,
+}
+
+/// A worker's hold on one table: counted without atomics.
+#[derive(Debug)]
+pub struct TableLease {
+    live: Arc<LiveTable>,
+    worker: usize,
+}
+
+impl TableLease {
+    /// The table.
+    pub fn table(&self) -> &RouteTable {
+        self.live.table()
+    }
+}
+
+impl Seat {
+    /// The table to classify by. [`Refused::OldTable`] tells when it is no longer in force; the next call has the new.
+    pub fn table(&self) -> Rc<TableLease> {
+        Rc::clone(&self.0.table.borrow())
+    }
+
+    /// Asks for admission of a request that `table` classified as `route` (`None`: unmatched, forwarded as a class),
+    /// and counts it in when it is granted.
+    pub fn enter(&self, table: &Rc<TableLease>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
+        let seat = &*self.0;
+        let slot = table.live.slot(route);
+        let (set, needs_schema) = table.live.admission(slot);
+        loop {
+            table.live.count_in(seat.worker, slot);
+            let word = seat.gate.turnstile.enter(seat.worker, set.index());
+            let schema_refuses = needs_schema && word.note() & NOTE_NO_SCHEMA != 0;
+            if word.admits(set.index()) && word.generation() == table.live.generation() && !schema_refuses {
+                table.live.count_admitted(seat.worker, slot);
+                return Ok(Permit { seat: Rc::clone(&self.0), table: Rc::clone(table), slot, set });
+            }
+            seat.gate.turnstile.leave(seat.worker, set.index());
+            table.live.count_out(seat.worker, slot);
+            if word.generation() != table.live.generation() {
+                self.renew_table();
+                return Err(Refused::OldTable);
+            }
+            let published = seat.gate.published.load_full();
+            // A publication between the two reads: the record might tell another story than the word. Ask again.
+            if word_of(&published, word.generation()) != word {
+                std::hint::spin_loop();
+                continue;
+            }
+            table.live.count_refused(seat.worker, slot);
+            let refused = if word.admits(set.index()) { Refused::NoSchema } else { Refused::Mode };
+            return Err(refused(published));
+        }
+    }
+
+    /// What is published now.
+    pub fn published(&self) -> Arc<Published> {
+        self.0.gate.published()
+    }
+
+    /// Follows the cuts.
+    pub fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
+        self.0.gate.watch_cuts()
+    }
+
+    fn renew_table(&self) {
+        let lease = TableLease { live: self.0.gate.table.load_full(), worker: self.0.worker };
+        *self.0.table.borrow_mut() = Rc::new(lease);
+    }
+}
+
+/// Proof of admission. Held until the exchange with UCS is over; dropping it counts the request out.
+#[derive(Debug)]
+pub struct Permit {
+    seat: Rc<SeatInner>,
+    table: Rc<TableLease>,
+    slot: usize,
+    set: ModeSet,
+}
+
+impl Permit {
+    /// The set that admitted it.
+    pub fn set(&self) -> ModeSet {
+        self.set
+    }
+
+    /// Whether a cut that aborts what only `mode` admits means this one. Of a replaced table everything is meant, as
+    /// the drain waits for all of it.
+    pub fn is_cut_by(&self, mode: Mode) -> bool {
+        self.set == ModeSet::only(mode) || self.is_of_old_table()
+    }
+
+    /// Counts the request out as abandoned: the gateway gave up on it, and UCS may still be at it.
+    pub fn abandon(self) {
+        self.table.live.count_abandoned(self.table.worker, self.slot);
+        // Before the count goes down, so that a drain which reads zero also reads this time.
+        let times = &self.seat.gate.abandoned;
+        let now = u64::try_from(times.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        // What a replaced table admitted may be judged otherwise by the table in force: it gets its grace in every set.
+        let old = self.is_of_old_table();
+        for set in ModeSet::ALL.into_iter().filter(|set| old || *set == self.set) {
+            times.last[set.index()].fetch_max(now, Ordering::AcqRel);
+        }
+    }
+
+    fn is_of_old_table(&self) -> bool {
+        self.table.live.generation() != self.seat.gate.turnstile.word().generation()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.table.live.count_out(self.seat.worker, self.slot);
+        self.seat.gate.turnstile.leave(self.seat.worker, self.set.index());
+    }
+}

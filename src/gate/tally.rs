@@ -1,0 +1,142 @@
+//! A table in force with its counts by operation and worker: what reports, previews and metrics read. The gate decides
+//! by the turnstile, not by these; only the in-flight counts of replaced tables take part in a drain.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::policy::mode::ModeSet;
+use crate::policy::routes::{RouteIndex, RouteTable, Unmatched};
+
+/// A route table with its generation and its counts.
+#[derive(Debug)]
+pub struct LiveTable {
+    table: RouteTable,
+    generation: u32,
+    /// One row a worker, one cell a route and one more for unmatched requests. Each row has one writer.
+    rows: Box<[Box<[Cell]>]>,
+    /// Admission by slot, beside the counts so that the fast path reads two small lines and not a whole `Route`.
+    admissions: Box<[(ModeSet, bool)]>,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    in_flight: AtomicU64,
+    admitted: AtomicU64,
+    refused: AtomicU64,
+    abandoned: AtomicU64,
+}
+
+/// The counts of one operation over all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationTally {
+    /// The route, `None` for unmatched requests.
+    pub route: Option<RouteIndex>,
+    /// The operation's name.
+    pub operation: Arc<str>,
+    /// Its class.
+    pub class: Arc<str>,
+    /// The modes that admit it.
+    pub modes: ModeSet,
+    /// In flight now.
+    pub in_flight: u64,
+    /// Admitted since the table came into force.
+    pub admitted: u64,
+    /// Refused since then.
+    pub refused: u64,
+    /// Given up on by the gateway since then.
+    pub abandoned: u64,
+}
+
+impl LiveTable {
+    pub(super) fn new(table: RouteTable, generation: u32, workers: usize) -> LiveTable {
+        let unmatched = match table.unmatched {
+            Unmatched::NotFound => ModeSet::Both,
+            Unmatched::Class(class) => table.classes[class].modes,
+        };
+        let admissions: Box<[(ModeSet, bool)]> = table
+            .routes
+            .iter()
+            .map(|route| (route.modes, route.needs_profile_schema))
+            .chain([(unmatched, false)])
+            .collect();
+        let row = |_| admissions.iter().map(|_| Cell::default()).collect();
+        let rows = (0..workers).map(row).collect();
+        LiveTable { table, generation, rows, admissions }
+    }
+
+    /// The table.
+    pub fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// Grows by one with every table that comes into force.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The counts by operation, in the order of the table, unmatched last.
+    pub fn tallies(&self) -> Vec<OperationTally> {
+        (0..self.admissions.len()).map(|slot| self.tally(slot)).collect()
+    }
+
+    /// All that this table admitted and that is still in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.in_flight.load(Ordering::Acquire)).sum()
+    }
+
+    fn tally(&self, slot: usize) -> OperationTally {
+        let sum =
+            |read: fn(&Cell) -> &AtomicU64| self.rows.iter().map(|row| read(&row[slot]).load(Ordering::Acquire)).sum();
+        let route = self.table.routes.get(slot);
+        let class = match (route, self.table.unmatched) {
+            (Some(route), _) => Arc::clone(&self.table.classes[route.class].name),
+            (None, Unmatched::Class(class)) => Arc::clone(&self.table.classes[class].name),
+            (None, Unmatched::NotFound) => Arc::from("none"),
+        };
+        OperationTally {
+            route: route.map(|_| slot as RouteIndex),
+            operation: route.map_or_else(|| Arc::from("unmatched"), |route| Arc::clone(&route.operation)),
+            class,
+            modes: self.admissions[slot].0,
+            in_flight: sum(|cell| &cell.in_flight),
+            admitted: sum(|cell| &cell.admitted),
+            refused: sum(|cell| &cell.refused),
+            abandoned: sum(|cell| &cell.abandoned),
+        }
+    }
+
+    pub(super) fn slot(&self, route: Option<RouteIndex>) -> usize {
+        route.map_or(self.table.routes.len(), |route| route as usize)
+    }
+
+    pub(super) fn admission(&self, slot: usize) -> (ModeSet, bool) {
+        self.admissions[slot]
+    }
+
+    pub(super) fn count_in(&self, worker: usize, slot: usize) {
+        let count = &self.rows[worker][slot].in_flight;
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_out(&self, worker: usize, slot: usize) {
+        let count = &self.rows[worker][slot].in_flight;
+        count.store(count.load(Ordering::Relaxed) - 1, Ordering::Release);
+    }
+
+    pub(super) fn count_admitted(&self, worker: usize, slot: usize) {
+        add_one(&self.rows[worker][slot].admitted);
+    }
+
+    pub(super) fn count_refused(&self, worker: usize, slot: usize) {
+        add_one(&self.rows[worker][slot].refused);
+    }
+
+    pub(super) fn count_abandoned(&self, worker: usize, slot: usize) {
+        add_one(&self.rows[worker][slot].abandoned);
+    }
+}
+
+/// One writer a row: a plain addition is enough.
+fn add_one(count: &AtomicU64) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
