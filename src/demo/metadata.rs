@@ -81,7 +81,7 @@ pub(super) fn identification_key(store: &mut Store, call: &Call) -> Answer {
 pub(super) fn create_identification_key(store: &mut Store, call: &Call) -> Answer {
     let key = call.object()?;
     let name = checked_name(key)?;
-    if !key.get("attributes").is_some_and(|attributes| attributes.as_array().is_some_and(|list| !list.is_empty())) {
+    if key.get("attributes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         return Err(Fault::bad_request("attributes must list at least one attribute"));
     }
     store.identification_keys.insert(name.to_lowercase(), key.clone());

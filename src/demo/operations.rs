@@ -109,6 +109,8 @@ fn at_metadata(rest: &[&str]) -> Vec<Operation> {
         ["profiles" | "services" | "states" | "tasks", "extensions"] => {
             vec![schema_read(metadata::extensions), schema_write("POST", metadata::create_extension)]
         }
+        // The page of Query Service Extension Schema calls it by this path in its example.
+        ["services"] => vec![schema_read(metadata::extensions)],
         ["profiles" | "services" | "states" | "tasks", "extensions", _] => {
             vec![schema_read(metadata::extension), schema_write("DELETE", metadata::delete_extension)]
         }
@@ -223,5 +225,144 @@ mod tests {
         assert_eq!(check("PUT", "/services/1/task/2/extensions/x/delete/by/unique").unwrap().0, Class::Data);
         assert_eq!(check("PATCH", "/profiles/1"), Err(405));
         assert_eq!(check("GET", "/profiles/1/nothing"), Err(404));
+    }
+
+    /// Every operation that the references of 8.0 and 8.1 print, slips included.
+    #[test]
+    fn every_documented_operation_is_there() {
+        let check_all = |method: &str, class: Class, paths: &str| {
+            for path in paths.split_whitespace() {
+                let found = check(method, path).map(|(class, _)| class);
+                assert_eq!(found, Ok(class), "{method} {path}");
+            }
+        };
+        check_all(
+            "DELETE",
+            Class::Data,
+            "
+            /profiles/{customer_id}
+        ",
+        );
+        check_all(
+            "GET",
+            Class::Data,
+            "
+            /customers/{customer_id}/interactions
+            /customers/{customer_id}/services
+            /customers/{customer_id}/services/active
+            /customers/{customer_id}/services/completed
+            /interactions/{interaction_id}
+            /interactions/{interaction_id}/binary_content
+            /interactions/{interaction_id}/plain_text
+            /interactions/{interaction_id}/structured_text
+            /profiles
+            /profiles/{customer_id}
+            /services/anonymous/{contact_key}
+            /services/anonymous/{contact_key}/active
+            /services/anonymous/{contact_key}/completed
+            /services/{service_id}
+            /services/{service_id}/interactions
+            /services/{service_id}/states
+            /services/{service_id}/states/active
+            /services/{service_id}/states/completed
+            /services/{service_id}/states/{state_id}
+            /services/{service_id}/tasks
+            /services/{service_id}/tasks/active
+            /services/{service_id}/tasks/completed
+            /services/{service_id}/tasks/{task_id}
+        ",
+        );
+        check_all(
+            "POST",
+            Class::Data,
+            "
+            /customers/{customer_id}/services/{service_id}
+            /profiles
+            /profiles/import
+            /profiles/{customer_id}/extensions
+            /services/start
+            /services/{service_id}/end
+            /services/{service_id}/states/start
+            /services/{service_id}/states/transition
+            /services/{service_id}/states/{state_id}/end
+            /services/{service_id}/tasks/start
+            /services/{service_id}/tasks/{task_id}/end
+        ",
+        );
+        check_all(
+            "PUT",
+            Class::Data,
+            "
+            /profiles/{customer_id}
+            /profiles/{customer_id}/extensions/{ext_name}/by/unique
+            /profiles/{customer_id}/extensions/{ext_name}/delete/by/unique
+            /services/{service_id}/extensions/{ext_name}
+            /services/{service_id}/extensions/{ext_name}/by/unique
+            /services/{service_id}/extensions/{ext_name}/delete/by/unique
+            /services/{service_id}/states/{state_id}/extensions/{ext_name}
+            /services/{service_id}/states/{state_id}/extensions/{ext_name}/by/unique
+            /services/{service_id}/states/{state_id}/extensions/{ext_name}/delete/by/unique
+            /services/{service_id}/task/{task_id}/extensions/{ext_name}/delete/by/unique
+            /services/{service_id}/tasks/{task_id}/extensions/{ext_name}/by/unique
+            /services/{service_id}/tasks/{task_id}/extensions/{ext_name}/delete/by/unique
+            /services/{service_id}/tasks/{task_id}/extensions/{extension_name}
+        ",
+        );
+        check_all(
+            "DELETE",
+            Class::Schema,
+            "
+            /metadata/identification-keys/{id_key_name}
+            /metadata/profiles/extensions/{extension_name}
+            /metadata/services/extensions/{extension_name}
+            /metadata/states/extensions/{extension_name}
+            /metadata/tasks/extensions/{extension_name}
+        ",
+        );
+        check_all(
+            "GET",
+            Class::Schema,
+            "
+            /metadata/business-attributes
+            /metadata/business-attributes/{business_attribute_name}
+            /metadata/identification-keys
+            /metadata/identification-keys/{key_name}
+            /metadata/profiles
+            /metadata/profiles/extensions
+            /metadata/profiles/extensions/{extension_name}
+            /metadata/services
+            /metadata/services/extensions
+            /metadata/services/extensions/{extension_name}
+            /metadata/states/extensions
+            /metadata/states/extensions/{extension_name}
+            /metadata/tasks/extensions
+            /metadata/tasks/extensions/{extension_name}
+        ",
+        );
+        check_all(
+            "POST",
+            Class::Schema,
+            "
+            /metadata/identification-keys
+            /metadata/profiles/extensions
+            /metadata/services/extensions
+            /metadata/states/extensions
+            /metadata/tasks/extensions
+        ",
+        );
+        check_all(
+            "GET",
+            Class::Server,
+            "
+            /server/status
+        ",
+        );
+        check_all(
+            "POST",
+            Class::Server,
+            "
+            /server/mode
+        ",
+        );
     }
 }

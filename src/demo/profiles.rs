@@ -113,7 +113,10 @@ fn select(store: &Store, profile: &Object, whole: bool, extensions: &str) -> Val
 
 /// Whether the attribute (or `extension.attribute`) has this value, or has it among several.
 fn holds(profile: &Object, name: &str, wanted: &str) -> bool {
-    let equal = |value: &Value| value.as_str().map_or_else(|| value.to_string() == wanted, |text| text == wanted);
+    let equal = |value: &Value| match value {
+        Value::String(text) => text == wanted,
+        other => other.to_string().as_str() == wanted,
+    };
     let within = |value: &Value| match value {
         Value::Array(values) => values.iter().any(equal),
         value => equal(value),

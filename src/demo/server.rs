@@ -1,6 +1,7 @@
 //! Connections, and the course of one request: login, operation, mode, body, work, answer. The families' own rules
 //! live in their files.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::Shared;
 use super::control::{CONTROL_PATH, Switches};
@@ -32,45 +34,45 @@ const BODY_LIMIT: usize = 1 << 20;
 /// Rest after a failed accept, so that a machine without file descriptors is not also without time.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-/// Accepts until `ended` closes. Whatever it started ends with it.
+/// Accepts until `ended` closes, then cuts every connection.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>, mut ended: watch::Receiver<()>) {
+    let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            _ = ended.changed() => return,
+            biased;
+            _ = ended.changed() => break,
+            Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&shared), ended.clone()))),
+                Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&shared), ended.clone()))),
                 Err(_) => tokio::time::sleep(ACCEPT_REST).await,
             },
         }
     }
+    connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, mut ended: watch::Receiver<()>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, ended: watch::Receiver<()>) {
     // Without it, small answers wait for the peer's delayed acknowledgement; a socket that refuses is only slower.
     let _ = stream.set_nodelay(true);
-    let handler_ended = ended.clone();
-    let service = service_fn(move |request| detached(Arc::clone(&shared), request, handler_ended.clone()));
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        _ = ended.changed() => {}
-        // How a client left is its own affair.
-        _ = connection => {}
-    }
+    let service = service_fn(move |request| detached(Arc::clone(&shared), request, ended.clone()));
+    // How a client left is its own affair.
+    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Like a servlet, the work goes on when the client has gone; only the end of the stand-in ends it.
+/// Like a servlet, the work goes on when the client has gone; only the end of the stand-in ends it, without an answer.
 async fn detached(
     shared: Arc<Shared>,
     request: Request<Incoming>,
     mut ended: watch::Receiver<()>,
-) -> Result<Response<Payload>, tokio::task::JoinError> {
+) -> io::Result<Response<Payload>> {
     let work = async move {
         tokio::select! {
-            response = respond(&shared, request) => response,
-            _ = ended.changed() => Fault::new(500, "the server stops").into_reply("", "").into_response(None),
+            biased;
+            _ = ended.changed() => Err(io::Error::other("the stand-in stops")),
+            response = respond(&shared, request) => Ok(response),
         }
     };
-    tokio::spawn(work).await
+    tokio::spawn(work).await.map_err(io::Error::other)?
 }
 
 async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Payload> {
