@@ -147,7 +147,8 @@ impl StandIn {
         self.shared.recorder.in_flight_reaches(count).await;
     }
 
-    /// Stops as a killed process would: connections are cut, what is unfinished stays so. Returns once the port is free.
+    /// Stops as a killed process would: connections are cut, what is unfinished stays so. Returns once the port is
+    /// free.
     pub async fn stop(self) {
         drop(self.alive);
         // A join error would mean that serving panicked or was aborted; either way it no longer runs.
