@@ -138,6 +138,22 @@ pub enum ChangeError {
     ShuttingDown,
 }
 
+impl ChangeError {
+    /// The record in force; `None` when nobody can tell any more.
+    pub fn record(&self) -> Option<Arc<ModeRecord>> {
+        match self {
+            ChangeError::Stale(record)
+            | ChangeError::Busy(record)
+            | ChangeError::NoSchema(record)
+            | ChangeError::Cancelled(record)
+            | ChangeError::Upstream { record, .. }
+            | ChangeError::Deadline { record, .. }
+            | ChangeError::NotDurable { record, .. } => Some(Arc::clone(record)),
+            ChangeError::ShuttingDown => None,
+        }
+    }
+}
+
 /// A table that was swapped in.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reloaded {

@@ -229,6 +229,11 @@ impl TableLease {
     pub fn table(&self) -> &RouteTable {
         self.live.table()
     }
+
+    /// Its generation.
+    pub fn generation(&self) -> u32 {
+        self.live.generation()
+    }
 }
 
 impl Seat {

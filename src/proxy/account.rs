@@ -1,0 +1,99 @@
+//! What is known of one request when it is over: counted once, and logged in one line when asked. It decides nothing.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::{Method, StatusCode};
+
+use super::access_log::AccessLog;
+use super::worker::Downstream;
+use crate::telemetry::{Outcome, WorkerMetrics};
+
+/// Where a worker's requests are counted and logged.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The worker's own counters.
+    pub metrics: Arc<WorkerMetrics>,
+    /// One line a request, when asked.
+    pub access_log: Option<AccessLog>,
+}
+
+/// One request's account; settled when it is dropped, with the last byte of its answer.
+#[derive(Debug)]
+pub struct Account {
+    downstream: Rc<Downstream>,
+    started: Instant,
+    /// Slot of the class in the metrics.
+    pub class_slot: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the log line tells besides; only kept when there is a log.
+    pub line: Option<Box<Line>>,
+    bytes: u64,
+}
+
+/// The parts of a log line.
+#[derive(Debug)]
+pub struct Line {
+    /// The client's address.
+    pub peer: std::net::IpAddr,
+    /// The request's method.
+    pub method: Method,
+    /// The path as classified (or as sent, when it was refused), without the query.
+    pub path: String,
+    /// The operation's name.
+    pub operation: String,
+    /// Its class.
+    pub class: String,
+    /// The answer's status.
+    pub status: u16,
+    /// Revision of the mode record that admitted or refused it.
+    pub revision: u64,
+    /// The id that UCS and the client also see.
+    pub request_id: String,
+}
+
+impl Account {
+    /// Opens an account.
+    pub fn open(downstream: &Rc<Downstream>, started: Instant) -> Account {
+        downstream.running.set(downstream.running.get() + 1);
+        let downstream = Rc::clone(downstream);
+        Account { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, line: None, bytes: 0 }
+    }
+
+    /// Whether a log line is wanted.
+    pub fn is_logged(&self) -> bool {
+        self.downstream.worker.ledger.access_log.is_some()
+    }
+
+    /// UCS answered.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.outcome = Outcome::forwarded(status.as_u16());
+        if let Some(line) = &mut self.line {
+            line.status = status.as_u16();
+        }
+    }
+
+    /// So many bytes of the answer's body were handed over.
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// UCS broke off in the middle of its answer.
+    pub fn broken(&mut self) {
+        self.outcome = Outcome::UpstreamBroken;
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        self.downstream.running.set(self.downstream.running.get() - 1);
+        let ledger = &self.downstream.worker.ledger;
+        ledger.metrics.record(self.class_slot, self.outcome, elapsed);
+        if let (Some(log), Some(line)) = (&ledger.access_log, &self.line) {
+            log.write(line, self.outcome, self.bytes, elapsed);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The two operations that the gateway answers itself: Set Server Mode (CV.WS.MODE) and Query Server Status (CV.WS.STAT).
+//! It changes no mode: it asks the desk.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderValue, LOCATION};
+use hyper::{Request, Response, StatusCode};
+use serde::Deserialize;
+
+use super::account::Account;
+use super::body::{Download, ReplyBody};
+use super::error::Refusal;
+use super::forward::ForwardError;
+use super::reply;
+use super::respond::{Found, line, refuse, refuse_late, towards_upstream};
+use super::worker::Downstream;
+use crate::access::{Peer, Permission};
+use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
+use crate::telemetry::Outcome;
+
+/// The longest body that is read here, in bytes. UCS's own documents have a few hundred.
+const MAX_DOCUMENT: usize = 64 * 1024;
+
+/// How long the client may take to send the small body of Set Server Mode.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The body of Set Server Mode.
+#[derive(Deserialize)]
+struct SetServerMode {
+    mode: String,
+}
+
+/// Answers Set Server Mode: authorised by the gateway's own principals before anything moves, and answered when the flip
+/// has settled.
+pub async fn set_mode(
+    downstream: &Rc<Downstream>,
+    found: Found,
+    request: Request<Incoming>,
+    mut account: Account,
+) -> Response<ReplyBody> {
+    let (head, body) = request.into_parts();
+    account.outcome = Outcome::Answered;
+    let late = |refusal: Refusal, account| refuse_late(downstream, &head, &found, &refusal, account);
+    let change = match read_change(downstream, head.headers.get(AUTHORIZATION), body).await {
+        Ok(change) => change,
+        Err(refusal) => return late(refusal, account),
+    };
+    match downstream.worker.desk.set_mode(change).await {
+        Err(error) => late(Refusal::Change(error), account),
+        Ok(flipped) => {
+            account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
+            // The key has a space: so it is documented.
+            let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
+            let mut response = reply::answer(StatusCode::OK, document.into_bytes(), account);
+            let location = format!("{}/server/status", found.table.table().base_path);
+            let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static("/server/status"));
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+    }
+}
+
+async fn read_change(
+    downstream: &Downstream,
+    authorization: Option<&HeaderValue>,
+    body: Incoming,
+) -> Result<ModeChange, Refusal> {
+    let authorization = authorization.and_then(|value| value.to_str().ok());
+    let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(downstream.peer)).await;
+    let principal = principal.map_err(Refusal::Access)?;
+    if !principal.permissions.allow(Permission::ModeSet) {
+        return Err(Refusal::Forbidden(Permission::ModeSet.as_str()));
+    }
+    let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_DOCUMENT).collect()).await;
+    let collected = collected.map_err(|_| Refusal::BadModeRequest("the body did not come in time".to_owned()))?;
+    let bytes = collected.map_err(|error| Refusal::BadModeRequest(format!("the body cannot be read: {error}")))?;
+    let mode = parse_mode(&bytes.to_bytes()).map_err(Refusal::BadModeRequest)?;
+    Ok(ModeChange {
+        mode,
+        actor: Actor { kind: ActorKind::Client, name: principal.name.to_string() },
+        reason: None,
+        cause: None,
+        if_revision: None,
+        drain_timeout: None,
+        on_timeout: None,
+        expires_in: None,
+        force: false,
+    })
+}
+
+/// Documented: one member `mode`, its value in any case.
+fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
+    const EXPECTED: &str = "send {\"mode\":\"production\"} or {\"mode\":\"maintenance\"}";
+    let body: SetServerMode = serde_json::from_slice(bytes).map_err(|error| format!("{EXPECTED}: {error}"))?;
+    [Mode::Production, Mode::Maintenance]
+        .into_iter()
+        .find(|mode| body.mode.eq_ignore_ascii_case(mode.as_str()))
+        .ok_or_else(|| format!("{EXPECTED}: there is no mode {:?}", body.mode))
+}
+
+/// Answers Query Server Status: UCS's own document, with the mode that the gateway knows better.
+pub async fn status(
+    downstream: &Rc<Downstream>,
+    mut found: Found,
+    request: Request<Incoming>,
+    mut account: Account,
+) -> Response<ReplyBody> {
+    account.outcome = Outcome::Answered;
+    let Some(permit) = found.permit.take() else {
+        return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
+    };
+    let (kept, body) = request.into_parts();
+    let mut head = kept.clone();
+    towards_upstream(downstream, &found, &mut head);
+    let answered = downstream.worker.forwarder.forward(permit, head, body, downstream.abort()).await;
+    let document = match answered {
+        Err(error) => Err(error),
+        Ok(response) => read_document(response).await,
+    };
+    match document {
+        Err(error) => refuse_late(downstream, &kept, &found, &Refusal::Forward(error), account),
+        Ok((status, bytes)) => {
+            account.line = account.is_logged().then(|| Box::new(line(downstream, &kept, &found, status)));
+            let record = downstream.worker.seat.published().record.clone();
+            let (status, document) = with_mode(status, &bytes, record.as_deref());
+            reply::answer(status, document, account)
+        }
+    }
+}
+
+async fn read_document(response: Response<Download>) -> Result<(StatusCode, Bytes), ForwardError> {
+    let status = response.status();
+    let collected = Limited::new(response.into_body(), MAX_DOCUMENT).collect().await;
+    let collected = collected.map_err(|_| ForwardError::BadDocument)?;
+    Ok((status, collected.to_bytes()))
+}
+
+/// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone; other refusals of
+/// UCS (a login, say) pass.
+fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -> (StatusCode, Vec<u8>) {
+    let mode = record.map(|record| match (record.phase, record.from) {
+        (Phase::Switching, Some(from)) => from,
+        (Phase::Switching, None) | (Phase::Settled, _) => record.mode,
+    });
+    let lacks_operation = matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+    let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(document);
+    let mut members = match parsed {
+        Ok(members) if status.is_success() => members,
+        Ok(_) | Err(_) if status.is_success() || lacks_operation => serde_json::Map::new(),
+        Ok(_) | Err(_) => return (status, document.to_vec()),
+    };
+    if let Some(mode) = mode {
+        members.insert("mode".to_owned(), mode.as_str().into());
+    }
+    (StatusCode::OK, serde_json::to_vec(&members).unwrap_or_default())
+}

@@ -1,0 +1,274 @@
+//! The two bodies that stream through: the client's request on its way to UCS, and UCS's answer on its way back. Each
+//! piece is passed on when it is asked for, never stored; each tells the exchange whom it waits for.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::account::Account;
+use super::exchange::Exchange;
+use super::pool::{Lease, Pool};
+
+/// What became of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// More is to come.
+    Running,
+    /// All of it was handed over.
+    Done,
+    /// The client's side failed: bad framing, or gone.
+    Broken,
+    /// It is longer than the limit.
+    TooLarge,
+}
+
+/// A request's body on its way to UCS.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// The client's, as it comes.
+    Relay(Upload),
+}
+
+/// A body that is read from the client.
+#[derive(Debug)]
+pub struct Upload {
+    incoming: Incoming,
+    exchange: Rc<Exchange>,
+    state: Rc<Cell<UploadState>>,
+    left: u64,
+}
+
+/// Why a request's body ended early. hyper wants an error to end the message; the exchange is what explains it.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's body ended early")]
+pub struct UploadFailed;
+
+impl RequestBody {
+    /// The client's body with at most `limit` bytes, and where to read what became of it.
+    pub fn relay(incoming: Incoming, exchange: Rc<Exchange>, limit: u64) -> (RequestBody, Rc<Cell<UploadState>>) {
+        if incoming.is_end_stream() {
+            return (RequestBody::Empty, Rc::new(Cell::new(UploadState::Done)));
+        }
+        let state = Rc::new(Cell::new(UploadState::Running));
+        let upload = Upload { incoming, exchange, state: Rc::clone(&state), left: limit };
+        (RequestBody::Relay(upload), state)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = UploadFailed;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFailed>>> {
+        match self.get_mut() {
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Relay(upload) => upload.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Relay(upload) => upload.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Relay(upload) => upload.incoming.size_hint(),
+        }
+    }
+}
+
+impl Upload {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFailed>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            self.exchange.wait_for_client_body();
+            return Poll::Pending;
+        };
+        self.exchange.wait_for_answer();
+        let state = match &frame {
+            None => UploadState::Done,
+            Some(Err(_)) => UploadState::Broken,
+            Some(Ok(frame)) => self.count(frame),
+        };
+        self.state.set(state);
+        match (frame, state) {
+            (Some(_), UploadState::Broken | UploadState::TooLarge) => Poll::Ready(Some(Err(UploadFailed))),
+            (frame, _) => Poll::Ready(frame.map(|frame| frame.map_err(|_| UploadFailed))),
+        }
+    }
+
+    fn count(&mut self, frame: &Frame<Bytes>) -> UploadState {
+        let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        match self.left.checked_sub(length) {
+            None => UploadState::TooLarge,
+            Some(left) => {
+                self.left = left;
+                if self.incoming.is_end_stream() { UploadState::Done } else { UploadState::Running }
+            }
+        }
+    }
+}
+
+/// The body of every answer that leaves the gateway.
+#[derive(Debug)]
+pub struct ReplyBody {
+    source: Source,
+    account: Account,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Option<Bytes>),
+    Relay(Download),
+}
+
+/// UCS's answer as it comes. Dropping it early ends the exchange as the method demands.
+#[derive(Debug)]
+pub struct Download(Option<Stream>);
+
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    /// All that the end must settle; gone when the exchange is over.
+    link: Option<Link>,
+}
+
+/// What is held until UCS has answered in full.
+#[derive(Debug)]
+pub struct Link {
+    /// Holds the permit.
+    pub exchange: Rc<Exchange>,
+    /// The connection to UCS, and the pool that it goes back to.
+    pub lease: Lease,
+    /// Where the connection goes afterwards.
+    pub pool: Rc<Pool>,
+    /// Whether the request went out whole: else the connection cannot be used again.
+    pub upload: Rc<Cell<UploadState>>,
+    /// Whether it must be read to its end even when the client goes away.
+    pub mutating: bool,
+}
+
+impl ReplyBody {
+    /// A body that the gateway made.
+    pub fn own(content: Bytes, account: Account) -> ReplyBody {
+        ReplyBody { source: Source::Own((!content.is_empty()).then_some(content)), account }
+    }
+
+    /// UCS's own.
+    pub fn relay(download: Download, account: Account) -> ReplyBody {
+        ReplyBody { source: Source::Relay(download), account }
+    }
+}
+
+impl Download {
+    /// The body of an answer whose head just came. One without a body is over at once.
+    pub fn new(incoming: Incoming, link: Link) -> Download {
+        let mut stream = Stream { incoming, link: Some(link) };
+        if stream.incoming.is_end_stream() {
+            stream.finish();
+        }
+        Download(Some(stream))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
+            Source::Own(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
+            Source::Relay(download) => Pin::new(download).poll_frame(cx),
+        };
+        if let Poll::Ready(Some(frame)) = &frame {
+            match frame {
+                Ok(frame) => this.account.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Err(_) => this.account.broken(),
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(content) => content.is_none(),
+            Source::Relay(download) => download.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(content) => SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64)),
+            Source::Relay(download) => download.size_hint(),
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.get_mut().0.as_mut().map_or(Poll::Ready(None), |stream| stream.poll(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|stream| stream.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map(|stream| stream.incoming.size_hint()).unwrap_or_default()
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let Some(link) = &self.link else { return polled };
+        match &polled {
+            Poll::Pending => link.exchange.wait_for_upstream_body(),
+            Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => link.exchange.wait_for_client_reading(),
+            Poll::Ready(Some(Ok(_)) | None) => self.finish(),
+            // UCS closed its side: nothing of this exchange runs on this connection any more.
+            Poll::Ready(Some(Err(_))) => self.finish(),
+        }
+        polled
+    }
+
+    fn finish(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        link.exchange.finish();
+        match link.upload.get() {
+            UploadState::Done => link.pool.give_back(link.lease),
+            // UCS answered without reading it all: the rest of the body must not be taken for a next request.
+            UploadState::Running | UploadState::Broken | UploadState::TooLarge => link.lease.abort.abort(),
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        let Some(stream) = self.0.take() else { return };
+        let reads_on = stream.link.as_ref().is_some_and(|link| link.mutating && link.exchange.gave_up().is_none());
+        if reads_on {
+            // The client is gone, UCS is not done: read on, so that a drain waits for what really runs.
+            tokio::task::spawn_local(stream.read_to_end());
+        }
+    }
+}
+
+impl Stream {
+    async fn read_to_end(mut self) {
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| self.poll(cx)).await {}
+    }
+}

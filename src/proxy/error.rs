@@ -1,0 +1,228 @@
+//! Everything that the gateway answers by itself on the data port: one enum, and for each the status, the reason that
+//! machines read, and the words that people read. It makes no bytes: see `reply`.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use super::exchange::GaveUp;
+use super::forward::ForwardError;
+use super::pool::ConnectError;
+use super::wire::WireFault;
+use crate::access::AccessError;
+use crate::desk::ChangeError;
+use crate::gate::Published;
+use crate::policy::mode::{ModeRecord, Phase};
+use crate::policy::path::PathRefusal;
+use crate::telemetry::{Outcome, UpstreamFault};
+
+/// Why a request was not answered by UCS.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Its bytes are not unambiguous HTTP/1.1.
+    #[error(transparent)]
+    Wire(WireFault),
+    /// Its path could be read in more than one way.
+    #[error(transparent)]
+    Path(PathRefusal),
+    /// No route takes it.
+    #[error("no route of the gateway takes this method and path")]
+    Unmatched,
+    /// The mode, or a flip under way, does not admit it.
+    #[error("the mode does not admit it")]
+    Mode(Arc<Published>),
+    /// UCS has no profile schema.
+    #[error("no profile schema is defined")]
+    NoSchema(Arc<Published>),
+    /// Set Server Mode without the right.
+    #[error(transparent)]
+    Access(AccessError),
+    /// A known principal without this permission.
+    #[error("the principal lacks the permission {0}")]
+    Forbidden(&'static str),
+    /// Set Server Mode with a body that it does not take.
+    #[error("{0}")]
+    BadModeRequest(String),
+    /// Set Server Mode that did not succeed.
+    #[error(transparent)]
+    Change(ChangeError),
+    /// No answer of UCS, or a bad body of the client.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// The gateway is stopping.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Wire(fault) => fault.status(),
+            Refusal::Path(_) | Refusal::BadModeRequest(_) => StatusCode::BAD_REQUEST,
+            Refusal::Unmatched | Refusal::NoSchema(_) => StatusCode::NOT_FOUND,
+            Refusal::Mode(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Access(AccessError::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Access(_) => StatusCode::UNAUTHORIZED,
+            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::Change(error) => change_status(error),
+            Refusal::Forward(error) => forward_status(error),
+        }
+    }
+
+    /// The reason for machines: stable, snake case, part of the contract.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Wire(fault) => fault.reason(),
+            Refusal::Path(refusal) => refusal.reason(),
+            Refusal::Unmatched => "unmatched",
+            Refusal::Mode(published) => mode_reason(published),
+            Refusal::NoSchema(_) => "no_profile_schema",
+            Refusal::Access(AccessError::Throttled { .. }) => "too_many_attempts",
+            Refusal::Access(_) => "unauthorized",
+            Refusal::Forbidden(_) => "forbidden",
+            Refusal::BadModeRequest(_) => "bad_mode_request",
+            Refusal::Change(error) => change_reason(error),
+            Refusal::Forward(error) => forward_reason(error),
+            Refusal::Stopping => "stopping",
+        }
+    }
+
+    /// How metrics count it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Refusal::Wire(fault) if fault.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
+            Refusal::Wire(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) => Outcome::BadRequest,
+            Refusal::Unmatched => Outcome::Unmatched,
+            Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
+            Refusal::Mode(_) | Refusal::Stopping => Outcome::RefusedMode,
+            Refusal::NoSchema(_) => Outcome::RefusedNoSchema,
+            Refusal::Access(_) => Outcome::Unauthorized,
+            Refusal::Forbidden(_) => Outcome::Forbidden,
+            Refusal::Change(_) => Outcome::Answered,
+            Refusal::Forward(error) => forward_outcome(error),
+        }
+    }
+
+    /// The record that it was refused by, where that matters.
+    pub fn record(&self) -> Option<Arc<ModeRecord>> {
+        match self {
+            Refusal::Mode(published) | Refusal::NoSchema(published) => published.record.clone(),
+            Refusal::Change(error) => error.record(),
+            Refusal::Wire(_)
+            | Refusal::Path(_)
+            | Refusal::Unmatched
+            | Refusal::Access(_)
+            | Refusal::Forbidden(_)
+            | Refusal::BadModeRequest(_)
+            | Refusal::Forward(_)
+            | Refusal::Stopping => None,
+        }
+    }
+
+    /// The kind of UCS's failure, when it was UCS's.
+    pub fn upstream_fault(&self) -> Option<UpstreamFault> {
+        let Refusal::Forward(error) = self else { return None };
+        match error {
+            ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
+            ForwardError::Connect(ConnectError::Overload) => None,
+            ForwardError::Connect(_) => Some(UpstreamFault::Connect),
+            ForwardError::Broken(_) | ForwardError::BadDocument => Some(UpstreamFault::Broken),
+            ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),
+            ForwardError::GaveUp(GaveUp::UpstreamBody) => Some(UpstreamFault::IdleBodyTimeout),
+            ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::Cut) => None,
+            ForwardError::BadBody | ForwardError::BodyTooLarge => None,
+        }
+    }
+
+    /// Whether bytes of the request may still be unread: then the connection must not be used again, or the rest of a
+    /// body would be read as the next request.
+    pub fn closes(&self) -> bool {
+        matches!(self, Refusal::Wire(_) | Refusal::Stopping) || matches!(self, Refusal::Forward(_))
+    }
+}
+
+fn is_switching(published: &Published) -> bool {
+    published.record.as_ref().is_some_and(|record| record.phase == Phase::Switching)
+}
+
+fn mode_reason(published: &Published) -> &'static str {
+    match &published.record {
+        None => "mode_unknown",
+        Some(record) if record.phase == Phase::Switching => "switching",
+        Some(_) => "mode",
+    }
+}
+
+fn change_status(error: &ChangeError) -> StatusCode {
+    match error {
+        // Documented: while UCS is switching, every request gets 503, Set Server Mode too (CV.WS.MODE).
+        ChangeError::Busy(_) | ChangeError::Cancelled(_) | ChangeError::Stale(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ChangeError::Deadline { .. } | ChangeError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        ChangeError::NoSchema(_) => StatusCode::NOT_FOUND,
+        ChangeError::Upstream { .. } => StatusCode::BAD_GATEWAY,
+        ChangeError::NotDurable { .. } => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+fn change_reason(error: &ChangeError) -> &'static str {
+    match error {
+        ChangeError::Stale(_) => "stale",
+        ChangeError::Busy(_) => "switching",
+        ChangeError::Cancelled(_) => "cancelled",
+        ChangeError::NoSchema(_) => "no_profile_schema",
+        ChangeError::Upstream { .. } => "upstream_mode",
+        ChangeError::Deadline { .. } => "drain_timeout",
+        ChangeError::NotDurable { .. } => "not_durable",
+        ChangeError::ShuttingDown => "stopping",
+    }
+}
+
+fn forward_status(error: &ForwardError) -> StatusCode {
+    match error {
+        ForwardError::Connect(ConnectError::Overload) => StatusCode::SERVICE_UNAVAILABLE,
+        ForwardError::Connect(ConnectError::TimedOut(_)) => StatusCode::GATEWAY_TIMEOUT,
+        ForwardError::Connect(_) | ForwardError::Broken(_) | ForwardError::BadDocument => StatusCode::BAD_GATEWAY,
+        ForwardError::GaveUp(why) => match why {
+            GaveUp::FirstByte | GaveUp::UpstreamBody | GaveUp::ClientReading => StatusCode::GATEWAY_TIMEOUT,
+            GaveUp::ClientBody => StatusCode::REQUEST_TIMEOUT,
+            GaveUp::Cut => StatusCode::SERVICE_UNAVAILABLE,
+        },
+        ForwardError::BadBody => StatusCode::BAD_REQUEST,
+        ForwardError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+    }
+}
+
+fn forward_reason(error: &ForwardError) -> &'static str {
+    match error {
+        ForwardError::Connect(ConnectError::Overload) => "overload",
+        ForwardError::Connect(ConnectError::TimedOut(_)) => "upstream_connect_timeout",
+        ForwardError::Connect(_) => "upstream_unreachable",
+        ForwardError::Broken(_) | ForwardError::BadDocument => "upstream_broken",
+        ForwardError::GaveUp(why) => match why {
+            GaveUp::FirstByte => "upstream_timeout",
+            GaveUp::UpstreamBody => "upstream_body_timeout",
+            GaveUp::ClientBody => "body_timeout",
+            GaveUp::ClientReading => "read_timeout",
+            GaveUp::Cut => "cut",
+        },
+        ForwardError::BadBody => "bad_body",
+        ForwardError::BodyTooLarge => "body_too_large",
+    }
+}
+
+fn forward_outcome(error: &ForwardError) -> Outcome {
+    match error {
+        ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
+        ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
+        ForwardError::Connect(_) => Outcome::UpstreamUnreachable,
+        ForwardError::Broken(_) | ForwardError::BadDocument => Outcome::UpstreamBroken,
+        ForwardError::GaveUp(why) => match why {
+            GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
+            GaveUp::ClientBody | GaveUp::ClientReading => Outcome::ClientTimeout,
+            GaveUp::Cut => Outcome::Cut,
+        },
+        ForwardError::BadBody => Outcome::BadRequest,
+        ForwardError::BodyTooLarge => Outcome::TooLarge,
+    }
+}

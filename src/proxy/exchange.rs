@@ -1,0 +1,252 @@
+//! One exchange with UCS, from admission to its end: who holds the permit, which deadline counts now, and how it is
+//! given up. A sweep over all exchanges of the worker enforces deadlines and cuts, so that no request needs a timer of
+//! its own. It moves no bytes.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+use crate::gate::Permit;
+use crate::policy::mode::Mode;
+
+/// How often deadlines are looked at: the precision of every timeout of an exchange.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long each part of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeTimeouts {
+    /// From the last byte of the request to the first byte of the answer.
+    pub first_byte: Duration,
+    /// Between two pieces of a body, whoever is waited for.
+    pub idle_body: Duration,
+}
+
+/// Why the gateway gave up on an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaveUp {
+    /// UCS did not begin to answer in time.
+    FirstByte,
+    /// UCS stopped in the middle of its answer.
+    UpstreamBody,
+    /// The client stopped in the middle of its request.
+    ClientBody,
+    /// The client stopped reading the answer.
+    ClientReading,
+    /// A flip cut it off at its deadline.
+    Cut,
+}
+
+/// Whom the exchange waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// For a connection to UCS; the connect timeout rules.
+    Connection,
+    /// For UCS to take the request or to answer.
+    Answer,
+    /// For the next piece of the request's body.
+    ClientBody,
+    /// For the next piece of the answer's body.
+    UpstreamBody,
+    /// For the client to read the answer.
+    ClientReading,
+}
+
+/// All exchanges of one worker.
+#[derive(Debug)]
+pub struct Exchanges {
+    slots: RefCell<Slots>,
+    /// The worker's coarse clock: as old as the last sweep, and free to read.
+    now: Cell<Instant>,
+    timeouts: ExchangeTimeouts,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    exchanges: Vec<Option<Rc<Inner>>>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    permit: Cell<Option<Permit>>,
+    /// Whether a byte may have reached UCS: from then on its early end is an abandonment.
+    sent: Cell<bool>,
+    waiting: Cell<Waiting>,
+    progress: Cell<Instant>,
+    gave_up: Cell<Option<GaveUp>>,
+    upstream: RefCell<Option<AbortHandle>>,
+    downstream: Option<AbortHandle>,
+}
+
+/// The handle of one exchange. Dropping it before [`finish`](Self::finish) abandons what was sent.
+#[derive(Debug)]
+pub struct Exchange {
+    inner: Rc<Inner>,
+    all: Rc<Exchanges>,
+    slot: usize,
+}
+
+impl Exchanges {
+    /// None yet.
+    pub fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
+        Rc::new(Exchanges { slots: RefCell::default(), now: Cell::new(Instant::now()), timeouts })
+    }
+
+    /// Begins one. `downstream` ends the client's connection, for clients that stopped reading.
+    pub fn begin(self: &Rc<Self>, permit: Permit, downstream: Option<AbortHandle>) -> Exchange {
+        let inner = Rc::new(Inner {
+            permit: Cell::new(Some(permit)),
+            sent: Cell::new(false),
+            waiting: Cell::new(Waiting::Connection),
+            progress: Cell::new(self.now.get()),
+            gave_up: Cell::new(None),
+            upstream: RefCell::new(None),
+            downstream,
+        });
+        let mut slots = self.slots.borrow_mut();
+        let slot = match slots.free.pop() {
+            Some(slot) => slot,
+            None => {
+                slots.exchanges.push(None);
+                slots.exchanges.len() - 1
+            }
+        };
+        slots.exchanges[slot] = Some(Rc::clone(&inner));
+        Exchange { inner, all: Rc::clone(self), slot }
+    }
+
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        let slots = self.slots.borrow();
+        slots.exchanges.len() == slots.free.len()
+    }
+
+    /// Gives up on all whose deadline has passed and, while a cut is on, on all that it means.
+    pub fn sweep(&self, cut: Option<Mode>) {
+        self.now.set(Instant::now());
+        let late: Vec<(Rc<Inner>, GaveUp)> = {
+            let slots = self.slots.borrow();
+            let due = slots.exchanges.iter().flatten().filter_map(|inner| Some((inner, self.due(inner, cut)?)));
+            due.map(|(inner, why)| (Rc::clone(inner), why)).collect()
+        };
+        // Outside the borrow: an abort may drop tasks that hold exchanges of their own.
+        for (inner, why) in late {
+            inner.give_up(why);
+        }
+    }
+
+    fn due(&self, inner: &Inner, cut: Option<Mode>) -> Option<GaveUp> {
+        if inner.gave_up.get().is_some() {
+            return None;
+        }
+        if cut.is_some_and(|mode| inner.is_cut_by(mode)) {
+            return Some(GaveUp::Cut);
+        }
+        let (limit, why) = match inner.waiting.get() {
+            Waiting::Connection => return None,
+            Waiting::Answer => (self.timeouts.first_byte, GaveUp::FirstByte),
+            Waiting::ClientBody => (self.timeouts.idle_body, GaveUp::ClientBody),
+            Waiting::UpstreamBody => (self.timeouts.idle_body, GaveUp::UpstreamBody),
+            Waiting::ClientReading => (self.timeouts.idle_body, GaveUp::ClientReading),
+        };
+        (self.now.get().saturating_duration_since(inner.progress.get()) > limit).then_some(why)
+    }
+}
+
+impl Inner {
+    fn is_cut_by(&self, mode: Mode) -> bool {
+        let permit = self.permit.take();
+        let cut = permit.as_ref().is_some_and(|permit| permit.is_cut_by(mode));
+        self.permit.set(permit);
+        cut
+    }
+
+    fn give_up(&self, why: GaveUp) {
+        self.gave_up.set(Some(why));
+        self.release();
+        if let Some(upstream) = self.upstream.borrow_mut().take() {
+            upstream.abort();
+        }
+        // An answer that has begun can only be cut short; a client that does not read can not even be told.
+        if matches!(self.waiting.get(), Waiting::ClientReading | Waiting::UpstreamBody) {
+            self.downstream.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    /// Counts it out: as abandoned when UCS may still be at it.
+    fn release(&self) {
+        let Some(permit) = self.permit.take() else { return };
+        if self.sent.get() { permit.abandon() } else { drop(permit) }
+    }
+}
+
+impl Exchange {
+    /// A connection was found: from now on `upstream` ends it, and UCS may have been reached.
+    pub fn sent_on(&self, upstream: AbortHandle) {
+        *self.inner.upstream.borrow_mut() = Some(upstream);
+        self.inner.sent.set(true);
+        self.wait(Waiting::Answer);
+    }
+
+    /// The connection took nothing of the request: it may be sent on another one.
+    pub fn was_not_sent(&self) {
+        self.inner.upstream.borrow_mut().take();
+        self.inner.sent.set(false);
+        self.wait(Waiting::Connection);
+    }
+
+    /// The next piece of the request's body is waited for.
+    pub fn wait_for_client_body(&self) {
+        if self.inner.waiting.get() != Waiting::ClientBody {
+            self.wait(Waiting::ClientBody);
+        }
+    }
+
+    /// UCS is waited for: to take what it was given, or to begin its answer.
+    pub fn wait_for_answer(&self) {
+        self.wait(Waiting::Answer);
+    }
+
+    /// The next piece of the answer's body is waited for.
+    pub fn wait_for_upstream_body(&self) {
+        if self.inner.waiting.get() != Waiting::UpstreamBody {
+            self.wait(Waiting::UpstreamBody);
+        }
+    }
+
+    /// A piece of the answer was handed to the client's connection.
+    pub fn wait_for_client_reading(&self) {
+        self.wait(Waiting::ClientReading);
+    }
+
+    /// Why the gateway gave up, when it did.
+    pub fn gave_up(&self) -> Option<GaveUp> {
+        self.inner.gave_up.get()
+    }
+
+    /// UCS is done with it: the permit is dropped.
+    pub fn finish(&self) {
+        self.inner.sent.set(false);
+        self.inner.release();
+        self.inner.upstream.borrow_mut().take();
+    }
+
+    fn wait(&self, waiting: Waiting) {
+        self.inner.waiting.set(waiting);
+        self.inner.progress.set(self.all.now.get());
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.inner.release();
+        if let Some(upstream) = self.inner.upstream.borrow_mut().take() {
+            upstream.abort();
+        }
+        let mut slots = self.all.slots.borrow_mut();
+        slots.exchanges[self.slot] = None;
+        slots.free.push(self.slot);
+    }
+}

@@ -1,0 +1,174 @@
+//! Connections to UCS: one small pool a worker, newest first, with a cap and a bounded queue. It knows nothing of
+//! requests and retries nothing. (hyper-util's pool shares its connections between threads behind a lock and has no cap;
+//! one thread needs neither the lock nor `Send`, and a cut needs a handle on each connection.)
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+
+use super::body::RequestBody;
+use crate::telemetry::WorkerMetrics;
+use crate::upstream::UpstreamUrl;
+
+/// Limits of a worker's pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Time for a connection to be made, and for a place in the queue.
+    pub connect_timeout: Duration,
+    /// An idle connection older than this is closed: keep it below UCS's own keep-alive.
+    pub idle: Duration,
+    /// Connections of this worker at the most.
+    pub connections: usize,
+    /// Requests of this worker that may wait for a connection.
+    pub queue: usize,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// UCS cannot be reached.
+    #[error("cannot connect to UCS: {0}")]
+    Connect(#[source] io::Error),
+    /// It did not answer in time.
+    #[error("no connection to UCS within {0:?}")]
+    TimedOut(Duration),
+    /// All connections are in use and the queue is full, or the wait in it was too long.
+    #[error("all connections to UCS are in use")]
+    Overload,
+    /// A new connection was closed before it took the request.
+    #[error("UCS closed a new connection at once")]
+    Closed,
+    /// The HTTP handshake failed; never seen with HTTP/1.1.
+    #[error("cannot speak to UCS: {0}")]
+    Handshake(#[source] hyper::Error),
+}
+
+/// A connection that one exchange has for itself.
+#[derive(Debug)]
+pub struct Lease {
+    /// The sending side.
+    pub sender: http1::SendRequest<RequestBody>,
+    /// Ends the connection at once.
+    pub abort: AbortHandle,
+    /// Whether an earlier exchange used it: only then can it turn out to be stale.
+    pub reused: bool,
+    place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    abort: AbortHandle,
+    since: Instant,
+}
+
+/// The pool of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    upstream: UpstreamUrl,
+    limits: PoolLimits,
+    idle: RefCell<Vec<Idle>>,
+    places: Arc<Semaphore>,
+    waiting: Cell<usize>,
+    client: http1::Builder,
+    metrics: Arc<WorkerMetrics>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(upstream: UpstreamUrl, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
+        let mut client = http1::Builder::new();
+        client.max_buf_size(MAX_HEAD_BYTES);
+        Rc::new(Pool {
+            upstream,
+            limits,
+            idle: RefCell::default(),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            waiting: Cell::new(0),
+            client,
+            metrics,
+        })
+    }
+
+    /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
+    pub async fn lease(&self, fresh: bool) -> Result<Lease, ConnectError> {
+        let place = self.place().await?;
+        while !fresh {
+            let Some(mut idle) = self.idle.borrow_mut().pop() else { break };
+            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
+                self.metrics.upstream_reused();
+                return Ok(Lease { sender: idle.sender, abort: idle.abort, reused: true, place });
+            }
+        }
+        let (sender, abort) = self.connect().await?;
+        Ok(Lease { sender, abort, reused: false, place })
+    }
+
+    /// Takes a connection back after a whole exchange.
+    pub fn give_back(&self, lease: Lease) {
+        drop(lease.place);
+        if !lease.sender.is_closed() {
+            self.idle.borrow_mut().push(Idle { sender: lease.sender, abort: lease.abort, since: Instant::now() });
+        }
+    }
+
+    /// Closes what has been idle for too long.
+    pub fn sweep(&self) {
+        let limit = self.limits.idle;
+        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        if self.waiting.get() >= self.limits.queue {
+            return Err(ConnectError::Overload);
+        }
+        let _queued = Queued::new(&self.waiting);
+        let place = tokio::time::timeout(self.limits.connect_timeout, Arc::clone(&self.places).acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or(ConnectError::Overload)
+    }
+
+    async fn connect(&self) -> Result<(http1::SendRequest<RequestBody>, AbortHandle), ConnectError> {
+        let limit = self.limits.connect_timeout;
+        let connecting = TcpStream::connect((self.upstream.host.as_str(), self.upstream.port));
+        let stream = tokio::time::timeout(limit, connecting).await.map_err(|_| ConnectError::TimedOut(limit))?;
+        let stream = stream.map_err(ConnectError::Connect)?;
+        // Small requests must not wait for the acknowledgement of earlier ones.
+        stream.set_nodelay(true).map_err(ConnectError::Connect)?;
+        let handshake = self.client.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(ConnectError::Handshake)?;
+        self.metrics.upstream_opened();
+        // Its error also reaches the exchange that waits on it, which reports it.
+        let task = tokio::task::spawn_local(async move { drop(connection.await) });
+        Ok((sender, task.abort_handle()))
+    }
+}
+
+/// The longest head of an answer that is taken from UCS.
+const MAX_HEAD_BYTES: usize = 256 * 1024;
+
+/// Counts one that waits; a waiter that goes away counts itself out.
+struct Queued<'a>(&'a Cell<usize>);
+
+impl<'a> Queued<'a> {
+    fn new(waiting: &'a Cell<usize>) -> Queued<'a> {
+        waiting.set(waiting.get() + 1);
+        Queued(waiting)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

@@ -1,0 +1,197 @@
+//! Answers that the gateway makes itself: problem documents (RFC 9457), or the operator's own templates in their place.
+//! It decides nothing: see `error` for what is answered when.
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, Response, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::account::Account;
+use super::body::ReplyBody;
+use super::error::Refusal;
+use crate::policy::mode::{ModeRecord, Phase};
+use crate::policy::routes::{AnswerTemplate, RouteTable};
+
+/// Tells that the gateway spoke and not UCS, which never sends it.
+pub const SPOKE: HeaderName = HeaderName::from_static("ucs-gateway");
+
+/// Sent as `Retry-After` when nothing better is known, in seconds.
+const DEFAULT_RETRY_SECONDS: i64 = 30;
+
+/// What is known of the request that is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path without the query, as far as it is known.
+    pub path: &'a str,
+    /// The operation's name, when a route took it.
+    pub operation: Option<&'a str>,
+    /// Its class, likewise.
+    pub class: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+}
+
+/// The answer to a refused request. `unread`: bytes of its body may still be on the way, so the connection is closed.
+pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, unread: bool, account: Account) -> Response<ReplyBody> {
+    let status = refusal.status();
+    let record = refusal.record();
+    let detail = detail(refusal, about, record.as_deref());
+    let problem = Problem {
+        title: title(refusal, status),
+        status: status.as_u16(),
+        detail: &detail,
+        reason: refusal.reason(),
+        mode: record.as_ref().map(|record| record.mode.as_str()),
+        operation: about.operation,
+        class: about.class,
+        revision: record.as_ref().map(|record| record.revision),
+        cause: record.as_ref().and_then(|record| record.cause.as_deref()),
+    };
+    let template = table.answers.iter().find(|(reason, _)| **reason == *problem.reason).map(|(_, template)| template);
+    let (content_type, content) = match template {
+        Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
+        None => ("application/problem+json", serde_json::to_vec(&problem).unwrap_or_default()),
+    };
+    let mut response = Response::new(ReplyBody::own(Bytes::from(content), account));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("text/plain"));
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(SPOKE, spoke(problem.reason));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after(record.as_deref())));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ucs-gateway\", charset=\"UTF-8\""));
+    }
+    if unread || refusal.closes() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// An answer of the gateway that is no refusal.
+pub fn answer(status: StatusCode, json: Vec<u8>, account: Account) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::own(Bytes::from(json), account));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(SPOKE, HeaderValue::from_static("answered"));
+    response
+}
+
+fn spoke(reason: &str) -> HeaderValue {
+    // The refusal that is sent by the thousand needs no formatting.
+    match reason {
+        "mode" => HeaderValue::from_static("refused; reason=mode"),
+        reason => HeaderValue::from_str(&format!("refused; reason={reason}"))
+            .unwrap_or(HeaderValue::from_static("refused")),
+    }
+}
+
+fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
+    match refusal {
+        Refusal::Mode(_) => "Not available",
+        Refusal::NoSchema(_) => "No profile schema",
+        Refusal::Wire(_)
+        | Refusal::Path(_)
+        | Refusal::Unmatched
+        | Refusal::Access(_)
+        | Refusal::Forbidden(_)
+        | Refusal::BadModeRequest(_)
+        | Refusal::Change(_)
+        | Refusal::Forward(_)
+        | Refusal::Stopping => status.canonical_reason().unwrap_or("Refused"),
+    }
+}
+
+fn detail(refusal: &Refusal, about: About<'_>, record: Option<&ModeRecord>) -> String {
+    let operation = about.operation.unwrap_or("The request");
+    let subject = format!("{operation} ({} {})", about.method, about.path);
+    match (refusal, record) {
+        (Refusal::Mode(_), None) => format!("{subject} is unavailable until the gateway knows the system's mode"),
+        (Refusal::Mode(_), Some(record)) if record.phase == Phase::Switching => {
+            format!("{subject} is unavailable while the system is switching to \"{}\" mode", record.mode)
+        }
+        (Refusal::Mode(_), Some(record)) => {
+            format!("{subject} is unavailable while the system is in \"{}\" mode", record.mode)
+        }
+        (Refusal::NoSchema(_), _) => format!(
+            "{subject} needs a profile schema, and none is defined at UCS. Define the Contact Business Attributes in the \
+             configuration layer; the gateway sees it within its next probe."
+        ),
+        (Refusal::Unmatched, _) => {
+            format!("no route of the gateway takes {} {}; its route table decides what can be reached", about.method, about.path)
+        }
+        (other, _) => {
+            let text = other.to_string();
+            if about.path.is_empty() { text } else { format!("{subject}: {text}") }
+        }
+    }
+}
+
+fn retry_after(record: Option<&ModeRecord>) -> i64 {
+    let end = record.and_then(|record| match record.phase {
+        Phase::Settled => record.expires,
+        Phase::Switching => record.deadline,
+    });
+    let Some(end) = end else { return DEFAULT_RETRY_SECONDS };
+    (end.as_second() - Timestamp::now().as_second()).max(1)
+}
+
+/// Fills the placeholders of a template, each as the inside of a JSON string.
+fn fill(template: &AnswerTemplate, problem: &Problem<'_>, about: About<'_>) -> Vec<u8> {
+    let status = problem.status.to_string();
+    let revision = problem.revision.map(|revision| revision.to_string()).unwrap_or_default();
+    let values = [
+        ("{operation}", problem.operation.unwrap_or_default()),
+        ("{method}", about.method.as_str()),
+        ("{path}", about.path),
+        ("{mode}", problem.mode.unwrap_or_default()),
+        ("{status}", &status),
+        ("{detail}", problem.detail),
+        ("{reason}", problem.reason),
+        ("{revision}", &revision),
+        ("{class}", problem.class.unwrap_or_default()),
+    ];
+    let mut filled = String::with_capacity(template.body.len() + problem.detail.len() + 64);
+    let mut rest = &*template.body;
+    while let Some(open) = rest.find('{') {
+        filled.push_str(&rest[..open]);
+        rest = &rest[open..];
+        match values.iter().find(|(name, _)| rest.starts_with(name)) {
+            Some((name, value)) => {
+                let quoted = serde_json::to_string(value).unwrap_or_default();
+                filled.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+                rest = &rest[name.len()..];
+            }
+            None => {
+                filled.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled.into_bytes()
+}

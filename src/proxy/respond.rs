@@ -1,0 +1,257 @@
+//! The straight line of a request, readable downwards: wire, path, route, gate, then UCS or the gateway's own answer. It
+//! never fails: whatever goes wrong inside becomes an answer here, in one place.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Request, Response, StatusCode, Uri, Version};
+
+use super::account::{Account, Line};
+use super::answers;
+use super::body::ReplyBody;
+use super::error::Refusal;
+use super::headers;
+use super::reply::{self, About};
+use super::worker::{Downstream, Worker};
+use crate::gate::{Permit, Refused, TableLease};
+use crate::policy::path::CanonicalPath;
+use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
+
+/// Answers one request, always.
+pub async fn respond(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ReplyBody> {
+    let worker = &downstream.worker;
+    let mut account = Account::open(&downstream, Instant::now());
+    let found = match find(&downstream, &request) {
+        Ok(found) => found,
+        Err(refusal) => return refuse(&downstream, &request, None, &refusal, account),
+    };
+    account.class_slot = worker.class_slot(&found.table, found.class());
+    match found.route().and_then(|route| route.answer) {
+        // The gateway answers these by itself: what they wait for must not wait for them.
+        Some(Answer::SetMode) => {
+            let found = found.without_permit();
+            answers::set_mode(&downstream, found, request, account).await
+        }
+        Some(Answer::Status) => answers::status(&downstream, found, request, account).await,
+        None => forward(&downstream, found, request, account).await,
+    }
+}
+
+/// A request that was classified and admitted.
+#[derive(Debug)]
+pub struct Found {
+    /// The table that classified it.
+    pub table: Rc<TableLease>,
+    /// The route that takes it; `None`: unmatched, forwarded as a class.
+    pub index: Option<RouteIndex>,
+    /// Its canonical path, when that is not what was sent.
+    pub rewritten: Option<String>,
+    /// Counts it in flight.
+    pub permit: Option<Permit>,
+}
+
+impl Found {
+    /// The route that takes it.
+    pub fn route(&self) -> Option<&Route> {
+        self.index.map(|index| &self.table.table().routes[index as usize])
+    }
+
+    /// The index of its class in the table; `None` when it has none.
+    pub fn class(&self) -> Option<usize> {
+        match (self.route(), self.table.table().unmatched) {
+            (Some(route), _) => Some(route.class),
+            (None, Unmatched::Class(class)) => Some(class),
+            (None, Unmatched::NotFound) => None,
+        }
+    }
+
+    fn without_permit(mut self) -> Found {
+        self.permit = None;
+        self
+    }
+}
+
+/// The decisions: each either goes on or says why not.
+fn find(downstream: &Downstream, request: &Request<Incoming>) -> Result<Found, Refusal> {
+    if let Some(fault) = downstream.wire.refusal(request) {
+        return Err(Refusal::Wire(fault));
+    }
+    let path = CanonicalPath::parse(request.uri().path().as_bytes()).map_err(Refusal::Path)?;
+    let seat = &downstream.worker.seat;
+    loop {
+        let table = seat.table();
+        let index = table.table().classify(request.method().as_str(), &path);
+        if index.is_none() && table.table().unmatched == Unmatched::NotFound {
+            return Err(Refusal::Unmatched);
+        }
+        match seat.enter(&table, index) {
+            Ok(permit) => {
+                let rewritten = (path.as_str() != request.uri().path()).then(|| path.as_str().to_owned());
+                return Ok(Found { table, index, rewritten, permit: Some(permit) });
+            }
+            Err(Refused::OldTable) => continue,
+            Err(Refused::Mode(published)) => return Err(Refusal::Mode(published)),
+            Err(Refused::NoSchema(published)) => return Err(Refusal::NoSchema(published)),
+        }
+    }
+}
+
+async fn forward(
+    downstream: &Rc<Downstream>,
+    mut found: Found,
+    request: Request<Incoming>,
+    mut account: Account,
+) -> Response<ReplyBody> {
+    let worker = &downstream.worker;
+    let Some(permit) = found.permit.take() else {
+        return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
+    };
+    let (mut head, body) = request.into_parts();
+    let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
+    towards_upstream(downstream, &found, &mut head);
+    account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
+    let answered = worker.forwarder.forward(permit, head, body, downstream.abort()).await;
+    match answered {
+        Ok(mut response) => {
+            headers::to_downstream(response.headers_mut());
+            worker.note_schema(&found, response.status());
+            account.answered(response.status());
+            response.map(|download| ReplyBody::relay(download, account))
+        }
+        Err(error) => {
+            let refusal = match downstream.wire.body_fault() {
+                Some(fault) => Refusal::Wire(fault),
+                None => Refusal::Forward(error),
+            };
+            refuse_kept(downstream, &kept, Some(&found), &refusal, true, account)
+        }
+    }
+}
+
+/// Makes the head that UCS gets: the bytes that were classified, one host, HTTP/1.1, no hop-by-hop header.
+pub fn towards_upstream(downstream: &Downstream, found: &Found, head: &mut Parts) {
+    // RFC 9112 3.2.2: the authority of an absolute-form target wins over Host.
+    if let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(HOST, host);
+    }
+    if !head.headers.contains_key(HOST) {
+        head.headers.insert(HOST, downstream.worker.upstream_host.clone());
+    }
+    // hyper asks the client for the body when UCS is ready for it; UCS need not ask again.
+    head.headers.remove(EXPECT);
+    headers::to_upstream(&mut head.headers, &downstream.hop, &downstream.worker.request_ids);
+    let canonical = found.rewritten.as_deref();
+    if canonical.is_some() || head.uri.authority().is_some() {
+        head.uri = origin_form(&head.uri, canonical);
+    }
+    head.version = Version::HTTP_11;
+}
+
+fn origin_form(uri: &Uri, canonical: Option<&str>) -> Uri {
+    let path = canonical.unwrap_or(uri.path());
+    let target = match uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    // A canonical path holds nothing that a target may not hold; the query came from a parsed target.
+    Uri::from(target.unwrap_or(PathAndQuery::from_static("/")))
+}
+
+/// What a late refusal still has to name.
+#[derive(Debug)]
+struct Kept {
+    method: hyper::Method,
+    uri: Uri,
+}
+
+/// The one place where a refusal becomes an answer.
+pub fn refuse(
+    downstream: &Downstream,
+    request: &Request<Incoming>,
+    found: Option<&Found>,
+    refusal: &Refusal,
+    account: Account,
+) -> Response<ReplyBody> {
+    let kept = Kept { method: request.method().clone(), uri: request.uri().clone() };
+    refuse_kept(downstream, &kept, found, refusal, !request.body().is_end_stream(), account)
+}
+
+/// The same, when the body was read already, or given up.
+pub fn refuse_late(
+    downstream: &Downstream,
+    head: &Parts,
+    found: &Found,
+    refusal: &Refusal,
+    account: Account,
+) -> Response<ReplyBody> {
+    let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
+    let unread = matches!(refusal, Refusal::Access(_) | Refusal::Forbidden(_) | Refusal::BadModeRequest(_));
+    refuse_kept(downstream, &kept, Some(found), refusal, unread, account)
+}
+
+fn refuse_kept(
+    downstream: &Downstream,
+    kept: &Kept,
+    found: Option<&Found>,
+    refusal: &Refusal,
+    unread: bool,
+    mut account: Account,
+) -> Response<ReplyBody> {
+    let worker = &downstream.worker;
+    let lease = found.map_or_else(|| worker.seat.table(), |found| Rc::clone(&found.table));
+    let table = lease.table();
+    let path = if matches!(refusal, Refusal::Wire(_)) { "" } else { kept.uri.path() };
+    // A refusal by the gate happens before there is a `Found`: classify again for its words. Only refusals pay for it.
+    let index = found.map_or_else(|| classify_again(table, &kept.method, path), |found| found.index);
+    let route = index.and_then(|index| table.routes.get(index as usize));
+    let class = route.map(|route| &table.classes[route.class].name);
+    account.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
+    account.outcome = refusal.outcome();
+    let about = About {
+        method: &kept.method,
+        path,
+        operation: route.map(|route| &*route.operation),
+        class: class.map(|class| &**class),
+    };
+    if account.is_logged() {
+        account.line = Some(Box::new(Line {
+            peer: downstream.peer.ip(),
+            method: kept.method.clone(),
+            path: path.to_owned(),
+            operation: about.operation.unwrap_or("-").to_owned(),
+            class: about.class.unwrap_or("none").to_owned(),
+            status: refusal.status().as_u16(),
+            revision: refusal.record().map_or(0, |record| record.revision),
+            request_id: String::new(),
+        }));
+    }
+    worker.count_refusal(refusal);
+    reply::refuse(refusal, about, table, unread, account)
+}
+
+fn classify_again(table: &crate::policy::routes::RouteTable, method: &hyper::Method, path: &str) -> Option<RouteIndex> {
+    let path = CanonicalPath::parse(path.as_bytes()).ok()?;
+    table.classify(method.as_str(), &path)
+}
+
+/// The log line of a request that was admitted.
+pub fn line(downstream: &Downstream, head: &Parts, found: &Found, status: StatusCode) -> Line {
+    let class = found.class().map(|class| Arc::clone(&found.table.table().classes[class].name));
+    Line {
+        peer: downstream.peer.ip(),
+        method: head.method.clone(),
+        path: found.rewritten.clone().unwrap_or_else(|| head.uri.path().to_owned()),
+        operation: found.route().map_or("-", |route| &*route.operation).to_owned(),
+        class: class.as_deref().unwrap_or("none").to_owned(),
+        status: status.as_u16(),
+        revision: downstream.worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
+        request_id: head.headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,362 @@
+//! A data worker: one thread, one runtime, one listener, one pool of connections to UCS. It shares nothing with the other
+//! workers on the request path; only a new connection may be handed to a worker that has fewer.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::account::Ledger;
+use super::error::Refusal;
+use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
+use super::forward::Forwarder;
+use super::headers::{Hop, RequestIds};
+use super::pool::{Pool, PoolLimits};
+use super::respond::{Found, respond};
+use super::wire::{GuardedIo, Scratch, WireFault, WireLimits, WireState};
+use crate::access::Access;
+use crate::desk::Desk;
+use crate::gate::{Seat, TableLease};
+use crate::telemetry::Metrics;
+use crate::upstream::UpstreamUrl;
+
+/// What every worker is told.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// The UCS behind the gateway.
+    pub upstream: UpstreamUrl,
+    /// Deadlines of an exchange.
+    pub timeouts: ExchangeTimeouts,
+    /// Limits of each worker's pool.
+    pub pool: PoolLimits,
+    /// Limits of a request's head.
+    pub wire: WireLimits,
+    /// Deadlines of a client's connection.
+    pub clients: ClientTimeouts,
+    /// The longest body of a request, in bytes.
+    pub max_body: u64,
+    /// Client connections of all workers together; a further one is closed at once.
+    pub max_connections: usize,
+}
+
+/// Deadlines of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTimeouts {
+    /// From the first byte of a head to its end.
+    pub header: Duration,
+    /// How long a connection may be idle between requests, or before the first.
+    pub idle: Duration,
+    /// How long running requests may go on after the stop was asked for.
+    pub stop: Duration,
+}
+
+/// What the workers share besides the settings.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Where changes are asked for.
+    pub desk: Desk,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// How many connections each worker has.
+    pub loads: Arc<[AtomicUsize]>,
+    /// The way to hand a connection to each worker.
+    pub handovers: Arc<[mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>]>,
+    /// Becomes true when the gateway stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What all connections of one worker use.
+#[derive(Debug)]
+pub struct Worker {
+    /// The way through the gate.
+    pub seat: Seat,
+    /// The way to UCS.
+    pub forwarder: Rc<Forwarder>,
+    /// Counters and log.
+    pub ledger: Rc<Ledger>,
+    /// Where changes are asked for.
+    pub desk: Desk,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// Makes ids for requests that come without.
+    pub request_ids: RequestIds,
+    /// `Host` for requests that come without.
+    pub upstream_host: HeaderValue,
+    metrics: Arc<Metrics>,
+    class_slots: RefCell<(u32, Vec<usize>)>,
+    no_class: usize,
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub struct Downstream {
+    /// Its worker.
+    pub worker: Rc<Worker>,
+    /// The client.
+    pub peer: SocketAddr,
+    /// What the guard of its bytes has seen.
+    pub wire: Rc<WireState>,
+    /// What it adds to its requests.
+    pub hop: Hop,
+    /// Requests whose answer is not over yet.
+    pub running: Cell<usize>,
+    task: RefCell<Option<AbortHandle>>,
+}
+
+impl Downstream {
+    /// Ends the connection at once.
+    pub fn abort(&self) -> Option<AbortHandle> {
+        self.task.borrow().clone()
+    }
+}
+
+impl Worker {
+    /// Puts the parts together, on the worker's own thread.
+    pub fn new(index: usize, seat: Seat, settings: &ProxySettings, shared: &Shared, ledger: Ledger) -> Rc<Worker> {
+        let pool = Pool::new(settings.upstream.clone(), settings.pool, Arc::clone(&ledger.metrics));
+        let exchanges = Exchanges::new(settings.timeouts);
+        let host = HeaderValue::from_str(&settings.upstream.authority);
+        Rc::new(Worker {
+            seat,
+            forwarder: Rc::new(Forwarder { pool, exchanges, max_body: settings.max_body }),
+            ledger: Rc::new(ledger),
+            desk: shared.desk.clone(),
+            access: Arc::clone(&shared.access),
+            request_ids: RequestIds::new(random_prefix(index)),
+            upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
+            metrics: Arc::clone(&shared.metrics),
+            class_slots: RefCell::new((0, Vec::new())),
+            no_class: shared.metrics.class_slot("none"),
+        })
+    }
+
+    /// The slot of a class in the metrics, looked up once a table.
+    pub fn class_slot(&self, table: &TableLease, class: Option<usize>) -> usize {
+        let Some(class) = class else { return self.no_class };
+        let mut slots = self.class_slots.borrow_mut();
+        if slots.0 != table.generation() {
+            *slots = (table.generation(), self.metrics.class_slots(table.table()));
+        }
+        slots.1[class]
+    }
+
+    /// A 404 of UCS to an operation that needs the profile schema is a hint, no more: control's probe decides.
+    pub fn note_schema(&self, found: &Found, status: StatusCode) {
+        let needs_schema = found.route().is_some_and(|route| route.needs_profile_schema);
+        if status == StatusCode::NOT_FOUND && needs_schema {
+            self.desk.doubt_schema(found.route().is_some_and(|route| route.is_create_profile()));
+        }
+    }
+
+    /// Counts what only some refusals have.
+    pub fn count_refusal(&self, refusal: &Refusal) {
+        if let Refusal::Wire(fault) = refusal {
+            self.ledger.metrics.wire_fault(fault.reason());
+        }
+        if let Some(fault) = refusal.upstream_fault() {
+            self.ledger.metrics.upstream_failed(fault);
+        }
+    }
+}
+
+/// Runs a worker until the stop was asked for and its requests are done. To be called inside a local runtime.
+pub async fn run(
+    worker: Rc<Worker>,
+    index: usize,
+    listener: std::net::TcpListener,
+    mut handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    settings: Rc<ProxySettings>,
+    shared: Shared,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let connections = Rc::new(Connections::new(worker, index, settings, shared));
+    let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
+    let mut stop = connections.shared.stop.clone();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => connections.place(stream, peer),
+                // Of the connection itself, or no more descriptors: neither must end or spin the loop.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            },
+            Some((stream, peer)) = handover.recv() => {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    connections.serve(stream, peer);
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    drop(listener);
+    connections.wind_down().await;
+    sweeper.abort();
+    Ok(())
+}
+
+/// The client connections of one worker.
+#[derive(Debug)]
+struct Connections {
+    worker: Rc<Worker>,
+    index: usize,
+    settings: Rc<ProxySettings>,
+    shared: Shared,
+    builder: http1::Builder,
+    scratch: Rc<Scratch>,
+    open: RefCell<Vec<Rc<Downstream>>>,
+}
+
+impl Connections {
+    fn new(worker: Rc<Worker>, index: usize, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
+        let mut builder = http1::Builder::new();
+        // The guard in front limits heads and their time; hyper's own limits only need to be wider.
+        builder.max_buf_size(settings.wire.head_bytes + 64 * 1024).max_headers(settings.wire.header_count + 1);
+        builder.header_read_timeout(None).pipeline_flush(false);
+        let scratch = Scratch::new();
+        Connections { worker, index, settings, shared, builder, scratch, open: RefCell::default() }
+    }
+
+    /// Serves a new connection here, or hands it to the worker with the fewest.
+    fn place(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let loads = &self.shared.loads;
+        let load = |index: usize| loads[index].load(Ordering::Relaxed);
+        let total: usize = (0..loads.len()).map(load).sum();
+        if total >= self.settings.max_connections {
+            tracing::warn!(%peer, "closed a connection: there are as many as allowed");
+            return;
+        }
+        let least = (0..loads.len()).min_by_key(|index| (load(*index), *index != self.index)).unwrap_or(self.index);
+        // Counted before it is handed over, so that the next one already sees it.
+        loads[least].fetch_add(1, Ordering::Relaxed);
+        if least == self.index {
+            return self.serve(stream, peer);
+        }
+        let handed = stream.into_std().map(|stream| self.shared.handovers[least].send((stream, peer)).is_ok());
+        if !handed.unwrap_or(false) {
+            loads[least].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let downstream = Rc::new(Downstream {
+            worker: Rc::clone(&self.worker),
+            peer,
+            wire: Rc::default(),
+            hop: Hop::new(peer.ip(), false),
+            running: Cell::new(0),
+            task: RefCell::new(None),
+        });
+        let task = tokio::task::spawn_local(Rc::clone(self).serve_to_end(stream, Rc::clone(&downstream)));
+        *downstream.task.borrow_mut() = Some(task.abort_handle());
+        self.open.borrow_mut().push(downstream);
+    }
+
+    async fn serve_to_end(self: Rc<Self>, stream: TcpStream, downstream: Rc<Downstream>) {
+        let _open = Open::new(&self, Rc::clone(&downstream));
+        // Small answers must not wait for the acknowledgement of earlier ones.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let wire = Rc::clone(&downstream.wire);
+        let io = GuardedIo::new(stream, self.settings.wire, wire, Rc::clone(&self.scratch));
+        let service = service_fn(move |request| {
+            let downstream = Rc::clone(&downstream);
+            async move { Ok::<_, std::convert::Infallible>(respond(downstream, request).await) }
+        });
+        let mut connection = std::pin::pin!(self.builder.serve_connection(io, service));
+        let mut stop = self.shared.stop.clone();
+        let stopped = tokio::select! {
+            _ = connection.as_mut() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        if stopped {
+            connection.as_mut().graceful_shutdown();
+            // Errors here are the client's: it is gone, or sent what no answer can reach.
+            drop(connection.await);
+        }
+    }
+
+    /// Waits until all requests are done, or the time for it is over.
+    async fn wind_down(&self) {
+        let deadline = tokio::time::Instant::now() + self.settings.clients.stop;
+        while tokio::time::Instant::now() < deadline {
+            if self.open.borrow().is_empty() && self.worker.forwarder.exchanges.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tracing::warn!(connections = self.open.borrow().len(), "stopped with connections still open");
+    }
+
+    /// Closes connections that are idle for too long, and gives up on heads that do not end.
+    fn sweep_clients(&self) {
+        let limits = &self.settings.clients;
+        let open = self.open.borrow().clone();
+        for downstream in open {
+            if downstream.wire.head_started().is_some_and(|since| since.elapsed() > limits.header) {
+                downstream.wire.expire(WireFault::HeaderTimeout);
+            } else if downstream.running.get() == 0 && downstream.wire.idle_since().is_some_and(|since| since.elapsed() > limits.idle) {
+                downstream.abort().inspect(AbortHandle::abort);
+            }
+        }
+    }
+}
+
+async fn sweep(connections: Rc<Connections>) {
+    let worker = &connections.worker;
+    let cuts = worker.seat.watch_cuts();
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let cut = *cuts.borrow();
+        worker.forwarder.exchanges.sweep(cut);
+        worker.forwarder.pool.sweep();
+        connections.sweep_clients();
+        if let Some(log) = &worker.ledger.access_log {
+            log.flush();
+        }
+    }
+}
+
+/// Counts a connection while it is open, and out however its task ends.
+struct Open {
+    connections: Rc<Connections>,
+    downstream: Rc<Downstream>,
+}
+
+impl Open {
+    fn new(connections: &Rc<Connections>, downstream: Rc<Downstream>) -> Open {
+        connections.worker.ledger.metrics.client_connected();
+        Open { connections: Rc::clone(connections), downstream }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.shared.loads[self.connections.index].fetch_sub(1, Ordering::Relaxed);
+        self.connections.worker.ledger.metrics.client_disconnected();
+        self.connections.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &self.downstream));
+    }
+}
+
+fn random_prefix(index: usize) -> u64 {
+    // Without the system's randomness ids are still unique within this process.
+    getrandom::u64().unwrap_or(index as u64)
+}
