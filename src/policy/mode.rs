@@ -198,4 +198,3 @@ pub enum SchemaKnowledge {
     /// Nobody can tell; never flips anything.
     Unknown,
 }
-

@@ -51,7 +51,9 @@ pub enum PathRefusal {
     #[error("the path holds a \"#\"; a fragment is not sent to servers, and a literal one is written %23")]
     Fragment,
     /// A raw character that RFC 3986, section 3.3, does not allow in a path.
-    #[error("the path holds a character that must be escaped (a space or one of \" < > ? [ ] ^ ` {{ | }}); write it as %XX")]
+    #[error(
+        "the path holds a character that must be escaped (a space or one of \" < > ? [ ] ^ ` {{ | }}); write it as %XX"
+    )]
     ForbiddenCharacter,
 }
 
