@@ -1,7 +1,9 @@
 //! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no hyper.
 
+mod matcher;
 pub mod mode;
 pub mod path;
 pub mod proof;
 pub mod routes;
 pub mod routes_yaml;
+mod segments;

@@ -1,5 +1,5 @@
 //! One reading of a request path, or a refusal with a reason. It never guesses: what a servlet container could read in
-//! another way is refused.
+//! another way is refused. It knows nothing of query strings, and of no target form but the path.
 
 use std::borrow::Cow;
 
@@ -8,22 +8,416 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalPath<'a>(Cow<'a, str>);
 
-/// Why a path was refused.
+/// Why a path was refused. The text is a sentence for the client: what was found, and what to send instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathRefusal {
-    /// Not the final list.
-    #[error("x")]
+    /// `*`, the empty path, or anything else without a leading slash.
+    #[error("the path does not begin with \"/\"; send an absolute path such as /profiles")]
+    NotAbsolute,
+    /// `%2f`.
+    #[error("the path holds an encoded slash (%2F), which servers read in different ways; leave it out of identifiers")]
     EncodedSlash,
+    /// `\`.
+    #[error("the path holds a backslash; separate segments with \"/\"")]
+    Backslash,
+    /// `%5c`.
+    #[error("the path holds an encoded backslash (%5C), which some servers read as a separator; leave it out")]
+    EncodedBackslash,
+    /// `.` or `..` as a whole segment, in any spelling.
+    #[error("the path holds a dot segment (\".\" or \"..\", perhaps written %2E); send the path that is meant")]
+    DotSegment,
+    /// `;` or `%3b`: servers cut path parameters off.
+    #[error("the path holds a semicolon (\";\" or %3B), which servers cut off as a parameter; send it without")]
+    Semicolon,
+    /// `//`.
+    #[error("the path holds an empty segment (\"//\"); send a single \"/\" between segments")]
+    EmptySegment,
+    /// A control character, raw or escaped; NUL and the C1 range (U+0080 to U+009F) among them.
+    #[error("the path holds a control character, raw or escaped; leave it out")]
+    ControlCharacter,
+    /// `%` without two hexadecimal digits.
+    #[error("the path holds a \"%\" that two hexadecimal digits do not follow; write a literal percent sign as %25")]
+    InvalidEscape,
+    /// `%25` and then the rest of an escape of `/ \ . ; %`.
+    #[error("the path was escaped twice (for example %252F); escape each character once, and leave / \\ . ; out")]
+    NestedEscape,
+    /// Escapes from 0x80 on that together are no UTF-8; overlong forms and surrogates among them.
+    #[error("the escapes of the path are not valid UTF-8; escape the UTF-8 bytes of each character")]
+    InvalidUtf8,
+    /// A raw byte from 0x80 on.
+    #[error("the path holds a raw character outside ASCII; escape its UTF-8 bytes, as in %C3%A9")]
+    NonAscii,
+    /// `#`.
+    #[error("the path holds a \"#\"; a fragment is not sent to servers, and a literal one is written %23")]
+    Fragment,
+    /// A raw character that RFC 3986, section 3.3, does not allow in a path.
+    #[error(
+        "the path holds a character that must be escaped (a space or one of \" < > ? [ ] ^ ` {{ | }}); write it as %XX"
+    )]
+    ForbiddenCharacter,
+}
+
+impl PathRefusal {
+    /// The name of the reason in problem documents, logs and metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            PathRefusal::NotAbsolute => "not_absolute",
+            PathRefusal::EncodedSlash => "encoded_slash",
+            PathRefusal::Backslash => "backslash",
+            PathRefusal::EncodedBackslash => "encoded_backslash",
+            PathRefusal::DotSegment => "dot_segment",
+            PathRefusal::Semicolon => "semicolon",
+            PathRefusal::EmptySegment => "empty_segment",
+            PathRefusal::ControlCharacter => "control_character",
+            PathRefusal::InvalidEscape => "invalid_escape",
+            PathRefusal::NestedEscape => "nested_escape",
+            PathRefusal::InvalidUtf8 => "invalid_utf8",
+            PathRefusal::NonAscii => "non_ascii",
+            PathRefusal::Fragment => "fragment",
+            PathRefusal::ForbiddenCharacter => "forbidden_character",
+        }
+    }
 }
 
 impl<'a> CanonicalPath<'a> {
     /// Reads the path of a request target: what stands before the `?`.
+    ///
+    /// Total and idempotent: a canonical path is returned as it is, borrowed. Escapes of unreserved characters are
+    /// decoded, the digits of all others become upper case (RFC 3986, section 6.2.2).
     pub fn parse(raw: &'a [u8]) -> Result<CanonicalPath<'a>, PathRefusal> {
-        std::str::from_utf8(raw).map(|path| CanonicalPath(Cow::Borrowed(path))).map_err(|_| PathRefusal::EncodedSlash)
+        if raw.first() != Some(&b'/') {
+            return Err(PathRefusal::NotAbsolute);
+        }
+        if is_plainly_canonical(raw)
+            && let Ok(text) = std::str::from_utf8(raw)
+        {
+            return Ok(CanonicalPath(Cow::Borrowed(text)));
+        }
+        let text = decode(raw)?;
+        check_segments(&text)?;
+        match std::str::from_utf8(raw) {
+            Ok(same) if same == text => Ok(CanonicalPath(Cow::Borrowed(same))),
+            _ => Ok(CanonicalPath(Cow::Owned(text))),
+        }
     }
 
-    /// The canonical text.
+    /// The canonical text. ASCII only.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What a raw byte is, for the one scan that most paths need. Plain is zero.
+const SLASH: u8 = 1;
+const DOT: u8 = 2;
+/// Needs the careful reading: an escape, or something that will be refused.
+const CAREFUL: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [CAREFUL; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if is_unreserved(byte as u8) || is_reserved_in_path(byte as u8) {
+            classes[byte] = 0;
+        }
+        byte += 1;
+    }
+    classes[b'/' as usize] = SLASH;
+    classes[b'.' as usize] = DOT;
+    classes
+};
+
+/// RFC 3986, section 2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The reserved characters that RFC 3986 allows raw in a segment, without `;`.
+const fn is_reserved_in_path(byte: u8) -> bool {
+    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
+}
+
+/// Whether no byte needs a second look. Without branches inside the loop: a segment that begins with a dot and an empty
+/// segment count as doubtful here and are decided by the careful reading.
+fn is_plainly_canonical(raw: &[u8]) -> bool {
+    let mut doubts = 0;
+    let mut after_slash = 0_u8;
+    for &byte in raw {
+        let class = CLASSES[byte as usize];
+        doubts |= (class & CAREFUL) | (class & after_slash);
+        // All ones after a slash, so that SLASH or DOT of the next byte comes through.
+        after_slash = 0_u8.wrapping_sub(class & SLASH);
+    }
+    doubts == 0
+}
+
+/// The path with its escapes normalised; refuses every byte and escape that has no place in it. Segments and nested
+/// escapes are judged afterwards, on the result, because escapes can hide both.
+fn decode(raw: &[u8]) -> Result<String, PathRefusal> {
+    let mut text = String::with_capacity(raw.len());
+    let mut at = 0;
+    while at < raw.len() {
+        match raw[at] {
+            b'%' => at = decode_escape(raw, at, &mut text)?,
+            byte => {
+                text.push(allowed_raw(byte)?);
+                at += 1;
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn allowed_raw(byte: u8) -> Result<char, PathRefusal> {
+    match byte {
+        _ if CLASSES[byte as usize] != CAREFUL => Ok(char::from(byte)),
+        b'\\' => Err(PathRefusal::Backslash),
+        b';' => Err(PathRefusal::Semicolon),
+        b'#' => Err(PathRefusal::Fragment),
+        0..=0x1f | 0x7f => Err(PathRefusal::ControlCharacter),
+        0x80.. => Err(PathRefusal::NonAscii),
+        _ => Err(PathRefusal::ForbiddenCharacter),
+    }
+}
+
+/// Appends what the escape at `at` stands for and returns the place behind it. A run of escapes from 0x80 on is taken
+/// together, as it must be UTF-8.
+fn decode_escape(raw: &[u8], at: usize, text: &mut String) -> Result<usize, PathRefusal> {
+    let byte = escaped_byte(raw, at).ok_or(PathRefusal::InvalidEscape)?;
+    match byte {
+        b'/' => Err(PathRefusal::EncodedSlash),
+        b'\\' => Err(PathRefusal::EncodedBackslash),
+        b';' => Err(PathRefusal::Semicolon),
+        0..=0x1f | 0x7f => Err(PathRefusal::ControlCharacter),
+        0x80.. => decode_non_ascii(raw, at, text),
+        _ if is_unreserved(byte) => {
+            text.push(char::from(byte));
+            Ok(at + 3)
+        }
+        _ => {
+            push_escape(byte, text);
+            Ok(at + 3)
+        }
+    }
+}
+
+fn decode_non_ascii(raw: &[u8], start: usize, text: &mut String) -> Result<usize, PathRefusal> {
+    let mut run = Vec::new();
+    let mut at = start;
+    while let Some(byte) = escaped_byte(raw, at).filter(|byte| !byte.is_ascii()) {
+        run.push(byte);
+        push_escape(byte, text);
+        at += 3;
+    }
+    let characters = std::str::from_utf8(&run).map_err(|_| PathRefusal::InvalidUtf8)?;
+    if characters.chars().any(char::is_control) {
+        return Err(PathRefusal::ControlCharacter);
+    }
+    Ok(at)
+}
+
+/// The byte that the escape at `at` stands for; `None` when there is no whole escape.
+fn escaped_byte(raw: &[u8], at: usize) -> Option<u8> {
+    match raw.get(at..at + 3)? {
+        [b'%', high, low] => Some(hex_digit(*high)? << 4 | hex_digit(*low)?),
+        _ => None,
+    }
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+fn push_escape(byte: u8, text: &mut String) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    text.push('%');
+    text.push(DIGITS[usize::from(byte >> 4)]);
+    text.push(DIGITS[usize::from(byte & 15)]);
+}
+
+fn check_segments(text: &str) -> Result<(), PathRefusal> {
+    let inner = text.strip_prefix('/').unwrap_or(text);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    // What is left of `/` is one empty segment that is none, but `//` is refused.
+    if inner.is_empty() {
+        return if text.len() > 1 { Err(PathRefusal::EmptySegment) } else { Ok(()) };
+    }
+    for segment in inner.split('/') {
+        match segment {
+            "" => return Err(PathRefusal::EmptySegment),
+            "." | ".." => return Err(PathRefusal::DotSegment),
+            _ if holds_nested_escape(segment) => return Err(PathRefusal::NestedEscape),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether decoding `segment` a second time would bring forth one of `/ \ . ; %`.
+fn holds_nested_escape(segment: &str) -> bool {
+    segment.match_indices("%25").any(|(at, escape)| {
+        let rest = segment[at + escape.len()..].as_bytes();
+        let digits = rest.first().zip(rest.get(1));
+        let value = digits.and_then(|(high, low)| Some(hex_digit(*high)? << 4 | hex_digit(*low)?));
+        matches!(value, Some(b'/' | b'\\' | b'.' | b';' | b'%'))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reads_as(raw: &str, canonical: &str) {
+        let path = CanonicalPath::parse(raw.as_bytes()).unwrap_or_else(|refusal| panic!("{raw}: {refusal}"));
+        assert_eq!(path.as_str(), canonical, "{raw}");
+        assert_eq!(matches!(path.0, Cow::Borrowed(_)), raw == canonical, "{raw}");
+    }
+
+    fn refused(raw: impl AsRef<[u8]>, expected: PathRefusal) {
+        let raw = raw.as_ref();
+        assert_eq!(CanonicalPath::parse(raw), Err(expected), "{}", raw.escape_ascii());
+    }
+
+    #[test]
+    fn what_is_canonical_stays() {
+        for path in [
+            "/",
+            "/profiles",
+            "/profiles/",
+            "/profiles/42/extensions/Gold.Card",
+            "/.well-known/a..b/...",
+            "/a&b=c+d$e,f@g:h!i'j(k)l*m",
+            "/%26%3D%2B%24%2C%40%3A%21%27%28%29%2A%3F%23%20%25",
+            "/caf%C3%A9/%F0%9F%98%80",
+            "/100%25",
+            "/%2541",
+            "/-._~",
+        ] {
+            reads_as(path, path);
+        }
+    }
+
+    #[test]
+    fn escapes_are_normalised() {
+        reads_as("/%70rofiles/%7eme", "/profiles/~me");
+        reads_as("/a%2eb", "/a.b");
+        reads_as("/caf%c3%a9", "/caf%C3%A9");
+        reads_as("/a%3fb", "/a%3Fb");
+        reads_as("/%2E%2e%2E", "/...");
+    }
+
+    #[test]
+    fn what_servers_read_differently_is_refused() {
+        use PathRefusal::*;
+        for (raw, expected) in [
+            ("", NotAbsolute),
+            ("*", NotAbsolute),
+            ("profiles", NotAbsolute),
+            ("http://ucs/", NotAbsolute),
+            ("/metadata/..%2fprofiles", EncodedSlash),
+            ("/a%2Fb", EncodedSlash),
+            ("/a\\b", Backslash),
+            ("/a%5cb", EncodedBackslash),
+            ("/.", DotSegment),
+            ("/..", DotSegment),
+            ("/a/../b", DotSegment),
+            ("/a/./b", DotSegment),
+            ("/a/%2e", DotSegment),
+            ("/a/%2E./b", DotSegment),
+            ("/a/.%2e/", DotSegment),
+            ("/metadata/..;/profiles", Semicolon),
+            ("/a;b=c", Semicolon),
+            ("/a%3Bb", Semicolon),
+            ("//", EmptySegment),
+            ("//a", EmptySegment),
+            ("/a//", EmptySegment),
+            ("/a//b", EmptySegment),
+            ("/a%00", ControlCharacter),
+            ("/a%7F", ControlCharacter),
+            ("/a\u{1}", ControlCharacter),
+            ("/a\0", ControlCharacter),
+            ("/a\u{7f}", ControlCharacter),
+            ("/%C2%85", ControlCharacter),
+            ("/%", InvalidEscape),
+            ("/%4", InvalidEscape),
+            ("/%4g", InvalidEscape),
+            ("/%+1", InvalidEscape),
+            ("/%u002f", InvalidEscape),
+            ("/%252f", NestedEscape),
+            ("/%255C", NestedEscape),
+            ("/%252e%252e", NestedEscape),
+            ("/%253b", NestedEscape),
+            ("/%2525", NestedEscape),
+            ("/%25252f", NestedEscape),
+            ("/%25%32%66", NestedEscape),
+            ("/%252%66", NestedEscape),
+            ("/%c0%af", InvalidUtf8),
+            ("/%e0%80%af", InvalidUtf8),
+            ("/%ed%a0%80", InvalidUtf8),
+            ("/%f4%90%80%80", InvalidUtf8),
+            ("/%c3", InvalidUtf8),
+            ("/%c3a%a9", InvalidUtf8),
+            ("/café", NonAscii),
+            ("/a#b", Fragment),
+            ("/a b", ForbiddenCharacter),
+            ("/{id}", ForbiddenCharacter),
+            ("/a?b", ForbiddenCharacter),
+            ("/a[0]", ForbiddenCharacter),
+            ("/\"<>^`|", ForbiddenCharacter),
+        ] {
+            refused(raw, expected);
+        }
+        refused(b"/\xff", NonAscii);
+    }
+
+    #[test]
+    fn the_reason_is_one_word_and_the_text_a_sentence() {
+        assert_eq!(PathRefusal::EncodedSlash.reason(), "encoded_slash");
+        assert!(PathRefusal::NestedEscape.to_string().contains("%252F"));
+    }
+
+    fn path_like() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => "[a-zA-Z0-9._~-]{1,3}".prop_map(String::into_bytes),
+            3 => Just(b"/".to_vec()),
+            3 => "%[0-9a-fA-F]{2}".prop_map(String::into_bytes),
+            1 => Just(b"%25".to_vec()),
+            1 => any::<char>().prop_map(|c| c.to_string().bytes().map(|b| format!("%{b:02x}")).collect::<String>().into_bytes()),
+            1 => any::<u8>().prop_map(|byte| vec![byte]),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| [vec![b'/'], pieces.concat()].concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn parse_is_total(raw in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = CanonicalPath::parse(&raw);
+        }
+
+        #[test]
+        fn parse_is_idempotent(raw in path_like()) {
+            if let Ok(once) = CanonicalPath::parse(&raw) {
+                let twice = CanonicalPath::parse(once.as_str().as_bytes()).unwrap();
+                prop_assert_eq!(&twice, &once);
+                prop_assert!(matches!(twice.0, Cow::Borrowed(_)));
+            }
+        }
+
+        #[test]
+        fn nothing_dangerous_comes_through(raw in path_like()) {
+            let Ok(path) = CanonicalPath::parse(&raw) else { return Ok(()) };
+            let path = path.as_str();
+            prop_assert!(path.starts_with('/') && path.is_ascii() && !path.contains("//"));
+            prop_assert!(!path.contains([';', '\\', '#', ' ', '?']));
+            for found in ["%2F", "%5C", "%3B", "%2E", "%00", "%252f", "%252F"] {
+                prop_assert!(!path.contains(found), "{}", path);
+            }
+            prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."));
+        }
     }
 }
