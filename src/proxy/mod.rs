@@ -1,1 +1,4 @@
-//! x
+//! How bytes move.
+
+pub mod headers;
+pub mod wire;
