@@ -1,0 +1,117 @@
+//! Chunked framing up to the last chunk (RFC 9112, 7.1): sizes and extensions are read, data is skipped by count.
+//! Trailers are not read here.
+
+use super::fault::WireFault;
+
+/// The most bytes of chunk extensions in one body. Nobody uses them; a body of one-byte chunks with long extensions is
+/// an attack (CVE-2023-39326).
+const EXTENSION_BYTES: u16 = 1024;
+
+/// More digits than these do not fit into 64 bits.
+const SIZE_DIGITS: u8 = 16;
+
+/// Follows one chunked body.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chunks {
+    expect: Expect,
+    size: u64,
+    digits: u8,
+    extension_bytes: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Expect {
+    #[default]
+    Size,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+}
+
+/// What ended a call of [`Chunks::advance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChunkEvent {
+    /// All bytes were read.
+    More,
+    /// The line of the last chunk was read; trailers follow.
+    LastChunk,
+    /// The byte after those that were read is wrong.
+    Fault(WireFault),
+}
+
+impl Chunks {
+    /// Reads on; says how many bytes are good.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, ChunkEvent) {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.expect == Expect::Data {
+                let rest = bytes.len() - at;
+                let skip = usize::try_from(self.size).map_or(rest, |size| size.min(rest));
+                self.size -= skip as u64;
+                at += skip;
+                if self.size == 0 {
+                    self.expect = Expect::DataCr;
+                }
+                continue;
+            }
+            let last = match self.step(bytes[at]) {
+                Ok(last) => last,
+                Err(fault) => return (at, ChunkEvent::Fault(fault)),
+            };
+            at += 1;
+            if last {
+                return (at, ChunkEvent::LastChunk);
+            }
+        }
+        (at, ChunkEvent::More)
+    }
+
+    /// Takes one byte outside of data; true when it ended the line of the last chunk.
+    fn step(&mut self, byte: u8) -> Result<bool, WireFault> {
+        match self.expect {
+            Expect::Size => self.size_byte(byte)?,
+            Expect::Extension => self.extension_byte(byte)?,
+            Expect::SizeLf if byte == b'\n' => {
+                self.digits = 0;
+                if self.size == 0 {
+                    return Ok(true);
+                }
+                self.expect = Expect::Data;
+            }
+            Expect::SizeLf => return Err(WireFault::BareCr),
+            Expect::DataCr if byte == b'\r' => self.expect = Expect::DataLf,
+            Expect::DataLf if byte == b'\n' => self.expect = Expect::Size,
+            Expect::DataCr | Expect::DataLf | Expect::Data => return Err(WireFault::ChunkEnd),
+        }
+        Ok(false)
+    }
+
+    fn size_byte(&mut self, byte: u8) -> Result<(), WireFault> {
+        match byte {
+            b';' if self.digits > 0 => self.expect = Expect::Extension,
+            b'\r' if self.digits > 0 => self.expect = Expect::SizeLf,
+            b'\n' if self.digits > 0 => return Err(WireFault::BareLf),
+            _ => {
+                let digit = char::from(byte).to_digit(16).ok_or(WireFault::ChunkSize)?;
+                if self.digits == SIZE_DIGITS {
+                    return Err(WireFault::ChunkSize);
+                }
+                self.digits += 1;
+                self.size = self.size << 4 | u64::from(digit);
+            }
+        }
+        Ok(())
+    }
+
+    fn extension_byte(&mut self, byte: u8) -> Result<(), WireFault> {
+        match byte {
+            b'\r' => self.expect = Expect::SizeLf,
+            b'\n' => return Err(WireFault::BareLf),
+            b'\t' | 0x20..=0x7e | 0x80.. if self.extension_bytes < EXTENSION_BYTES => self.extension_bytes += 1,
+            _ => return Err(WireFault::ChunkExtension),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,426 @@
+//! Request heads and trailers, line by line: what RFC 9112 demands and what more than one server could read in more than
+//! one way. It works on the bytes where they lie, and goes on where it stopped when more of them come.
+
+use memchr::memchr;
+
+use super::fault::WireFault;
+use super::scan::WireLimits;
+
+/// The longest method: the registered ones have at most 17 characters.
+const METHOD_BYTES: usize = 32;
+
+/// What a request line holds beside the target: method, two spaces, version.
+const LINE_BESIDE_TARGET: usize = METHOD_BYTES + 2 + "HTTP/1.1".len();
+
+/// RFC 9112, 2.2: a server should ignore at least one empty line before a request; some old clients send one too many
+/// after a body.
+const EMPTY_LINES: u8 = 2;
+
+/// The longest trailer section, whatever the limit of heads: hyper's own is 16 KiB.
+const TRAILER_BYTES: usize = 8 * 1024;
+
+/// Fields that no trailer may hold: framing, routing, connection and authentication (RFC 9110, 6.5.1).
+const NOT_IN_TRAILERS: [&str; 14] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// How a request's body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// So many bytes; also 0 when nothing announces a body.
+    Length(u64),
+    /// Chunked, with trailers.
+    Chunked,
+}
+
+/// A head that is being read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    lines: Lines,
+    empty_lines: u8,
+    headers: usize,
+    http10: bool,
+    host: bool,
+    chunked: bool,
+    length: Option<u64>,
+}
+
+impl Head {
+    /// Reads the complete lines that came since the last call; `bytes` begin at the head's first byte. Answers with the
+    /// head's length and framing once its empty line is there.
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<Option<(usize, Framing)>, WireFault> {
+        loop {
+            if self.lines.number == 0 {
+                first_byte(bytes, self.lines.start)?;
+            }
+            let line_limit = if self.lines.number == 0 {
+                limits.target_bytes.saturating_add(LINE_BESIDE_TARGET)
+            } else {
+                usize::MAX
+            };
+            let line = match self.lines.next(bytes, line_limit, limits.head_bytes) {
+                Ok(Some(line)) => line?,
+                Ok(None) => return Ok(None),
+                Err(TooLong::Line) => return Err(WireFault::TargetTooLong),
+                Err(TooLong::Section) => return Err(WireFault::HeadTooLarge),
+            };
+            if line.is_empty() && self.lines.number == 1 {
+                self.lines.number = 0;
+                self.empty_lines += 1;
+                if self.empty_lines > EMPTY_LINES {
+                    return Err(WireFault::EmptyLines);
+                }
+            } else if self.lines.number == 1 {
+                self.http10 = request_line(line, limits)?;
+            } else if line.is_empty() {
+                return self.finish().map(|framing| Some((self.lines.start, framing)));
+            } else {
+                self.header(line, limits)?;
+            }
+        }
+    }
+
+    fn header(&mut self, line: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
+        self.headers += 1;
+        if self.headers > limits.header_count {
+            return Err(WireFault::TooManyHeaders);
+        }
+        let (name, value) = field(line)?;
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.host {
+                    return Err(WireFault::HostRepeated);
+                }
+                self.host = true;
+                if !is_authority(value) {
+                    return Err(WireFault::HostInvalid);
+                }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                if self.length.is_some() {
+                    return Err(WireFault::LengthRepeated);
+                }
+                self.length = Some(content_length(value)?);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(WireFault::EncodingUnsupported);
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What only the whole head shows.
+    fn finish(&self) -> Result<Framing, WireFault> {
+        if !self.host && !self.http10 {
+            return Err(WireFault::HostMissing);
+        }
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(WireFault::LengthAndEncoding),
+            (true, None) if self.http10 => Err(WireFault::EncodingOnHttp10),
+            (true, None) => Ok(Framing::Chunked),
+            (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// Trailers that are being read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trailers {
+    lines: Lines,
+}
+
+impl Trailers {
+    /// As [`Head::advance`]; answers with the length of the section.
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<Option<usize>, WireFault> {
+        loop {
+            let line = match self.lines.next(bytes, usize::MAX, limits.head_bytes.min(TRAILER_BYTES)) {
+                Ok(Some(line)) => line?,
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(WireFault::TrailersTooLarge),
+            };
+            if line.is_empty() {
+                return Ok(Some(self.lines.start));
+            }
+            if self.lines.number > limits.header_count {
+                return Err(WireFault::TrailersTooLarge);
+            }
+            let (name, _) = field(line)?;
+            if NOT_IN_TRAILERS.iter().any(|forbidden| is_spelling_of(name, forbidden)) {
+                return Err(WireFault::TrailerForbidden);
+            }
+        }
+    }
+}
+
+/// Finds line ends. Every verdict hangs on offsets in the section alone, never on where a read happened to end.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    /// Where the unfinished line begins.
+    start: usize,
+    /// Up to where LF was looked for.
+    searched: usize,
+    /// How many lines were read.
+    number: usize,
+}
+
+enum TooLong {
+    Line,
+    Section,
+}
+
+impl Lines {
+    /// The next complete line without its CR LF, if there is one; limits hold for unfinished lines too. `line_limit` is
+    /// without CR LF, `section_limit` with it.
+    #[expect(clippy::type_complexity, reason = "a limit outranks what is wrong inside the line")]
+    fn next<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        line_limit: usize,
+        section_limit: usize,
+    ) -> Result<Option<Result<&'b [u8], WireFault>>, TooLong> {
+        let found = memchr(b'\n', &bytes[self.searched..]).map(|offset| self.searched + offset);
+        let end = found.map_or(bytes.len(), |lf| lf + 1);
+        let line_end = self.start.saturating_add(line_limit).saturating_add(2);
+        if end > line_end.min(section_limit) {
+            return Err(if line_end <= section_limit { TooLong::Line } else { TooLong::Section });
+        }
+        self.searched = end;
+        let Some(lf) = found else { return Ok(None) };
+        let line = &bytes[self.start..lf];
+        self.start = end;
+        self.number += 1;
+        Ok(Some(line.strip_suffix(b"\r").ok_or(WireFault::BareLf)))
+    }
+}
+
+/// A first byte that cannot begin a method is refused at once: a TLS greeting, for one, may never hold a line end.
+fn first_byte(bytes: &[u8], start: usize) -> Result<(), WireFault> {
+    match bytes.get(start) {
+        Some(b'\r' | b'\n') | None => Ok(()),
+        Some(&byte) if is_token(byte) => Ok(()),
+        Some(_) => Err(WireFault::Method),
+    }
+}
+
+/// Checks a request line; true for HTTP/1.0.
+fn request_line(line: &[u8], limits: &WireLimits) -> Result<bool, WireFault> {
+    if line == b"PRI * HTTP/2.0" {
+        return Err(WireFault::Http2Preface);
+    }
+    let method_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
+    let Some((b' ', rest)) = line[method_end..].split_first() else {
+        return Err(if line[method_end..].starts_with(b"\r") { WireFault::BareCr } else { WireFault::Method });
+    };
+    if method_end == 0 || method_end > METHOD_BYTES {
+        return Err(WireFault::Method);
+    }
+    let (target, http10) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
+        (target, false)
+    } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
+        (target, true)
+    } else {
+        return Err(if memchr(b'\r', rest).is_some() { WireFault::BareCr } else { WireFault::Version });
+    };
+    if target.len() > limits.target_bytes {
+        return Err(WireFault::TargetTooLong);
+    }
+    match &line[..method_end] {
+        b"CONNECT" => return Err(WireFault::Connect),
+        method if target == b"*" => {
+            return if method == b"OPTIONS" { Ok(http10) } else { Err(WireFault::Asterisk) };
+        }
+        _ => check_target(target)?,
+    }
+    Ok(http10)
+}
+
+/// Origin form, or absolute form with http or https (RFC 9112, 3.2).
+fn check_target(target: &[u8]) -> Result<(), WireFault> {
+    if target.first() == Some(&b'/') {
+        return check_path_and_query(target);
+    }
+    let rest =
+        after_scheme(target, b"http://").or_else(|| after_scheme(target, b"https://")).ok_or(WireFault::Target)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    if !is_authority(&rest[..end]) {
+        return Err(WireFault::Target);
+    }
+    check_path_and_query(&rest[end..])
+}
+
+fn after_scheme<'t>(target: &'t [u8], scheme: &[u8]) -> Option<&'t [u8]> {
+    let (head, rest) = target.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+fn check_path_and_query(target: &[u8]) -> Result<(), WireFault> {
+    let path = target.iter().position(|&byte| CLASSES[usize::from(byte)] & PATH == 0).unwrap_or(target.len());
+    let wrong = match target.get(path) {
+        Some(b'?') => target[path..].iter().find(|&&byte| CLASSES[usize::from(byte)] & QUERY == 0),
+        byte => byte,
+    };
+    match wrong {
+        None => Ok(()),
+        Some(b'#') => Err(WireFault::Fragment),
+        Some(b'\r') => Err(WireFault::BareCr),
+        Some(_) => Err(WireFault::Target),
+    }
+}
+
+/// Splits a header line into its name and its value without the white space around it, and checks both.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
+    let name_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
+    if name_end == 0 || line.get(name_end) != Some(&b':') {
+        return Err(no_name(line, name_end));
+    }
+    let value = &line[name_end + 1..];
+    if has_control(value) {
+        return Err(control_fault(value));
+    }
+    Ok((&line[..name_end], value.trim_ascii()))
+}
+
+/// Why a line has no proper name; `token_end` is where its leading token ends.
+#[cold]
+fn no_name(line: &[u8], token_end: usize) -> WireFault {
+    let after = &line[token_end..];
+    match after.first() {
+        Some(b' ' | b'\t') if token_end == 0 => WireFault::ObsFold,
+        Some(b' ' | b'\t') if after.trim_ascii_start().starts_with(b":") => WireFault::SpaceBeforeColon,
+        _ if has_control(line) => control_fault(line),
+        _ if memchr(b':', line).is_none() => WireFault::MissingColon,
+        _ => WireFault::HeaderName,
+    }
+}
+
+#[cold]
+fn control_fault(bytes: &[u8]) -> WireFault {
+    match bytes.iter().find(|&&byte| is_control(byte)) {
+        Some(b'\r') => WireFault::BareCr,
+        _ => WireFault::ControlCharacter,
+    }
+}
+
+fn content_length(value: &[u8]) -> Result<u64, WireFault> {
+    if memchr(b',', value).is_some() {
+        return Err(WireFault::LengthRepeated);
+    }
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(WireFault::LengthInvalid);
+    }
+    let number = std::str::from_utf8(value).ok().and_then(|digits| digits.parse::<i64>().ok());
+    number.map(i64::unsigned_abs).ok_or(WireFault::LengthInvalid)
+}
+
+/// `host [":" port]`, narrower than RFC 3986: no user, no escapes, no sub-delimiters, because servers read these in
+/// different ways and no UCS has such a name.
+fn is_authority(authority: &[u8]) -> bool {
+    let (host_is_good, rest) = if let Some(literal) = authority.strip_prefix(b"[") {
+        let Some(end) = memchr(b']', literal) else { return false };
+        let address =
+            std::str::from_utf8(&literal[..end]).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
+        (address.is_some(), &literal[end + 1..])
+    } else {
+        let end = authority.iter().position(|&byte| CLASSES[usize::from(byte)] & HOST == 0).unwrap_or(authority.len());
+        (end > 0, &authority[end..])
+    };
+    host_is_good && is_port(rest)
+}
+
+/// Nothing, or a colon and a port number of at most 65,535.
+fn is_port(rest: &[u8]) -> bool {
+    match rest.split_first() {
+        None => true,
+        Some((b':', digits)) => {
+            (1..=5).contains(&digits.len())
+                && digits.iter().all(u8::is_ascii_digit)
+                && digits.iter().fold(0, |port, digit| port * 10 + u32::from(digit - b'0')) <= 65_535
+        }
+        Some(_) => false,
+    }
+}
+
+/// Whether `name` is `canonical`, in any case and with underscores for dashes (which CGI-like servers take as equal).
+fn is_spelling_of(name: &[u8], canonical: &str) -> bool {
+    name.len() == canonical.len()
+        && name
+            .iter()
+            .zip(canonical.bytes())
+            .all(|(&byte, wanted)| byte.to_ascii_lowercase() == wanted || (byte == b'_' && wanted == b'-'))
+}
+
+fn is_token(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & TOKEN != 0
+}
+
+fn is_control(byte: u8) -> bool {
+    (byte < 0x20 && byte != b'\t') || byte == 0x7f
+}
+
+/// Whether a control character other than tab is among the bytes: eight at a time, bytewise only where one could be.
+fn has_control(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let suspicious = words.iter().fold(0, |seen, word| seen | suspicious(u64::from_le_bytes(*word)));
+    (suspicious != 0 && bytes.iter().any(|&byte| is_control(byte))) || rest.iter().any(|&byte| is_control(byte))
+}
+
+/// Non-zero if any of the eight bytes is below 0x20 or is 0x7f (also for tab).
+fn suspicious(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES * 0x80;
+    let delete = word ^ (ONES * 0x7f);
+    ((word.wrapping_sub(ONES * 0x20) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGHS
+}
+
+const TOKEN: u8 = 1;
+const PATH: u8 = 2;
+const QUERY: u8 = 4;
+const HOST: u8 = 8;
+
+/// What each byte may stand in. Paths and queries are as wide as hyper's URI type takes them, but for `#`: what only the
+/// policy judges (backslashes, escapes, braces) passes here.
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0x21_u8;
+    while byte < 0x7f {
+        let alphanumeric = byte.is_ascii_alphanumeric();
+        let mut class = 0;
+        if alphanumeric
+            || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_')
+            || matches!(byte, b'`' | b'|' | b'~')
+        {
+            class |= TOKEN;
+        }
+        if !matches!(byte, b'#' | b'<' | b'>' | b'?' | b'`') {
+            class |= PATH;
+        }
+        if !matches!(byte, b'"' | b'#' | b'<' | b'>') {
+            class |= QUERY;
+        }
+        if alphanumeric || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            class |= HOST;
+        }
+        table[byte as usize] = class;
+        byte += 1;
+    }
+    table
+}
