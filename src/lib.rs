@@ -18,6 +18,8 @@ pub mod gate;
 
 pub mod desk;
 
+pub mod upstream;
+
 pub mod access;
 
 pub mod control;

@@ -69,6 +69,16 @@ pub struct Route {
     pub line: usize,
 }
 
+impl Route {
+    /// Whether it creates in a collection that needs the profile schema, as Create Customer Profile does: a 404 to it
+    /// cannot be about a customer that does not exist.
+    pub fn is_create_with_schema(&self) -> bool {
+        let creates = matches!(&self.method, RouteMethod::Only(method) if &**method == "POST");
+        let fixed = matches!(&self.pattern, Pattern::Template(template) if !template.contains('{'));
+        self.needs_profile_schema && creates && fixed
+    }
+}
+
 /// What happens to a request that no route takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmatched {
@@ -239,7 +249,7 @@ fn check_classes(parts: &RouteTableParts, faults: &mut Vec<TableFault>) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -263,7 +273,7 @@ mod tests {
         }
     }
 
-    fn compile(base_path: &str, routes: &[(&str, &str)]) -> Result<RouteTable, Vec<TableFault>> {
+    pub(crate) fn compile(base_path: &str, routes: &[(&str, &str)]) -> Result<RouteTable, Vec<TableFault>> {
         RouteTable::compile(RouteTableParts {
             base_path: base_path.into(),
             classes: vec![Class { name: "all".into(), modes: ModeSet::Both }],

@@ -139,7 +139,7 @@ fn compile(draft: Draft, mut faults: Faults) -> Result<RouteTable, Vec<Fault>> {
         Ok(table) => table,
         Err(refused) => {
             for TableFault { route, message } in refused {
-                let place = route.and_then(|index| path_places.get(index)).copied().unwrap_or(START);
+                let place = route.and_then(|index| path_places.get(index as usize)).copied().unwrap_or(START);
                 faults.add(place, Flaw::new("", message, ""));
             }
             faults.verdict()?;
@@ -169,7 +169,7 @@ fn unreachable(table: &RouteTable, dead: &proof::Unreachable) -> Flaw {
     let message = format!(
         "{method} {path} can never match: {} comes first and takes every such request, for example {}",
         earlier.join(" and "),
-        dead.example_path
+        dead.example_path.as_deref().unwrap_or("any")
     );
     Flaw::new(path, message, "move it above, or remove it")
 }

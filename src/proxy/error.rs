@@ -125,9 +125,10 @@ impl Refusal {
         let Refusal::Forward(error) = self else { return None };
         match error {
             ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
-            ForwardError::Connect(ConnectError::Overload) => None,
+            ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
             ForwardError::Connect(_) => Some(UpstreamFault::Connect),
-            ForwardError::Broken(_) | ForwardError::BadDocument => Some(UpstreamFault::Broken),
+            ForwardError::Broken(_) => Some(UpstreamFault::Closed),
+            ForwardError::BadDocument => Some(UpstreamFault::Malformed),
             ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),
             ForwardError::GaveUp(GaveUp::UpstreamBody) => Some(UpstreamFault::IdleBodyTimeout),
             ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::Cut) => None,

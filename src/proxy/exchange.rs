@@ -70,7 +70,7 @@ struct Slots {
 
 #[derive(Debug)]
 struct Inner {
-    permit: Cell<Option<Permit>>,
+    permit: RefCell<Option<Permit>>,
     /// Whether a byte may have reached UCS: from then on its early end is an abandonment.
     sent: Cell<bool>,
     waiting: Cell<Waiting>,
@@ -97,7 +97,7 @@ impl Exchanges {
     /// Begins one. `downstream` ends the client's connection, for clients that stopped reading.
     pub fn begin(self: &Rc<Self>, permit: Permit, downstream: Option<AbortHandle>) -> Exchange {
         let inner = Rc::new(Inner {
-            permit: Cell::new(Some(permit)),
+            permit: RefCell::new(Some(permit)),
             sent: Cell::new(false),
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),
@@ -157,10 +157,7 @@ impl Exchanges {
 
 impl Inner {
     fn is_cut_by(&self, mode: Mode) -> bool {
-        let permit = self.permit.take();
-        let cut = permit.as_ref().is_some_and(|permit| permit.is_cut_by(mode));
-        self.permit.set(permit);
-        cut
+        self.permit.borrow().as_ref().is_some_and(|permit| permit.is_cut_by(mode))
     }
 
     fn give_up(&self, why: GaveUp) {

@@ -158,7 +158,7 @@ impl Worker {
     pub fn note_schema(&self, found: &Found, status: StatusCode) {
         let needs_schema = found.route().is_some_and(|route| route.needs_profile_schema);
         if status == StatusCode::NOT_FOUND && needs_schema {
-            self.desk.doubt_schema(found.route().is_some_and(|route| route.is_create_profile()));
+            self.desk.doubt_schema(found.route().is_some_and(|route| route.is_create_with_schema()));
         }
     }
 
