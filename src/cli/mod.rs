@@ -1,1 +1,76 @@
-//! x
+//! The commands: one file each. They print and set exit codes (0; 1 failed; 2 usage or configuration); what they do is
+//! done elsewhere.
+
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod diff;
+pub mod explain;
+pub mod schema;
+pub mod serve;
+pub mod tables;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "ucs-gateway", version, about = "The only way into one UCS, open to just what its Server Mode allows.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway before a UCS.
+    Serve(Box<crate::config::ServeArgs>),
+    /// Run the gateway before a stand-in UCS, to try it.
+    Demo(demo::DemoArgs),
+    /// Read a route table and tell all that is wrong with it.
+    Check(check::CheckArgs),
+    /// Tell what becomes of a request, in each mode, and why.
+    Explain(explain::ExplainArgs),
+    /// Tell which requests two route tables treat differently.
+    Diff(diff::DiffArgs),
+    /// Print the JSON Schema of routes.yaml.
+    Schema,
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs a command to its exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Diff(args) => diff::run(&args),
+        Command::Schema => schema::run(),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// Exit code for a command that did not succeed.
+pub const FAILED: u8 = 1;
+
+/// Exit code for wrong usage or a faulty configuration.
+pub const MISCONFIGURED: u8 = 2;
+
+/// Prints to standard output. A reader that went away (`| head`) is no error of ours.
+pub fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Says on standard error why a command ends, and ends it with `code`.
+pub fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr().lock(), "ucs-gateway: {why}"));
+    ExitCode::from(code)
+}

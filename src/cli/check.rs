@@ -1,0 +1,52 @@
+//! `check [FILE]`: all that is wrong with a route table, and what deserves a second look. It changes nothing.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{MISCONFIGURED, fail, print, tables};
+use crate::policy::proof;
+use crate::policy::routes::RouteTable;
+
+/// What `check` is told.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The route table.
+    #[arg(value_name = "FILE", default_value = "routes.yaml")]
+    pub file: PathBuf,
+}
+
+/// Checks; exit code 2 when the table cannot be used.
+pub fn run(args: &CheckArgs) -> ExitCode {
+    match tables::load(&args.file) {
+        Err(error) => fail(MISCONFIGURED, format!("\n{error}")),
+        Ok((table, _)) => {
+            print(&summary(&args.file.display().to_string(), &table));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn summary(file: &str, table: &RouteTable) -> String {
+    let mut text = format!("{file}: {} routes, no faults\n", table.routes.len());
+    for (index, class) in table.classes.iter().enumerate() {
+        let routes = table.routes.iter().filter(|route| route.class == index).count();
+        drop(writeln!(text, "  {routes:4} {}", class.name));
+    }
+    for overlap in proof::overlaps(table) {
+        let (first, second) = (&table.routes[overlap.first as usize], &table.routes[overlap.second as usize]);
+        drop(writeln!(
+            text,
+            "note: \"{}\" (line {}) comes before \"{}\" (line {}) and takes part of its requests as {}, for example {}",
+            first.operation,
+            first.line,
+            second.operation,
+            second.line,
+            table.classes[first.class].name,
+            overlap.example_path
+        ));
+    }
+    text
+}

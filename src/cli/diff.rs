@@ -1,0 +1,48 @@
+//! `diff OLD NEW`: which requests two route tables treat differently, with an example for each.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{MISCONFIGURED, fail, print, tables};
+use crate::policy::explain;
+use crate::policy::proof::{self, Verdict};
+
+/// What `diff` is told.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The table in force.
+    pub old: PathBuf,
+    /// The one that would replace it.
+    pub new: PathBuf,
+}
+
+/// Compares; prints nothing but a line when there is no difference.
+pub fn run(args: &DiffArgs) -> ExitCode {
+    let (old, new) = match (tables::load(&args.old), tables::load(&args.new)) {
+        (Ok((old, _)), Ok((new, _))) => (old, new),
+        (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, format!("\n{error}")),
+    };
+    let differences = proof::diff(&old, &new);
+    if differences.is_empty() {
+        print("no difference: both tables treat every request alike\n");
+    }
+    for difference in differences {
+        let (old, new) = (in_words(&difference.old), in_words(&difference.new));
+        print(&format!("{} {}\n  - {old}\n  + {new}\n", difference.method, difference.example_path));
+    }
+    ExitCode::SUCCESS
+}
+
+fn in_words(verdict: &Verdict) -> String {
+    let modes = |set| {
+        let names: Vec<&str> = explain::modes(set).into_iter().map(|mode| mode.as_str()).collect();
+        names.join(" and ")
+    };
+    match verdict {
+        Verdict::Route { operation, class, modes: set, .. } => format!("{operation} (class {class}, open in {})", modes(*set)),
+        Verdict::NotFound => "404, no route".to_owned(),
+        Verdict::UnmatchedAs { class, modes: set } => format!("no route, gated as class {class} (open in {})", modes(*set)),
+    }
+}

@@ -1,0 +1,12 @@
+//! `schema`: the JSON Schema of routes.yaml, for editors.
+
+use std::process::ExitCode;
+
+use super::print;
+use crate::policy::routes_yaml;
+
+/// Prints it.
+pub fn run() -> ExitCode {
+    print(&format!("{:#}\n", routes_yaml::json_schema()));
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,62 @@
+//! `serve`: the gateway before a real UCS. It turns signals into what the gateway understands, and errors into exit codes.
+
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{FAILED, MISCONFIGURED, fail};
+use crate::config::ServeArgs;
+use crate::gateway::{self, GatewayError, Ready};
+use crate::telemetry;
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(args: ServeArgs) -> ExitCode {
+    if let Err(error) = telemetry::init_logs(args.log_format.into(), &args.log_level) {
+        return fail(MISCONFIGURED, error);
+    }
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, error),
+    };
+    match runtime.block_on(serve(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(exit_code(&error), error),
+    }
+}
+
+fn exit_code(error: &GatewayError) -> u8 {
+    match error {
+        GatewayError::Table(_) | GatewayError::Access(_) | GatewayError::Settings(_) | GatewayError::Read { .. } => {
+            MISCONFIGURED
+        }
+        GatewayError::Control(_) | GatewayError::Listen { .. } | GatewayError::System(_) => FAILED,
+    }
+}
+
+async fn serve(args: ServeArgs) -> Result<(), GatewayError> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (reload_sender, reload) = mpsc::channel(1);
+    tokio::task::spawn_local(async move {
+        while hang_up.recv().await.is_some() {
+            // One that is already waiting will read the newest file.
+            drop(reload_sender.try_send(()));
+        }
+    });
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    };
+    gateway::run(args, announce, stop, reload).await
+}
+
+fn announce(ready: Ready) {
+    tracing::info!(listen = %ready.listen, admin = %ready.admin, "ready");
+    // Without systemd there is nobody to tell.
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+}

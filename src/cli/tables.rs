@@ -1,0 +1,43 @@
+//! Route tables from files, for the commands and for `serve`. It keeps nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::policy::routes::RouteTable;
+use crate::policy::routes_yaml::{self, Fault};
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// It was read and has faults: all of them.
+    #[error("{}{} in {}: the table is not used", list(faults), count(faults.len()), path.display())]
+    Faults {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, each with its place.
+        faults: Vec<Fault>,
+    },
+}
+
+/// Reads and compiles a table; also returns its text, by which a reload tells whether anything changed.
+pub fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
+    let text = std::fs::read_to_string(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
+    let table = routes_yaml::parse(&text, &path.display().to_string())
+        .map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;
+    Ok((table, text))
+}
+
+fn list(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("{fault}\n")).collect()
+}
+
+fn count(faults: usize) -> String {
+    if faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") }
+}

@@ -1,0 +1,279 @@
+//! The whole gateway put together: workers, control and the admin plane, started in the one right order and stopped in
+//! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use crate::access::{Access, AccessSetupError};
+use crate::admin::{self, AdminListener, AdminParts};
+use crate::cli::tables::{self, TableError};
+use crate::config::{AdminAddress, ServeArgs, UpstreamModePolicy};
+use crate::control::{self, Control, ControlSettings, StartError};
+use crate::desk::Desk;
+use crate::gate::{Gate, Seat};
+use crate::proxy::access_log::{self, AccessLogWriter};
+use crate::proxy::account::Ledger;
+use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
+use crate::telemetry::Metrics;
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The route table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Who may do what.
+    #[error(transparent)]
+    Access(#[from] AccessSetupError),
+    /// The state directory or the record.
+    #[error(transparent)]
+    Control(#[from] StartError),
+    /// An address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A file that was named.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Settings that contradict each other.
+    #[error("{0}")]
+    Settings(String),
+    /// The system refused a thread or a runtime.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Told once everything is ready.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where clients connect, with the port that was really taken.
+    pub listen: SocketAddr,
+    /// Where operators connect, likewise; as text since it may be a unix socket.
+    pub admin: String,
+}
+
+/// Runs the gateway until `stop` ends, then drains it. `reload` yields whenever the table is to be read again.
+pub async fn run(
+    args: ServeArgs,
+    ready: impl FnOnce(Ready),
+    stop: impl Future<Output = ()>,
+    mut reload: mpsc::Receiver<()>,
+) -> Result<(), GatewayError> {
+    let (table, text) = tables::load(&args.routes)?;
+    check_admin_address(&args)?;
+    let data = listen(args.listen)?;
+    let listen = data.local_addr()?;
+    let admin_listener = bind_admin(&args.admin_listen).await?;
+    let admin_address = admin_listener.describe();
+
+    let workers = args.workers();
+    let base_path = table.base_path.to_string();
+    let gate = Gate::new(workers, table);
+    let (desk, inbox) = Desk::new();
+    let metrics = Metrics::new(workers);
+    let settings = control_settings(&args, base_path, text)?;
+    // Before the first worker: nothing is admitted by a gateway that does not know its mode.
+    let control = control::start(Arc::clone(&gate), inbox, settings).await?;
+    let access = Arc::new(match &args.access {
+        Some(path) => Access::from_yaml_file(path)?,
+        None => Access::from_token_file(&args.state_dir())?,
+    });
+
+    let (stop_sender, stop_receiver) = watch::channel(false);
+    let (control_stop, control_stopped) = watch::channel(false);
+    let crew = Crew::start(&args, &gate, &desk, &access, &metrics, data, stop_receiver.clone())?;
+    let journal = control.journal_reader();
+    let stats = control.stats();
+    let control = tokio::task::spawn_local(run_control(control, control_stopped));
+    let parts = AdminParts {
+        gate: Arc::clone(&gate),
+        desk: desk.clone(),
+        access,
+        journal,
+        metrics,
+        control: stats,
+        metrics_open: args.metrics_open,
+        allowed_hosts: args.admin_host.clone(),
+    };
+    let admin = tokio::task::spawn_local(admin::serve(admin_listener, parts, stop_receiver));
+    ready(Ready { listen, admin: admin_address });
+
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = stop.as_mut() => break,
+            Some(()) = reload.recv() => log_reload(desk.reload().await),
+        }
+    }
+    tracing::info!("stopping: no new connections, running requests may end");
+    stop_sender.send_replace(true);
+    // Control goes on while requests end: a flip under way is still waited for.
+    tokio::task::spawn_blocking(move || crew.join()).await.map_err(std::io::Error::other)?;
+    control_stop.send_replace(true);
+    drop(control.await);
+    admin.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn log_reload(outcome: Result<crate::desk::Reloaded, crate::desk::ReloadError>) {
+    match outcome {
+        Ok(reloaded) => tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded"),
+        Err(error) => tracing::error!(%error, "the route table in force stays in force"),
+    }
+}
+
+async fn run_control(control: Control, mut stopped: watch::Receiver<bool>) {
+    control.run(async move { drop(stopped.wait_for(|stopped| *stopped).await) }).await;
+}
+
+/// Nothing that changes state is ever open to the network without named principals.
+fn check_admin_address(args: &ServeArgs) -> Result<(), GatewayError> {
+    match &args.admin_listen {
+        AdminAddress::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
+            Err(GatewayError::Settings(format!(
+                "--admin-listen {address} can be reached from other machines: name who may do what with --access FILE, \
+                 or listen on 127.0.0.1 or unix:PATH"
+            )))
+        }
+        AdminAddress::Tcp(_) | AdminAddress::Unix(_) => Ok(()),
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, GatewayError> {
+    let error = |source| GatewayError::Listen { address: address.to_string(), source };
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP)).map_err(error)?;
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true).map_err(error)?;
+    socket.set_nonblocking(true).map_err(error)?;
+    socket.bind(&address.into()).map_err(error)?;
+    socket.listen(4096).map_err(error)?;
+    Ok(socket.into())
+}
+
+async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, GatewayError> {
+    let described = match address {
+        AdminAddress::Tcp(address) => address.to_string(),
+        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let bound = match address {
+        AdminAddress::Tcp(address) => AdminListener::tcp(*address).await,
+        AdminAddress::Unix(path) => AdminListener::unix(path),
+    };
+    bound.map_err(|source| GatewayError::Listen { address: described, source })
+}
+
+fn control_settings(args: &ServeArgs, base_path: String, text: String) -> Result<ControlSettings, GatewayError> {
+    let credentials = match &args.upstream_credentials {
+        None => None,
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|source| GatewayError::Read { path: path.clone(), source })?
+                .trim_end()
+                .to_owned(),
+        ),
+    };
+    let routes = args.routes.clone();
+    Ok(ControlSettings {
+        state_dir: args.state_dir(),
+        upstream: args.upstream.clone(),
+        base_path,
+        credentials,
+        initial_mode: args.initial_mode.fixed(),
+        drain_timeout: args.drain_timeout,
+        orphan_grace: args.orphan_grace,
+        upstream_mode: args.upstream_mode == UpstreamModePolicy::Auto,
+        upstream_poll: args.upstream_poll,
+        schema_probe: args.schema_probe(),
+        schema_probe_interval: args.schema_probe_interval,
+        table_text: text,
+        load_table: Box::new(move || tables::load(&routes).map_err(|error| error.to_string())),
+    })
+}
+
+/// The data workers' threads.
+struct Crew(Vec<JoinHandle<()>>);
+
+impl Crew {
+    fn start(
+        args: &ServeArgs,
+        gate: &Arc<Gate>,
+        desk: &Desk,
+        access: &Arc<Access>,
+        metrics: &Arc<Metrics>,
+        listener: std::net::TcpListener,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Crew, GatewayError> {
+        let workers = gate.workers();
+        let log = args.access_log.then(|| access_log::start(args.log_format.into())).transpose()?;
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = Shared {
+            desk: desk.clone(),
+            access: Arc::clone(access),
+            metrics: Arc::clone(metrics),
+            loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            handovers: senders.into(),
+            stop,
+        };
+        let mut threads = Vec::with_capacity(workers);
+        for (index, handover) in receivers.into_iter().enumerate() {
+            let (gate, listener, shared) = (Arc::clone(gate), listener.try_clone()?, shared.clone());
+            let (settings, log) = (args.proxy(), log.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                run_worker(index, &gate, settings, log, listener, handover, shared);
+            })?;
+            threads.push(thread);
+        }
+        Ok(Crew(threads))
+    }
+
+    fn join(self) {
+        for thread in self.0 {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended with a panic");
+            }
+        }
+    }
+}
+
+fn run_worker(
+    index: usize,
+    gate: &Arc<Gate>,
+    settings: ProxySettings,
+    log: Option<AccessLogWriter>,
+    listener: std::net::TcpListener,
+    handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    shared: Shared,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, index, "a worker has no runtime"),
+    };
+    // The seat stays on this thread: its counts have one writer.
+    let seat: Seat = gate.seat(index);
+    runtime.block_on(async move {
+        let ledger =
+            Ledger { metrics: shared.metrics.worker(index), access_log: log.map(|log| log.for_worker()) };
+        let worker = Worker::new(index, seat, &settings, &shared, ledger);
+        if let Err(error) = worker::run(worker, index, listener, handover, Rc::new(settings), shared).await {
+            tracing::error!(%error, index, "a worker ended");
+        }
+    });
+}
