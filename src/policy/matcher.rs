@@ -27,7 +27,8 @@ pub(crate) struct Methods {
     extra: Vec<Arc<str>>,
 }
 
-const OTHER: usize = 0;
+/// The column of a method that no route names.
+pub(crate) const OTHER_METHOD: usize = 0;
 const GET: usize = 1;
 const HEAD: usize = 5;
 const OPTIONS: usize = 6;
@@ -39,7 +40,7 @@ impl Methods {
         let mut methods = Methods::default();
         for method in routes {
             if let RouteMethod::Only(name) = method
-                && methods.column(name) == OTHER
+                && methods.column(name) == OTHER_METHOD
             {
                 methods.extra.push(name.clone());
             }
@@ -47,12 +48,17 @@ impl Methods {
         methods
     }
 
+    /// The methods that are not well-known.
+    pub fn extra(&self) -> impl Iterator<Item = &str> {
+        self.extra.iter().map(|name| &**name)
+    }
+
     fn count(&self) -> usize {
         FIRST_EXTRA + self.extra.len()
     }
 
     #[inline]
-    fn column(&self, method: &str) -> usize {
+    pub fn column(&self, method: &str) -> usize {
         match method {
             "GET" => GET,
             "POST" => 2,
@@ -61,12 +67,12 @@ impl Methods {
             "HEAD" => HEAD,
             "OPTIONS" => OPTIONS,
             "PATCH" => 7,
-            _ => self.extra.iter().position(|name| **name == *method).map_or(OTHER, |at| FIRST_EXTRA + at),
+            _ => self.extra.iter().position(|name| **name == *method).map_or(OTHER_METHOD, |at| FIRST_EXTRA + at),
         }
     }
 
     /// The column of a route's own method; `None` takes all.
-    fn column_of(&self, method: &RouteMethod) -> Option<usize> {
+    pub fn column_of(&self, method: &RouteMethod) -> Option<usize> {
         match method {
             RouteMethod::Any => None,
             RouteMethod::Only(name) => Some(self.column(name)),
@@ -76,7 +82,7 @@ impl Methods {
 
 /// Whether a route of method `own` takes a request of method `asked`.
 #[inline]
-fn takes(own: Option<usize>, asked: usize) -> bool {
+pub(crate) fn takes(own: Option<usize>, asked: usize) -> bool {
     match own {
         None => true,
         Some(own) => own == asked || asked == OPTIONS || (asked == HEAD && own == GET),

@@ -239,7 +239,7 @@ fn check_classes(parts: &RouteTableParts, faults: &mut Vec<TableFault>) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -263,7 +263,7 @@ mod tests {
         }
     }
 
-    fn compile(base_path: &str, routes: &[(&str, &str)]) -> Result<RouteTable, Vec<TableFault>> {
+    pub(crate) fn compile(base_path: &str, routes: &[(&str, &str)]) -> Result<RouteTable, Vec<TableFault>> {
         RouteTable::compile(RouteTableParts {
             base_path: base_path.into(),
             classes: vec![Class { name: "all".into(), modes: ModeSet::Both }],
