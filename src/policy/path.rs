@@ -256,7 +256,7 @@ fn check_segments(text: &str) -> Result<(), PathRefusal> {
 /// Whether decoding `segment` a second time would bring forth one of `/ \ . ; %`.
 fn holds_nested_escape(segment: &str) -> bool {
     segment.match_indices("%25").any(|(at, escape)| {
-        let rest = segment[at + escape.len()..].as_bytes();
+        let rest = &segment.as_bytes()[at + escape.len()..];
         let digits = rest.first().zip(rest.get(1));
         let value = digits.and_then(|(high, low)| Some(hex_digit(*high)? << 4 | hex_digit(*low)?));
         matches!(value, Some(b'/' | b'\\' | b'.' | b';' | b'%'))

@@ -262,7 +262,7 @@ impl Explorer {
                 regexes.push((index, *route, format!("{}{pattern}", regex::escape(&table.base_path))));
             }
         }
-        let paths = Paths::new(regexes)?;
+        let paths = Paths::new(regexes, &tables.iter().map(|table| &*table.base_path).collect::<Vec<_>>())?;
         let (queue, nodes, regions) = Default::default();
         Some(Explorer { tables: templates, paths, queue, nodes, regions })
     }
@@ -344,8 +344,11 @@ impl Explorer {
 /// All regexes of all tables, and what a canonical path looks like, in one automaton.
 struct Paths {
     automaton: RegexAutomaton,
-    /// Table and route of each pattern. Behind them stand the patterns of shape and of nested escapes.
+    /// Table and route of each pattern. Behind them stand a pattern per table for the paths under its base path, and
+    /// those of shape and of nested escapes.
     owners: Vec<(usize, RouteIndex)>,
+    /// The pattern of shape; the next one is that of nested escapes.
+    shape: usize,
     /// One byte of each class that the automaton tells apart, readable ones preferred.
     representatives: Vec<u8>,
     /// What [`Paths::segments_but`] finds without exclusions, by boundary.
@@ -378,15 +381,17 @@ fn canonical_shape() -> String {
 const NESTED_ESCAPE: &str = "(?s:.)*%25(?:2[EFef5]|3[Bb]|5[Cc])(?s:.)*";
 
 impl Paths {
-    fn new(regexes: Vec<(usize, RouteIndex, String)>) -> Option<Paths> {
+    fn new(regexes: Vec<(usize, RouteIndex, String)>, base_paths: &[&str]) -> Option<Paths> {
         let owners: Vec<_> = regexes.iter().map(|(table, route, _)| (*table, *route)).collect();
         let mut patterns: Vec<String> = regexes.into_iter().map(|(_, _, pattern)| pattern).collect();
+        patterns.extend(base_paths.iter().map(|base_path| format!("{}(?:/(?s:.)*)?", regex::escape(base_path))));
+        let shape = patterns.len();
         patterns.extend([canonical_shape(), NESTED_ESCAPE.to_owned()]);
         let automaton = RegexAutomaton::build(Vec::new(), &patterns).ok()?;
         let classes = automaton.dfa.byte_classes();
         let mut seen = HashSet::new();
         let representatives = SEGMENT_BYTES.iter().copied().filter(|byte| seen.insert(classes.get(*byte))).collect();
-        Some(Paths { automaton, owners, representatives, known: HashMap::new() })
+        Some(Paths { automaton, owners, shape, representatives, known: HashMap::new() })
     }
 
     fn after(&self, state: StateID, bytes: &[u8]) -> StateID {
@@ -403,11 +408,12 @@ impl Paths {
         let mut patterns: Vec<usize> =
             (0..dfa.match_len(end)).map(|at| dfa.match_pattern(end, at).as_usize()).collect();
         patterns.sort_unstable();
-        let shape = self.owners.len();
-        (patterns.last() == Some(&shape)).then(|| {
-            patterns.pop();
-            patterns
-        })
+        if patterns.last() != Some(&self.shape) {
+            return None;
+        }
+        let under_base = |table: usize| patterns.contains(&(self.owners.len() + table));
+        let owned = patterns.iter().copied().filter(|pattern| *pattern < self.owners.len());
+        Some(owned.filter(|pattern| under_base(self.owners[*pattern].0)).collect())
     }
 
     /// A segment that is none of `literals`, and where it leads from `boundary`, for each place where such a one leads.
@@ -572,7 +578,7 @@ mod tests {
             ),
         ) {
             let path = format!("/{}", pieces.concat());
-            let paths = Paths::new(Vec::new()).unwrap();
+            let paths = Paths::new(Vec::new(), &[]).unwrap();
             let shaped = paths.matching(paths.after(paths.automaton.start, path.as_bytes())).is_some();
             let canonical = CanonicalPath::parse(path.as_bytes()).is_ok_and(|parsed| parsed.as_str() == path);
             prop_assert_eq!(shaped, canonical, "{}", path);
