@@ -65,6 +65,10 @@ impl Head {
         loop {
             if self.lines.number == 0 {
                 first_byte(bytes, self.lines.start)?;
+            } else if let Some((name, value)) = self.lines.next_good_field(bytes, limits.head_bytes) {
+                self.count_header(limits)?;
+                self.header(name, value)?;
+                continue;
             }
             let line_limit = if self.lines.number == 0 {
                 limits.target_bytes.saturating_add(LINE_BESIDE_TARGET)
@@ -88,17 +92,19 @@ impl Head {
             } else if line.is_empty() {
                 return self.finish().map(|framing| Some((self.lines.start, framing)));
             } else {
-                self.header(line, limits)?;
+                self.count_header(limits)?;
+                let (name, value) = field(line)?;
+                self.header(name, value)?;
             }
         }
     }
 
-    fn header(&mut self, line: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
+    fn count_header(&mut self, limits: &WireLimits) -> Result<(), WireFault> {
         self.headers += 1;
-        if self.headers > limits.header_count {
-            return Err(WireFault::TooManyHeaders);
-        }
-        let (name, value) = field(line)?;
+        if self.headers > limits.header_count { Err(WireFault::TooManyHeaders) } else { Ok(()) }
+    }
+
+    fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireFault> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
@@ -188,7 +194,6 @@ enum TooLong {
 impl Lines {
     /// The next complete line without its CR LF, if there is one; limits hold for unfinished lines too. `line_limit` is
     /// without CR LF, `section_limit` with it.
-    #[expect(clippy::type_complexity, reason = "a limit outranks what is wrong inside the line")]
     fn next<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -207,6 +212,29 @@ impl Lines {
         self.start = end;
         self.number += 1;
         Ok(Some(line.strip_suffix(b"\r").ok_or(WireFault::BareLf)))
+    }
+
+    /// The short way for the usual case: a header line that is there whole and has no fault, in one pass. `None` takes
+    /// nothing and says nothing; [`Lines::next`] decides. A line that was looked at before is left to it too, so that a
+    /// line that comes byte by byte is not read again and again.
+    fn next_good_field<'b>(&mut self, bytes: &'b [u8], section_limit: usize) -> Option<(&'b [u8], &'b [u8])> {
+        if self.searched != self.start {
+            return None;
+        }
+        let line = &bytes[self.start..];
+        let colon = line.iter().position(|&byte| !is_token(byte))?;
+        if colon == 0 || line[colon] != b':' {
+            return None;
+        }
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let cr = find_control(value)?;
+        let end = self.start + colon + 1 + cr + 2;
+        if !value[cr..].starts_with(b"\r\n") || end > section_limit {
+            return None;
+        }
+        (self.start, self.searched) = (end, end);
+        self.number += 1;
+        Some((name, value[..cr].trim_ascii()))
     }
 }
 
@@ -271,17 +299,20 @@ fn after_scheme<'t>(target: &'t [u8], scheme: &[u8]) -> Option<&'t [u8]> {
 }
 
 fn check_path_and_query(target: &[u8]) -> Result<(), WireFault> {
-    let path = target.iter().position(|&byte| CLASSES[usize::from(byte)] & PATH == 0).unwrap_or(target.len());
-    let wrong = match target.get(path) {
-        Some(b'?') => target[path..].iter().find(|&&byte| CLASSES[usize::from(byte)] & QUERY == 0),
-        byte => byte,
-    };
-    match wrong {
-        None => Ok(()),
-        Some(b'#') => Err(WireFault::Fragment),
-        Some(b'\r') => Err(WireFault::BareCr),
-        Some(_) => Err(WireFault::Target),
-    }
+    let path_end = memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at(path_end);
+    let Some(wrong) = first_not(PATH, path).or_else(|| first_not(QUERY, query)) else { return Ok(()) };
+    Err(match wrong {
+        b'#' => WireFault::Fragment,
+        b'\r' => WireFault::BareCr,
+        _ => WireFault::Target,
+    })
+}
+
+/// The first byte that is not of the class.
+fn first_not(class: u8, bytes: &[u8]) -> Option<u8> {
+    let all = bytes.iter().fold(class, |all, &byte| all & CLASSES[usize::from(byte)]);
+    if all != 0 { None } else { bytes.iter().copied().find(|&byte| CLASSES[usize::from(byte)] & class == 0) }
 }
 
 /// Splits a header line into its name and its value without the white space around it, and checks both.
@@ -374,15 +405,27 @@ fn is_control(byte: u8) -> bool {
     (byte < 0x20 && byte != b'\t') || byte == 0x7f
 }
 
-/// Whether a control character other than tab is among the bytes: eight at a time, bytewise only where one could be.
 fn has_control(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let suspicious = words.iter().fold(0, |seen, word| seen | suspicious(u64::from_le_bytes(*word)));
-    (suspicious != 0 && bytes.iter().any(|&byte| is_control(byte))) || rest.iter().any(|&byte| is_control(byte))
+    find_control(bytes).is_some()
 }
 
-/// Non-zero if any of the eight bytes is below 0x20 or is 0x7f (also for tab).
-fn suspicious(word: u64) -> u64 {
+/// Where the first control character other than tab is: eight bytes at a time, bytewise only behind a tab.
+fn find_control(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let hits = control_or_tab(u64::from_le_bytes(*word));
+        if hits != 0 {
+            at += hits.trailing_zeros() as usize / 8;
+            break;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|&byte| is_control(byte)).map(|offset| at + offset)
+}
+
+/// The lowest bit that is set lies in the first of the eight bytes that is below 0x20 or is 0x7f; none if none is.
+fn control_or_tab(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = ONES * 0x80;
     let delete = word ^ (ONES * 0x7f);
