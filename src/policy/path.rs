@@ -16,9 +16,19 @@ pub enum PathRefusal {
     EncodedSlash,
 }
 
+impl PathRefusal {
+    /// Stub.
+    pub fn reason(self) -> &'static str {
+        "encoded_slash"
+    }
+}
+
 impl<'a> CanonicalPath<'a> {
     /// Reads the path of a request target: what stands before the `?`.
     pub fn parse(raw: &'a [u8]) -> Result<CanonicalPath<'a>, PathRefusal> {
+        if raw.to_ascii_lowercase().windows(3).any(|escape| escape == b"%2f") {
+            return Err(PathRefusal::EncodedSlash);
+        }
         std::str::from_utf8(raw).map(|path| CanonicalPath(Cow::Borrowed(path))).map_err(|_| PathRefusal::EncodedSlash)
     }
 

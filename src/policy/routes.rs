@@ -104,11 +104,55 @@ pub struct RouteTable {
 #[derive(Debug)]
 struct Matcher;
 
+/// What a file says, before it is checked and compiled.
+#[derive(Clone, Debug)]
+pub struct RouteTableParts {
+    /// See [`RouteTable::base_path`].
+    pub base_path: Arc<str>,
+    /// See [`RouteTable::classes`].
+    pub classes: Vec<Class>,
+    /// See [`RouteTable::routes`].
+    pub routes: Vec<Route>,
+    /// See [`RouteTable::unmatched`].
+    pub unmatched: Unmatched,
+    /// See [`RouteTable::answers`].
+    pub answers: Vec<(Arc<str>, AnswerTemplate)>,
+}
+
+/// Stub.
+#[derive(Clone, Debug)]
+pub struct TableFault;
+
 impl RouteTable {
+    /// Stub: compiles nothing.
+    pub fn compile(parts: RouteTableParts) -> Result<RouteTable, Vec<TableFault>> {
+        let RouteTableParts { base_path, classes, routes, unmatched, answers } = parts;
+        Ok(RouteTable { base_path, classes, routes, unmatched, answers, matcher: Matcher })
+    }
+
     /// The first listed route that takes `method` on `path`; `None` when no route does. One pass over the path, no
     /// backtracking, independent of the number of routes for all practical purposes.
     pub fn classify(&self, method: &str, path: &CanonicalPath<'_>) -> Option<RouteIndex> {
-        let _ = (method, path, &self.matcher);
-        None
+        let _ = &self.matcher;
+        let relative = path.as_str().strip_prefix(&*self.base_path)?;
+        let takes = |route: &Route| match &route.method {
+            RouteMethod::Any => true,
+            RouteMethod::Only(only) => {
+                &**only == method || (&**only == "GET" && method == "HEAD") || method == "OPTIONS"
+            }
+        };
+        let matches = |route: &Route| match &route.pattern {
+            Pattern::Template(template) => {
+                template.split('/').count() == relative.split('/').count()
+                    && template
+                        .split('/')
+                        .zip(relative.split('/'))
+                        .all(|(t, s)| t == s || t.starts_with('{') && !s.is_empty())
+            }
+            Pattern::Regex(regex) => {
+                regex::Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(relative))
+            }
+        };
+        self.routes.iter().position(|route| takes(route) && matches(route)).map(|index| index as RouteIndex)
     }
 }
