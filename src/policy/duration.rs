@@ -1,0 +1,121 @@
+//! Durations as people write them: `500ms`, `5s`, `2m`, `1h`, `7d`. One number and one unit; it does not add parts up.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The longest duration that is accepted: ten years. Beyond it, adding to a timestamp might leave the calendar.
+pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// A duration in its written form, for serde and for the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Written(pub Duration);
+
+/// Why a text is no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DurationFault {
+    /// No number, no unit, or something else in between.
+    #[error("\"{0}\" is not a duration; write a whole number and a unit, like 500ms, 5s, 2m, 1h or 7d")]
+    Malformed(String),
+    /// Longer than [`LONGEST`].
+    #[error("\"{0}\" is longer than ten years, the longest duration that is accepted")]
+    TooLong(String),
+}
+
+/// Milliseconds by unit, the longest first.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Reads a duration such as `5s`.
+pub fn parse(text: &str) -> Result<Duration, DurationFault> {
+    let malformed = || DurationFault::Malformed(text.chars().take(40).collect());
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(malformed)?;
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(malformed)?;
+    if number.is_empty() {
+        return Err(malformed());
+    }
+    let too_long = || DurationFault::TooLong(text.chars().take(40).collect());
+    let millis = number.parse::<u64>().ok().and_then(|count| count.checked_mul(*factor)).ok_or_else(too_long)?;
+    let duration = Duration::from_millis(millis);
+    if duration > LONGEST { Err(too_long()) } else { Ok(duration) }
+}
+
+/// Writes a duration in the largest unit that loses nothing. Parts of a millisecond are cut off.
+pub fn format(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let exact = UNITS.iter().find(|(_, factor)| millis.is_multiple_of(u128::from(*factor)));
+    let (unit, factor) = exact.copied().unwrap_or(("ms", 1));
+    format!("{}{unit}", millis / u128::from(factor))
+}
+
+impl std::str::FromStr for Written {
+    type Err = DurationFault;
+
+    fn from_str(text: &str) -> Result<Written, DurationFault> {
+        parse(text).map(Written)
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Written {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_each_unit() {
+        let cases = [("500ms", 500), ("5s", 5_000), ("2m", 120_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)];
+        for (text, millis) in cases {
+            assert_eq!(parse(text).unwrap(), Duration::from_millis(millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_duration() {
+        for text in ["", "5", "s", "-5s", "+5s", "5 s", " 5s", "5s ", "1.5h", "1h30m", "5S", "5sec", "٥s", "1e3s"] {
+            assert!(matches!(parse(text), Err(DurationFault::Malformed(_))), "{text:?}");
+        }
+        for text in ["99999999999999999999s", "18446744073709551615d", "3651d"] {
+            assert!(matches!(parse(text), Err(DurationFault::TooLong(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn writes_what_it_reads_again() {
+        for text in ["500ms", "5s", "90s", "2m", "1h", "7d", "0s", "1500ms"] {
+            assert_eq!(format(parse(text).unwrap()), text);
+        }
+        assert_eq!(format(Duration::from_secs(120)), "2m");
+        assert_eq!(format(Duration::from_micros(10)), "0s");
+    }
+
+    #[test]
+    fn goes_through_json() {
+        let written: Written = serde_json::from_str("\"2m\"").unwrap();
+        assert_eq!(written.0, Duration::from_secs(120));
+        assert_eq!(serde_json::to_string(&written).unwrap(), "\"2m\"");
+        assert!(serde_json::from_str::<Written>("5").is_err());
+    }
+}

@@ -1,0 +1,302 @@
+//! Why a request would be answered as it is: its canonical path, the route that takes it, the routes that would have
+//! taken it had they been listed earlier, and the outcome in each mode. It reads no counts and no current mode.
+
+use regex::Regex;
+use serde::Serialize;
+
+use crate::policy::mode::{Mode, ModeSet};
+use crate::policy::path::CanonicalPath;
+use crate::policy::routes::{Answer, Pattern, Route, RouteMethod, RouteTable, Unmatched};
+
+/// The whole explanation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// As asked.
+    pub method: String,
+    /// As asked.
+    pub path: String,
+    /// The one reading of the path, which is also what is forwarded; absent when the path is refused.
+    pub canonical_path: Option<String>,
+    /// The route that takes the request.
+    pub route: Option<RouteView>,
+    /// Later routes that match too and lose, because the first listed match wins.
+    pub shadowed: Vec<RouteView>,
+    /// What happens in production.
+    pub production: Outcome,
+    /// What happens in maintenance.
+    pub maintenance: Outcome,
+    /// What happens while a flip is under way.
+    pub switching: Outcome,
+}
+
+/// A route as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteView {
+    /// Its name in UCS's documentation.
+    pub operation: String,
+    /// UCS document id.
+    pub id: Option<String>,
+    /// The method it takes; `ANY` for all.
+    pub method: String,
+    /// Its template or regular expression, with the base path in front.
+    pub pattern: String,
+    /// Its class.
+    pub class: String,
+    /// The modes that admit it.
+    pub modes: Vec<Mode>,
+    /// `set_mode` or `status` when the gateway answers by itself.
+    pub answer: Option<&'static str>,
+    /// Whether it is answered with 404 when UCS has no profile schema.
+    pub needs_profile_schema: bool,
+    /// Line in the file, from 1.
+    pub line: usize,
+}
+
+/// What becomes of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// `forwarded`, `answered` (by the gateway) or `refused`.
+    pub verdict: &'static str,
+    /// The status of the gateway's own answer; absent when UCS decides.
+    pub status: Option<u16>,
+    /// The reason in the gateway's answer, e.g. `mode`.
+    pub reason: Option<String>,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// Explains `method` on `raw_path` (what stands before the `?`) by one table.
+pub fn explain(table: &RouteTable, method: &str, raw_path: &str) -> Explanation {
+    let path = match CanonicalPath::parse(raw_path.as_bytes()) {
+        Ok(path) => path,
+        Err(refusal) => {
+            return same_outcome(method, raw_path, None, refused(400, refusal.reason(), refusal.to_string()));
+        }
+    };
+    let canonical = Some(path.as_str().to_owned());
+    let Some(index) = table.classify(method, &path) else {
+        return unmatched(table, method, raw_path, canonical);
+    };
+    let route = &table.routes[index as usize];
+    let outcome = |mode| route_outcome(route, mode);
+    Explanation {
+        method: method.to_owned(),
+        path: raw_path.to_owned(),
+        canonical_path: canonical,
+        route: Some(view(table, route)),
+        shadowed: shadowed(table, index as usize, method, path.as_str()),
+        production: outcome(Some(Mode::Production)),
+        maintenance: outcome(Some(Mode::Maintenance)),
+        switching: outcome(None),
+    }
+}
+
+/// A route as operators see it.
+pub fn view(table: &RouteTable, route: &Route) -> RouteView {
+    let (Pattern::Template(text) | Pattern::Regex(text)) = &route.pattern;
+    RouteView {
+        operation: route.operation.to_string(),
+        id: route.id.as_deref().map(str::to_owned),
+        method: match &route.method {
+            RouteMethod::Any => "ANY".to_owned(),
+            RouteMethod::Only(method) => method.to_string(),
+        },
+        pattern: format!("{}{text}", table.base_path),
+        class: table.classes[route.class].name.to_string(),
+        modes: modes(route.modes),
+        answer: route.answer.map(|answer| match answer {
+            Answer::SetMode => "set_mode",
+            Answer::Status => "status",
+        }),
+        needs_profile_schema: route.needs_profile_schema,
+        line: route.line,
+    }
+}
+
+/// The modes of a set, production first.
+pub fn modes(set: ModeSet) -> Vec<Mode> {
+    [Mode::Production, Mode::Maintenance].into_iter().filter(|mode| set.admits(*mode)).collect()
+}
+
+fn same_outcome(method: &str, path: &str, canonical_path: Option<String>, outcome: Outcome) -> Explanation {
+    Explanation {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        canonical_path,
+        route: None,
+        shadowed: Vec::new(),
+        production: outcome.clone(),
+        maintenance: outcome.clone(),
+        switching: outcome,
+    }
+}
+
+fn unmatched(table: &RouteTable, method: &str, path: &str, canonical: Option<String>) -> Explanation {
+    let Unmatched::Class(class) = table.unmatched else {
+        let outcome = refused(404, "unmatched", "no route takes it, and `unmatched` is not_found".to_owned());
+        return same_outcome(method, path, canonical, outcome);
+    };
+    let class = &table.classes[class];
+    let what = format!("no route takes it, so it counts as class {}, which", class.name);
+    let outcome = |mode| by_mode(class.modes, mode, &what);
+    Explanation {
+        production: outcome(Some(Mode::Production)),
+        maintenance: outcome(Some(Mode::Maintenance)),
+        switching: outcome(None),
+        ..same_outcome(method, path, canonical, refused(404, "unmatched", String::new()))
+    }
+}
+
+fn route_outcome(route: &Route, mode: Option<Mode>) -> Outcome {
+    let mut outcome = by_mode(route.modes, mode, &format!("{}, which", route.operation));
+    if outcome.verdict != "forwarded" {
+        return outcome;
+    }
+    match route.answer {
+        Some(Answer::SetMode) => {
+            let detail = "the gateway authorises the caller and flips the mode; 503 while another flip is under way";
+            Outcome { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
+        }
+        Some(Answer::Status) => {
+            let detail = "the gateway answers with UCS's own document and the authoritative mode";
+            Outcome { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
+        }
+        None => {
+            if route.needs_profile_schema && mode == Some(Mode::Production) {
+                outcome.detail.push_str("; answered with 404 (no_profile_schema) while UCS has no profile schema");
+            }
+            outcome
+        }
+    }
+}
+
+/// `None` while switching.
+fn by_mode(set: ModeSet, mode: Option<Mode>, what: &str) -> Outcome {
+    let admitted = match mode {
+        Some(mode) => set.admits(mode),
+        None => set == ModeSet::Both,
+    };
+    let open = modes(set).iter().map(|mode| mode.as_str()).collect::<Vec<_>>().join(" and ");
+    match (admitted, mode) {
+        (true, _) => {
+            let detail = format!("{what} is open in {open}");
+            Outcome { verdict: "forwarded", status: None, reason: None, detail }
+        }
+        (false, Some(_)) => refused(503, "mode", format!("{what} is open in {open} only")),
+        (false, None) => refused(503, "switching", format!("{what} is open in {open} only, waits for the flip to settle")),
+    }
+}
+
+fn refused(status: u16, reason: &str, detail: String) -> Outcome {
+    Outcome { verdict: "refused", status: Some(status), reason: Some(reason.to_owned()), detail }
+}
+
+/// Matches the later routes one by one: slow, and independent of the compiled matcher on purpose.
+fn shadowed(table: &RouteTable, winner: usize, method: &str, path: &str) -> Vec<RouteView> {
+    let Some(relative) = path.strip_prefix(&*table.base_path) else { return Vec::new() };
+    let later = table.routes.iter().skip(winner + 1);
+    later
+        .filter(|route| takes_method(&route.method, method) && takes_path(&route.pattern, relative))
+        .map(|route| view(table, route))
+        .collect()
+}
+
+fn takes_method(wanted: &RouteMethod, method: &str) -> bool {
+    match wanted {
+        RouteMethod::Any => true,
+        RouteMethod::Only(only) => &**only == method || (&**only == "GET" && method == "HEAD") || method == "OPTIONS",
+    }
+}
+
+fn takes_path(pattern: &Pattern, path: &str) -> bool {
+    match pattern {
+        Pattern::Template(template) => {
+            let same_length = template.split('/').count() == path.split('/').count();
+            let is_name = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
+            let mut pairs = template.split('/').zip(path.split('/'));
+            same_length && pairs.all(|(wanted, got)| wanted == got || (is_name(wanted) && !got.is_empty()))
+        }
+        Pattern::Regex(regex) => Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(path)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::routes::{Class, RouteTableParts};
+
+    fn route(operation: &str, method: &str, pattern: Pattern, class: usize, modes: ModeSet, line: usize) -> Route {
+        Route {
+            operation: operation.into(),
+            id: None,
+            method: RouteMethod::Only(method.into()),
+            pattern,
+            class,
+            modes,
+            answer: None,
+            needs_profile_schema: operation == "Get profile",
+            line,
+        }
+    }
+
+    fn table(unmatched: Unmatched) -> RouteTable {
+        let class = |name: &str, modes| Class { name: Arc::from(name), modes };
+        let template = |text: &str| Pattern::Template(text.into());
+        RouteTable::compile(RouteTableParts {
+            base_path: "/cs".into(),
+            classes: vec![class("profile", ModeSet::Production), class("schema", ModeSet::Maintenance)],
+            routes: vec![
+                route("Get profile", "GET", template("/profiles/{id}"), 0, ModeSet::Production, 10),
+                route("Any read", "GET", Pattern::Regex("/profiles/[^/]+".into()), 0, ModeSet::Both, 20),
+                route("Create schema", "POST", template("/metadata/profiles"), 1, ModeSet::Maintenance, 30),
+                Route {
+                    answer: Some(Answer::SetMode),
+                    ..route("Set Server Mode", "POST", template("/server/mode"), 1, ModeSet::Both, 40)
+                },
+            ],
+            unmatched,
+            answers: Vec::new(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn names_the_winner_and_those_that_lose() {
+        let explanation = explain(&table(Unmatched::NotFound), "GET", "/cs/profiles/7");
+        assert_eq!(explanation.route.unwrap().operation, "Get profile");
+        assert_eq!(explanation.shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20]);
+        assert_eq!(explanation.production.verdict, "forwarded");
+        assert!(explanation.production.detail.contains("no_profile_schema"), "{}", explanation.production.detail);
+        assert_eq!((explanation.maintenance.status, explanation.switching.status), (Some(503), Some(503)));
+        assert_eq!(explanation.maintenance.reason.as_deref(), Some("mode"));
+        assert_eq!(explanation.switching.reason.as_deref(), Some("switching"));
+    }
+
+    #[test]
+    fn a_route_that_the_gateway_answers_is_answered_in_every_phase() {
+        let explanation = explain(&table(Unmatched::NotFound), "POST", "/cs/server/mode");
+        for outcome in [explanation.production, explanation.maintenance, explanation.switching] {
+            assert_eq!(outcome.verdict, "answered");
+        }
+    }
+
+    #[test]
+    fn unmatched_requests_follow_the_table() {
+        let missing = explain(&table(Unmatched::NotFound), "GET", "/cs/nothing");
+        assert_eq!((missing.production.status, missing.maintenance.status), (Some(404), Some(404)));
+        let gated = explain(&table(Unmatched::Class(1)), "GET", "/cs/nothing");
+        assert_eq!((gated.production.verdict, gated.maintenance.verdict), ("refused", "forwarded"));
+        assert_eq!(gated.switching.verdict, "refused");
+    }
+
+    #[test]
+    fn a_path_that_can_be_read_in_two_ways_is_refused_in_both_modes() {
+        let explanation = explain(&table(Unmatched::NotFound), "GET", "/cs/metadata/..%2fprofiles");
+        assert_eq!(explanation.canonical_path, None);
+        assert_eq!(explanation.production.status, Some(400));
+        assert_eq!(explanation.maintenance, explanation.production);
+    }
+}
