@@ -183,7 +183,9 @@ fn by_mode(set: ModeSet, mode: Option<Mode>, what: &str) -> Outcome {
             Outcome { verdict: "forwarded", status: None, reason: None, detail }
         }
         (false, Some(_)) => refused(503, "mode", format!("{what} is open in {open} only")),
-        (false, None) => refused(503, "switching", format!("{what} is open in {open} only, waits for the flip to settle")),
+        (false, None) => {
+            refused(503, "switching", format!("{what} is open in {open} only, waits for the flip to settle"))
+        }
     }
 }
 

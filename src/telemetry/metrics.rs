@@ -1,0 +1,406 @@
+//! The counters. Each worker writes its own, with plain loads and stores on its own cache lines; a scrape adds them up.
+//! Control's counters are few and slow and shared. Nothing here is labelled by a path.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::policy::routes::RouteTable;
+
+/// How many classes have counters of their own; the last slot is for all further ones.
+pub(super) const CLASS_SLOTS: usize = 16;
+
+/// Names of the slots that are always there; the rest is given out as tables name classes.
+const FIRST_CLASSES: [&str; 5] = ["schema", "profile", "service", "server", "none"];
+
+/// What the last slot is called.
+const FURTHER_CLASSES: &str = "further";
+
+/// Upper bounds of the latency buckets in microseconds: 0.5 ms to 60 s. One more bucket has no bound.
+pub(super) const BUCKETS_MICROS: [u64; 15] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    15_000_000, 60_000_000,
+];
+
+/// Most reasons of wire faults that are told apart by one worker.
+const WIRE_FAULT_REASONS: usize = 64;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Forwarded; UCS answered 2xx.
+    Forwarded2xx,
+    /// Forwarded; UCS answered 3xx.
+    Forwarded3xx,
+    /// Forwarded; UCS answered 4xx.
+    Forwarded4xx,
+    /// Forwarded; UCS answered 5xx, or a status of no known kind.
+    Forwarded5xx,
+    /// Answered by the gateway for UCS: Set Server Mode, Query Server Status.
+    Answered,
+    /// 503: the mode does not admit it.
+    RefusedMode,
+    /// 503: a flip is under way.
+    RefusedSwitching,
+    /// 404: UCS has no profile schema.
+    RefusedNoSchema,
+    /// 404: no route takes it.
+    Unmatched,
+    /// 400: the path or the message cannot be read in one way.
+    BadRequest,
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
+    /// 503: too much at once.
+    Overload,
+    /// 502: UCS cannot be reached.
+    UpstreamUnreachable,
+    /// 502: UCS's answer is broken.
+    UpstreamBroken,
+    /// 504: UCS did not answer in time.
+    UpstreamTimeout,
+    /// 408: the client did not send in time.
+    ClientTimeout,
+    /// 413, 414 or 431: beyond a limit.
+    TooLarge,
+    /// The client went away before the answer.
+    ClientGone,
+    /// Aborted by a flip with `on_timeout: cut`.
+    Cut,
+}
+
+impl Outcome {
+    /// All, in the order of their slots.
+    pub const ALL: [Outcome; 20] = [
+        Outcome::Forwarded2xx,
+        Outcome::Forwarded3xx,
+        Outcome::Forwarded4xx,
+        Outcome::Forwarded5xx,
+        Outcome::Answered,
+        Outcome::RefusedMode,
+        Outcome::RefusedSwitching,
+        Outcome::RefusedNoSchema,
+        Outcome::Unmatched,
+        Outcome::BadRequest,
+        Outcome::Unauthorized,
+        Outcome::Forbidden,
+        Outcome::Overload,
+        Outcome::UpstreamUnreachable,
+        Outcome::UpstreamBroken,
+        Outcome::UpstreamTimeout,
+        Outcome::ClientTimeout,
+        Outcome::TooLarge,
+        Outcome::ClientGone,
+        Outcome::Cut,
+    ];
+
+    /// The outcome of a forwarded request by UCS's status.
+    pub fn forwarded(status: u16) -> Outcome {
+        match status {
+            100..=299 => Outcome::Forwarded2xx,
+            300..=399 => Outcome::Forwarded3xx,
+            400..=499 => Outcome::Forwarded4xx,
+            _ => Outcome::Forwarded5xx,
+        }
+    }
+
+    /// The value of the label `outcome`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Forwarded2xx => "forwarded_2xx",
+            Outcome::Forwarded3xx => "forwarded_3xx",
+            Outcome::Forwarded4xx => "forwarded_4xx",
+            Outcome::Forwarded5xx => "forwarded_5xx",
+            Outcome::Answered => "answered",
+            Outcome::RefusedMode => "refused_mode",
+            Outcome::RefusedSwitching => "refused_switching",
+            Outcome::RefusedNoSchema => "refused_no_schema",
+            Outcome::Unmatched => "unmatched",
+            Outcome::BadRequest => "bad_request",
+            Outcome::Unauthorized => "unauthorized",
+            Outcome::Forbidden => "forbidden",
+            Outcome::Overload => "overload",
+            Outcome::UpstreamUnreachable => "upstream_unreachable",
+            Outcome::UpstreamBroken => "upstream_broken",
+            Outcome::UpstreamTimeout => "upstream_timeout",
+            Outcome::ClientTimeout => "client_timeout",
+            Outcome::TooLarge => "too_large",
+            Outcome::ClientGone => "client_gone",
+            Outcome::Cut => "cut",
+        }
+    }
+}
+
+/// How an exchange with UCS failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFault {
+    /// No connection: refused, unreachable, name not resolved, TLS failed.
+    Connect,
+    /// No connection in time.
+    ConnectTimeout,
+    /// No first byte of the answer in time.
+    FirstByteTimeout,
+    /// The body stopped for too long.
+    IdleBodyTimeout,
+    /// The connection ended within an exchange.
+    Closed,
+    /// The answer is not HTTP as it should be.
+    Malformed,
+    /// No place in the pool in time.
+    PoolFull,
+}
+
+impl UpstreamFault {
+    /// All, in the order of their slots.
+    pub const ALL: [UpstreamFault; 7] = [
+        UpstreamFault::Connect,
+        UpstreamFault::ConnectTimeout,
+        UpstreamFault::FirstByteTimeout,
+        UpstreamFault::IdleBodyTimeout,
+        UpstreamFault::Closed,
+        UpstreamFault::Malformed,
+        UpstreamFault::PoolFull,
+    ];
+
+    /// The value of the label `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UpstreamFault::Connect => "connect",
+            UpstreamFault::ConnectTimeout => "connect_timeout",
+            UpstreamFault::FirstByteTimeout => "first_byte_timeout",
+            UpstreamFault::IdleBodyTimeout => "idle_body_timeout",
+            UpstreamFault::Closed => "closed",
+            UpstreamFault::Malformed => "malformed",
+            UpstreamFault::PoolFull => "pool_full",
+        }
+    }
+}
+
+/// All counters of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Box<[Arc<WorkerMetrics>]>,
+    classes: Mutex<Vec<Arc<str>>>,
+    /// What control counts.
+    pub control: ControlCounters,
+}
+
+/// The counters of one worker, to be written by that worker only: an addition is a load and a store.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    pub(super) classes: [ClassCounters; CLASS_SLOTS],
+    pub(super) connections_opened: AtomicU64,
+    pub(super) connections_reused: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) upstream_faults: [AtomicU64; UpstreamFault::ALL.len()],
+    pub(super) client_connections: AtomicU64,
+    pub(super) client_connections_closed: AtomicU64,
+    /// Off the usual path, so that a lock (nobody else's but a scrape's) does no harm.
+    wire_faults: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+#[derive(Debug)]
+pub(super) struct ClassCounters {
+    pub(super) outcomes: [AtomicU64; Outcome::ALL.len()],
+    pub(super) buckets: [AtomicU64; BUCKETS_MICROS.len() + 1],
+    pub(super) sum_micros: AtomicU64,
+}
+
+/// What control counts. Shared and slow: a flip or a save is rare.
+#[derive(Debug, Default)]
+pub struct ControlCounters {
+    /// Flips that settled, also those that changed nothing.
+    pub flips_settled: AtomicU64,
+    /// Flips that were taken back: deadline, UCS's refusal, cancelled.
+    pub flips_reverted: AtomicU64,
+    /// Changes that were refused before anything moved.
+    pub changes_refused: AtomicU64,
+    /// Records saved.
+    pub saves: AtomicU64,
+    /// Records that could not be saved.
+    pub save_errors: AtomicU64,
+    /// Route tables swapped in.
+    pub reloads: AtomicU64,
+    /// Route tables that were refused.
+    pub reload_errors: AtomicU64,
+    /// When the table in force was read, in seconds since 1970; 0 for never.
+    pub reload_last_success: AtomicU64,
+    /// Probes of the profile schema that told something.
+    pub schema_probes: AtomicU64,
+    /// Probes of the profile schema that told nothing.
+    pub schema_probe_errors: AtomicU64,
+}
+
+impl ControlCounters {
+    /// Counts a reload.
+    pub fn reloaded(&self, succeeded: bool) {
+        if !succeeded {
+            self.reload_errors.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.reload_last_success.store(now, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// Counters for so many workers.
+    pub fn new(workers: usize) -> Arc<Metrics> {
+        Arc::new(Metrics {
+            workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect(),
+            classes: Mutex::new(FIRST_CLASSES.map(Arc::from).to_vec()),
+            control: ControlCounters::default(),
+        })
+    }
+
+    /// The counters of one worker.
+    ///
+    /// # Panics
+    /// When there is no such worker.
+    pub fn worker(&self, worker: usize) -> Arc<WorkerMetrics> {
+        Arc::clone(&self.workers[worker])
+    }
+
+    /// The slot of a class, by name: the same for every table. `none` is for requests without a class.
+    pub fn class_slot(&self, name: &str) -> usize {
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = classes.iter().position(|class| &**class == name) {
+            return slot;
+        }
+        if classes.len() >= CLASS_SLOTS - 1 {
+            return CLASS_SLOTS - 1;
+        }
+        classes.push(Arc::from(name));
+        classes.len() - 1
+    }
+
+    /// The slots of a table's classes, in the order of the table. Asked once a table, not once a request.
+    pub fn class_slots(&self, table: &RouteTable) -> Vec<usize> {
+        table.classes.iter().map(|class| self.class_slot(&class.name)).collect()
+    }
+
+    pub(super) fn workers(&self) -> &[Arc<WorkerMetrics>] {
+        &self.workers
+    }
+
+    /// Names by slot, for those that are in use.
+    pub(super) fn class_names(&self) -> Vec<(usize, Arc<str>)> {
+        let classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> = classes.iter().cloned().enumerate().collect();
+        if names.len() == CLASS_SLOTS - 1 {
+            names.push((CLASS_SLOTS - 1, Arc::from(FURTHER_CLASSES)));
+        }
+        names
+    }
+}
+
+impl WorkerMetrics {
+    fn new() -> WorkerMetrics {
+        WorkerMetrics {
+            classes: std::array::from_fn(|_| ClassCounters::new()),
+            connections_opened: AtomicU64::new(0),
+            connections_reused: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            upstream_faults: std::array::from_fn(|_| AtomicU64::new(0)),
+            client_connections: AtomicU64::new(0),
+            client_connections_closed: AtomicU64::new(0),
+            wire_faults: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Counts a request that ended. `class_slot` is from [`Metrics::class_slot`].
+    pub fn record(&self, class_slot: usize, outcome: Outcome, elapsed: Duration) {
+        let class = &self.classes[class_slot.min(CLASS_SLOTS - 1)];
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS_MICROS.len());
+        add(&class.outcomes[outcome as usize], 1);
+        add(&class.buckets[bucket], 1);
+        add(&class.sum_micros, micros);
+    }
+
+    /// Counts a connection to UCS that was opened.
+    pub fn upstream_opened(&self) {
+        add(&self.connections_opened, 1);
+    }
+
+    /// Counts an exchange on a pooled connection.
+    pub fn upstream_reused(&self) {
+        add(&self.connections_reused, 1);
+    }
+
+    /// Counts an exchange that was tried again.
+    pub fn upstream_retried(&self) {
+        add(&self.retries, 1);
+    }
+
+    /// Counts an exchange that failed.
+    pub fn upstream_failed(&self, fault: UpstreamFault) {
+        add(&self.upstream_faults[fault as usize], 1);
+    }
+
+    /// Counts a client's connection in.
+    pub fn client_connected(&self) {
+        add(&self.client_connections, 1);
+    }
+
+    /// Counts a client's connection out.
+    pub fn client_disconnected(&self) {
+        add(&self.client_connections_closed, 1);
+    }
+
+    /// Counts a message that breaks the rules of HTTP, by the name of the rule.
+    pub fn wire_fault(&self, reason: &'static str) {
+        let mut faults = self.wire_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = faults.len() >= WIRE_FAULT_REASONS && !faults.contains_key(reason);
+        *faults.entry(if full { "further" } else { reason }).or_default() += 1;
+    }
+
+    pub(super) fn wire_faults(&self) -> BTreeMap<&'static str, u64> {
+        self.wire_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClassCounters {
+    fn new() -> ClassCounters {
+        ClassCounters {
+            outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            sum_micros: AtomicU64::new(0),
+        }
+    }
+}
+
+/// One writer: a plain addition is enough.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_and_fault_has_its_slot_and_name() {
+        for (slot, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, slot);
+            assert_eq!(Outcome::ALL.iter().filter(|other| other.as_str() == outcome.as_str()).count(), 1);
+        }
+        for (slot, fault) in UpstreamFault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, slot);
+        }
+    }
+
+    #[test]
+    fn classes_keep_their_slot_and_too_many_share_the_last() {
+        let metrics = Metrics::new(1);
+        assert_eq!((metrics.class_slot("schema"), metrics.class_slot("none")), (0, 4));
+        let slots: Vec<usize> = (0..20).map(|number| metrics.class_slot(&format!("class{number}"))).collect();
+        assert_eq!((slots[0], slots[9], slots[10], slots[19]), (5, 14, 15, 15));
+        assert_eq!(metrics.class_slot("class3"), slots[3]);
+        assert_eq!(metrics.class_names().last().map(|(slot, name)| (*slot, &**name)), Some((15, "further")));
+    }
+}
