@@ -1,1 +1,5 @@
-//! x
+//! The command line: one file a command.
+
+mod admin_client;
+pub mod mode;
+pub mod token;
