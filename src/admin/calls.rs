@@ -1,0 +1,174 @@
+//! The straight line of an admin call: site, call, credential, answer. It never fails; what goes wrong is a problem
+//! document.
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use std::time::Duration;
+
+use super::reply::{Problem, Reply};
+use super::{Arrival, Plane, events, guard, mode_calls, page, probes, reply, route_calls};
+use crate::access::Permission;
+
+/// The largest body that is read, in bytes.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Every call of the admin API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    ShowMode,
+    SetMode,
+    Events,
+    History,
+    Preview,
+    Routes,
+    Reload,
+    Explain,
+    Live,
+    Ready,
+    Metrics,
+    OpenApi,
+    Page,
+}
+
+/// What a call wants of its caller.
+enum Needs {
+    Nothing,
+    /// Answered whatever name the caller used: probes of an orchestrator do not know ours.
+    NothingNotEvenAName,
+    This(Permission),
+}
+
+impl Call {
+    fn needs(self, plane: &Plane) -> Needs {
+        match self {
+            Call::Live | Call::Ready => Needs::NothingNotEvenAName,
+            Call::Page => Needs::Nothing,
+            Call::Metrics if plane.parts.metrics_open => Needs::Nothing,
+            Call::SetMode => Needs::This(Permission::ModeSet),
+            Call::Reload => Needs::This(Permission::RoutesReload),
+            Call::ShowMode
+            | Call::Events
+            | Call::History
+            | Call::Preview
+            | Call::Routes
+            | Call::Explain
+            | Call::Metrics
+            | Call::OpenApi => Needs::This(Permission::ModeRead),
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) async fn respond(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> Reply {
+    answer(plane, arrival, request).await.unwrap_or_else(Problem::reply)
+}
+
+async fn answer(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
+    let (head, body) = request.into_parts();
+    let call = find(&head.method, head.uri.path());
+    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(plane), Needs::NothingNotEvenAName));
+    if !open_to_all {
+        guard::check_site(plane, arrival, &head.headers)?;
+    }
+    let call = call?;
+    let query = head.uri.query();
+    let caller = match call.needs(plane) {
+        Needs::This(permission) => Some(guard::check_access(plane, arrival, &head.headers, permission).await?),
+        Needs::Nothing | Needs::NothingNotEvenAName => None,
+    };
+    match (call, caller) {
+        (Call::SetMode, Some(caller)) => {
+            check_json(&head.headers)?;
+            mode_calls::set(plane, caller, &read_body(body).await?).await
+        }
+        (Call::Reload, Some(caller)) => {
+            check_json(&head.headers)?;
+            route_calls::reload(plane, &caller, &read_body(body).await?).await
+        }
+        (Call::ShowMode, _) => mode_calls::show(plane),
+        (Call::Events, _) if head.method == Method::HEAD => Ok(reply::whole(StatusCode::OK, "text/event-stream", "")),
+        (Call::Events, _) => Ok(events::follow(plane)),
+        (Call::History, _) => mode_calls::history(plane, query).await,
+        (Call::Preview, _) => mode_calls::preview(plane, query),
+        (Call::Routes, _) => Ok(route_calls::show(plane)),
+        (Call::Explain, _) => route_calls::explain(plane, query),
+        (Call::Live, _) => Ok(probes::live()),
+        (Call::Ready, _) => Ok(probes::ready(plane)),
+        (Call::Metrics, _) => probes::metrics(plane),
+        (Call::OpenApi, _) => Ok(reply::whole(StatusCode::OK, "application/json", OPENAPI)),
+        (Call::Page, _) => Ok(page::page()),
+        (Call::SetMode | Call::Reload, None) => {
+            Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a credential is required"))
+        }
+    }
+}
+
+/// The call that a method and path mean. HEAD is GET without the body, which hyper leaves out.
+fn find(method: &Method, path: &str) -> Result<Call, Problem> {
+    let (get, other) = match path {
+        "/" => (Some(Call::Page), None),
+        "/mode" => (Some(Call::ShowMode), Some((Method::PUT, Call::SetMode))),
+        "/mode/events" => (Some(Call::Events), None),
+        "/mode/history" => (Some(Call::History), None),
+        "/mode/preview" => (Some(Call::Preview), None),
+        "/routes" => (Some(Call::Routes), None),
+        "/routes/reload" => (None, Some((Method::POST, Call::Reload))),
+        "/explain" => (Some(Call::Explain), None),
+        "/livez" => (Some(Call::Live), None),
+        "/readyz" => (Some(Call::Ready), None),
+        "/metrics" => (Some(Call::Metrics), None),
+        "/openapi.json" => (Some(Call::OpenApi), None),
+        _ => {
+            let detail = "there is no such call; GET /openapi.json lists them all";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
+        }
+    };
+    let allowed = match (get, &other) {
+        (Some(call), _) if method == Method::GET || method == Method::HEAD => return Ok(call),
+        (_, Some((wanted, call))) if method == wanted => return Ok(*call),
+        (Some(_), None) => "GET, HEAD".to_owned(),
+        (Some(_), Some((wanted, _))) => format!("GET, HEAD, {wanted}"),
+        (None, Some((wanted, _))) => wanted.to_string(),
+        (None, None) => String::new(),
+    };
+    let detail = format!("{path} takes {allowed}");
+    Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).allow(&allowed))
+}
+
+/// A form of another site cannot send this type without being asked first.
+fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = sent.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = "calls that change something want Content-Type: application/json";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", detail))
+}
+
+async fn read_body(body: Incoming) -> Result<Vec<u8>, Problem> {
+    let too_large = || {
+        let detail = format!("the body is larger than {LARGEST_BODY} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    };
+    if body.size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(too_large());
+    }
+    let reading = Limited::new(body, LARGEST_BODY).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            let detail = format!("the body is broken: {error}");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time")),
+    }
+}

@@ -1,0 +1,150 @@
+//! `GET /mode/events`: server-sent events. `record` on every publication, `drain` while switching, `refused` when more
+//! was refused. A slow consumer gets the newest, not all; one that does not read is dropped. It keeps no past events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::reply::{self, Reply};
+use super::{Plane, mode_calls};
+use crate::gate::{Gate, Published};
+use crate::policy::mode::{Mode, ModeRecord, Phase};
+
+/// Between two comments that keep the connection alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Between two looks at counts.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a consumer may leave an event unread before it is dropped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Most operations that one event names.
+const NAMED: usize = 50;
+
+/// Opens a stream.
+pub(super) fn follow(plane: &Plane) -> Reply {
+    // Two events beyond what the connection holds; more would only be old.
+    let (sender, receiver) = mpsc::channel(2);
+    let follower = Follower {
+        gate: Arc::clone(&plane.parts.gate),
+        published: plane.parts.gate.watch(),
+        refused: 0,
+        drain: None,
+        sender,
+    };
+    tokio::spawn(follower.run(plane.closing.clone()));
+    reply::events(receiver)
+}
+
+/// The task behind one stream.
+struct Follower {
+    gate: Arc<Gate>,
+    published: watch::Receiver<Arc<Published>>,
+    refused: u64,
+    /// The newest drain event, so that an unchanged one is not sent again.
+    drain: Option<Value>,
+    sender: mpsc::Sender<Bytes>,
+}
+
+/// The consumer is gone or does not read.
+struct Gone;
+
+impl Follower {
+    async fn run(mut self, closing: watch::Receiver<bool>) {
+        let closed = super::becomes_true(closing);
+        tokio::pin!(closed);
+        let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.refused = self.count_refused();
+        self.published.mark_changed();
+        loop {
+            let sent = tokio::select! {
+                // A record goes before the counts that follow from it.
+                biased;
+                () = &mut closed => return,
+                () = self.sender.closed() => return,
+                changed = self.published.changed() => match changed {
+                    Ok(()) => self.record().await,
+                    Err(_) => return,
+                },
+                _ = look.tick() => self.counts().await,
+                _ = heartbeat.tick() => self.send(Bytes::from_static(b": still here\n\n")).await,
+            };
+            if let Err(Gone) = sent {
+                return;
+            }
+        }
+    }
+
+    async fn record(&mut self) -> Result<(), Gone> {
+        let published = Arc::clone(&self.published.borrow_and_update());
+        let Some(record) = published.record.as_deref() else { return Ok(()) };
+        let document = mode_calls::document(&self.gate, &published, record);
+        self.event("record", Some(record.revision), &document).await?;
+        self.counts().await
+    }
+
+    async fn counts(&mut self) -> Result<(), Gone> {
+        let published = self.gate.published();
+        let drain = published.record.as_deref().and_then(|record| self.drain_of(record));
+        if drain != self.drain {
+            self.drain = drain.clone();
+            if let Some(drain) = drain {
+                self.event("drain", None, &drain).await?;
+            }
+        }
+        let refused = self.count_refused();
+        if refused == self.refused {
+            return Ok(());
+        }
+        // A reload begins the counts anew.
+        let more = if refused > self.refused { refused - self.refused } else { refused };
+        self.refused = refused;
+        self.event("refused", None, &json!({"more": more, "total": refused})).await
+    }
+
+    fn drain_of(&self, record: &ModeRecord) -> Option<Value> {
+        if record.phase != Phase::Switching {
+            return None;
+        }
+        let leaving: Mode = record.from.unwrap_or(record.mode.other());
+        let mut running = self.gate.running(Some(leaving));
+        running.sort_by_key(|tally| std::cmp::Reverse(tally.in_flight));
+        running.truncate(NAMED);
+        let operations: Vec<_> = running
+            .iter()
+            .map(|tally| json!({"operation": &*tally.operation, "class": &*tally.class, "count": tally.in_flight}))
+            .collect();
+        Some(json!({
+            "revision": record.revision,
+            "mode": record.mode,
+            "from": leaving,
+            "deadline": record.deadline,
+            "waiting_for": self.gate.forbidden_in_flight(leaving),
+            "running": operations,
+        }))
+    }
+
+    fn count_refused(&self) -> u64 {
+        self.gate.table().tallies().iter().map(|tally| tally.refused).sum()
+    }
+
+    async fn event(&self, name: &str, id: Option<u64>, data: &Value) -> Result<(), Gone> {
+        let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+        // JSON holds no line break, so one data line is enough.
+        self.send(Bytes::from(format!("event: {name}\n{id}data: {data}\n\n"))).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
+        match tokio::time::timeout(PATIENCE, self.sender.send(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What is checked before any call: by which name the admin plane was called (DNS rebinding), from which site
+//! (cross-site requests), by whom. It looks at heads only.
+
+use std::net::IpAddr;
+
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::{StatusCode, Uri};
+
+use super::reply::Problem;
+use super::{Arrival, Plane};
+use crate::access::{AccessError, Permission, Principal};
+
+/// Refuses names that are not the admin plane's own, and pages of other sites. A unix socket is out of a browser's
+/// reach, so any name will do there.
+pub(super) fn check_site(plane: &Plane, arrival: Arrival, headers: &HeaderMap) -> Result<(), Problem> {
+    let bad = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail);
+    let host = only(headers, HOST).map_err(|()| bad("there must be exactly one Host header"))?;
+    let host = host.ok_or_else(|| bad("there must be exactly one Host header"))?;
+    if let Some(local) = arrival.local
+        && !is_own_name(host, local, &plane.parts.allowed_hosts)
+    {
+        let detail = format!(
+            "the admin API does not go by the name {host:?}; call it by its address, or name it with --admin-host"
+        );
+        return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", detail));
+    }
+    let origin = only(headers, ORIGIN).map_err(|()| bad("there must be at most one Origin header"))?;
+    match origin {
+        Some(origin) if !is_same_site(origin, host) => {
+            let detail =
+                format!("a page of {origin:?} may not call the admin API; use the page that the gateway serves");
+            Err(Problem::new(StatusCode::FORBIDDEN, "cross_site", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Finds out who calls, and whether they may.
+pub(super) async fn check_access(
+    plane: &Plane,
+    arrival: Arrival,
+    headers: &HeaderMap,
+    wanted: Permission,
+) -> Result<Principal, Problem> {
+    let malformed = || denied(headers, &AccessError::Malformed);
+    let authorization = only(headers, AUTHORIZATION).map_err(|()| malformed())?;
+    let principal = plane.parts.access.authenticate(authorization, arrival.peer).await;
+    let principal = principal.map_err(|error| denied(headers, &error))?;
+    if principal.permissions.allow(wanted) {
+        return Ok(principal);
+    }
+    let detail = format!("{} lacks the permission {}", principal.name, wanted.as_str());
+    tracing::warn!(principal = %principal.name, permission = wanted.as_str(), "an admin call was forbidden");
+    Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).with("permission", wanted.as_str()))
+}
+
+fn denied(headers: &HeaderMap, error: &AccessError) -> Problem {
+    if let AccessError::Throttled { retry_after } = error {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "throttled", error.to_string());
+        return problem.retry_after(retry_after.as_secs());
+    }
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", error.to_string());
+    let problem = problem.challenge("Bearer realm=\"ucs-gateway\"");
+    // A browser would answer a Basic challenge with a dialogue of its own, and then send the password by itself with
+    // every further request.
+    if headers.contains_key("sec-fetch-mode") {
+        return problem;
+    }
+    problem.challenge("Basic realm=\"ucs-gateway\", charset=\"UTF-8\"")
+}
+
+/// The value of a header that may stand once; `Err` when it stands twice or is no text.
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+fn is_own_name(host: &str, local: IpAddr, allowed: &[String]) -> bool {
+    let Some(name) = host_name(host) else { return false };
+    if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        let address = address.to_canonical();
+        return address.is_loopback() || address == local;
+    }
+    name.eq_ignore_ascii_case("localhost") || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
+}
+
+/// The host without its port.
+fn host_name(host: &str) -> Option<String> {
+    let authority: hyper::http::uri::Authority = host.parse().ok()?;
+    // User information does not belong into Host, and is a way to write one name and mean another.
+    (!authority.as_str().contains('@')).then(|| authority.host().trim_end_matches('.').to_owned())
+}
+
+/// Whether a page of `origin` was itself served under `host`: the port counts, and its default may be left out.
+fn is_same_site(origin: &str, host: &str) -> bool {
+    let Ok(uri) = origin.parse::<Uri>() else { return false };
+    let default_port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let port = |authority: &hyper::http::uri::Authority| authority.port_u16().unwrap_or(default_port);
+    let (Some(from), Ok(to)) = (uri.authority(), host.parse::<hyper::http::uri::Authority>()) else { return false };
+    from.host().eq_ignore_ascii_case(to.host()) && port(from) == port(&to)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_names_will_do() {
+        let local: IpAddr = "10.1.2.3".parse().unwrap();
+        let allowed = ["gw.example".to_owned()];
+        for host in [
+            "localhost",
+            "LOCALHOST:8081",
+            "127.0.0.1:8081",
+            "[::1]:8081",
+            "10.1.2.3:8081",
+            "GW.example",
+            "gw.example.:1",
+        ] {
+            assert!(is_own_name(host, local, &allowed), "{host}");
+        }
+        for host in
+            ["evil.example", "10.1.2.4", "localhost.evil.example", "a@localhost", "", "gw.example.evil", "local host"]
+        {
+            assert!(!is_own_name(host, local, &allowed), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_its_own_site_only() {
+        assert!(is_same_site("http://localhost:8081", "localhost:8081"));
+        assert!(is_same_site("https://gw.example", "gw.example"));
+        assert!(is_same_site("http://gw.example", "gw.example:80"));
+        for (origin, host) in [
+            ("null", "localhost:8081"),
+            ("http://localhost:8080", "localhost:8081"),
+            ("http://evil.example", "localhost"),
+            ("file://localhost", "localhost"),
+            ("", "localhost"),
+        ] {
+            assert!(!is_same_site(origin, host), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `/mode`, its history and its preview. It turns JSON into a [`ModeChange`] and what came of it into an answer; it
+//! decides nothing about modes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Plane;
+use super::query::{self, bad};
+use super::reply::{self, Problem, Reply};
+use crate::access::Principal;
+use crate::desk::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
+use crate::gate::{Gate, Published};
+use crate::policy::duration::Written;
+use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
+
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 500;
+
+/// The longest drain that a caller may ask for.
+const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time until a mode ends by itself: less would end before the flip has settled.
+const SHORTEST_EXPIRY: Duration = Duration::from_secs(1);
+
+/// Entries of the history when no limit is given, and at most.
+const HISTORY: usize = 50;
+const LONGEST_HISTORY: usize = 1000;
+
+/// The body of `PUT /mode`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedChange {
+    #[serde(deserialize_with = "mode_in_any_case")]
+    mode: Mode,
+    reason: Option<String>,
+    if_revision: Option<u64>,
+    drain_timeout: Option<Written>,
+    on_timeout: Option<OnTimeout>,
+    expires_in: Option<Written>,
+    #[serde(default)]
+    force: bool,
+}
+
+/// UCS takes the mode in any case, so the admin API does too.
+fn mode_in_any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    read_mode(&text).ok_or_else(|| {
+        let wanted = "write \"production\" or \"maintenance\"";
+        serde::de::Error::custom(format!("{:?} is no mode; {wanted}", text.chars().take(40).collect::<String>()))
+    })
+}
+
+fn read_mode(text: &str) -> Option<Mode> {
+    [Mode::Production, Mode::Maintenance].into_iter().find(|mode| text.eq_ignore_ascii_case(mode.as_str()))
+}
+
+/// The record, flat, with what else is known now.
+pub(super) fn show(plane: &Plane) -> Result<Reply, Problem> {
+    let published = plane.parts.gate.published();
+    let record = published.record.as_deref().ok_or_else(no_record)?;
+    Ok(reply::json(StatusCode::OK, &document(&plane.parts.gate, &published, record)))
+}
+
+/// The document of `GET /mode`, of the `record` event, and (with `report`) of a flip that went well.
+pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) -> Value {
+    let mut document = json!(record);
+    document["in_flight"] = in_flight(gate);
+    document["schema"] = json!(published.schema);
+    document["alarm"] = json!(published.alarm);
+    document
+}
+
+/// In flight by set.
+pub(super) fn in_flight(gate: &Gate) -> Value {
+    let [production, maintenance, both] = ModeSet::ALL.map(|set| gate.in_flight(set));
+    json!({"production": production, "maintenance": maintenance, "both": both})
+}
+
+fn no_record() -> Problem {
+    let detail = "the gateway does not know its mode yet; ask again soon";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_record", detail).retry_after(1)
+}
+
+/// Flips, and answers when the flip has ended one way or another.
+pub(super) async fn set(plane: &Plane, caller: Principal, body: &[u8]) -> Result<Reply, Problem> {
+    let change = read_change(body, &caller)?;
+    let patience = change.drain_timeout.unwrap_or(plane.parts.drain_timeout) + FLIP_SLACK;
+    tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "a mode was asked for");
+    let desk = plane.parts.desk.clone();
+    // In a task of its own: a client that goes away does not stop what it began.
+    let asked = tokio::spawn(async move { desk.set_mode(change).await });
+    match tokio::time::timeout(patience, asked).await {
+        Ok(Ok(Ok(flipped))) => Ok(settled(plane, &flipped)),
+        Ok(Ok(Err(error))) => Err(failed(&error)),
+        Ok(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
+        Err(_) => {
+            let detail = "the flip has not ended in its time and may still go on; GET /mode tells";
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "no_answer", detail))
+        }
+    }
+}
+
+fn settled(plane: &Plane, flipped: &Flipped) -> Reply {
+    let gate = &plane.parts.gate;
+    let mut document = document(gate, &gate.published(), &flipped.record);
+    document["report"] = json!(flipped.report);
+    reply::json(StatusCode::OK, &document)
+}
+
+/// Every way in which a change does not happen, as an answer.
+fn failed(error: &ChangeError) -> Problem {
+    let (status, reason, advice) = match error {
+        ChangeError::Stale(_) => (StatusCode::CONFLICT, "stale", "read GET /mode and decide again"),
+        ChangeError::Busy(_) => {
+            (StatusCode::CONFLICT, "busy", "wait for it, or ask for the mode that it comes from to take it back")
+        }
+        ChangeError::NoSchema(_) => {
+            (StatusCode::CONFLICT, "no_schema", "create one in maintenance, or send force to go to production without")
+        }
+        ChangeError::Cancelled(_) => (StatusCode::CONFLICT, "cancelled", "the old mode is in force"),
+        ChangeError::Upstream { .. } => (StatusCode::BAD_GATEWAY, "upstream", "the old mode is in force"),
+        ChangeError::Deadline { .. } => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline",
+            "give it a longer drain_timeout, or on_timeout cut or commit; report.still_running names what was waited for",
+        ),
+        ChangeError::NotDurable { .. } => {
+            (StatusCode::INSUFFICIENT_STORAGE, "not_durable", "free space in the state directory and ask again")
+        }
+        ChangeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "ask the next one"),
+    };
+    let problem = Problem::new(status, reason, format!("{error}; {advice}"));
+    let problem = match error {
+        ChangeError::Upstream { report, .. } | ChangeError::Deadline { report, .. } => problem.with("report", report),
+        ChangeError::ShuttingDown => problem,
+        _ => problem.with("report", FlipReport::default()),
+    };
+    match record_of(error) {
+        Some(record) => problem.with("record", record),
+        None => problem,
+    }
+}
+
+fn record_of(error: &ChangeError) -> Option<&Arc<ModeRecord>> {
+    match error {
+        ChangeError::Stale(record)
+        | ChangeError::Busy(record)
+        | ChangeError::NoSchema(record)
+        | ChangeError::Cancelled(record)
+        | ChangeError::Upstream { record, .. }
+        | ChangeError::Deadline { record, .. }
+        | ChangeError::NotDurable { record, .. } => Some(record),
+        ChangeError::ShuttingDown => None,
+    }
+}
+
+fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
+    let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
+    // serde would read an array as the members in their order.
+    if body.trim_ascii().first() != Some(&b'{') {
+        return Err(fault("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}".to_owned()));
+    }
+    let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(error.to_string()))?;
+    if let Some(reason) = &wanted.reason
+        && (reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control))
+    {
+        return Err(fault(format!(
+            "reason: at most {LONGEST_REASON} characters, and none of them a control character"
+        )));
+    }
+    if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
+        return Err(fault("drain_timeout: at most 24h".to_owned()));
+    }
+    if wanted.expires_in.is_some_and(|expires| expires.0 < SHORTEST_EXPIRY) {
+        return Err(fault("expires_in: at least 1s; leave it out for a mode that stays".to_owned()));
+    }
+    Ok(ModeChange {
+        mode: wanted.mode,
+        actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
+        reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
+        cause: None,
+        if_revision: wanted.if_revision,
+        drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),
+        on_timeout: wanted.on_timeout,
+        expires_in: wanted.expires_in.map(|expires| expires.0),
+        force: wanted.force,
+    })
+}
+
+/// The journal, newest first.
+pub(super) async fn history(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+    let [limit] = query::read(query, ["limit"])?;
+    let limit = match limit {
+        None => HISTORY,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=LONGEST_HISTORY).contains(limit))
+            .ok_or_else(|| bad(format!("limit: must be 1 to {LONGEST_HISTORY}")))?,
+    };
+    let journal = Arc::clone(&plane.parts.journal);
+    let entries = tokio::task::spawn_blocking(move || journal(limit)).await;
+    let entries = entries.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal could not be read; see the log")
+    })?;
+    Ok(reply::json(StatusCode::OK, &json!({"entries": entries})))
+}
+
+/// What a flip to `mode` would refuse: what only the other mode admits, by operation, in flight and lately.
+pub(super) fn preview(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+    let [mode] = query::read(query, ["mode"])?;
+    let mode = mode.as_deref().and_then(read_mode);
+    let mode = mode.ok_or_else(|| bad("mode: must be production or maintenance, e.g. ?mode=maintenance"))?;
+    let gate = &plane.parts.gate;
+    let published = gate.published();
+    let record = published.record.as_deref().ok_or_else(no_record)?;
+    let live = gate.table();
+    let (rates, window) = plane.rates.per_minute(&live, Instant::now()).unwrap_or_default();
+    let leaving = ModeSet::only(mode.other());
+    let rate = |slot: usize| rates.get(slot).copied().unwrap_or(0.0);
+    let mut operations: Vec<_> = live.tallies().into_iter().enumerate().collect();
+    operations.retain(|(slot, tally)| tally.modes == leaving && (tally.in_flight > 0 || rate(*slot) > 0.0));
+    operations.sort_by(|(one, _), (other, _)| rate(*other).total_cmp(&rate(*one)));
+    let per_minute: f64 = operations.iter().map(|(slot, _)| rate(*slot)).sum();
+    let shown: Vec<_> = operations
+        .iter()
+        .map(|(slot, tally)| {
+            json!({
+                "operation": &*tally.operation,
+                "class": &*tally.class,
+                "in_flight": tally.in_flight,
+                "per_minute": rate(*slot),
+            })
+        })
+        .collect();
+    let document = json!({
+        "mode": mode,
+        "current": {"mode": record.mode, "phase": record.phase, "revision": record.revision},
+        "waits_for": gate.forbidden_in_flight(mode.other()),
+        "per_minute": (per_minute * 10.0).round() / 10.0,
+        "window_seconds": window.as_secs(),
+        "would_refuse": shown,
+        "schema": published.schema,
+    });
+    Ok(reply::json(StatusCode::OK, &document))
+}

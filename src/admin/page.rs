@@ -1,0 +1,44 @@
+//! The web page: one document with its style and script inside, allowed by their hashes and nothing else. It is static;
+//! all that it shows it fetches with the token that the operator types in.
+
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use sha2::{Digest, Sha256};
+
+use super::reply::{self, Reply};
+
+const HTML: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+struct Page {
+    document: String,
+    policy: String,
+}
+
+static PAGE: LazyLock<Page> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(SCRIPT),
+        hash(STYLE),
+    );
+    let document = HTML.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
+    Page { document, policy }
+});
+
+/// The page.
+pub(super) fn page() -> Reply {
+    let mut reply = reply::whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.as_str());
+    let headers = reply.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&PAGE.policy) {
+        headers.insert("content-security-policy", policy);
+    }
+    headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
+    reply
+}

@@ -1,0 +1,71 @@
+//! How often each operation was admitted lately: samples of the table's counts, a few minutes deep. It counts nothing
+//! itself and forgets at a reload, when the table's counts begin anew.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Plane;
+use crate::gate::LiveTable;
+
+/// Between two samples.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How far back rates look: five minutes.
+const SAMPLES: usize = 30;
+
+/// The samples, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+#[derive(Debug)]
+struct Sample {
+    at: Instant,
+    generation: u32,
+    admitted: Vec<u64>,
+}
+
+/// Takes samples; never ends.
+pub(super) async fn sample_forever(plane: Arc<Plane>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        plane.rates.take(&plane.parts.gate.table(), Instant::now());
+    }
+}
+
+impl Rates {
+    fn take(&self, table: &LiveTable, now: Instant) {
+        let generation = table.generation();
+        let admitted = table.tallies().iter().map(|tally| tally.admitted).collect();
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.back().is_some_and(|sample| sample.generation != generation) {
+            samples.clear();
+        }
+        samples.push_back(Sample { at: now, generation, admitted });
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
+    }
+
+    /// Admitted a minute, by slot of the table, since the oldest sample; and how far back that is. `None` when there is
+    /// no sample of this table that is at least a second old.
+    pub(super) fn per_minute(&self, table: &LiveTable, now: Instant) -> Option<(Vec<f64>, Duration)> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = samples.front().filter(|sample| sample.generation == table.generation())?;
+        let window = now.saturating_duration_since(oldest.at);
+        if window < Duration::from_secs(1) {
+            return None;
+        }
+        let rate = |(tally, before): (crate::gate::OperationTally, &u64)| {
+            let per_minute = tally.admitted.saturating_sub(*before) as f64 * 60.0 / window.as_secs_f64();
+            (per_minute * 10.0).round() / 10.0
+        };
+        Some((table.tallies().into_iter().zip(&oldest.admitted).map(rate).collect(), window))
+    }
+}

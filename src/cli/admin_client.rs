@@ -1,0 +1,320 @@
+//! A small client of the admin API, for the commands that speak to a running gateway: TCP or unix socket, one connection
+//! a call. It knows addresses, tokens and problem documents, and no modes.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::access::TOKEN_FILE;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read: the whole route table, and long histories.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Two heartbeats of the gateway and a bit: an event stream that is silent for longer is dead.
+const SILENCE: Duration = Duration::from_secs(40);
+
+/// Where the gateway is and who asks. The same for every command that speaks to it.
+#[derive(Args, Clone, Debug)]
+pub struct AdminArgs {
+    /// Address of the admin API: HOST:PORT or unix:PATH
+    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
+    pub admin: AdminAddress,
+    /// Token; better given by file or environment, as others can see command lines
+    #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// File that holds the token [default: admin.token in the state directory]
+    #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// State directory of the gateway, where its token is
+    #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", hide = true)]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Where the admin API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// HOST:PORT.
+    Tcp(String),
+    /// unix:PATH.
+    Unix(PathBuf),
+}
+
+/// Why a call has no answer, or not the wanted one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// The token file cannot be read.
+    #[error("cannot read the token from {}: {source}; give --token-file, or run as the gateway's user", path.display())]
+    Token { path: PathBuf, source: io::Error },
+    /// The token holds letters that no header may hold.
+    #[error("the token is not usable: it holds a line break or another control character")]
+    BadToken,
+    /// Nobody listens.
+    #[error("cannot reach the gateway's admin API at {address}: {source}; is it running, and is --admin right?")]
+    Connect { address: AdminAddress, source: io::Error },
+    /// The connection broke.
+    #[error("the connection to the admin API broke: {0}")]
+    Broken(String),
+    /// The gateway answered with a problem.
+    #[error("{}", .0.detail())]
+    Refused(Box<Refusal>),
+}
+
+/// A problem document.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) document: Value,
+}
+
+impl Refusal {
+    fn detail(&self) -> String {
+        let detail = self.document["detail"].as_str().map(str::to_owned);
+        detail.unwrap_or_else(|| format!("the admin API answered {}", self.status))
+    }
+}
+
+impl std::str::FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AdminAddress, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err("write unix:PATH".to_owned())
+            } else {
+                Ok(AdminAddress::Unix(path.into()))
+            };
+        }
+        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
+        match port {
+            Some(Ok(_)) if !text.contains('/') => Ok(AdminAddress::Tcp(text.to_owned())),
+            _ => Err("write HOST:PORT or unix:PATH, e.g. 127.0.0.1:8081".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminAddress::Tcp(address) => f.write_str(address),
+            AdminAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Asks one gateway.
+pub(super) struct AdminClient {
+    address: AdminAddress,
+    authorization: HeaderValue,
+}
+
+impl AdminClient {
+    /// Reads the token; connects to nothing yet.
+    pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
+        let token = match &arguments.token {
+            Some(token) => token.clone(),
+            None => read_token(arguments)?,
+        };
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| CallError::BadToken)?;
+        authorization.set_sensitive(true);
+        Ok(AdminClient { address: arguments.admin.clone(), authorization })
+    }
+
+    /// One call; `patience` bounds the wait for its answer.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<Value, CallError> {
+        let answer = timeout(patience, async {
+            let response = self.send(method, target, body).await?;
+            let status = response.status();
+            let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+            let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
+            Ok((status, bytes))
+        });
+        let (status, bytes) = answer.await.map_err(|_| CallError::Broken("no answer in time".to_owned()))??;
+        let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status.is_success() && document != Value::Null {
+            return Ok(document);
+        }
+        Err(CallError::Refused(Box::new(Refusal { status, document })))
+    }
+
+    /// Opens the event stream.
+    pub(super) async fn events(&self) -> Result<EventReader, CallError> {
+        let opening = timeout(CONNECT_TIMEOUT, self.send(Method::GET, "/mode/events", None));
+        let response = opening.await.map_err(|_| CallError::Broken("no answer in time".to_owned()))??;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(EventReader { body: response.into_body(), text: Vec::new() });
+        }
+        let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
+        let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Err(CallError::Refused(Box::new(Refusal { status, document })))
+    }
+
+    async fn send(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Response<Incoming>, CallError> {
+        let unreachable = |source| CallError::Connect { address: self.address.clone(), source };
+        let late = |_| unreachable(io::Error::from(io::ErrorKind::TimedOut));
+        match &self.address {
+            AdminAddress::Tcp(address) => {
+                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+                let stream = connecting.await.map_err(late)?.map_err(unreachable)?;
+                self.exchange(stream, method, target, body).await
+            }
+            AdminAddress::Unix(path) => {
+                let connecting = timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
+                let stream = connecting.await.map_err(late)?.map_err(unreachable)?;
+                self.exchange(stream, method, target, body).await
+            }
+        }
+    }
+
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<Incoming>, CallError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broken = |error: hyper::Error| CallError::Broken(error.to_string());
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends with the exchange; its error also shows at the sender.
+        tokio::spawn(connection);
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, self.host())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(text)))
+            .map_err(|error| CallError::Broken(error.to_string()))?;
+        sender.send_request(request).await.map_err(broken)
+    }
+
+    fn host(&self) -> &str {
+        match &self.address {
+            AdminAddress::Tcp(address) => address,
+            AdminAddress::Unix(_) => "localhost",
+        }
+    }
+}
+
+/// Server-sent events, one after another.
+pub(super) struct EventReader {
+    body: Incoming,
+    text: Vec<u8>,
+}
+
+impl EventReader {
+    /// The next event's name and data; `None` when the gateway ended the stream.
+    pub(super) async fn next(&mut self) -> Result<Option<(String, Value)>, CallError> {
+        loop {
+            if let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.text.drain(..end + 2).collect();
+                if let Some(event) = read_event(&String::from_utf8_lossy(&block)) {
+                    return Ok(Some(event));
+                }
+                continue;
+            }
+            if self.text.len() > LARGEST_ANSWER {
+                return Err(CallError::Broken("an event without an end".to_owned()));
+            }
+            let frame = timeout(SILENCE, self.body.frame()).await;
+            match frame.map_err(|_| CallError::Broken("the event stream fell silent".to_owned()))? {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(CallError::Broken(error.to_string())),
+                Some(Ok(frame)) => self.text.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            }
+        }
+    }
+}
+
+/// A block without data is a comment.
+fn read_event(block: &str) -> Option<(String, Value)> {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
+    let data = serde_json::from_str(field("data:")?).ok()?;
+    Some((field("event:").unwrap_or("message").to_owned(), data))
+}
+
+fn read_token(arguments: &AdminArgs) -> Result<String, CallError> {
+    let path = match &arguments.token_file {
+        Some(path) => path.clone(),
+        None => default_state_dir(arguments.state_dir.as_deref()).join(TOKEN_FILE),
+    };
+    std::fs::read_to_string(&path).map_err(|source| CallError::Token { path, source })
+}
+
+/// The same default as that of `serve`.
+fn default_state_dir(given: Option<&Path>) -> PathBuf {
+    let from_systemd = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    given.map(Path::to_owned).or_else(from_systemd).unwrap_or_else(|| PathBuf::from("ucs-gateway.state"))
+}
+
+/// Whether a token sent there in clear text stays on this machine.
+pub(super) fn stays_here(address: &AdminAddress) -> bool {
+    match address {
+        AdminAddress::Unix(_) => true,
+        AdminAddress::Tcp(address) => {
+            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_wrong_ones_refused() {
+        for text in ["127.0.0.1:8081", "[::1]:1", "gw.example:80", "unix:/run/x.sock"] {
+            assert_eq!(text.parse::<AdminAddress>().unwrap().to_string(), text);
+        }
+        for text in ["", "localhost", ":80", "unix:", "http://localhost:1", "host:99999"] {
+            assert!(text.parse::<AdminAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_stays_here() {
+        for (address, here) in [("localhost:1", true), ("[::1]:1", true), ("unix:/x", true), ("10.0.0.1:1", false)] {
+            assert_eq!(stays_here(&address.parse().unwrap()), here, "{address}");
+        }
+    }
+
+    #[test]
+    fn comments_are_no_events() {
+        assert_eq!(read_event(": still here\n\n"), None);
+        let (name, data) = read_event("event: record\nid: 7\ndata: {\"revision\":7}\n\n").unwrap();
+        assert_eq!((name.as_str(), &data["revision"]), ("record", &Value::from(7)));
+    }
+}

@@ -1,0 +1,352 @@
+//! `mode get|set|watch|history|preview`: the mode of a running gateway, from the command line. Everything goes through
+//! the admin API; it reads no state file but the token.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use hyper::Method;
+use serde_json::{Map, Value, json};
+
+use super::admin_client::{AdminArgs, AdminClient, CallError, stays_here};
+use crate::desk::FLIP_SLACK;
+use crate::policy::duration::Written;
+use crate::policy::mode::{Mode, OnTimeout};
+
+/// How long an answer that changes nothing may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the longest drain may be, when none was given: the gateway's own setting is not known here.
+const LONGEST_DEFAULT_DRAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Arguments of `mode`.
+#[derive(Args, Debug)]
+pub struct ModeArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Print JSON as the admin API sent it
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: ModeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModeCommand {
+    /// Show the mode in force
+    Get,
+    /// Change the mode, and wait until it is settled
+    Set(SetArgs),
+    /// Follow the mode and its drains until interrupted
+    Watch,
+    /// Show past changes, newest first
+    History {
+        /// How many at most (1 to 1000)
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Show what a change would refuse now
+    Preview {
+        /// The mode to change to
+        mode: ModeName,
+    },
+}
+
+#[derive(Args, Debug)]
+struct SetArgs {
+    /// The mode to change to
+    mode: ModeName,
+    /// Why, for whoever reads the history
+    #[arg(long)]
+    reason: Option<String>,
+    /// Change back by itself after this long, e.g. 2h
+    #[arg(long)]
+    expires_in: Option<Written>,
+    /// How long to wait for running operations, e.g. 60s
+    #[arg(long)]
+    drain_timeout: Option<Written>,
+    /// What to do when they are not over by then
+    #[arg(long)]
+    on_timeout: Option<OnTimeoutName>,
+    /// Change only if the record still has this revision
+    #[arg(long)]
+    if_revision: Option<u64>,
+    /// Go to production even though no profile schema is defined
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeName {
+    Production,
+    Maintenance,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnTimeoutName {
+    /// Restore the old mode
+    Revert,
+    /// Abort what still runs, then change
+    Cut,
+    /// Change although it still runs
+    Commit,
+}
+
+impl ModeName {
+    fn mode(self) -> Mode {
+        match self {
+            ModeName::Production => Mode::Production,
+            ModeName::Maintenance => Mode::Maintenance,
+        }
+    }
+}
+
+impl OnTimeoutName {
+    fn choice(self) -> OnTimeout {
+        match self {
+            OnTimeoutName::Revert => OnTimeout::Revert,
+            OnTimeoutName::Cut => OnTimeout::Cut,
+            OnTimeoutName::Commit => OnTimeout::Commit,
+        }
+    }
+}
+
+/// Runs the command: 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
+pub fn run(arguments: &ModeArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}"), 1),
+    };
+    match runtime.block_on(command(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::Call(CallError::Refused(refusal))) => {
+            if arguments.json {
+                let _ = writeln!(io::stdout(), "{}", refusal.document);
+            }
+            let still = summary_of_counts(&refusal.document["report"]["still_running"]);
+            let still = if still.is_empty() { still } else { format!("\nstill running: {still}") };
+            let code = if refusal.document["reason"] == "bad_body" { 2 } else { 1 };
+            fail(&format!("{}{still}", CallError::Refused(refusal)), code)
+        }
+        Err(CommandError::Call(error @ (CallError::Token { .. } | CallError::BadToken))) => fail(&error.to_string(), 2),
+        Err(error) => fail(&error.to_string(), 1),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+    #[error("the gateway ended the event stream; it is shutting down, or nobody read for too long")]
+    StreamEnded,
+}
+
+fn fail(message: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {message}");
+    ExitCode::from(code)
+}
+
+async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
+    let client = AdminClient::new(&arguments.admin)?;
+    if !stays_here(&arguments.admin.admin) {
+        writeln!(io::stderr(), "warning: the token goes to {} in clear text", arguments.admin.admin)?;
+    }
+    let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
+        ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),
+        ModeCommand::Set(wanted) => (set(&client, wanted).await?, describe_flip),
+        ModeCommand::Watch => return watch(&client, arguments.json).await,
+        ModeCommand::History { limit } => {
+            (get(&client, &format!("/mode/history?limit={limit}")).await?, describe_history)
+        }
+        ModeCommand::Preview { mode } => {
+            (get(&client, &format!("/mode/preview?mode={}", mode.mode())).await?, describe_preview)
+        }
+    };
+    let text = if arguments.json { format!("{document}\n") } else { print(&document) };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+async fn get(client: &AdminClient, target: &str) -> Result<Value, CallError> {
+    client.call(Method::GET, target, None, PATIENCE).await
+}
+
+/// Flips, and tells on standard error what it waits for.
+async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<Value, CommandError> {
+    let patience = wanted.drain_timeout.map_or(LONGEST_DEFAULT_DRAIN, |timeout| timeout.0) + FLIP_SLACK * 2;
+    let body = set_body(wanted);
+    let flip = client.call(Method::PUT, "/mode", Some(&body), patience);
+    tokio::pin!(flip);
+    // Progress is a kindness: without a permission or a stream the flip goes on.
+    let progress = async {
+        let Ok(mut events) = client.events().await else { return };
+        while let Ok(Some((name, event))) = events.next().await {
+            if name == "drain" {
+                let _ = writeln!(io::stderr(), "{}", describe_drain(&event));
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        flipped = &mut flip => return Ok(flipped?),
+        () = progress => {}
+    }
+    Ok(flip.await?)
+}
+
+fn set_body(wanted: &SetArgs) -> Value {
+    let mut body = Map::new();
+    body.insert("mode".to_owned(), json!(wanted.mode.mode()));
+    let mut add = |name: &str, value: Option<Value>| value.map(|value| body.insert(name.to_owned(), value));
+    add("reason", wanted.reason.as_ref().map(|reason| json!(reason)));
+    add("if_revision", wanted.if_revision.map(|revision| json!(revision)));
+    add("drain_timeout", wanted.drain_timeout.map(|timeout| json!(timeout)));
+    add("on_timeout", wanted.on_timeout.map(|choice| json!(choice.choice())));
+    add("expires_in", wanted.expires_in.map(|expires| json!(expires)));
+    add("force", wanted.force.then(|| json!(true)));
+    Value::Object(body)
+}
+
+async fn watch(client: &AdminClient, json: bool) -> Result<(), CommandError> {
+    let mut events = client.events().await?;
+    while let Some((name, event)) = events.next().await? {
+        let line = match (json, name.as_str()) {
+            (true, _) => json!({"event": name, "data": event}).to_string(),
+            (false, "record") => describe_mode(&event).trim_end().replace('\n', "; "),
+            (false, "drain") => describe_drain(&event),
+            (false, "refused") => format!("refused {} more, {} in all", event["more"], event["total"]),
+            (false, _) => continue,
+        };
+        writeln!(io::stdout(), "{line}")?;
+    }
+    Err(CommandError::StreamEnded)
+}
+
+fn describe_mode(document: &Value) -> String {
+    let text = |name: &str| document[name].as_str().unwrap_or("-");
+    let actor = &document["actor"];
+    let mut lines = vec![match document["phase"].as_str() {
+        Some("switching") => format!("switching from {} to {}", text("from"), text("mode")),
+        _ => text("mode").to_owned(),
+    }];
+    let who = format!("{} ({})", actor["name"].as_str().unwrap_or("-"), actor["kind"].as_str().unwrap_or("-"));
+    lines.push(format!("since {} by {who}, revision {}", text("since"), document["revision"]));
+    for (name, label) in [("reason", "reason"), ("cause", "cause"), ("expires", "ends by itself"), ("alarm", "ALARM")] {
+        if let Some(value) = document[name].as_str() {
+            lines.push(format!("{label}: {value}"));
+        }
+    }
+    if document["drained"] == false {
+        lines.push("not drained: operations that this mode forbids may still have been running".to_owned());
+    }
+    let counts = &document["in_flight"];
+    let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
+    lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
+    lines.join("\n") + "\n"
+}
+
+fn describe_flip(document: &Value) -> String {
+    let report = &document["report"];
+    let mut text = match report["changed"] == false {
+        true => "already there\n".to_owned(),
+        false => format!("settled after a drain of {} ms\n", report["drain_ms"]),
+    };
+    for (name, label) in
+        [("waited_for", "waited for"), ("abandoned", "given up on"), ("still_running", "still running")]
+    {
+        let counts = summary_of_counts(&report[name]);
+        if !counts.is_empty() {
+            text.push_str(&format!("{label}: {counts}\n"));
+        }
+    }
+    text + &describe_mode(document)
+}
+
+fn describe_drain(event: &Value) -> String {
+    let running = summary_of_counts(&event["running"]);
+    let running = if running.is_empty() { running } else { format!(": {running}") };
+    format!("switching to {}: waiting for {}{running}", event["mode"].as_str().unwrap_or("-"), event["waiting_for"])
+}
+
+fn describe_history(document: &Value) -> String {
+    let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = String::new();
+    for entry in entries {
+        // An entry of the journal is the record, or holds it.
+        let record = if entry["record"].is_object() { &entry["record"] } else { entry };
+        let word = |name: &str| record[name].as_str().unwrap_or("-");
+        let actor = record["actor"]["name"].as_str().unwrap_or("-");
+        let why = record["reason"].as_str().or(record["cause"].as_str()).unwrap_or("");
+        let (since, mode, phase) = (word("since"), word("mode"), word("phase"));
+        text.push_str(format!("{:>6}  {since}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
+        text.push('\n');
+    }
+    if text.is_empty() { "no changes yet\n".to_owned() } else { text }
+}
+
+fn describe_preview(document: &Value) -> String {
+    let mode = document["mode"].as_str().unwrap_or("-");
+    let mut text = format!(
+        "a change to {mode} would wait for {} in flight and refuse {} a minute (over the last {} s)\n",
+        document["waits_for"], document["per_minute"], document["window_seconds"]
+    );
+    for operation in document["would_refuse"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let name = operation["operation"].as_str().unwrap_or("-");
+        text.push_str(&format!("{:>6} in flight {:>9}/min  {name}\n", operation["in_flight"], operation["per_minute"]));
+    }
+    text
+}
+
+fn summary_of_counts(counts: &Value) -> String {
+    let counts = counts.as_array().map(Vec::as_slice).unwrap_or_default();
+    let each = counts.iter().map(|one| format!("{} {}", one["count"], one["operation"].as_str().unwrap_or("-")));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        mode: ModeArgs,
+    }
+
+    fn set_of(arguments: &[&str]) -> Value {
+        let command = Command::try_parse_from([&["x", "set"], arguments].concat()).unwrap();
+        let ModeCommand::Set(wanted) = command.mode.command else { panic!("not set") };
+        set_body(&wanted)
+    }
+
+    #[test]
+    fn flags_become_the_body_and_nothing_else_does() {
+        assert_eq!(set_of(&["maintenance"]), json!({"mode": "maintenance"}));
+        let all =
+            ["production", "--reason", "r", "--expires-in", "2h", "--drain-timeout", "90s", "--on-timeout", "cut"];
+        let all = [&all[..], &["--if-revision", "7", "--force"]].concat();
+        let wanted = json!({"mode": "production", "reason": "r", "expires_in": "2h", "drain_timeout": "90s",
+            "on_timeout": "cut", "if_revision": 7, "force": true});
+        assert_eq!(set_of(&all), wanted);
+        assert!(Command::try_parse_from(["x", "set", "maintenance", "--expires-in", "2 h"]).is_err());
+        assert!(Command::try_parse_from(["x", "set", "off"]).is_err());
+    }
+
+    #[test]
+    fn a_flip_is_told_in_words() {
+        let waited = json!([{"operation": "Query", "class": "profile", "count": 3}]);
+        let told = describe_flip(&json!({"mode": "maintenance", "phase": "settled", "revision": 8, "since": "now",
+            "actor": {"kind": "operator", "name": "ann"}, "drained": false, "schema": "defined",
+            "in_flight": {"production": 0, "maintenance": 1, "both": 2},
+            "report": {"changed": true, "drain_ms": 12, "waited_for": waited}}));
+        for wanted in ["drain of 12 ms", "waited for: 3 Query", "by ann (operator), revision 8", "not drained"] {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+    }
+}

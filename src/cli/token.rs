@@ -1,0 +1,128 @@
+//! `token new`, `token password`: makes a credential and the lines of access.yaml that go with it. It writes no file and
+//! speaks to no gateway.
+
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::access::{Permission, hash_password, new_token, token_hash_hex};
+
+/// The shortest password that is taken, in characters.
+const SHORTEST_PASSWORD: usize = 12;
+
+/// Arguments of `token`.
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token: it is shown once, with the lines for access.yaml
+    New {
+        #[command(flatten)]
+        principal: PrincipalArgs,
+    },
+    /// Hash a password that is read from standard input, and show the lines for access.yaml
+    Password {
+        #[command(flatten)]
+        principal: PrincipalArgs,
+        /// The user name of Basic authentication
+        #[arg(long)]
+        user: String,
+    },
+}
+
+#[derive(Args, Debug)]
+struct PrincipalArgs {
+    /// The name that history and logs will show
+    #[arg(long)]
+    name: String,
+    /// What it may do, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = read_permission, default_value = "mode:read,mode:set")]
+    permissions: Vec<Permission>,
+}
+
+/// Runs the command: 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
+pub fn run(arguments: &TokenArgs) -> ExitCode {
+    let told = match &arguments.command {
+        TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, 1)),
+        TokenCommand::Password { principal, user } => read_password().and_then(|password| {
+            let hash = hash_password(password.as_bytes()).map_err(|message| (message, 1))?;
+            Ok(stanza(principal, &[("user", user), ("password_argon2", &hash)]))
+        }),
+    };
+    match told {
+        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(1),
+        },
+        Err((message, code)) => {
+            let _ = writeln!(io::stderr(), "error: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn read_permission(name: &str) -> Result<Permission, String> {
+    let known = || Permission::ALL.map(Permission::as_str).join(", ");
+    Permission::from_name(name.trim()).ok_or_else(|| format!("the permissions are {}", known()))
+}
+
+fn new_stanza(principal: &PrincipalArgs) -> Result<String, String> {
+    let token = new_token().map_err(|error| format!("no randomness: {error}"))?;
+    let lines = stanza(principal, &[("token_sha256", &token_hash_hex(&token))]);
+    Ok(format!("# The token, shown this once; only its hash goes into access.yaml:\n# {token}\n{lines}"))
+}
+
+/// JSON strings are YAML strings, so every name comes out as it went in.
+fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)]) -> String {
+    let mut lines = format!("# Under \"principals:\" of access.yaml:\n  - name: {}\n", json!(principal.name));
+    for (key, value) in credential {
+        lines.push_str(&format!("    {key}: {}\n", json!(value)));
+    }
+    let permissions: Vec<_> = principal.permissions.iter().map(|permission| permission.as_str()).collect();
+    lines + &format!("    permissions: {}\n", json!(permissions))
+}
+
+fn read_password() -> Result<String, (String, u8)> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(|error| (format!("cannot read the password: {error}"), 1))?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    if password.chars().count() < SHORTEST_PASSWORD {
+        return Err((format!("the password must have at least {SHORTEST_PASSWORD} characters, on one line"), 2));
+    }
+    Ok(password.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::access::{Access, Peer};
+
+    #[tokio::test]
+    async fn what_is_printed_opens_what_it_says() {
+        let permissions = vec![Permission::ModeSet, Permission::RoutesReload];
+        let principal = PrincipalArgs { name: "night: \"shift\"".to_owned(), permissions };
+        let printed = new_stanza(&principal).unwrap();
+        let token = printed.lines().nth(1).unwrap().trim_start_matches("# ").to_owned();
+        let password = stanza(
+            &PrincipalArgs { name: "console".to_owned(), permissions: vec![Permission::ModeSet] },
+            &[("user", "bob"), ("password_argon2", &hash_password(b"a long password").unwrap())],
+        );
+        let file = std::env::temp_dir().join(format!("ucs-gateway-token-{}.yaml", std::process::id()));
+        std::fs::write(&file, format!("version: 1\nprincipals:\n{printed}{password}")).unwrap();
+        let access = Access::from_yaml_file(&file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        let peer = Peer::Tcp("127.0.0.1:1".parse().unwrap());
+        let found = access.authenticate(Some(&format!("Bearer {token}")), peer).await.unwrap();
+        assert_eq!(&*found.name, "night: \"shift\"");
+        assert!(found.permissions.allow(Permission::RoutesReload) && !found.permissions.allow(Permission::FleetWrite));
+        let basic = "Basic Ym9iOmEgbG9uZyBwYXNzd29yZA==";
+        assert_eq!(&*access.authenticate(Some(basic), peer).await.unwrap().name, "console");
+    }
+}
