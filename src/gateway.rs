@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
 use crate::access::{Access, AccessSetupError};
-use crate::admin::{self, AdminListener, AdminParts};
+use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
 use crate::cli::tables::{self, TableError};
 use crate::config::{AdminAddress, ServeArgs, UpstreamModePolicy};
 use crate::control::{self, Control, ControlSettings, StartError};
@@ -43,6 +43,9 @@ pub enum GatewayError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// The admin address.
+    #[error(transparent)]
+    AdminListen(#[from] AdminBindError),
     /// A file that was named.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -80,7 +83,11 @@ pub async fn run(
     let data = listen(args.listen)?;
     let listen = data.local_addr()?;
     let admin_listener = bind_admin(&args.admin_listen).await?;
-    let admin_address = admin_listener.describe();
+    let admin_address = match (&args.admin_listen, admin_listener.local_addr()) {
+        (_, Some(address)) => address.to_string(),
+        (AdminAddress::Unix(path), None) => format!("unix:{}", path.display()),
+        (AdminAddress::Tcp(address), None) => address.to_string(),
+    };
 
     let workers = args.workers();
     let base_path = table.base_path.to_string();
@@ -99,7 +106,6 @@ pub async fn run(
     let (control_stop, control_stopped) = watch::channel(false);
     let crew = Crew::start(&args, &gate, &desk, &access, &metrics, data, stop_receiver.clone())?;
     let journal = control.journal_reader();
-    let stats = control.stats();
     let control = tokio::task::spawn_local(run_control(control, control_stopped));
     let parts = AdminParts {
         gate: Arc::clone(&gate),
@@ -107,11 +113,12 @@ pub async fn run(
         access,
         journal,
         metrics,
-        control: stats,
         metrics_open: args.metrics_open,
         allowed_hosts: args.admin_host.clone(),
+        drain_timeout: args.drain_timeout,
+        stopping: stop_receiver,
     };
-    let admin = tokio::task::spawn_local(admin::serve(admin_listener, parts, stop_receiver));
+    let admin = tokio::task::spawn_local(admin::serve(admin_listener, parts, std::future::pending()));
     ready(Ready { listen, admin: admin_address });
 
     let mut stop = std::pin::pin!(stop);
@@ -168,16 +175,11 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener, GatewayError> {
     Ok(socket.into())
 }
 
-async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, GatewayError> {
-    let described = match address {
-        AdminAddress::Tcp(address) => address.to_string(),
-        AdminAddress::Unix(path) => format!("unix:{}", path.display()),
-    };
-    let bound = match address {
+async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, AdminBindError> {
+    match address {
         AdminAddress::Tcp(address) => AdminListener::tcp(*address).await,
-        AdminAddress::Unix(path) => AdminListener::unix(path),
-    };
-    bound.map_err(|source| GatewayError::Listen { address: described, source })
+        AdminAddress::Unix(path) => AdminListener::unix(path.clone()),
+    }
 }
 
 fn control_settings(args: &ServeArgs, base_path: String, text: String) -> Result<ControlSettings, GatewayError> {

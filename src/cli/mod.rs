@@ -1,14 +1,17 @@
 //! The commands: one file each. They print and set exit codes (0; 1 failed; 2 usage or configuration); what they do is
 //! done elsewhere.
 
+mod admin_client;
 pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod explain;
+pub mod mode;
 pub mod schema;
 pub mod serve;
 pub mod tables;
+pub mod token;
 
 use std::process::ExitCode;
 
@@ -36,6 +39,10 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     /// Tell which requests two route tables treat differently.
     Diff(diff::DiffArgs),
+    /// See or change the mode of a running gateway.
+    Mode(Box<mode::ModeArgs>),
+    /// Make credentials for access.yaml.
+    Token(token::TokenArgs),
     /// Print the JSON Schema of routes.yaml.
     Schema,
     /// Print completions for a shell.
@@ -50,6 +57,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Mode(args) => mode::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Schema => schema::run(),
         Command::Completions(args) => completions::run(&args),
     }

@@ -1,5 +1,7 @@
 //! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no hyper.
 
+pub mod duration;
+pub mod explain;
 mod matcher;
 pub mod mode;
 pub mod path;

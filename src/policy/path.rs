@@ -79,13 +79,6 @@ impl PathRefusal {
     }
 }
 
-impl PathRefusal {
-    /// Stub.
-    pub fn reason(self) -> &'static str {
-        "encoded_slash"
-    }
-}
-
 impl<'a> CanonicalPath<'a> {
     /// Reads the path of a request target: what stands before the `?`.
     ///

@@ -17,7 +17,7 @@ use super::body::ReplyBody;
 use super::error::Refusal;
 use super::headers;
 use super::reply::{self, About};
-use super::worker::{Downstream, Worker};
+use super::worker::Downstream;
 use crate::gate::{Permit, Refused, TableLease};
 use crate::policy::path::CanonicalPath;
 use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
