@@ -514,6 +514,10 @@ async fn metrics_and_page_and_api_document_are_there() {
     assert!(metrics.body.contains("ucs_gateway_mode{mode=\"production\"} 1"), "{}", metrics.body);
     let page = running.raw("GET / HTTP/1.1\nHost: localhost", "").await;
     assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
+    let script = page.body.split("<script>").nth(1).unwrap().split("</script>").next().unwrap();
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(script.as_bytes());
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    assert!(page.header("content-security-policy").unwrap().contains(&format!("script-src 'sha256-{hash}'")));
     let document = running.get("/openapi.json").await.json();
     assert_eq!(document["openapi"], json!("3.1.0"));
     for path in ["/mode", "/mode/events", "/mode/history", "/mode/preview", "/routes", "/routes/reload", "/explain"] {
@@ -563,4 +567,29 @@ async fn a_unix_socket_serves_too_and_replaces_a_dead_one() {
     assert!(AdminListener::unix(path.clone()).is_err(), "a living one is left alone");
     drop(listener);
     std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn answers_have_the_members_that_the_api_document_names() {
+    let running = start(flip_at_once).await;
+    let document = running.get("/openapi.json").await.json();
+    for (target, schema) in [
+        ("/mode", "ModeNow"),
+        ("/mode/preview?mode=maintenance", "Preview"),
+        ("/routes", "Routes"),
+        ("/explain?path=/profiles/7", "Explanation"),
+        ("/readyz", "Readiness"),
+    ] {
+        let answer = running.get(target).await.json();
+        assert_eq!(names(&answer), names(&document["components"]["schemas"][schema]["properties"]), "{target}");
+    }
+    let flipped = running.put_mode(&json!({"mode": "maintenance"})).await.json();
+    assert_eq!(names(&flipped), names(&document["components"]["schemas"]["ModeFlipped"]["properties"]));
+    assert_eq!(names(&flipped["report"]), names(&document["components"]["schemas"]["FlipReport"]["properties"]));
+}
+
+fn names(object: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
