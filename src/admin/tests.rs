@@ -14,13 +14,14 @@ use crate::gate::Published;
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
 use crate::policy::routes::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 
-type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
+pub(crate) type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
 
-struct Running {
-    address: SocketAddr,
+/// A served admin plane; over when dropped.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     gate: Arc<Gate>,
     token: String,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     stopping: watch::Sender<bool>,
     _shutdown: tokio::sync::oneshot::Sender<()>,
 }
@@ -101,7 +102,7 @@ fn publish(gate: &Gate, record: ModeRecord) -> Arc<ModeRecord> {
     record
 }
 
-fn flip_at_once(gate: &Gate, change: &ModeChange) -> Result<Flipped, ChangeError> {
+pub(crate) fn flip_at_once(gate: &Gate, change: &ModeChange) -> Result<Flipped, ChangeError> {
     let mut next = record(8, change.mode, Phase::Settled);
     next.actor = change.actor.clone();
     next.reason = change.reason.clone();
@@ -127,7 +128,7 @@ async fn work(mut inbox: DeskInbox, gate: Arc<Gate>, script: Script) {
     }
 }
 
-async fn start(script: Script) -> Running {
+pub(crate) async fn start(script: Script) -> Running {
     start_with(Some(script), |_| ()).await.0
 }
 
