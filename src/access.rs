@@ -203,7 +203,7 @@ enum Credential {
     },
     Password {
         user: String,
-        hash: PasswordHash,
+        hash: Box<PasswordHash>,
     },
     UnixUid(u32),
 }

@@ -143,7 +143,7 @@ fn read_credential(entry: &PrincipalEntry) -> Result<Credential, String> {
                 return Err("user: must not be empty or hold a colon".to_owned());
             }
             let hash = PasswordHash::parse(phc).map_err(|fault| format!("password_argon2: {fault}"))?;
-            Ok(Credential::Password { user: user.clone(), hash })
+            Ok(Credential::Password { user: user.clone(), hash: Box::new(hash) })
         }
         (None, None, None, Some(uid)) => Ok(Credential::UnixUid(uid)),
         (None, Some(_), None, None) | (None, None, Some(_), None) => {

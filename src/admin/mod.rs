@@ -237,4 +237,4 @@ async fn becomes_true(mut flag: watch::Receiver<bool>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,13 +14,14 @@ use crate::gate::Published;
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
 use crate::policy::routes::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 
-type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
+pub(crate) type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
 
-struct Running {
-    address: SocketAddr,
+/// A served admin plane; over when dropped.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     gate: Arc<Gate>,
     token: String,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     stopping: watch::Sender<bool>,
     _shutdown: tokio::sync::oneshot::Sender<()>,
 }
@@ -101,7 +102,7 @@ fn publish(gate: &Gate, record: ModeRecord) -> Arc<ModeRecord> {
     record
 }
 
-fn flip_at_once(gate: &Gate, change: &ModeChange) -> Result<Flipped, ChangeError> {
+pub(crate) fn flip_at_once(gate: &Gate, change: &ModeChange) -> Result<Flipped, ChangeError> {
     let mut next = record(8, change.mode, Phase::Settled);
     next.actor = change.actor.clone();
     next.reason = change.reason.clone();
@@ -127,7 +128,7 @@ async fn work(mut inbox: DeskInbox, gate: Arc<Gate>, script: Script) {
     }
 }
 
-async fn start(script: Script) -> Running {
+pub(crate) async fn start(script: Script) -> Running {
     start_with(Some(script), |_| ()).await.0
 }
 
@@ -514,6 +515,10 @@ async fn metrics_and_page_and_api_document_are_there() {
     assert!(metrics.body.contains("ucs_gateway_mode{mode=\"production\"} 1"), "{}", metrics.body);
     let page = running.raw("GET / HTTP/1.1\nHost: localhost", "").await;
     assert!(page.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
+    let script = page.body.split("<script>").nth(1).unwrap().split("</script>").next().unwrap();
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(script.as_bytes());
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    assert!(page.header("content-security-policy").unwrap().contains(&format!("script-src 'sha256-{hash}'")));
     let document = running.get("/openapi.json").await.json();
     assert_eq!(document["openapi"], json!("3.1.0"));
     for path in ["/mode", "/mode/events", "/mode/history", "/mode/preview", "/routes", "/routes/reload", "/explain"] {
@@ -563,4 +568,29 @@ async fn a_unix_socket_serves_too_and_replaces_a_dead_one() {
     assert!(AdminListener::unix(path.clone()).is_err(), "a living one is left alone");
     drop(listener);
     std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn answers_have_the_members_that_the_api_document_names() {
+    let running = start(flip_at_once).await;
+    let document = running.get("/openapi.json").await.json();
+    for (target, schema) in [
+        ("/mode", "ModeNow"),
+        ("/mode/preview?mode=maintenance", "Preview"),
+        ("/routes", "Routes"),
+        ("/explain?path=/profiles/7", "Explanation"),
+        ("/readyz", "Readiness"),
+    ] {
+        let answer = running.get(target).await.json();
+        assert_eq!(names(&answer), names(&document["components"]["schemas"][schema]["properties"]), "{target}");
+    }
+    let flipped = running.put_mode(&json!({"mode": "maintenance"})).await.json();
+    assert_eq!(names(&flipped), names(&document["components"]["schemas"]["ModeFlipped"]["properties"]));
+    assert_eq!(names(&flipped["report"]), names(&document["components"]["schemas"]["FlipReport"]["properties"]));
+}
+
+fn names(object: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
