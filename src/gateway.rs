@@ -141,7 +141,9 @@ pub async fn run(
 
 fn log_reload(outcome: Result<crate::desk::Reloaded, crate::desk::ReloadError>) {
     match outcome {
-        Ok(reloaded) => tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded"),
+        Ok(reloaded) => {
+            tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded")
+        }
         Err(error) => tracing::error!(%error, "the route table in force stays in force"),
     }
 }
@@ -271,8 +273,7 @@ fn run_worker(
     // The seat stays on this thread: its counts have one writer.
     let seat: Seat = gate.seat(index);
     runtime.block_on(async move {
-        let ledger =
-            Ledger { metrics: shared.metrics.worker(index), access_log: log.map(|log| log.for_worker()) };
+        let ledger = Ledger { metrics: shared.metrics.worker(index), access_log: log.map(|log| log.for_worker()) };
         let worker = Worker::new(index, seat, &settings, &shared, ledger);
         if let Err(error) = worker::run(worker, index, listener, handover, Rc::new(settings), shared).await {
             tracing::error!(%error, index, "a worker ended");

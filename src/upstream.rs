@@ -21,7 +21,9 @@ pub enum UpstreamUrlError {
     #[error("{0:?} is not an http:// URL; write http://HOST:PORT")]
     Scheme(String),
     /// A path, query, user or fragment.
-    #[error("{0:?} holds more than host and port; a common prefix of UCS's paths belongs into base_path of routes.yaml")]
+    #[error(
+        "{0:?} holds more than host and port; a common prefix of UCS's paths belongs into base_path of routes.yaml"
+    )]
     NotBare(String),
     /// No host, or not a host and port.
     #[error("{0:?} has no valid host and port; write http://HOST:PORT")]
@@ -76,7 +78,9 @@ mod tests {
 
     #[test]
     fn refuses_the_rest_and_says_why() {
-        for text in ["https://ucs", "ucs:80", "http://", "http://ucs:0", "http://ucs:x", "http://ucs/cv", "http://a@ucs"] {
+        for text in
+            ["https://ucs", "ucs:80", "http://", "http://ucs:0", "http://ucs:x", "http://ucs/cv", "http://a@ucs"]
+        {
             assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }
     }

@@ -41,8 +41,12 @@ fn in_words(verdict: &Verdict) -> String {
         names.join(" and ")
     };
     match verdict {
-        Verdict::Route { operation, class, modes: set, .. } => format!("{operation} (class {class}, open in {})", modes(*set)),
+        Verdict::Route { operation, class, modes: set, .. } => {
+            format!("{operation} (class {class}, open in {})", modes(*set))
+        }
         Verdict::NotFound => "404, no route".to_owned(),
-        Verdict::UnmatchedAs { class, modes: set } => format!("no route, gated as class {class} (open in {})", modes(*set)),
+        Verdict::UnmatchedAs { class, modes: set } => {
+            format!("no route, gated as class {class} (open in {})", modes(*set))
+        }
     }
 }

@@ -19,7 +19,11 @@ use clap::{Parser, Subcommand};
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "ucs-gateway", version, about = "The only way into one UCS, open to just what its Server Mode allows.")]
+#[command(
+    name = "ucs-gateway",
+    version,
+    about = "The only way into one UCS, open to just what its Server Mode allows."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

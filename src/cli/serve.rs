@@ -31,7 +31,10 @@ fn exit_code(error: &GatewayError) -> u8 {
         GatewayError::Table(_) | GatewayError::Access(_) | GatewayError::Settings(_) | GatewayError::Read { .. } => {
             MISCONFIGURED
         }
-        GatewayError::Control(_) | GatewayError::Listen { .. } | GatewayError::AdminListen(_) | GatewayError::System(_) => FAILED,
+        GatewayError::Control(_)
+        | GatewayError::Listen { .. }
+        | GatewayError::AdminListen(_)
+        | GatewayError::System(_) => FAILED,
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Line {
 impl Account {
     /// Opens an account.
     pub fn open(downstream: &Rc<Downstream>, started: Instant) -> Account {
-        downstream.running.set(downstream.running.get() + 1);
+        downstream.wire.begin_answer();
         let downstream = Rc::clone(downstream);
         Account { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, line: None, bytes: 0 }
     }
@@ -89,7 +89,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
-        self.downstream.running.set(self.downstream.running.get() - 1);
+        self.downstream.wire.end_answer();
         let ledger = &self.downstream.worker.ledger;
         ledger.metrics.record(self.class_slot, self.outcome, elapsed);
         if let (Some(log), Some(line)) = (&ledger.access_log, &self.line) {

@@ -51,7 +51,13 @@ struct Problem<'a> {
 }
 
 /// The answer to a refused request. `unread`: bytes of its body may still be on the way, so the connection is closed.
-pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, unread: bool, account: Account) -> Response<ReplyBody> {
+pub fn refuse(
+    refusal: &Refusal,
+    about: About<'_>,
+    table: &RouteTable,
+    unread: bool,
+    account: Account,
+) -> Response<ReplyBody> {
     let status = refusal.status();
     let record = refusal.record();
     let detail = detail(refusal, about, record.as_deref());
@@ -105,8 +111,9 @@ fn spoke(reason: &str) -> HeaderValue {
     // The refusal that is sent by the thousand needs no formatting.
     match reason {
         "mode" => HeaderValue::from_static("refused; reason=mode"),
-        reason => HeaderValue::from_str(&format!("refused; reason={reason}"))
-            .unwrap_or(HeaderValue::from_static("refused")),
+        reason => {
+            HeaderValue::from_str(&format!("refused; reason={reason}")).unwrap_or(HeaderValue::from_static("refused"))
+        }
     }
 }
 
@@ -142,7 +149,10 @@ fn detail(refusal: &Refusal, about: About<'_>, record: Option<&ModeRecord>) -> S
              configuration layer; the gateway sees it within its next probe."
         ),
         (Refusal::Unmatched, _) => {
-            format!("no route of the gateway takes {} {}; its route table decides what can be reached", about.method, about.path)
+            format!(
+                "no route of the gateway takes {} {}; its route table decides what can be reached",
+                about.method, about.path
+            )
         }
         (other, _) => {
             let text = other.to_string();

@@ -112,6 +112,7 @@ async fn forward(
         return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
     };
     let (mut head, body) = request.into_parts();
+    downstream.mutating.set(!head.method.is_safe());
     let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
     towards_upstream(downstream, &found, &mut head);
     account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));

@@ -32,6 +32,9 @@ use crate::gate::{Seat, TableLease};
 use crate::telemetry::Metrics;
 use crate::upstream::UpstreamUrl;
 
+/// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
+const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
+
 /// What every worker is told.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
@@ -112,8 +115,8 @@ pub struct Downstream {
     pub wire: Rc<WireState>,
     /// What it adds to its requests.
     pub hop: Hop,
-    /// Requests whose answer is not over yet.
-    pub running: Cell<usize>,
+    /// Whether the request that is being answered asks for a change: then it is not given up when the client leaves.
+    pub mutating: Cell<bool>,
     task: RefCell<Option<AbortHandle>>,
 }
 
@@ -259,7 +262,7 @@ impl Connections {
             peer,
             wire: Rc::default(),
             hop: Hop::new(peer.ip(), false),
-            running: Cell::new(0),
+            mutating: Cell::new(false),
             task: RefCell::new(None),
         });
         let task = tokio::task::spawn_local(Rc::clone(self).serve_to_end(stream, Rc::clone(&downstream)));
@@ -311,7 +314,13 @@ impl Connections {
         for downstream in open {
             if downstream.wire.head_started().is_some_and(|since| since.elapsed() > limits.header) {
                 downstream.wire.expire(WireFault::HeaderTimeout);
-            } else if downstream.running.get() == 0 && downstream.wire.idle_since().is_some_and(|since| since.elapsed() > limits.idle) {
+            } else if !downstream.mutating.get()
+                && downstream.wire.half_closed_since().is_some_and(|since| since.elapsed() > HALF_CLOSE_GRACE)
+            {
+                downstream.wire.give_up_half_closed();
+            } else if !downstream.wire.is_answering()
+                && downstream.wire.idle_since().is_some_and(|since| since.elapsed() > limits.idle)
+            {
                 downstream.abort().inspect(AbortHandle::abort);
             }
         }

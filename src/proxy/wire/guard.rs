@@ -240,6 +240,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Read for GuardedIo<T> {
             }
             match guard.input {
                 Input::Scanned => {}
+                Input::Ended if guard.state.body_fault.get().is_none() && guard.state.hides_end() => {
+                    guard.state.remember(context);
+                    return Poll::Pending;
+                }
                 Input::Ended => return Poll::Ready(Ok(())),
                 Input::Broken(fault) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault))),
                 Input::Discarded { mut left } => {

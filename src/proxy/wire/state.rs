@@ -17,6 +17,12 @@ pub struct WireState {
     pub(super) head_started: Cell<Option<Instant>>,
     pub(super) idle_since: Cell<Option<Instant>>,
     pub(super) expired: Cell<Option<WireFault>>,
+    /// Requests of this connection whose answer is not over.
+    answering: Cell<usize>,
+    /// Since when the client has sent the end of its input while an answer is under way.
+    half_closed_since: Cell<Option<Instant>>,
+    /// The half-closed client is taken for gone.
+    gone: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
 
@@ -61,6 +67,51 @@ impl WireState {
             return;
         }
         self.expired.set(Some(fault));
+        self.wake_reader();
+    }
+
+    /// A request is being answered from now on.
+    pub fn begin_answer(&self) {
+        self.answering.set(self.answering.get() + 1);
+    }
+
+    /// Its answer is over, sent or not.
+    pub fn end_answer(&self) {
+        self.answering.set(self.answering.get() - 1);
+        if self.answering.get() == 0 && self.half_closed_since.take().is_some() {
+            self.wake_reader();
+        }
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
+        self.answering.get() > 0
+    }
+
+    /// Since when the client has been silent for good, waiting for an answer or gone: TCP does not tell which.
+    pub fn half_closed_since(&self) -> Option<Instant> {
+        self.half_closed_since.get()
+    }
+
+    /// Takes the half-closed client for gone: hyper gets to see the end of the input, and drops the request.
+    pub fn give_up_half_closed(&self) {
+        self.gone.set(true);
+        self.wake_reader();
+    }
+
+    /// Whether the end of the input is kept from hyper, which would take the client for gone at once: a client may end
+    /// its side after the request and still wait for the answer (RFC 9112, 9.6).
+    pub(super) fn hides_end(&self) -> bool {
+        if !self.is_answering() || self.gone.get() {
+            return false;
+        }
+        if self.half_closed_since.get().is_none() {
+            self.half_closed_since.set(Some(Instant::now()));
+        }
+        true
+    }
+
+    fn wake_reader(&self) {
         if let Some(waker) = self.reader.borrow_mut().take() {
             waker.wake();
         }
