@@ -104,7 +104,32 @@ pub struct RouteTable {
 #[derive(Debug)]
 struct Matcher;
 
+/// What a table is compiled from.
+#[derive(Clone, Debug)]
+pub struct RouteTableParts {
+    /// See [`RouteTable::base_path`].
+    pub base_path: Arc<str>,
+    /// See [`RouteTable::classes`].
+    pub classes: Vec<Class>,
+    /// See [`RouteTable::routes`].
+    pub routes: Vec<Route>,
+    /// See [`RouteTable::unmatched`].
+    pub unmatched: Unmatched,
+    /// See [`RouteTable::answers`].
+    pub answers: Vec<(Arc<str>, AnswerTemplate)>,
+}
+
+/// Why a table cannot be compiled.
+#[derive(Clone, Debug)]
+pub struct TableFault;
+
 impl RouteTable {
+    /// Stub.
+    pub fn compile(parts: RouteTableParts) -> Result<RouteTable, Vec<TableFault>> {
+        let RouteTableParts { base_path, classes, routes, unmatched, answers } = parts;
+        Ok(RouteTable { base_path, classes, routes, unmatched, answers, matcher: Matcher })
+    }
+
     /// The first listed route that takes `method` on `path`; `None` when no route does. One pass over the path, no
     /// backtracking, independent of the number of routes for all practical purposes.
     pub fn classify(&self, method: &str, path: &CanonicalPath<'_>) -> Option<RouteIndex> {
