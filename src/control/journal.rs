@@ -117,7 +117,8 @@ impl Journal {
                 drop(file);
                 let aside = free_name(path, "aside");
                 std::fs::rename(path, &aside)?;
-                let broken = format!("line {line} of {} {fault}; the file was moved to {}", path.display(), aside.display());
+                let broken =
+                    format!("line {line} of {} {fault}; the file was moved to {}", path.display(), aside.display());
                 let journal =
                     Journal { path: path.to_owned(), file: open_for_append(path)?, length: 0, entries: Vec::new() };
                 Ok(Opened { journal, existed, torn, broken: Some(broken) })

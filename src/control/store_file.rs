@@ -172,14 +172,18 @@ impl StateDir {
         let aside = free_name(&path, "aside");
         std::fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
         sync_dir(&self.dir)?;
-        Ok((None, Some(format!("{} is not a mode record ({fault}); it was moved to {}", path.display(), aside.display()))))
+        Ok((
+            None,
+            Some(format!("{} is not a mode record ({fault}); it was moved to {}", path.display(), aside.display())),
+        ))
     }
 }
 
 /// Holds the record against the journal and says what does not fit.
 fn compare(opened: Opened, loaded: &mut Loaded) -> io::Result<Journal> {
     let Opened { mut journal, torn, broken, .. } = opened;
-    let torn = torn.map(|torn| format!("an append to the journal was interrupted; the torn line is in {}", torn.display()));
+    let torn =
+        torn.map(|torn| format!("an append to the journal was interrupted; the torn line is in {}", torn.display()));
     loaded.notes.extend(torn);
     let sound = broken.is_none();
     loaded.alarms.extend(broken);

@@ -117,7 +117,10 @@ fn a_seen_schema_ends_force_once() {
 #[test]
 fn json_is_flat_and_refuses_what_it_does_not_know() {
     let json = serde_json::to_value(switching()).unwrap();
-    assert_eq!((&json["mode"], &json["phase"], &json["from"]), (&"maintenance".into(), &"switching".into(), &"production".into()));
+    assert_eq!(
+        (&json["mode"], &json["phase"], &json["from"]),
+        (&"maintenance".into(), &"switching".into(), &"production".into())
+    );
     let back: ModeRecord = serde_json::from_value(json.clone()).unwrap();
     assert_eq!(back, switching());
     let mut foreign = json;
@@ -132,7 +135,15 @@ fn any_mode() -> impl Strategy<Value = Mode> {
 fn any_wish() -> impl Strategy<Value = ModeChange> {
     let seconds = || proptest::option::of(any::<u64>().prop_map(Duration::from_secs));
     let on_timeout = proptest::option::of(prop_oneof![Just(OnTimeout::Cut), Just(OnTimeout::Commit)]);
-    (any_mode(), proptest::option::of("[ab]"), proptest::option::of(7..12u64), seconds(), on_timeout, seconds(), any::<bool>())
+    (
+        any_mode(),
+        proptest::option::of("[ab]"),
+        proptest::option::of(7..12u64),
+        seconds(),
+        on_timeout,
+        seconds(),
+        any::<bool>(),
+    )
         .prop_map(|(mode, reason, if_revision, drain_timeout, on_timeout, expires_in, force)| ModeChange {
             reason,
             if_revision,
