@@ -40,14 +40,18 @@ impl UpstreamUrl {
         if authority.as_str().contains('@') {
             return Err(wrong("it holds a user name; credentials have their own file"));
         }
-        let has_bad_port = authority.port().is_some_and(|port| port.as_str().parse::<u16>().is_err());
-        let port = uri.port_u16().unwrap_or(80);
-        if has_bad_port || port == 0 || authority.host().is_empty() || authority.as_str().ends_with(':') {
+        let host = authority.host();
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => Some(80),
+            Some(port) => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0),
+            None => None,
+        };
+        let Some(port) = port.filter(|_| !host.is_empty()) else {
             return Err(wrong("its host or port is not usable"));
-        }
+        };
         Ok(UpstreamUrl {
             authority: authority.as_str().to_owned(),
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            host: host.trim_matches(['[', ']']).to_owned(),
             port,
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })

@@ -1,8 +1,8 @@
 //! The only writer of the mode: one loop that works off asks, expiry, the schema probe and UCS's own mode, one after
 //! another. What a record may become is decided in `policy::mode`; requests are none of its business.
 //!
-//! Reading order: this loop, [`flip`](self) (the procedure), `duties` (what is done unasked), `start`, and below these
-//! the store, the journal and the calls to UCS.
+//! Reading order: this loop, `flip` (the procedure), `duties` (what is done unasked), `start`, and below these the store,
+//! the journal and the calls to UCS.
 
 mod clerk;
 mod drain;
@@ -286,6 +286,7 @@ impl Control {
 
     fn put_in_force(&mut self, record: ModeRecord) {
         self.record = Arc::new(record);
+        self.expiry_not_before = Instant::now();
         self.publish();
     }
 

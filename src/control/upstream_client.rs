@@ -73,6 +73,9 @@ pub enum CallError {
     /// The answer's body could not be read.
     #[error("the answer cannot be read: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A whole answer, but not one that tells what was asked.
+    #[error("UCS answered with status {0}")]
+    Status(u16),
     /// The path or the credentials cannot be sent.
     #[error("the call cannot be written: {0}")]
     Request(#[from] hyper::http::Error),

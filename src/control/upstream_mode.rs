@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::control::upstream_client::{CallError, UpstreamClient};
 use crate::policy::mode::{Mode, SchemaKnowledge};
@@ -171,21 +172,33 @@ impl UpstreamMode {
         }
         self.finish_running().await;
         match self.link.status(base).await {
-            Ok(Some(status)) if status.mode == target => return Ok(self.agreed(status)),
+            Ok(Some(status)) if status.mode == target => {
+                self.agreed(status);
+                return Ok(());
+            }
             Ok(Some(status)) => self.last = Some(status),
             Ok(None) => return Ok(()),
             // A UCS that was never seen to have a mode does not hold the gateway up.
-            Err(_) if self.last.is_none() => return Ok(()),
+            Err(error) if self.last.is_none() => {
+                warn!(%error, "UCS's mode cannot be read, and it never reported one: the flip is not forwarded");
+                return Ok(());
+            }
             // It has one, so whether it can be set decides, below.
             Err(_) => {}
         }
         self.moved = true;
         match self.link.set(base, target).await {
-            Ok(()) => Ok(self.forget_polls(target)),
+            Ok(()) => {
+                self.forget_polls(target);
+                Ok(())
+            }
             Err(Failure::Lacking(404)) if target == Mode::Production && schema == SchemaKnowledge::Undefined => {
                 Err("status 404: no profile schema is defined".to_owned())
             }
-            Err(Failure::Lacking(_)) => Ok(self.leave_alone()),
+            Err(Failure::Lacking(_)) => {
+                self.leave_alone();
+                Ok(())
+            }
             Err(Failure::Refused(detail) | Failure::Unsure(detail)) => Err(detail),
         }
     }
@@ -198,10 +211,14 @@ impl UpstreamMode {
         if let Ok(Some(status)) = self.link.status(base).await
             && status.mode == mode
         {
-            return Ok(self.agreed(status));
+            self.agreed(status);
+            return Ok(());
         }
         match self.link.set(base, mode).await {
-            Ok(()) => Ok(self.forget_polls(mode)),
+            Ok(()) => {
+                self.forget_polls(mode);
+                Ok(())
+            }
             Err(Failure::Lacking(_)) => Ok(()),
             Err(Failure::Refused(detail) | Failure::Unsure(detail)) => Err(detail),
         }
@@ -234,10 +251,15 @@ impl UpstreamMode {
 }
 
 impl UpstreamLink {
-    /// What UCS says of itself; `None` when it answers but reports no mode.
+    /// What UCS says of itself; `None` when it has no such operation or reports no mode. An answer that tells nothing,
+    /// like the 503 of a UCS that is just switching, is an error.
     pub(super) async fn status(&self, base: &str) -> Result<Option<UpstreamStatus>, CallError> {
         let reply = self.client.get(&format!("{base}/server/status")).await?;
-        Ok((reply.status == 200).then(|| status_of(&reply.body)).flatten())
+        match reply.status {
+            200 => Ok(status_of(&reply.body)),
+            404 | 405 | 501 => Ok(None),
+            status => Err(CallError::Status(status)),
+        }
     }
 
     /// Set Server Mode. When its outcome is unknown, the status decides.

@@ -225,6 +225,8 @@ pub struct Script {
     pub wishes: Vec<String>,
     /// The Authorization of the last call.
     pub authorization: Option<String>,
+    /// Its status answers 503, as while it is switching.
+    pub status_is_busy: bool,
     /// How many statuses were read.
     pub status_reads: u64,
 }
@@ -250,6 +252,7 @@ impl Ucs {
             schema: (200, "[{\"name\":\"LastName\"}]"),
             wishes: Vec::new(),
             authorization: None,
+            status_is_busy: false,
             status_reads: 0,
         };
         let ucs = Ucs { port: listener.local_addr().unwrap().port(), script: Arc::new(Mutex::new(script)) };
@@ -291,6 +294,9 @@ impl Ucs {
 impl Script {
     fn status(&mut self) -> (u16, String) {
         self.status_reads += 1;
+        if self.status_is_busy {
+            return (503, String::new());
+        }
         let started = self.started;
         self.mode
             .map_or((404, String::new()), |mode| (200, format!("{{\"mode\":\"{mode}\",\"started\":\"{started}\"}}")))

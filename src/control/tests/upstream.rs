@@ -198,3 +198,13 @@ async fn a_flip_that_a_crash_left_sets_ucs_back_too() {
     line.until_mode(Mode::Production).await;
     ucs.with(|script| assert_eq!(script.mode, Some(Mode::Production)));
 }
+
+#[tokio::test]
+async fn a_ucs_whose_status_tells_nothing_just_now_is_not_passed_over() {
+    let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
+    let line = Line::begin(following(&folder, &ucs)).await;
+    until_ucs(&ucs, |script| script.status_reads > 2).await;
+    ucs.with(|script| script.status_is_busy = true);
+    line.set(Mode::Maintenance).await.unwrap();
+    ucs.with(|script| assert_eq!((script.wishes.len(), script.mode), (1, Some(Mode::Maintenance))));
+}
