@@ -2,11 +2,12 @@
 //! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
@@ -15,13 +16,22 @@ use crate::access::{Access, AccessSetupError};
 use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
 use crate::cli::tables::{self, TableError};
 use crate::config::{AdminAddress, ServeArgs, UpstreamModePolicy};
-use crate::control::{self, Control, ControlSettings, StartError};
+use crate::control::store::{Store, StoreError};
+use crate::control::store_file::StateDir;
+use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
+use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
 use crate::desk::Desk;
 use crate::gate::{Gate, Seat};
 use crate::proxy::access_log::{self, AccessLogWriter};
 use crate::proxy::account::Ledger;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::Metrics;
+
+/// The longest that one of the gateway's own calls to UCS may take.
+const UPSTREAM_CALL: Duration = Duration::from_secs(10);
+
+/// The same for Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
+const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +45,9 @@ pub enum GatewayError {
     /// The state directory or the record.
     #[error(transparent)]
     Control(#[from] StartError),
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -90,13 +103,13 @@ pub async fn run(
     };
 
     let workers = args.workers();
-    let base_path = table.base_path.to_string();
     let gate = Gate::new(workers, table);
     let (desk, inbox) = Desk::new();
-    let metrics = Metrics::new(workers);
-    let settings = control_settings(&args, base_path, text)?;
+    let state_dir = StateDir::open(&args.state_dir())?;
+    let settings = control_settings(&args, state_dir, &text)?;
     // Before the first worker: nothing is admitted by a gateway that does not know its mode.
     let control = control::start(Arc::clone(&gate), inbox, settings).await?;
+    let metrics = Metrics::new(workers, control.stats());
     let access = Arc::new(match &args.access {
         Some(path) => Access::from_yaml_file(path)?,
         None => Access::from_token_file(&args.state_dir())?,
@@ -105,7 +118,7 @@ pub async fn run(
     let (stop_sender, stop_receiver) = watch::channel(false);
     let (control_stop, control_stopped) = watch::channel(false);
     let crew = Crew::start(&args, &gate, &desk, &access, &metrics, data, stop_receiver.clone())?;
-    let journal = control.journal_reader();
+    let journal = journal_reader(&args);
     let control = tokio::task::spawn_local(run_control(control, control_stopped));
     let parts = AdminParts {
         gate: Arc::clone(&gate),
@@ -137,6 +150,14 @@ pub async fn run(
     admin.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+fn journal_reader(args: &ServeArgs) -> Arc<admin::JournalReader> {
+    let path = StateDir::journal_path(&args.state_dir());
+    Arc::new(move |limit| {
+        let entries = journal::read(&path, limit).unwrap_or_default();
+        entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
+    })
 }
 
 fn log_reload(outcome: Result<crate::desk::Reloaded, crate::desk::ReloadError>) {
@@ -184,32 +205,50 @@ async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, AdminBindEr
     }
 }
 
-fn control_settings(args: &ServeArgs, base_path: String, text: String) -> Result<ControlSettings, GatewayError> {
-    let credentials = match &args.upstream_credentials {
-        None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|source| GatewayError::Read { path: path.clone(), source })?
-                .trim_end()
-                .to_owned(),
-        ),
-    };
+fn control_settings(args: &ServeArgs, state_dir: StateDir, text: &str) -> Result<ControlSettings, GatewayError> {
+    let credentials = args.upstream_credentials.as_deref().map(read_credentials).transpose()?;
     let routes = args.routes.clone();
+    let load = move || {
+        let (table, text) = tables::load(&routes).map_err(|error| error.to_string())?;
+        Ok(LoadedRoutes { table, fingerprint: fingerprint(&text) })
+    };
     Ok(ControlSettings {
-        state_dir: args.state_dir(),
-        upstream: args.upstream.clone(),
-        base_path,
-        credentials,
-        initial_mode: args.initial_mode.fixed(),
+        store: Store::file(state_dir),
+        initial_mode: args.initial_mode.fixed().map_or(InitialMode::Auto, InitialMode::Fixed),
         drain_timeout: args.drain_timeout,
         orphan_grace: args.orphan_grace,
-        upstream_mode: args.upstream_mode == UpstreamModePolicy::Auto,
-        upstream_poll: args.upstream_poll,
-        schema_probe: args.schema_probe(),
+        upstream: UpstreamClient {
+            url: args.upstream.clone(),
+            credentials,
+            connect_timeout: args.connect_timeout,
+            total_timeout: UPSTREAM_CALL,
+        },
+        upstream_mode: match args.upstream_mode {
+            UpstreamModePolicy::Auto => UpstreamModeUse::Auto,
+            UpstreamModePolicy::Off => UpstreamModeUse::Off,
+        },
+        upstream_poll_interval: args.upstream_poll,
+        set_mode_timeout: UPSTREAM_SET_MODE,
+        schema_probe_path: args.schema_probe(),
         schema_probe_interval: args.schema_probe_interval,
-        table_text: text,
-        load_table: Box::new(move || tables::load(&routes).map_err(|error| error.to_string())),
+        load_routes: Arc::new(load),
+        routes_fingerprint: Some(fingerprint(text)),
     })
+}
+
+/// Equal for equal text.
+fn fingerprint(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_credentials(path: &Path) -> Result<UpstreamCredentials, GatewayError> {
+    let text = std::fs::read_to_string(path).map_err(|source| GatewayError::Read { path: path.to_owned(), source })?;
+    let Some((user, password)) = text.trim_end().split_once(':') else {
+        let path = path.display();
+        return Err(GatewayError::Settings(format!("{path} must hold one line USER:PASSWORD for the gateway's calls to UCS")));
+    };
+    Ok(UpstreamCredentials { user: user.to_owned(), password: password.to_owned() })
 }
 
 /// The data workers' threads.

@@ -1,10 +1,14 @@
 //! The mode, its record, and the pure rule by which one record follows another. It keeps no clock and does no I/O.
 
+mod apply;
+
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, RECORD_FORMAT, Refusal, apply};
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -198,3 +202,6 @@ pub enum SchemaKnowledge {
     /// Nobody can tell; never flips anything.
     Unknown,
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,19 +156,31 @@ impl Scrape {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let flips = [
             (vec![("outcome", "settled")], read(&control.flips_settled)),
-            (vec![("outcome", "reverted")], read(&control.flips_reverted)),
+            (vec![("outcome", "cancelled")], read(&control.flips_cancelled)),
+            (vec![("outcome", "deadline")], read(&control.flips_deadline)),
+            (vec![("outcome", "upstream")], read(&control.flips_upstream)),
+            (vec![("outcome", "not_durable")], read(&control.flips_not_durable)),
             (vec![("outcome", "refused")], read(&control.changes_refused)),
         ];
         counters(encoder, "ucs_gateway_flips", "Changes of the mode that were asked for, by outcome", &flips)?;
         let outcomes = |good, bad| [(vec![("outcome", "ok")], read(good)), (vec![("outcome", "error")], read(bad))];
-        let saves = outcomes(&control.saves, &control.save_errors);
-        counters(encoder, "ucs_gateway_record_saves", "Records saved durably, by outcome", &saves)?;
-        let reloads = outcomes(&control.reloads, &control.reload_errors);
+        let save_errors = [(Vec::new(), read(&control.save_errors))];
+        counters(encoder, "ucs_gateway_record_save_errors", "Saves of the record that failed", &save_errors)?;
+        let reloads = outcomes(&control.reloads_ok, &control.reloads_failed);
         counters(encoder, "ucs_gateway_reload", "Reloads of the route table, by outcome", &reloads)?;
-        let probes = outcomes(&control.schema_probes, &control.schema_probe_errors);
-        counters(encoder, "ucs_gateway_schema_probes", "Probes of the profile schema, by outcome", &probes)?;
+        let probes = [
+            (vec![("found", "defined")], read(&control.probes_defined)),
+            (vec![("found", "undefined")], read(&control.probes_undefined)),
+            (vec![("found", "unknown")], read(&control.probes_unknown)),
+        ];
+        counters(encoder, "ucs_gateway_schema_probes", "Probes of the profile schema, by what they found", &probes)?;
+        let upstream = [
+            (vec![("event", "poll_error")], read(&control.upstream_poll_errors)),
+            (vec![("event", "set_back")], read(&control.upstream_set_back)),
+        ];
+        counters(encoder, "ucs_gateway_upstream_mode_events", "What happened with UCS's own mode", &upstream)?;
         let help = "When the table in force was read";
-        let last = read(&control.reload_last_success);
+        let last = u64::try_from(control.last_reload_time.load(Ordering::Relaxed)).unwrap_or_default();
         gauge(encoder, "ucs_gateway_reload_last_success_timestamp_seconds", help, last)
     }
 
@@ -244,13 +256,13 @@ mod tests {
             answers: Vec::new(),
         });
         let gate = Gate::new(2, table.unwrap());
-        let metrics = Metrics::new(2);
+        let metrics = Metrics::new(2, Arc::default());
         let profile = metrics.class_slot("profile");
         metrics.worker(0).record(profile, Outcome::RefusedMode, Duration::from_micros(400));
         metrics.worker(1).record(profile, Outcome::RefusedMode, Duration::from_secs(90));
         metrics.worker(1).wire_fault("bare_lf");
         metrics.worker(1).upstream_failed(UpstreamFault::ConnectTimeout);
-        metrics.control.reloaded(true);
+        metrics.control.reloads_ok.fetch_add(1, Ordering::Relaxed);
         let text = metrics.render(&gate).unwrap();
         for line in [
             "ucs_gateway_requests_total{class=\"profile\",outcome=\"refused_mode\"} 2",

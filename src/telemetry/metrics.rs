@@ -184,7 +184,7 @@ pub struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     classes: Mutex<Vec<Arc<str>>>,
     /// What control counts.
-    pub control: ControlCounters,
+    pub control: Arc<ControlStats>,
 }
 
 /// The counters of one worker, to be written by that worker only: an addition is a load and a store.
@@ -209,51 +209,13 @@ pub(super) struct ClassCounters {
     pub(super) sum_micros: AtomicU64,
 }
 
-/// What control counts. Shared and slow: a flip or a save is rare.
-#[derive(Debug, Default)]
-pub struct ControlCounters {
-    /// Flips that settled, also those that changed nothing.
-    pub flips_settled: AtomicU64,
-    /// Flips that were taken back: deadline, UCS's refusal, cancelled.
-    pub flips_reverted: AtomicU64,
-    /// Changes that were refused before anything moved.
-    pub changes_refused: AtomicU64,
-    /// Records saved.
-    pub saves: AtomicU64,
-    /// Records that could not be saved.
-    pub save_errors: AtomicU64,
-    /// Route tables swapped in.
-    pub reloads: AtomicU64,
-    /// Route tables that were refused.
-    pub reload_errors: AtomicU64,
-    /// When the table in force was read, in seconds since 1970; 0 for never.
-    pub reload_last_success: AtomicU64,
-    /// Probes of the profile schema that told something.
-    pub schema_probes: AtomicU64,
-    /// Probes of the profile schema that told nothing.
-    pub schema_probe_errors: AtomicU64,
-}
-
-impl ControlCounters {
-    /// Counts a reload.
-    pub fn reloaded(&self, succeeded: bool) {
-        if !succeeded {
-            self.reload_errors.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        self.reloads.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.reload_last_success.store(now, Ordering::Relaxed);
-    }
-}
-
 impl Metrics {
     /// Counters for so many workers.
-    pub fn new(workers: usize) -> Arc<Metrics> {
+    pub fn new(workers: usize, control: Arc<ControlStats>) -> Arc<Metrics> {
         Arc::new(Metrics {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect(),
             classes: Mutex::new(FIRST_CLASSES.map(Arc::from).to_vec()),
-            control: ControlCounters::default(),
+            control,
         })
     }
 
@@ -396,7 +358,7 @@ mod tests {
 
     #[test]
     fn classes_keep_their_slot_and_too_many_share_the_last() {
-        let metrics = Metrics::new(1);
+        let metrics = Metrics::new(1, Arc::default());
         assert_eq!((metrics.class_slot("schema"), metrics.class_slot("none")), (0, 4));
         let slots: Vec<usize> = (0..20).map(|number| metrics.class_slot(&format!("class{number}"))).collect();
         assert_eq!((slots[0], slots[9], slots[10], slots[19]), (5, 14, 15, 15));

@@ -1,0 +1,144 @@
+//! The desk while control is busy: answers asks that arrive during a flip or a reload, and holds the one ask that may
+//! end a flip early. It changes nothing itself.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::desk::{Ask, ChangeError, DeskInbox, Flipped, ReloadError};
+use crate::gate::Gate;
+use crate::policy::mode::{self, Change, Mode, ModeChange, Phase, Refusal, SchemaKnowledge};
+
+/// Where the answer to a wish goes.
+pub(super) type ChangeAnswer = oneshot::Sender<Result<Flipped, ChangeError>>;
+
+/// See the module.
+pub(super) struct Clerk {
+    gate: Arc<Gate>,
+    inbox: DeskInbox,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
+    stopped: bool,
+    /// A wish for the mode that the running flip leaves; when it comes too late, it is worked off after the flip.
+    cancel: Option<(ModeChange, ChangeAnswer)>,
+}
+
+/// What may end a wait before its work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The gateway stops.
+    Stopped,
+    /// The gateway stops or the flip is cancelled.
+    Cancelled,
+}
+
+/// What ended a wait before its work was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// The gateway stops.
+    Stopped,
+    /// The flip is cancelled.
+    Cancelled,
+}
+
+impl Clerk {
+    pub(super) fn new(gate: Arc<Gate>, inbox: DeskInbox) -> Clerk {
+        Clerk { gate, inbox, shutdown: Box::pin(std::future::pending()), stopped: false, cancel: None }
+    }
+
+    /// From now on `shutdown` stops the gateway.
+    pub(super) fn stop_on(&mut self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        self.shutdown = Box::pin(shutdown);
+    }
+
+    /// The next thing for an idle control: to stop (`None`) or an ask.
+    pub(super) async fn next(&mut self) -> Option<Ask> {
+        if self.stopped {
+            return None;
+        }
+        if let Some((change, answer)) = self.cancel.take() {
+            return Some(Ask::SetMode(change, answer));
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.as_mut() => { self.stopped = true; None }
+            ask = receive(&mut self.inbox.asks) => Some(ask),
+        }
+    }
+
+    /// Waits for `work` to its end, answering the desk meanwhile.
+    pub(super) async fn serve<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                ask = receive(&mut self.inbox.asks) => self.answer_meanwhile(ask),
+            }
+        }
+    }
+
+    /// Waits for `work`, answering the desk meanwhile, and drops it when an interruption comes first.
+    pub(super) async fn serve_until<T>(&mut self, until: Until, work: impl Future<Output = T>) -> Result<T, Interrupt> {
+        let mut work = pin!(work);
+        loop {
+            self.interrupt(until).map_or(Ok(()), Err)?;
+            tokio::select! {
+                biased;
+                () = self.shutdown.as_mut(), if !self.stopped => self.stopped = true,
+                done = &mut work => return Ok(done),
+                ask = receive(&mut self.inbox.asks) => self.answer_meanwhile(ask),
+            }
+        }
+    }
+
+    /// Whether something ended the flip already.
+    pub(super) fn interrupt(&self, until: Until) -> Option<Interrupt> {
+        match until {
+            Until::Stopped | Until::Cancelled if self.stopped => Some(Interrupt::Stopped),
+            Until::Cancelled if self.cancel.is_some() => Some(Interrupt::Cancelled),
+            Until::Stopped | Until::Cancelled => None,
+        }
+    }
+
+    /// The wish that cancels the running flip.
+    pub(super) fn take_cancel(&mut self) -> Option<(ModeChange, ChangeAnswer)> {
+        self.cancel.take()
+    }
+
+    fn answer_meanwhile(&mut self, ask: Ask) {
+        match ask {
+            Ask::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
+            Ask::SetMode(change, answer) => match self.refuse_meanwhile(&change) {
+                Some(refusal) => drop(answer.send(Err(refusal))),
+                None => self.cancel = Some((change, answer)),
+            },
+        }
+    }
+
+    /// Why a wish cannot be granted now; `None` when it cancels the running flip.
+    fn refuse_meanwhile(&self, change: &ModeChange) -> Option<ChangeError> {
+        let published = self.gate.published();
+        let record = published.record.clone()?;
+        if record.phase == Phase::Settled || self.cancel.is_some() {
+            return Some(ChangeError::Busy(record));
+        }
+        let no_schema = published.schema == SchemaKnowledge::Undefined && !change.force;
+        match mode::apply(&record, &Change::Set(change.clone()), Timestamp::now()) {
+            Ok(_) if change.mode == Mode::Production && no_schema => Some(ChangeError::NoSchema(record)),
+            Ok(_) => None,
+            Err(Refusal::Stale) => Some(ChangeError::Stale(record)),
+            Err(Refusal::Busy | Refusal::NotSwitching | Refusal::NotDue) => Some(ChangeError::Busy(record)),
+        }
+    }
+}
+
+/// The next ask, or for ever when every desk is gone.
+async fn receive(asks: &mut mpsc::Receiver<Ask>) -> Ask {
+    match asks.recv().await {
+        Some(ask) => ask,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,80 @@
+//! When a drain is over, and what its report says. It reads the gate and waits; what follows is decided in `flip`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::desk::OperationCount;
+use crate::gate::{Gate, OperationTally};
+use crate::policy::mode::{Mode, ModeSet};
+
+/// How often the counts are read. Short, as callers wait for it; cheap, as it is one load a worker.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What must end before the mode that is being left counts as drained.
+#[derive(Clone, Debug)]
+pub(super) struct Drain {
+    pub gate: Arc<Gate>,
+    pub leaving: Mode,
+    /// How long UCS is given to finish what the gateway gave up on.
+    pub orphan_grace: Duration,
+    /// Until when exchanges of a gateway that was killed may still run at UCS.
+    pub ghosts_until: Option<Instant>,
+}
+
+impl Drain {
+    /// Waits, without a limit of its own, until nothing that only the old mode admits is in flight at UCS as far as can
+    /// be known.
+    pub(super) async fn over(&self) {
+        while !self.is_over() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The count is read before the time of the last abandoned exchange: an exchange that is given up on writes its time
+    /// first and is counted out after, so a zero that includes it also shows its time.
+    fn is_over(&self) -> bool {
+        self.gate.forbidden_in_flight(self.leaving) == 0
+            && self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
+            && self.ghosts_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// What the drain waits for now, by operation.
+    pub(super) fn running(&self) -> Vec<OperationCount> {
+        let running = self.gate.running(Some(self.leaving));
+        running.into_iter().map(|tally| counted(&tally, tally.in_flight)).collect()
+    }
+}
+
+/// The abandoned counts at one instant, to tell later what was abandoned since.
+#[derive(Clone, Debug)]
+pub(super) struct AbandonedSoFar {
+    generation: u32,
+    by_route: HashMap<Option<u32>, u64>,
+}
+
+impl AbandonedSoFar {
+    pub(super) fn now(gate: &Gate) -> AbandonedSoFar {
+        let table = gate.table();
+        let by_route = table.tallies().into_iter().map(|tally| (tally.route, tally.abandoned)).collect();
+        AbandonedSoFar { generation: table.generation(), by_route }
+    }
+
+    /// What was abandoned since then of that which only `mode` admits.
+    pub(super) fn since(&self, gate: &Gate, mode: Mode) -> Vec<OperationCount> {
+        let table = gate.table();
+        let before = |tally: &OperationTally| match table.generation() == self.generation {
+            true => self.by_route.get(&tally.route).copied().unwrap_or(0),
+            false => 0,
+        };
+        let mine = table.tallies().into_iter().filter(|tally| tally.modes == ModeSet::only(mode));
+        let since = mine.map(|tally| counted(&tally, tally.abandoned - before(&tally)));
+        since.filter(|operation| operation.count > 0).collect()
+    }
+}
+
+fn counted(tally: &OperationTally, count: u64) -> OperationCount {
+    OperationCount { operation: tally.operation.to_string(), class: tally.class.to_string(), count }
+}

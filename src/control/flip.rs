@@ -1,0 +1,171 @@
+//! The flip, from top to bottom: announce, drain, switch UCS, settle; and how it is taken back when a step fails. While it
+//! waits, the desk is served. What a record may become is decided in `policy::mode`, when a drain is over in `drain`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::control::Control;
+use crate::control::clerk::{Interrupt, Until};
+use crate::control::drain::Drain;
+use crate::control::store::StoreError;
+use crate::desk::{ChangeError, FlipReport, Flipped};
+use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
+
+/// How long aborted exchanges may take to go away, besides the orphan grace.
+const CUT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a flip did not settle.
+#[derive(Debug)]
+enum Setback {
+    /// `switching` could not be saved: nothing has happened.
+    NotBegun(StoreError),
+    /// `settled` could not be saved.
+    NotSettled(StoreError),
+    /// The drain was not over at its deadline.
+    Deadline,
+    /// UCS did not take the mode.
+    Upstream(String),
+    /// Somebody took the flip back.
+    Cancelled,
+    /// The gateway stops.
+    Stopped,
+}
+
+impl From<Interrupt> for Setback {
+    fn from(interrupt: Interrupt) -> Setback {
+        match interrupt {
+            Interrupt::Stopped => Setback::Stopped,
+            Interrupt::Cancelled => Setback::Cancelled,
+        }
+    }
+}
+
+impl Control {
+    /// Carries a flip to its end, whatever that is, and says how it ended.
+    pub(super) async fn flip(&mut self, switching: ModeRecord) -> Result<Flipped, ChangeError> {
+        let before = Arc::clone(&self.record);
+        let mut report = FlipReport::default();
+        match self.carry_out(switching, &mut report).await {
+            Ok(()) => Ok(Flipped { record: Arc::clone(&self.record), report }),
+            Err(setback) => Err(self.take_back(&before, setback, report).await),
+        }
+    }
+
+    /// The straight line. Each step is durable or undone by [`Self::take_back`].
+    async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), Setback> {
+        let (leaving, target) = (switching.stable_mode(), switching.mode);
+        self.save_then_publish(switching).await.map_err(Setback::NotBegun)?;
+        info!(revision = self.record.revision, from = %leaving, to = %target, "flip began");
+        let drained = self.drain(leaving, report).await?;
+        self.switch_upstream(target).await?;
+        let settled = self.next(&Change::Settle { drained }).expect("only this flip can end the switching phase");
+        self.save_then_publish(settled).await.map_err(Setback::NotSettled)?;
+        report.changed = true;
+        info!(revision = self.record.revision, mode = %target, drained, drain_ms = report.drain_ms, "flip settled");
+        Ok(())
+    }
+
+    /// Waits for what only the old mode admits. Returns whether it is over; false only after a forced commit.
+    async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, Setback> {
+        let began = Instant::now();
+        let drain = Drain {
+            gate: Arc::clone(&self.gate),
+            leaving,
+            orphan_grace: self.orphan_grace,
+            ghosts_until: self.ghosts_until,
+        };
+        report.waited_for = drain.running();
+        let ended = self.drain_until_deadline(&drain, began, report).await;
+        report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        report.abandoned = self.abandoned_before.since(&self.gate, leaving);
+        ended
+    }
+
+    async fn drain_until_deadline(
+        &mut self,
+        drain: &Drain,
+        began: Instant,
+        report: &mut FlipReport,
+    ) -> Result<bool, Setback> {
+        let timeout = Duration::from_millis(self.record.drain_timeout_ms.unwrap_or(0));
+        let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_secs(u64::from(u32::MAX)));
+        let in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
+        if in_time {
+            return Ok(true);
+        }
+        report.still_running = drain.running();
+        warn!(still_running = ?report.still_running, "the drain is not over at its deadline");
+        match self.record.on_timeout.unwrap_or_default() {
+            OnTimeout::Revert => Err(Setback::Deadline),
+            OnTimeout::Commit => Ok(false),
+            OnTimeout::Cut => {
+                self.gate.cut(drain.leaving);
+                let limit = Instant::now() + CUT_LIMIT + self.orphan_grace;
+                let cut = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await;
+                self.gate.end_cut();
+                cut?.map(|()| true).map_err(|_| Setback::Deadline)
+            }
+        }
+    }
+
+    /// Sends Set Server Mode where UCS has a mode of its own. A cancel waits until the outcome is known.
+    async fn switch_upstream(&mut self, target: Mode) -> Result<(), Setback> {
+        let base = self.gate.table().table().base_path.to_string();
+        let schema = self.schema.knowledge();
+        let switched = self.clerk.serve_until(Until::Stopped, self.upstream.switch(&base, target, schema)).await?;
+        switched.map_err(Setback::Upstream)?;
+        self.clerk.interrupt(Until::Cancelled).map_or(Ok(()), |interrupt| Err(interrupt.into()))
+    }
+
+    /// Puts the old mode in force again: at UCS first, then durably (or, when that fails, in memory), then at the gate.
+    async fn take_back(&mut self, before: &ModeRecord, setback: Setback, report: FlipReport) -> ChangeError {
+        match &setback {
+            Setback::NotBegun(error) => return self.not_durable(error),
+            // The record stays as it is: the next start takes the flip back.
+            Setback::Stopped => return ChangeError::ShuttingDown,
+            _ => self.set_upstream_back(before.mode).await,
+        }
+        let canceller = if matches!(setback, Setback::Cancelled) { self.clerk.take_cancel() } else { None };
+        let change = match &canceller {
+            Some((wish, _)) => Change::Set(wish.clone()),
+            None => revert(&setback, before),
+        };
+        let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
+        self.save_or_keep(restored).await;
+        info!(revision = self.record.revision, mode = %self.record.mode, ?setback, "flip taken back");
+        let record = Arc::clone(&self.record);
+        if let Some((_, answer)) = canceller {
+            let _ = answer.send(Ok(Flipped { record: Arc::clone(&record), report: report.clone() }));
+        }
+        match setback {
+            Setback::Deadline => ChangeError::Deadline { record, report },
+            Setback::Upstream(detail) => ChangeError::Upstream { record, detail, report },
+            Setback::NotBegun(error) | Setback::NotSettled(error) => self.not_durable(&error),
+            Setback::Cancelled | Setback::Stopped => ChangeError::Cancelled(record),
+        }
+    }
+
+    /// Sets UCS back if this flip (or one before a crash) may have moved it. A failure is an alarm, not an obstacle: the
+    /// old mode is in force at the gate, and the next polls of UCS's status go on trying.
+    pub(super) async fn set_upstream_back(&mut self, mode: Mode) {
+        let base = self.gate.table().table().base_path.to_string();
+        let restored = self.clerk.serve_until(Until::Stopped, self.upstream.restore(&base, mode)).await;
+        if let Ok(Err(detail)) = restored {
+            self.alarms.upstream = Some(format!("UCS could not be set back to {mode}: {detail}"));
+        }
+    }
+}
+
+fn revert(setback: &Setback, before: &ModeRecord) -> Change {
+    let cause = match setback {
+        Setback::NotBegun(_) | Setback::NotSettled(_) => "not_durable",
+        Setback::Deadline => "deadline",
+        Setback::Upstream(_) => "upstream_refused",
+        Setback::Cancelled => "cancelled",
+        Setback::Stopped => "stopped",
+    };
+    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway(), expires: before.expires }
+}

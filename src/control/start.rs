@@ -1,0 +1,123 @@
+//! Start-up: what the store holds becomes the first publication. An unfinished flip is published as it is and resolved by
+//! the loop, so that the request line can serve what both modes admit meanwhile.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::control::clerk::Clerk;
+use crate::control::drain::AbandonedSoFar;
+use crate::control::schema_probe::SchemaProbe;
+use crate::control::store::StoreError;
+use crate::control::store_file::Loaded;
+use crate::control::upstream_mode::{UpstreamLink, UpstreamMode};
+use crate::control::{Alarms, Control, ControlSettings, ControlStats, InitialMode, UpstreamModeUse};
+use crate::desk::DeskInbox;
+use crate::gate::Gate;
+use crate::policy::mode::{Mode, ModeRecord, Phase};
+
+/// Why control cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error("the mode cannot be read: {0}")]
+    Load(#[source] StoreError),
+    /// The first record cannot be saved: a gateway that cannot keep its mode does not open.
+    #[error("the first mode record cannot be saved: {0}")]
+    FirstSave(#[source] StoreError),
+}
+
+/// Loads the record and publishes it.
+pub async fn start(gate: Arc<Gate>, inbox: DeskInbox, settings: ControlSettings) -> Result<Control, StartError> {
+    let loaded = settings.store.load().await.map_err(StartError::Load)?;
+    loaded.notes.iter().for_each(|note| info!("{note}"));
+    loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
+    let link = UpstreamLink { client: settings.upstream.clone(), set_mode_timeout: settings.set_mode_timeout };
+    let stored_revision = loaded.record.as_ref().map_or(0, |record| record.revision);
+    let record = match &loaded.record {
+        // A record above all that was ever used here keeps revisions growing even if the file is an old copy.
+        Some(record) => ModeRecord { revision: loaded.highest_revision.max(record.revision), ..record.clone() },
+        None => first_record(&gate, &link, &settings, &loaded).await,
+    };
+    let mut control = assemble(gate, inbox, settings, link, &loaded, record);
+    control.stored_revision = stored_revision;
+    control.settle_start(&loaded).await?;
+    Ok(control)
+}
+
+/// The record of a directory that has none: the initial mode, or maintenance when something had to be set aside.
+async fn first_record(gate: &Gate, link: &UpstreamLink, settings: &ControlSettings, loaded: &Loaded) -> ModeRecord {
+    let revision = loaded.highest_revision + 1;
+    if !loaded.first_start {
+        return ModeRecord::first(Mode::Maintenance, revision, "state_set_aside", Timestamp::now());
+    }
+    let mode = match (settings.initial_mode, settings.upstream_mode) {
+        (InitialMode::Fixed(mode), _) => mode,
+        (InitialMode::Auto, UpstreamModeUse::Off) => Mode::Production,
+        (InitialMode::Auto, UpstreamModeUse::Auto) => match link.status(&gate.table().table().base_path).await {
+            Ok(status) => status.map_or(Mode::Production, |status| status.mode),
+            Err(error) => {
+                warn!(%error, "UCS's mode cannot be read at first start: production is assumed");
+                Mode::Production
+            }
+        },
+    };
+    ModeRecord::first(mode, revision, "first_start", Timestamp::now())
+}
+
+fn assemble(
+    gate: Arc<Gate>,
+    inbox: DeskInbox,
+    settings: ControlSettings,
+    link: UpstreamLink,
+    loaded: &Loaded,
+    record: ModeRecord,
+) -> Control {
+    let now = Instant::now();
+    let abandoned = AbandonedSoFar::now(&gate);
+    let enabled = settings.upstream_mode == UpstreamModeUse::Auto;
+    let answered = loaded.schema_path_answered;
+    let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
+    let start = (!loaded.alarms.is_empty()).then(|| loaded.alarms.join("; "));
+    Control {
+        schema_doubt: Arc::clone(&inbox.schema_doubt),
+        clerk: Clerk::new(Arc::clone(&gate), inbox),
+        gate,
+        store: settings.store,
+        stored_revision: 0,
+        tried_revision: record.revision,
+        record: Arc::new(record),
+        schema: SchemaProbe::new(settings.upstream, path, interval, answered),
+        upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval),
+        alarms: Alarms { start, ..Alarms::default() },
+        retry: None,
+        drain_timeout: settings.drain_timeout,
+        orphan_grace: settings.orphan_grace,
+        ghosts_until: (!loaded.clean).then(|| now + settings.orphan_grace),
+        abandoned_before: abandoned.clone(),
+        abandoned_lately: abandoned,
+        forget_at: now,
+        expiry_not_before: now,
+        load_routes: settings.load_routes,
+        routes_fingerprint: settings.routes_fingerprint,
+        stats: Arc::new(ControlStats::default()),
+    }
+}
+
+impl Control {
+    /// Saves the first record where there was none, and anchors a record anew where the journal did not fit it.
+    async fn settle_start(&mut self, loaded: &Loaded) -> Result<(), StartError> {
+        let record = (*self.record).clone();
+        if loaded.record.is_none() {
+            return self.save_then_publish(record).await.map_err(StartError::FirstSave);
+        }
+        if record.phase == Phase::Settled && !loaded.alarms.is_empty() {
+            self.save_or_keep(ModeRecord { revision: record.revision + 1, ..record }).await;
+        } else {
+            self.publish();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+//! The state directory of one gateway: the record, its journal, a lock, and a few remembered facts. Blocking; `store`
+//! calls it from blocking threads. It never overwrites what it does not understand: such a file is set aside.
+//!
+//! The order of a save is journal line first, `mode.json` second. So the journal may be ahead of the record by the one
+//! line of a save that a crash interrupted, and is never behind it. At start, a journal ahead by one line is that crash
+//! (the line is taken back, nobody was ever told of its record); a journal that lacks the record's line was cut off; a
+//! journal ahead by more means that `mode.json` is an old copy. Only the last two raise an alarm.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::control::journal::{Journal, JournalKind, Opened, free_name};
+use crate::control::store::StoreError;
+use crate::policy::mode::ModeRecord;
+
+const RECORD: &str = "mode.json";
+const RECORD_NEW: &str = "mode.json.new";
+const JOURNAL: &str = "journal.jsonl";
+const LOCK: &str = "lock";
+const CLEAN: &str = "clean-shutdown";
+
+/// An open state directory. The lock is held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+    journal: Option<Journal>,
+    /// The record that was last saved or loaded.
+    saved: Option<ModeRecord>,
+    _lock: File,
+}
+
+/// What a gateway remembers besides the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The schema probe's path has answered 200 before, so a 404 from it means something.
+    SchemaPathAnswered,
+}
+
+impl Fact {
+    fn file_name(self) -> &'static str {
+        match self {
+            Fact::SchemaPathAnswered => "schema-path-answered",
+        }
+    }
+}
+
+/// What a start finds.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The record, if there is one that can be read.
+    pub record: Option<ModeRecord>,
+    /// Neither `mode.json` nor `journal.jsonl` was there.
+    pub first_start: bool,
+    /// The highest revision that was ever used here, as far as can be known.
+    pub highest_revision: u64,
+    /// The last stop was an orderly one with nothing left behind at UCS. True at first start.
+    pub clean: bool,
+    /// [`Fact::SchemaPathAnswered`].
+    pub schema_path_answered: bool,
+    /// What an operator must look at, each in a sentence.
+    pub alarms: Vec<String>,
+    /// What is worth a line in the log, but no alarm.
+    pub notes: Vec<String>,
+}
+
+impl StateDir {
+    /// Opens the directory, creating it for this user only (0700), and takes its lock.
+    pub fn open(dir: &Path) -> Result<StateDir, StoreError> {
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.map_err(failed("create the state directory", dir))?;
+        let lock_path = dir.join(LOCK);
+        let mut options = File::options();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(failed("open the lock file", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(StateDir { dir: dir.to_owned(), journal: None, saved: None, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &lock_path)(source)),
+        }
+    }
+
+    /// Where the journal of a directory is; readable without its lock.
+    pub fn journal_path(dir: &Path) -> PathBuf {
+        dir.join(JOURNAL)
+    }
+
+    /// Reads and verifies everything, sets aside what is torn or foreign, and takes the clean-shutdown mark away.
+    pub fn load(&mut self) -> Result<Loaded, StoreError> {
+        let (record, record_fault) = self.load_record()?;
+        let journal_path = self.dir.join(JOURNAL);
+        let opened = Journal::open(&journal_path).map_err(failed("open", &journal_path))?;
+        let mut loaded = Loaded {
+            first_start: record.is_none() && record_fault.is_none() && !opened.existed,
+            highest_revision: 0,
+            clean: false,
+            schema_path_answered: self.dir.join(Fact::SchemaPathAnswered.file_name()).exists(),
+            alarms: record_fault.into_iter().collect(),
+            notes: Vec::new(),
+            record,
+        };
+        let journal = compare(opened, &mut loaded).map_err(failed("repair", &journal_path))?;
+        loaded.highest_revision = journal.highest_revision().max(loaded.record.as_ref().map_or(0, |r| r.revision));
+        loaded.clean = self.take_clean_mark()? || loaded.first_start;
+        self.saved = loaded.record.clone();
+        self.journal = Some(journal);
+        Ok(loaded)
+    }
+
+    /// Saves `record` durably if the directory still holds `expected` (0: nothing).
+    pub fn save(&mut self, expected: u64, record: &ModeRecord) -> Result<ModeRecord, StoreError> {
+        let actual = self.saved.as_ref().map_or(0, |saved| saved.revision);
+        if actual != expected {
+            return Err(StoreError::Conflict { expected, actual });
+        }
+        let kind = self.saved.as_ref().map_or(JournalKind::Started, |saved| JournalKind::of_step(saved, record));
+        let journal_path = self.dir.join(JOURNAL);
+        let journal = self.journal.as_mut().expect("load comes before the first save");
+        let head = journal.append(kind, record, Timestamp::now()).map_err(failed("append to", &journal_path))?;
+        let record = ModeRecord { journal_head: Some(head), ..record.clone() };
+        if let Err(error) = write_record(&self.dir, &record) {
+            // The line tells of a record that is not there. If it cannot be taken back either, the next start says so.
+            let _ = journal.take_back();
+            return Err(error);
+        }
+        sync_dir(&self.dir)?;
+        self.saved = Some(record.clone());
+        Ok(record)
+    }
+
+    /// Remembers a fact over restarts.
+    pub fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
+        self.write_mark(fact.file_name())
+    }
+
+    /// Leaves the mark of an orderly stop.
+    pub fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
+        self.write_mark(CLEAN)
+    }
+
+    fn write_mark(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.dir.join(name);
+        File::create(&path).and_then(|file| file.sync_all()).map_err(failed("write", &path))?;
+        sync_dir(&self.dir)
+    }
+
+    fn take_clean_mark(&self) -> Result<bool, StoreError> {
+        let path = self.dir.join(CLEAN);
+        match std::fs::remove_file(&path) {
+            Ok(()) => sync_dir(&self.dir).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("remove", &path)(error)),
+        }
+    }
+
+    /// The record, or what is wrong with it in words after it was set aside.
+    fn load_record(&self) -> Result<(Option<ModeRecord>, Option<String>), StoreError> {
+        let path = self.dir.join(RECORD);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        let fault = match serde_json::from_slice::<ModeRecord>(&bytes) {
+            Ok(record) if record.is_consistent() => return Ok((Some(record), None)),
+            Ok(_) => "its fields contradict each other or its format is unknown".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let aside = free_name(&path, "aside");
+        std::fs::rename(&path, &aside).map_err(failed("set aside", &path))?;
+        sync_dir(&self.dir)?;
+        Ok((
+            None,
+            Some(format!("{} is not a mode record ({fault}); it was moved to {}", path.display(), aside.display())),
+        ))
+    }
+}
+
+/// Holds the record against the journal and says what does not fit.
+fn compare(opened: Opened, loaded: &mut Loaded) -> io::Result<Journal> {
+    let Opened { mut journal, torn, broken, .. } = opened;
+    let torn =
+        torn.map(|torn| format!("an append to the journal was interrupted; the torn line is in {}", torn.display()));
+    loaded.notes.extend(torn);
+    let sound = broken.is_none();
+    loaded.alarms.extend(broken);
+    let Some(record) = &loaded.record else {
+        // A crash in the middle of the very first save leaves at most one line and no record.
+        if sound && loaded.alarms.is_empty() && journal.len() <= 1 {
+            journal.take_back()?;
+            loaded.first_start = true;
+        } else if loaded.alarms.is_empty() {
+            loaded.alarms.push(format!("{RECORD} is missing although the journal has {} lines", journal.len()));
+        }
+        return Ok(journal);
+    };
+    match record.journal_head.as_deref().and_then(|head| journal.lines_after(head)) {
+        Some(0) => {}
+        Some(1) => {
+            journal.take_back()?;
+            loaded.notes.push("a save was interrupted before it counted; its journal line was taken back".to_owned());
+        }
+        Some(more) => loaded.alarms.push(format!(
+            "{RECORD} is older than the journal by {more} lines: was it restored from a copy? Check the mode and set it again"
+        )),
+        None if sound => loaded.alarms.push(format!(
+            "the journal lacks the line of revision {}: its end was cut off or the file was exchanged",
+            record.revision
+        )),
+        None => {}
+    }
+    Ok(journal)
+}
+
+fn write_record(dir: &Path, record: &ModeRecord) -> Result<(), StoreError> {
+    let (new, path) = (dir.join(RECORD_NEW), dir.join(RECORD));
+    let text = serde_json::to_string_pretty(record).map_err(io::Error::from).map_err(failed("encode", &path))? + "\n";
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(failed("write", &new))?;
+    std::fs::rename(&new, &path).map_err(failed("replace", &path))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
+}
+
+#[cfg(test)]
+#[path = "tests/store_file.rs"]
+mod tests;

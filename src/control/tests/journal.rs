@@ -1,0 +1,84 @@
+//! The chain holds, and every kind of damage shows.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::control::tests::support::Folder;
+use crate::policy::mode::Mode;
+
+fn record(revision: u64) -> ModeRecord {
+    ModeRecord::first(Mode::Production, revision, "first_start", Timestamp::UNIX_EPOCH)
+}
+
+fn journal_of(lines: u64) -> (Folder, PathBuf) {
+    let folder = Folder::new();
+    let path = folder.path().join("journal.jsonl");
+    let mut journal = Journal::open(&path).unwrap().journal;
+    for revision in 1..=lines {
+        journal.append(JournalKind::Settled, &record(revision), Timestamp::UNIX_EPOCH).unwrap();
+    }
+    (folder, path)
+}
+
+#[test]
+fn what_was_appended_is_read_newest_first_and_verifies() {
+    let (_folder, path) = journal_of(3);
+    let revisions = |limit| read(&path, limit).unwrap().iter().map(|entry| entry.record.revision).collect::<Vec<_>>();
+    assert_eq!(revisions(2), [3, 2]);
+    assert_eq!(revisions(9), [3, 2, 1]);
+    let opened = Journal::open(&path).unwrap();
+    assert!(opened.existed && opened.torn.is_none() && opened.broken.is_none());
+    let newest = &read(&path, 1).unwrap()[0];
+    assert_eq!(opened.journal.head(), Some(newest.hash.as_str()));
+    assert_eq!(newest.record.journal_head.as_deref(), Some(newest.previous.as_str()));
+    assert_eq!(opened.journal.lines_after(&newest.previous), Some(1));
+    assert_eq!(opened.journal.highest_revision(), 3);
+}
+
+#[test]
+fn a_torn_last_line_is_moved_out_and_the_rest_goes_on() {
+    let (_folder, path) = journal_of(2);
+    let whole = std::fs::read(&path).unwrap();
+    let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for cut in [1, 40, whole.len() - second - 1] {
+        std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let mut opened = Journal::open(&path).unwrap();
+        let torn = std::fs::read(opened.torn.unwrap()).unwrap();
+        assert_eq!(torn, whole[second..whole.len() - cut]);
+        assert!(opened.broken.is_none());
+        assert_eq!(opened.journal.len(), 1);
+        opened.journal.append(JournalKind::Settled, &record(2), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_changed_removed_or_foreign_line_breaks_the_chain_and_the_file_is_kept_aside() {
+    let (_folder, path) = journal_of(3);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let damaged = [
+        whole.replacen("production", "maintenance", 1),
+        format!("{}\n{}\n", lines[0], lines[2]),
+        format!("{}\n{}\n{}\n", lines[1], lines[0], lines[2]),
+        format!("{whole}not an entry\n"),
+        format!("{{}}\n{whole}"),
+    ];
+    for text in damaged {
+        std::fs::write(&path, &text).unwrap();
+        let opened = Journal::open(&path).unwrap();
+        let broken = opened.broken.expect("the damage shows");
+        let aside = broken.rsplit(' ').next().unwrap();
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
+        assert!(opened.journal.is_empty());
+    }
+}
+
+#[test]
+fn taking_back_leaves_the_line_before() {
+    let (_folder, path) = journal_of(2);
+    let mut journal = Journal::open(&path).unwrap().journal;
+    journal.take_back().unwrap();
+    assert_eq!(read(&path, 9).unwrap().len(), 1);
+    journal.append(JournalKind::Settled, &record(5), Timestamp::UNIX_EPOCH).unwrap();
+    assert!(Journal::open(&path).unwrap().broken.is_none());
+}

@@ -1,0 +1,198 @@
+//! Every state that a directory can be found in.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::control::tests::support::Folder;
+use crate::policy::mode::{Actor, Change, Mode, OnTimeout, apply};
+
+fn first() -> ModeRecord {
+    ModeRecord::first(Mode::Production, 1, "first_start", Timestamp::UNIX_EPOCH)
+}
+
+fn next(record: &ModeRecord) -> ModeRecord {
+    let wish = crate::policy::mode::ModeChange {
+        mode: record.mode.other(),
+        actor: Actor::gateway(),
+        reason: None,
+        cause: None,
+        if_revision: None,
+        drain_timeout: None,
+        on_timeout: Some(OnTimeout::Revert),
+        expires_in: None,
+        force: false,
+    };
+    apply(record, &Change::Set(wish), Timestamp::UNIX_EPOCH).unwrap()
+}
+
+/// A directory with two saved records, closed again.
+fn used() -> (Folder, ModeRecord) {
+    let folder = Folder::new();
+    let (mut dir, _) = open(&folder);
+    let saved = dir.save(0, &first()).unwrap();
+    let saved = dir.save(1, &next(&saved)).unwrap();
+    (folder, saved)
+}
+
+fn open(folder: &Folder) -> (StateDir, Loaded) {
+    let mut dir = StateDir::open(folder.path()).unwrap();
+    let loaded = dir.load().unwrap();
+    (dir, loaded)
+}
+
+#[test]
+fn a_first_start_finds_nothing_and_what_is_saved_is_loaded_again() {
+    let folder = Folder::new();
+    let (mut dir, loaded) = open(&folder);
+    assert!(loaded.first_start && loaded.clean && loaded.record.is_none() && loaded.alarms.is_empty());
+    let saved = dir.save(0, &first()).unwrap();
+    drop(dir);
+    let (_dir, loaded) = open(&folder);
+    assert!(!loaded.first_start && loaded.alarms.is_empty() && loaded.notes.is_empty());
+    assert_eq!(loaded.record, Some(saved));
+}
+
+#[test]
+fn a_second_process_is_refused_and_the_directory_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let path = folder.path().join("state");
+    let _dir = StateDir::open(&path).unwrap();
+    let error = StateDir::open(&path).unwrap_err();
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_save_compares_before_it_sets() {
+    let folder = Folder::new();
+    let (mut dir, _) = open(&folder);
+    dir.save(0, &first()).unwrap();
+    let error = dir.save(0, &next(&first())).unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { expected: 0, actual: 1 }), "{error}");
+}
+
+#[test]
+fn the_clean_mark_counts_once() {
+    let (folder, _) = used();
+    let (mut dir, loaded) = open(&folder);
+    assert!(!loaded.clean);
+    dir.mark_clean_shutdown().unwrap();
+    drop(dir);
+    assert!(open(&folder).1.clean);
+    assert!(!open(&folder).1.clean);
+}
+
+#[test]
+fn facts_are_remembered() {
+    let (folder, _) = used();
+    let (mut dir, loaded) = open(&folder);
+    assert!(!loaded.schema_path_answered);
+    dir.remember(Fact::SchemaPathAnswered).unwrap();
+    drop(dir);
+    assert!(open(&folder).1.schema_path_answered);
+}
+
+#[test]
+fn a_torn_or_foreign_record_is_set_aside_and_reported() {
+    for text in ["", "{\"format\":1,\"revi", "{\"mode\":\"production\"}", "[]", "\0\0\0"] {
+        let (folder, _) = used();
+        std::fs::write(folder.path().join(RECORD), text).unwrap();
+        let (mut dir, loaded) = open(&folder);
+        assert!(loaded.record.is_none() && !loaded.first_start);
+        assert_eq!((loaded.alarms.len(), loaded.highest_revision), (1, 2));
+        let aside = loaded.alarms[0].rsplit(' ').next().unwrap();
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
+        dir.save(0, &first()).unwrap();
+    }
+    let (folder, record) = used();
+    let wrong = ModeRecord { deadline: None, ..record };
+    std::fs::write(folder.path().join(RECORD), serde_json::to_vec(&wrong).unwrap()).unwrap();
+    assert_eq!(open(&folder).1.alarms.len(), 1);
+}
+
+#[test]
+fn a_missing_record_beside_a_journal_is_no_first_start() {
+    let (folder, _) = used();
+    std::fs::remove_file(folder.path().join(RECORD)).unwrap();
+    let (_dir, loaded) = open(&folder);
+    assert!(!loaded.first_start && loaded.record.is_none());
+    assert!(loaded.alarms[0].contains("missing"), "{:?}", loaded.alarms);
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_save_raises_no_alarm() {
+    let (folder, record) = used();
+    let record_before = std::fs::read(folder.path().join(RECORD)).unwrap();
+    let journal_before = std::fs::read(folder.path().join(JOURNAL)).unwrap();
+    let (mut dir, _) = open(&folder);
+    let settled = apply(&record, &Change::Settle { drained: true }, Timestamp::UNIX_EPOCH).unwrap();
+    dir.save(2, &settled).unwrap();
+    drop(dir);
+    let journal_after = std::fs::read(folder.path().join(JOURNAL)).unwrap();
+    for written in journal_before.len()..=journal_after.len() {
+        std::fs::write(folder.path().join(JOURNAL), &journal_after[..written]).unwrap();
+        std::fs::write(folder.path().join(RECORD), &record_before).unwrap();
+        let (mut dir, loaded) = open(&folder);
+        assert!(loaded.alarms.is_empty(), "{written}: {:?}", loaded.alarms);
+        assert_eq!(loaded.record.as_ref().map(|record| record.revision), Some(2));
+        dir.save(2, &settled).unwrap();
+        drop(dir);
+        assert!(open(&folder).1.alarms.is_empty());
+    }
+}
+
+#[test]
+fn a_crash_in_the_very_first_save_is_still_a_first_start() {
+    let folder = Folder::new();
+    let (mut dir, _) = open(&folder);
+    dir.save(0, &first()).unwrap();
+    drop(dir);
+    let journal = std::fs::read(folder.path().join(JOURNAL)).unwrap();
+    for written in 0..=journal.len() {
+        std::fs::write(folder.path().join(JOURNAL), &journal[..written]).unwrap();
+        let _ = std::fs::remove_file(folder.path().join(RECORD));
+        let (mut dir, loaded) = open(&folder);
+        assert!(loaded.first_start && loaded.alarms.is_empty(), "{written}: {:?}", loaded.alarms);
+        dir.save(0, &first()).unwrap();
+    }
+}
+
+#[test]
+fn a_cut_off_or_removed_journal_and_an_old_record_raise_an_alarm() {
+    let (folder, _) = used();
+    let old_record = std::fs::read(folder.path().join(RECORD)).unwrap();
+    let journal = std::fs::read_to_string(folder.path().join(JOURNAL)).unwrap();
+    let first_line = format!("{}\n", journal.lines().next().unwrap());
+    std::fs::write(folder.path().join(JOURNAL), first_line).unwrap();
+    assert!(open(&folder).1.alarms[0].contains("cut off"));
+    std::fs::remove_file(folder.path().join(JOURNAL)).unwrap();
+    assert!(open(&folder).1.alarms[0].contains("cut off"));
+
+    std::fs::write(folder.path().join(JOURNAL), &journal).unwrap();
+    let (mut dir, loaded) = open(&folder);
+    let mut record = loaded.record.unwrap();
+    for revision in 3..5 {
+        let wished = ModeRecord { revision, ..record.clone() };
+        record = dir.save(revision - 1, &wished).unwrap();
+    }
+    drop(dir);
+    std::fs::write(folder.path().join(RECORD), old_record).unwrap();
+    let (_dir, loaded) = open(&folder);
+    assert!(loaded.alarms[0].contains("older"), "{:?}", loaded.alarms);
+    assert_eq!(loaded.highest_revision, 4);
+}
+
+#[test]
+fn a_failed_save_leaves_the_old_record_for_the_next_start() {
+    let (folder, record) = used();
+    let (mut dir, _) = open(&folder);
+    // A folder in the place of the temporary file: root may write everywhere else.
+    std::fs::create_dir(folder.path().join(RECORD_NEW)).unwrap();
+    let settled = apply(&record, &Change::Settle { drained: true }, Timestamp::UNIX_EPOCH).unwrap();
+    assert!(dir.save(2, &settled).unwrap_err().to_string().contains("mode.json.new"));
+    drop(dir);
+    let (mut dir, loaded) = open(&folder);
+    assert_eq!((loaded.record, loaded.alarms.len()), (Some(record), 0));
+    std::fs::remove_dir(folder.path().join(RECORD_NEW)).unwrap();
+    assert_eq!(dir.save(2, &settled).unwrap().revision, 3);
+}

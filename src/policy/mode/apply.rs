@@ -1,0 +1,221 @@
+//! The pure rule by which one record follows another. It keeps no clock and does no I/O.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Actor, ActorKind, Mode, ModeChange, ModeRecord, OnTimeout, Phase};
+
+/// How long a drain may take when nobody says otherwise.
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The format that this program writes and reads.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// What may happen to a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Somebody wishes a mode. During a flip, wishing its `from` takes the flip back.
+    Set(ModeChange),
+    /// The flip under way is over; `drained` tells whether nothing of the old mode was in flight.
+    Settle {
+        /// False after a forced commit.
+        drained: bool,
+    },
+    /// The flip under way failed: its `from` is in force again.
+    Revert {
+        /// The gateway's own word for it, e.g. `deadline`.
+        cause: String,
+        /// Who takes it back.
+        actor: Actor,
+        /// When the restored mode ends by itself: what the record said before the flip.
+        expires: Option<Timestamp>,
+    },
+    /// The time of `expires` has come.
+    Expire {
+        /// How long the drain may take.
+        drain_timeout: Duration,
+    },
+    /// A profile schema was seen: `force` has done its duty.
+    EndForce,
+}
+
+/// Why a change does not follow from a record. The record stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// `if_revision` names another revision.
+    #[error("the record has another revision than the one that was named")]
+    Stale,
+    /// A flip is under way.
+    #[error("a flip is under way")]
+    Busy,
+    /// There is no flip that could be settled or reverted.
+    #[error("no flip is under way")]
+    NotSwitching,
+    /// Nothing expires yet, or there is no `force` to end.
+    #[error("there is nothing to do yet")]
+    NotDue,
+}
+
+impl ModeRecord {
+    /// The first record of a gateway: settled, drained, made by the gateway itself.
+    pub fn first(mode: Mode, revision: u64, cause: &str, now: Timestamp) -> ModeRecord {
+        ModeRecord {
+            format: RECORD_FORMAT,
+            revision,
+            mode,
+            phase: Phase::Settled,
+            from: None,
+            deadline: None,
+            since: now,
+            actor: Actor::gateway(),
+            reason: None,
+            cause: Some(cause.to_owned()),
+            expires: None,
+            drained: Some(true),
+            drain_timeout_ms: None,
+            on_timeout: None,
+            force: false,
+            journal_head: None,
+        }
+    }
+
+    /// Whether the fields agree with each other: what a flip needs is there if and only if one is under way.
+    pub fn is_consistent(&self) -> bool {
+        let switching = self.phase == Phase::Switching;
+        self.format == RECORD_FORMAT
+            && self.from == switching.then(|| self.mode.other())
+            && self.deadline.is_some() == switching
+            && self.drain_timeout_ms.is_some() == switching
+            && self.on_timeout.is_some() == switching
+            && self.drained.is_none() == switching
+    }
+
+    /// While switching, the mode that is being left; settled, the mode itself: what is in force if nothing goes on.
+    pub fn stable_mode(&self) -> Mode {
+        self.from.unwrap_or(self.mode)
+    }
+
+    fn settled(&self, mode: Mode, drained: bool) -> ModeRecord {
+        ModeRecord {
+            revision: self.revision.saturating_add(1),
+            mode,
+            phase: Phase::Settled,
+            from: None,
+            deadline: None,
+            drained: Some(drained),
+            drain_timeout_ms: None,
+            on_timeout: None,
+            ..self.clone()
+        }
+    }
+
+    fn switching(&self, drain_timeout: Duration, on_timeout: OnTimeout, now: Timestamp) -> ModeRecord {
+        ModeRecord {
+            revision: self.revision.saturating_add(1),
+            mode: self.mode.other(),
+            phase: Phase::Switching,
+            from: Some(self.mode),
+            deadline: Some(later(now, drain_timeout)),
+            since: now,
+            drained: None,
+            drain_timeout_ms: Some(u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX)),
+            on_timeout: Some(on_timeout),
+            ..self.clone()
+        }
+    }
+}
+
+impl Actor {
+    /// The gateway itself.
+    pub fn gateway() -> Actor {
+        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
+    }
+}
+
+/// The record that follows from `record` by `change`. Pure and total. What it returns is either `record` itself (the
+/// wish was fulfilled already) or has a higher revision; revisions are assumed to stay below 2^63, which a gateway
+/// that flips every microsecond reaches after 290,000 years.
+pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<ModeRecord, Refusal> {
+    match (change, record.phase) {
+        (Change::Set(wish), _) if wish.if_revision.is_some_and(|named| named != record.revision) => Err(Refusal::Stale),
+        (Change::Set(wish), Phase::Settled) if wish.mode == record.mode => Ok(confirm(record, wish, now)),
+        (Change::Set(wish), Phase::Settled) => {
+            let drain_timeout = wish.drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT);
+            let switching = record.switching(drain_timeout, wish.on_timeout.unwrap_or_default(), now);
+            Ok(signed(switching, wish, now))
+        }
+        (Change::Set(wish), Phase::Switching) if Some(wish.mode) == record.from => {
+            let restored = ModeRecord { since: now, ..record.settled(wish.mode, true) };
+            let cause = wish.cause.clone().or_else(|| Some("cancelled".to_owned()));
+            Ok(ModeRecord { cause, ..signed(restored, wish, now) })
+        }
+        (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
+        (Change::Settle { drained }, Phase::Switching) => {
+            Ok(ModeRecord { since: now, ..record.settled(record.mode, *drained) })
+        }
+        (Change::Revert { cause, actor, expires }, Phase::Switching) => Ok(ModeRecord {
+            since: now,
+            actor: actor.clone(),
+            cause: Some(cause.clone()),
+            expires: *expires,
+            force: false,
+            ..record.settled(record.stable_mode(), true)
+        }),
+        (Change::Settle { .. } | Change::Revert { .. }, Phase::Settled) => Err(Refusal::NotSwitching),
+        (Change::Expire { .. } | Change::EndForce, Phase::Switching) => Err(Refusal::Busy),
+        (Change::Expire { drain_timeout }, Phase::Settled) => match record.expires {
+            Some(expires) if expires <= now => Ok(expired(record, *drain_timeout, now)),
+            _ => Err(Refusal::NotDue),
+        },
+        (Change::EndForce, Phase::Settled) if record.force => {
+            Ok(ModeRecord { force: false, revision: record.revision.saturating_add(1), ..record.clone() })
+        }
+        (Change::EndForce, Phase::Settled) => Err(Refusal::NotDue),
+    }
+}
+
+/// The settled mode is wished once more: a new record only if the wish says something new.
+fn confirm(record: &ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord {
+    let new_reason = wish.reason.is_some() && wish.reason != record.reason;
+    let new_force = wish.force && !record.force && record.mode == Mode::Production;
+    if !new_reason && !new_force && wish.expires_in.is_none() {
+        return record.clone();
+    }
+    ModeRecord {
+        revision: record.revision.saturating_add(1),
+        actor: wish.actor.clone(),
+        reason: wish.reason.clone().or_else(|| record.reason.clone()),
+        expires: wish.expires_in.map(|after| later(now, after)).or(record.expires),
+        force: record.force || new_force,
+        ..record.clone()
+    }
+}
+
+/// Who, why and until when: what a wish says besides the mode.
+fn signed(record: ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord {
+    ModeRecord {
+        actor: wish.actor.clone(),
+        reason: wish.reason.clone(),
+        cause: wish.cause.clone(),
+        expires: wish.expires_in.map(|after| later(now, after)),
+        force: wish.force && wish.mode == Mode::Production,
+        ..record
+    }
+}
+
+fn expired(record: &ModeRecord, drain_timeout: Duration, now: Timestamp) -> ModeRecord {
+    ModeRecord {
+        actor: Actor { kind: ActorKind::Expiry, name: "expiry".to_owned() },
+        reason: None,
+        cause: Some("expired".to_owned()),
+        expires: None,
+        force: false,
+        ..record.switching(drain_timeout, OnTimeout::Revert, now)
+    }
+}
+
+/// `now` and so much more, or the end of time.
+fn later(now: Timestamp, duration: Duration) -> Timestamp {
+    now.checked_add(duration).unwrap_or(Timestamp::MAX)
+}

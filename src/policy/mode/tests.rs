@@ -1,0 +1,184 @@
+//! Every row of `apply`, and its promises over arbitrary records and changes.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn operator(name: &str) -> Actor {
+    Actor { kind: ActorKind::Operator, name: name.to_owned() }
+}
+
+fn wish(mode: Mode) -> ModeChange {
+    ModeChange {
+        mode,
+        actor: operator("ann"),
+        reason: None,
+        cause: None,
+        if_revision: None,
+        drain_timeout: None,
+        on_timeout: None,
+        expires_in: None,
+        force: false,
+    }
+}
+
+fn production() -> ModeRecord {
+    ModeRecord::first(Mode::Production, 7, "first_start", at(0))
+}
+
+fn switching() -> ModeRecord {
+    apply(&production(), &Change::Set(wish(Mode::Maintenance)), at(10)).unwrap()
+}
+
+fn revert() -> Change {
+    Change::Revert { cause: "deadline".to_owned(), actor: Actor::gateway(), expires: Some(at(99)) }
+}
+
+#[test]
+fn a_wish_for_the_other_mode_begins_a_flip() {
+    let record = switching();
+    assert_eq!((record.revision, record.mode, record.phase), (8, Mode::Maintenance, Phase::Switching));
+    assert_eq!((record.from, record.deadline, record.since), (Some(Mode::Production), Some(at(70)), at(10)));
+    assert_eq!((record.drain_timeout_ms, record.on_timeout), (Some(60_000), Some(OnTimeout::Revert)));
+    assert_eq!((record.drained, record.actor, record.cause), (None, operator("ann"), None));
+}
+
+#[test]
+fn the_settled_mode_is_confirmed_without_a_new_revision_unless_something_is_new() {
+    let said = |reason: &str| ModeChange { reason: Some(reason.to_owned()), ..wish(Mode::Production) };
+    let record = production();
+    assert_eq!(apply(&record, &Change::Set(wish(Mode::Production)), at(5)), Ok(record.clone()));
+    let reasoned = apply(&record, &Change::Set(said("audit")), at(5)).unwrap();
+    assert_eq!((reasoned.revision, reasoned.reason.as_deref(), reasoned.since), (8, Some("audit"), at(0)));
+    assert_eq!(apply(&reasoned, &Change::Set(said("audit")), at(6)), Ok(reasoned.clone()));
+    let expiring = ModeChange { expires_in: Some(Duration::from_secs(60)), ..wish(Mode::Production) };
+    let expiring = apply(&reasoned, &Change::Set(expiring), at(6)).unwrap();
+    assert_eq!((expiring.revision, expiring.expires, expiring.reason.as_deref()), (9, Some(at(66)), Some("audit")));
+    let forced = ModeChange { force: true, ..wish(Mode::Production) };
+    assert!(apply(&record, &Change::Set(forced), at(6)).unwrap().force);
+}
+
+#[test]
+fn the_mode_that_a_flip_leaves_cancels_it_and_any_other_wish_must_wait() {
+    let restored = apply(&switching(), &Change::Set(wish(Mode::Production)), at(11)).unwrap();
+    assert_eq!((restored.revision, restored.mode, restored.phase), (9, Mode::Production, Phase::Settled));
+    assert_eq!((restored.cause.as_deref(), restored.deadline), (Some("cancelled"), None));
+    assert_eq!(apply(&switching(), &Change::Set(wish(Mode::Maintenance)), at(11)), Err(Refusal::Busy));
+    assert_eq!(apply(&switching(), &Change::Expire { drain_timeout: Duration::ZERO }, at(11)), Err(Refusal::Busy));
+}
+
+#[test]
+fn a_stale_wish_is_refused_whatever_the_phase() {
+    for record in [production(), switching()] {
+        for mode in [Mode::Production, Mode::Maintenance] {
+            let stale = ModeChange { if_revision: Some(record.revision - 1), ..wish(mode) };
+            assert_eq!(apply(&record, &Change::Set(stale), at(1)), Err(Refusal::Stale));
+        }
+    }
+    let fresh = ModeChange { if_revision: Some(7), ..wish(Mode::Maintenance) };
+    assert!(apply(&production(), &Change::Set(fresh), at(1)).is_ok());
+}
+
+#[test]
+fn a_flip_settles_or_reverts_and_nothing_else_does() {
+    let settled = apply(&switching(), &Change::Settle { drained: false }, at(12)).unwrap();
+    assert_eq!((settled.mode, settled.drained, settled.since), (Mode::Maintenance, Some(false), at(12)));
+    let reverted = apply(&switching(), &revert(), at(12)).unwrap();
+    assert_eq!((reverted.mode, reverted.cause.as_deref()), (Mode::Production, Some("deadline")));
+    assert_eq!(reverted.expires, Some(at(99)));
+    assert_eq!(apply(&settled, &Change::Settle { drained: true }, at(13)), Err(Refusal::NotSwitching));
+    assert_eq!(apply(&settled, &revert(), at(13)), Err(Refusal::NotSwitching));
+}
+
+#[test]
+fn a_record_expires_at_its_time_and_not_before() {
+    let expire = Change::Expire { drain_timeout: Duration::from_secs(5) };
+    let record = ModeRecord { expires: Some(at(100)), ..production() };
+    assert_eq!(apply(&record, &expire, at(99)), Err(Refusal::NotDue));
+    assert_eq!(apply(&production(), &expire, at(99)), Err(Refusal::NotDue));
+    let flipping = apply(&record, &expire, at(100)).unwrap();
+    assert_eq!((flipping.actor.kind, flipping.mode), (ActorKind::Expiry, Mode::Maintenance));
+    assert_eq!((flipping.expires, flipping.deadline), (None, Some(at(105))));
+}
+
+#[test]
+fn a_seen_schema_ends_force_once() {
+    let forced = ModeRecord { force: true, ..production() };
+    let ended = apply(&forced, &Change::EndForce, at(1)).unwrap();
+    assert_eq!((ended.force, ended.revision), (false, 8));
+    assert_eq!(apply(&ended, &Change::EndForce, at(2)), Err(Refusal::NotDue));
+}
+
+#[test]
+fn json_is_flat_and_refuses_what_it_does_not_know() {
+    let json = serde_json::to_value(switching()).unwrap();
+    assert_eq!(
+        (&json["mode"], &json["phase"], &json["from"]),
+        (&"maintenance".into(), &"switching".into(), &"production".into())
+    );
+    let back: ModeRecord = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(back, switching());
+    let mut foreign = json;
+    foreign["colour"] = "green".into();
+    assert!(serde_json::from_value::<ModeRecord>(foreign).is_err());
+}
+
+fn any_mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Production), Just(Mode::Maintenance)]
+}
+
+fn any_wish() -> impl Strategy<Value = ModeChange> {
+    let seconds = || proptest::option::of(any::<u64>().prop_map(Duration::from_secs));
+    let on_timeout = proptest::option::of(prop_oneof![Just(OnTimeout::Cut), Just(OnTimeout::Commit)]);
+    (
+        any_mode(),
+        proptest::option::of("[ab]"),
+        proptest::option::of(7..12u64),
+        seconds(),
+        on_timeout,
+        seconds(),
+        any::<bool>(),
+    )
+        .prop_map(|(mode, reason, if_revision, drain_timeout, on_timeout, expires_in, force)| ModeChange {
+            reason,
+            if_revision,
+            drain_timeout,
+            on_timeout,
+            expires_in,
+            force,
+            ..wish(mode)
+        })
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => any_wish().prop_map(Change::Set),
+        2 => any::<bool>().prop_map(|drained| Change::Settle { drained }),
+        1 => Just(revert()),
+        1 => any::<u64>().prop_map(|seconds| Change::Expire { drain_timeout: Duration::from_secs(seconds) }),
+        1 => Just(Change::EndForce),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn along_any_history_revisions_grow_and_records_stay_consistent(
+        changes in proptest::collection::vec((any_change(), 0..1_000_000i64), 1..40)
+    ) {
+        let mut record = production();
+        for (change, second) in changes {
+            let Ok(next) = apply(&record, &change, at(second)) else { continue };
+            prop_assert!(next == record || next.revision > record.revision);
+            prop_assert!(next.is_consistent(), "{next:?}");
+            if next.phase == Phase::Switching {
+                prop_assert_eq!(next.stable_mode(), record.mode);
+            }
+            record = next;
+        }
+    }
+}
