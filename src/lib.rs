@@ -10,8 +10,7 @@
 //! The modules, in reading order. What a request is and whether a mode admits it: [`policy`]. Admission and in-flight
 //! counts: [`gate`]. How either line asks for a change: [`desk`]. Who may: [`access`]. Where UCS is: [`upstream`]. The
 //! only writer of the mode: [`control`]. How bytes move: [`proxy`]. What operators see and do: [`admin`],
-//! [`telemetry`], [`cli`]. All of it put together: [`gateway`]. A stand-in UCS
-//! for the demo and the tests: [`demo`].
+//! [`telemetry`], [`cli`]. A stand-in UCS for the demo and the tests: [`demo`].
 
 pub mod policy;
 

@@ -33,8 +33,8 @@ impl Drain {
         }
     }
 
-    /// The count is read before the time of the last abandoned exchange: an exchange that is given up on writes its time
-    /// first and is counted out after, so a zero that includes it also shows its time.
+    /// The count is read before the time of the last abandoned exchange: an exchange that is given up on writes its
+    /// time first and is counted out after, so a zero that includes it also shows its time.
     fn is_over(&self) -> bool {
         self.gate.forbidden_in_flight(self.leaving) == 0
             && self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)

@@ -1,4 +1,5 @@
-//! What control does unasked: it lets a mode expire, learns of the profile schema and of UCS's own mode, and acts on both.
+//! What control does unasked: it lets a mode expire, learns of the profile schema and of UCS's own mode, and acts on
+//! both.
 
 use std::time::Duration;
 
@@ -160,8 +161,8 @@ impl Control {
         }
     }
 
-    /// Takes back the flip that a crash or a stop left unfinished: after the grace, and at UCS first. Until then nothing
-    /// of a single mode is admitted.
+    /// Takes back the flip that a crash or a stop left unfinished: after the grace, and at UCS first. Until then
+    /// nothing of a single mode is admitted.
     pub(super) async fn resolve_unsettled(&mut self) {
         if self.record.phase == Phase::Settled {
             return;
@@ -181,7 +182,8 @@ impl Control {
         self.schema.soon();
     }
 
-    /// Keeps the abandoned counts of one to two graces ago, so that a flip can name what was abandoned shortly before it.
+    /// Keeps the abandoned counts of one to two graces ago, so that a flip can name what was abandoned shortly before
+    /// it.
     pub(super) fn forget_abandoned(&mut self) {
         let now = AbandonedSoFar::now(&self.gate);
         self.forget_at = Instant::now() + self.orphan_grace.max(SHORTEST_MEMORY);

@@ -1,5 +1,5 @@
-//! Waits for a record's expiry by the wall clock. The clock is read again at least every half minute, so that a clock that
-//! was set, or a machine that slept, is seen.
+//! Waits for a record's expiry by the wall clock. The clock is read again at least every half minute, so that a clock
+//! that was set, or a machine that slept, is seen.
 
 use std::time::Duration;
 

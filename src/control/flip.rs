@@ -1,5 +1,6 @@
-//! The flip, from top to bottom: announce, drain, switch UCS, settle; and how it is taken back when a step fails. While it
-//! waits, the desk is served. What a record may become is decided in `policy::mode`, when a drain is over in `drain`.
+//! The flip, from top to bottom: announce, drain, switch UCS, settle; and how it is taken back when a step fails. While
+//! it waits, the desk is served. What a record may become is decided in `policy::mode`, when a drain is over in
+//! `drain`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,8 +149,8 @@ impl Control {
         }
     }
 
-    /// Sets UCS back if this flip (or one before a crash) may have moved it. A failure is an alarm, not an obstacle: the
-    /// old mode is in force at the gate, and the next polls of UCS's status go on trying.
+    /// Sets UCS back if this flip (or one before a crash) may have moved it. A failure is an alarm, not an obstacle:
+    /// the old mode is in force at the gate, and the next polls of UCS's status go on trying.
     pub(super) async fn set_upstream_back(&mut self, mode: Mode) {
         let base = self.gate.table().table().base_path.to_string();
         let restored = self.clerk.serve_until(Until::Stopped, self.upstream.restore(&base, mode)).await;

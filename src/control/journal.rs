@@ -1,5 +1,5 @@
-//! The journal: one line for every saved record, each chained to the one before by a hash, so that what was changed or cut
-//! off later shows. It appends and verifies; what a finding means for the mode is decided in `store_file`.
+//! The journal: one line for every saved record, each chained to the one before by a hash, so that what was changed or
+//! cut off later shows. It appends and verifies; what a finding means for the mode is decided in `store_file`.
 //!
 //! A line is a JSON object whose first member is `hash`: the SHA-256 of everything that stands after that member. The
 //! second member, `previous`, is the hash of the line before (64 zeroes in the first line).
@@ -151,7 +151,8 @@ impl Journal {
         self.entries.iter().rev().position(|link| link.hash == hash)
     }
 
-    /// Appends a line, durably, and returns its hash. After an error the journal is as it was, as far as the disk lets it.
+    /// Appends a line, durably, and returns its hash. After an error the journal is as it was, as far as the disk lets
+    /// it.
     pub fn append(&mut self, kind: JournalKind, record: &ModeRecord, time: Timestamp) -> io::Result<String> {
         let previous = self.head().unwrap_or(NO_HASH).to_owned();
         let record = ModeRecord { journal_head: self.head().map(str::to_owned), ..record.clone() };

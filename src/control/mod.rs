@@ -1,8 +1,8 @@
 //! The only writer of the mode: one loop that works off asks, expiry, the schema probe and UCS's own mode, one after
 //! another. What a record may become is decided in `policy::mode`; requests are none of its business.
 //!
-//! Reading order: this loop, `flip` (the procedure), `duties` (what is done unasked), `start`, and below these the store,
-//! the journal and the calls to UCS.
+//! Reading order: this loop, `flip` (the procedure), `duties` (what is done unasked), `start`, and below these the
+//! store, the journal and the calls to UCS.
 
 mod clerk;
 mod drain;
@@ -64,7 +64,8 @@ pub struct ControlSettings {
     pub upstream_poll_interval: Duration,
     /// How long Set Server Mode may take at UCS, which waits up to a minute itself.
     pub set_mode_timeout: Duration,
-    /// The path that tells whether a profile schema is defined, relative to the table's base path; `None`: never probed.
+    /// The path that tells whether a profile schema is defined, relative to the table's base path; `None`: never
+    /// probed.
     pub schema_probe_path: Option<String>,
     /// How often it is probed.
     pub schema_probe_interval: Duration,
@@ -263,7 +264,8 @@ impl Control {
         }
     }
 
-    /// Puts a record in force whether it can be saved or not: for a mode that must be restored. A failed save is retried.
+    /// Puts a record in force whether it can be saved or not: for a mode that must be restored. A failed save is
+    /// retried.
     async fn save_or_keep(&mut self, record: ModeRecord) {
         if let Err(error) = self.save_then_publish(record.clone()).await {
             self.alarms.save = Some(format!("the mode in force is not saved: {error}"));

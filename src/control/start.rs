@@ -1,5 +1,5 @@
-//! Start-up: what the store holds becomes the first publication. An unfinished flip is published as it is and resolved by
-//! the loop, so that the request line can serve what both modes admit meanwhile.
+//! Start-up: what the store holds becomes the first publication. An unfinished flip is published as it is and resolved
+//! by the loop, so that the request line can serve what both modes admit meanwhile.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! UCS's own mode: reading it, setting it, and the rule for what to do when it is not the gateway's. It never touches the
-//! gateway's record; what follows from its advice is done in `duties`.
+//! UCS's own mode: reading it, setting it, and the rule for what to do when it is not the gateway's. It never touches
+//! the gateway's record; what follows from its advice is done in `duties`.
 
 use std::future::Future;
 use std::pin::Pin;
