@@ -246,7 +246,9 @@ fn read_credentials(path: &Path) -> Result<UpstreamCredentials, GatewayError> {
     let text = std::fs::read_to_string(path).map_err(|source| GatewayError::Read { path: path.to_owned(), source })?;
     let Some((user, password)) = text.trim_end().split_once(':') else {
         let path = path.display();
-        return Err(GatewayError::Settings(format!("{path} must hold one line USER:PASSWORD for the gateway's calls to UCS")));
+        return Err(GatewayError::Settings(format!(
+            "{path} must hold one line USER:PASSWORD for the gateway's calls to UCS"
+        )));
     };
     Ok(UpstreamCredentials { user: user.to_owned(), password: password.to_owned() })
 }

@@ -10,7 +10,7 @@ use std::io;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-pub use metrics::{ControlCounters, Metrics, Outcome, UpstreamFault, WorkerMetrics};
+pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

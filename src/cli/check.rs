@@ -33,11 +33,11 @@ fn summary(file: &str, table: &RouteTable) -> String {
     let mut text = format!("{file}: {} routes, no faults\n", table.routes.len());
     for (index, class) in table.classes.iter().enumerate() {
         let routes = table.routes.iter().filter(|route| route.class == index).count();
-        drop(writeln!(text, "  {routes:4} {}", class.name));
+        let _ = writeln!(text, "  {routes:4} {}", class.name);
     }
     for overlap in proof::overlaps(table) {
         let (first, second) = (&table.routes[overlap.first as usize], &table.routes[overlap.second as usize]);
-        drop(writeln!(
+        let _ = writeln!(
             text,
             "note: \"{}\" (line {}) comes before \"{}\" (line {}) and takes part of its requests as {}, for example {}",
             first.operation,
@@ -46,7 +46,7 @@ fn summary(file: &str, table: &RouteTable) -> String {
             second.line,
             table.classes[first.class].name,
             overlap.example_path
-        ));
+        );
     }
     text
 }

@@ -32,6 +32,7 @@ fn exit_code(error: &GatewayError) -> u8 {
             MISCONFIGURED
         }
         GatewayError::Control(_)
+        | GatewayError::Store(_)
         | GatewayError::Listen { .. }
         | GatewayError::AdminListen(_)
         | GatewayError::System(_) => FAILED,
@@ -45,7 +46,7 @@ async fn serve(args: ServeArgs) -> Result<(), GatewayError> {
     tokio::task::spawn_local(async move {
         while hang_up.recv().await.is_some() {
             // One that is already waiting will read the newest file.
-            drop(reload_sender.try_send(()));
+            let _ = reload_sender.try_send(());
         }
     });
     let stop = async move {

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use crate::control::stats::ControlStats;
 use crate::policy::routes::RouteTable;
 
 /// How many classes have counters of their own; the last slot is for all further ones.
