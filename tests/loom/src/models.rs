@@ -1,0 +1,235 @@
+//! The models: each a small cast of requests and one flip, generic over the turnstile so that mutants run the same ones.
+//! A model asserts by what loom watches (unordered accesses to [`Ucs`]) and by its own assertions.
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::thread;
+
+/// Indexes of the sets, as the gateway orders them: production only, maintenance only.
+const PRODUCTION: usize = 0;
+const MAINTENANCE: usize = 1;
+
+/// What a request was told: whether its set is admitted, and by which generation of the table.
+pub struct Told {
+    pub admitted: bool,
+    pub generation: u32,
+}
+
+/// A turnstile, true or mutated. Sets by index, words as what they admit.
+pub trait Subject: Sync + Send + 'static {
+    fn with_lanes(lanes: usize) -> Self;
+    fn request_enters(&self, lane: usize, set: usize) -> Told;
+    fn request_leaves(&self, lane: usize, set: usize);
+    fn flip_publishes(&self, admitted: [bool; 3], generation: u32);
+    fn count(&self, set: usize) -> u64;
+}
+
+/// Makes a turnstile a [`Subject`].
+macro_rules! subject {
+    ($turnstile:path, $word:path) => {
+        impl crate::models::Subject for $turnstile {
+            fn with_lanes(lanes: usize) -> Self {
+                Self::new(lanes)
+            }
+
+            fn request_enters(&self, lane: usize, set: usize) -> crate::models::Told {
+                let word = self.enter(lane, set);
+                crate::models::Told { admitted: word.admits(set), generation: word.generation() }
+            }
+
+            fn request_leaves(&self, lane: usize, set: usize) {
+                self.leave(lane, set);
+            }
+
+            fn flip_publishes(&self, admitted: [bool; 3], generation: u32) {
+                self.publish(<$word>::new(admitted, 0, generation));
+            }
+
+            fn count(&self, set: usize) -> u64 {
+                self.in_flight(set)
+            }
+        }
+    };
+}
+pub(crate) use subject;
+
+/// What the mode protects. Two accesses that are not ordered are the fault that the gateway promises never to have.
+struct Ucs(UnsafeCell<u64>);
+
+impl Ucs {
+    fn new() -> Ucs {
+        Ucs(UnsafeCell::new(0))
+    }
+
+    /// Counts one change in and returns how many there are.
+    fn change(&self) -> u64 {
+        // SAFETY: loom fails the model on an access that is not ordered after all earlier ones.
+        self.0.with_mut(|changes| unsafe {
+            *changes += 1;
+            *changes
+        })
+    }
+}
+
+const PRODUCTION_OPEN: [bool; 3] = [true, false, true];
+const SWITCHING: [bool; 3] = [false, false, true];
+const MAINTENANCE_OPEN: [bool; 3] = [false, true, true];
+
+/// A turnstile that is open for production, before any thread starts.
+fn opened<T: Subject>(lanes: usize) -> Arc<T> {
+    let turnstile = T::with_lanes(lanes);
+    turnstile.flip_publishes(PRODUCTION_OPEN, 1);
+    Arc::new(turnstile)
+}
+
+/// One request from its first count to its last. Returns whether it was admitted.
+fn request<T: Subject>(turnstile: &T, lane: usize, set: usize, ucs: &Ucs) -> bool {
+    let told = turnstile.request_enters(lane, set);
+    if told.admitted {
+        ucs.change();
+    }
+    turnstile.request_leaves(lane, set);
+    told.admitted
+}
+
+/// A request enters while a flip publishes: it is seen by the counts, or refused by the new word; never neither.
+pub fn flip_sees_every_request_of_the_old_word<T: Subject>() {
+    loom::model(|| {
+        let turnstile = opened::<T>(1);
+        let ucs = Arc::new(Ucs::new());
+        let client = {
+            let (turnstile, ucs) = (Arc::clone(&turnstile), Arc::clone(&ucs));
+            thread::spawn(move || request(&*turnstile, 0, PRODUCTION, &ucs))
+        };
+        turnstile.flip_publishes(SWITCHING, 1);
+        if turnstile.count(PRODUCTION) == 0 {
+            ucs.change();
+        }
+        client.join().unwrap();
+        assert_eq!(turnstile.count(PRODUCTION), 0, "every request counts itself out");
+    });
+}
+
+/// Two workers, each with a request of its own: the sum over the lanes hides neither.
+pub fn flip_sees_the_requests_of_two_lanes<T: Subject>() {
+    loom::model(|| {
+        let turnstile = opened::<T>(2);
+        let effects = Arc::new([Ucs::new(), Ucs::new()]);
+        let clients = [0, 1].map(|lane| {
+            let (turnstile, effects) = (Arc::clone(&turnstile), Arc::clone(&effects));
+            thread::spawn(move || request(&*turnstile, lane, PRODUCTION, &effects[lane]))
+        });
+        turnstile.flip_publishes(SWITCHING, 1);
+        if turnstile.count(PRODUCTION) == 0 {
+            effects.iter().for_each(|effect| {
+                effect.change();
+            });
+        }
+        clients.into_iter().for_each(|client| {
+            client.join().unwrap();
+        });
+        assert_eq!(turnstile.count(PRODUCTION), 0, "every request counts itself out");
+    });
+}
+
+/// A worker has several requests at once on its lane, and the first to come is not the last to go.
+pub fn flip_sees_overlapping_requests_of_one_lane<T: Subject>() {
+    loom::model(|| {
+        let turnstile = opened::<T>(1);
+        let effects = Arc::new([Ucs::new(), Ucs::new()]);
+        let worker = {
+            let (turnstile, effects) = (Arc::clone(&turnstile), Arc::clone(&effects));
+            thread::spawn(move || {
+                let first = turnstile.request_enters(0, PRODUCTION);
+                let second = turnstile.request_enters(0, PRODUCTION);
+                if first.admitted {
+                    effects[0].change();
+                }
+                turnstile.request_leaves(0, PRODUCTION);
+                if second.admitted {
+                    effects[1].change();
+                }
+                turnstile.request_leaves(0, PRODUCTION);
+            })
+        };
+        turnstile.flip_publishes(SWITCHING, 1);
+        if turnstile.count(PRODUCTION) == 0 {
+            effects.iter().for_each(|effect| {
+                effect.change();
+            });
+        }
+        worker.join().unwrap();
+    });
+}
+
+/// The flip waits: once the drain reads zero, all that the admitted requests did is there to be seen.
+pub fn drain_sees_what_requests_did<T: Subject>() {
+    loom::model(|| {
+        let turnstile = opened::<T>(1);
+        let ucs = Arc::new(Ucs::new());
+        let client = {
+            let (turnstile, ucs) = (Arc::clone(&turnstile), Arc::clone(&ucs));
+            thread::spawn(move || u64::from(request(&*turnstile, 0, PRODUCTION, &ucs)))
+        };
+        turnstile.flip_publishes(SWITCHING, 1);
+        while turnstile.count(PRODUCTION) != 0 {
+            thread::yield_now();
+        }
+        let seen = ucs.change();
+        let done = client.join().unwrap();
+        assert_eq!(seen, done + 1, "the drain saw all changes of the old mode, and none came after it");
+    });
+}
+
+/// A whole flip with a request of each mode: an operation of production and one of maintenance are never both at UCS.
+/// The flip reads the counts once, and goes back when somebody is still there.
+pub fn production_and_maintenance_never_overlap<T: Subject>() {
+    loom::model(|| {
+        let turnstile = opened::<T>(2);
+        let ucs = Arc::new(Ucs::new());
+        let clients = [PRODUCTION, MAINTENANCE].map(|set| {
+            let (turnstile, ucs) = (Arc::clone(&turnstile), Arc::clone(&ucs));
+            thread::spawn(move || request(&*turnstile, set, set, &ucs))
+        });
+        turnstile.flip_publishes(SWITCHING, 1);
+        let drained = turnstile.count(PRODUCTION) == 0;
+        turnstile.flip_publishes(if drained { MAINTENANCE_OPEN } else { PRODUCTION_OPEN }, 1);
+        let [_, by_maintenance] = clients.map(|client| client.join().unwrap());
+        assert!(drained || !by_maintenance, "a flip that went back never opened maintenance");
+    });
+}
+
+/// A reload: whoever the old table classified is refused by the generation or counted by the old table, and once that
+/// count reads zero it stays so. `old_table` is the in-flight count that the gateway keeps beside the turnstile, by
+/// table.
+pub fn reload_leaves_nothing_of_the_old_table_counted<T: Subject>() {
+    loom::model(|| {
+        let turnstile = opened::<T>(1);
+        let old_table = Arc::new(AtomicU64::new(0));
+        let ucs = Arc::new(Ucs::new());
+        let client = {
+            let (turnstile, old_table, ucs) = (Arc::clone(&turnstile), Arc::clone(&old_table), Arc::clone(&ucs));
+            thread::spawn(move || {
+                old_table.store(1, Ordering::Relaxed);
+                let told = turnstile.request_enters(0, PRODUCTION);
+                // In the order of the gateway: a permit gives back the table's count first, a refusal the turnstile's.
+                if told.admitted && told.generation == 1 {
+                    ucs.change();
+                    old_table.store(0, Ordering::Release);
+                    turnstile.request_leaves(0, PRODUCTION);
+                } else {
+                    turnstile.request_leaves(0, PRODUCTION);
+                    old_table.store(0, Ordering::Release);
+                }
+            })
+        };
+        turnstile.flip_publishes(PRODUCTION_OPEN, 2);
+        if old_table.load(Ordering::Acquire) == 0 {
+            ucs.change();
+        }
+        client.join().unwrap();
+        let left = (turnstile.count(PRODUCTION), old_table.load(Ordering::Acquire));
+        assert_eq!(left, (0, 0), "a request of the old table is never left counted");
+    });
+}
