@@ -1,1 +1,12 @@
-fn main() {}
+//! The gateway through its front door: every test starts the real binary on free ports, talks to it through sockets, and
+//! looks only at what a client, an operator or UCS can see. One binary, so that it links once.
+//!
+//! Reading order: `support` has the vocabulary (a gateway, a client, three kinds of upstream); each module below it is
+//! one subject.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code, reason = "a vocabulary may hold a word that no test says at the moment")]
+mod support;
+
+/// That the vocabulary itself works: the shortest test of each kind of upstream.
+mod vocabulary;

@@ -1,0 +1,204 @@
+//! The real binary as a child process: started on free ports, watched through its log, ended by signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::TempDir;
+
+/// How long a start may take: longer than any other wait, because the gateway may first ask UCS for its mode.
+const START: Duration = Duration::from_secs(30);
+
+/// A running `ucs-gateway serve`. It is killed when dropped.
+pub struct Gateway {
+    /// Where clients connect.
+    pub data: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    child: Child,
+    lines: Arc<Lines>,
+    state_dir: PathBuf,
+    /// Removed with it, unless the caller brought a folder.
+    _own_dir: Option<TempDir>,
+}
+
+/// Everything that the process wrote, by stream.
+#[derive(Default)]
+struct Lines {
+    log: Mutex<Vec<String>>,
+    access: Mutex<Vec<String>>,
+}
+
+impl Gateway {
+    /// Before `upstream`, with a state directory of its own. `extra` are further flags of `serve`.
+    pub fn start(upstream: SocketAddr, extra: &[&str]) -> Gateway {
+        let dir = TempDir::new();
+        let mut gateway = Gateway::start_in(dir.path(), upstream, extra);
+        gateway._own_dir = Some(dir);
+        gateway
+    }
+
+    /// The same, in production from the start, and sending nothing of its own to UCS: no probe, no mode. So an upstream
+    /// sees what clients sent and nothing else.
+    pub fn bare(upstream: SocketAddr, extra: &[&str]) -> Gateway {
+        let quiet = ["--upstream-mode", "off", "--schema-probe", "off", "--initial-mode", "production"];
+        Gateway::start(upstream, &[&quiet, extra].concat())
+    }
+
+    /// With a state directory that outlives it.
+    pub fn start_in(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Gateway {
+        Gateway::try_start_in(state_dir, upstream, extra)
+            .unwrap_or_else(|(status, log)| panic!("the gateway did not start: {status}\n{}", log.join("\n")))
+    }
+
+    /// The same, or how it ended and what it said.
+    pub fn try_start_in(
+        state_dir: &Path,
+        upstream: SocketAddr,
+        extra: &[&str],
+    ) -> Result<Gateway, (ExitStatus, Vec<String>)> {
+        let mut child = command(state_dir, upstream, extra).spawn().unwrap();
+        let lines = Arc::new(Lines::default());
+        let (ready_sender, ready) = mpsc::channel();
+        let (log, access) = (child.stderr.take().unwrap(), child.stdout.take().unwrap());
+        let (kept_log, kept_access) = (Arc::clone(&lines), Arc::clone(&lines));
+        let reader = std::thread::spawn(move || {
+            keep_lines(log, &kept_log.log, |line| {
+                if let Some(addresses) = ready_line(line) {
+                    let _ = ready_sender.send(addresses);
+                }
+            });
+        });
+        std::thread::spawn(move || keep_lines(access, &kept_access.access, |_| {}));
+        match ready.recv_timeout(START) {
+            Ok((data, admin)) => {
+                Ok(Gateway { data, admin, child, lines, state_dir: state_dir.to_owned(), _own_dir: None })
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let _ = child.kill();
+                panic!("the gateway was not ready within {START:?}\n{}", lines.log.lock().unwrap().join("\n"));
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = child.wait().unwrap();
+                reader.join().unwrap();
+                Err((status, lines.log.lock().unwrap().clone()))
+            }
+        }
+    }
+
+    /// The token that it made in its state directory.
+    pub fn token(&self) -> String {
+        let path = self.state_dir.join("admin.token");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text.trim().to_owned()
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far, for failure messages.
+    pub fn log(&self) -> String {
+        self.lines.log.lock().unwrap().join("\n")
+    }
+
+    /// The lines of the access log so far (`--access-log`).
+    pub fn access_lines(&self) -> Vec<String> {
+        self.lines.access.lock().unwrap().clone()
+    }
+
+    /// Most memory that was ever resident, in KiB. A peak between two looks cannot be missed.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// SIGKILL: nothing can be saved any more.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended within `deadline`.
+    pub fn terminate(mut self, deadline: Duration) -> ExitStatus {
+        self.signal("TERM");
+        self.exited(deadline)
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn exited(&mut self, deadline: Duration) -> ExitStatus {
+        let until = Instant::now() + deadline;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "still running after {deadline:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal by its name without SIG: `HUP`, `TERM`, `STOP` …
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -s {name} failed");
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            // The harness shows it with the failed test only.
+            eprintln!("--- log of the gateway ---\n{}\n---", self.log());
+        }
+    }
+}
+
+fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ucs-gateway"));
+    // Settings of whoever runs the tests must not reach the gateway.
+    for (name, _) in std::env::vars_os() {
+        let foreign = name.to_string_lossy();
+        if foreign.starts_with("UCS_GATEWAY_") || foreign == "STATE_DIRECTORY" || foreign == "NOTIFY_SOCKET" {
+            command.env_remove(&name);
+        }
+    }
+    let upstream = format!("http://{upstream}");
+    command.args(["serve", "--upstream", &upstream, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.args(["--log-format", "json", "--state-dir"]).arg(state_dir);
+    if !extra.contains(&"--routes") {
+        command.args(["--routes", concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")]);
+    }
+    command.args(extra).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn keep_lines(stream: impl Read, kept: &Mutex<Vec<String>>, mut each: impl FnMut(&str)) {
+    for line in BufReader::new(stream).lines() {
+        let Ok(line) = line else { return };
+        kept.lock().unwrap().push(line.clone());
+        each(&line);
+    }
+}
+
+/// The addresses of the line that says that it is ready.
+fn ready_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    if line["message"] != "ready" {
+        return None;
+    }
+    let address = |name: &str| line[name].as_str().unwrap_or_default().parse().ok();
+    Some((address("listen")?, address("admin")?))
+}

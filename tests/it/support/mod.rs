@@ -1,0 +1,29 @@
+//! The vocabulary of the tests. It asserts nothing but its own deadlines: a wait that is over panics with what was seen.
+
+pub mod admin;
+pub mod gateway;
+pub mod http;
+pub mod scripted;
+pub mod temp;
+pub mod ucs;
+
+use std::time::{Duration, Instant};
+
+pub use gateway::Gateway;
+pub use http::{Connection, Reply, request};
+pub use scripted::{Conn, Scripted};
+pub use temp::TempDir;
+pub use ucs::Ucs;
+
+/// How long any one wait may take. Never reached by a test that passes.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until `holds`, for effects that send no signal to wait on. Panics with `what` when it never does.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
