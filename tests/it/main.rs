@@ -10,3 +10,6 @@ mod support;
 
 /// That the vocabulary itself works: the shortest test of each kind of upstream.
 mod vocabulary;
+
+/// The arrows between the source modules.
+mod architecture;
