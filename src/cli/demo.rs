@@ -1,5 +1,7 @@
 //! `demo`: the gateway before the stand-in UCS, in one process, with what to try. Nothing of it outlives the process.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -113,7 +115,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> std::io::Result<Folder> {
         let path = std::env::temp_dir().join(format!("ucs-gateway-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
+        // A folder that is there already is somebody else's.
+        DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder(path))
     }
 
@@ -148,20 +151,20 @@ Copy and paste, in another terminal:
 
   # 1. Production: profiles are open, schema changes are not.
   curl -i {data}/profiles -H 'Content-Type: application/json' -d '{{"FirstName":"Ada","LastName":"Lovelace"}}'
-  curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","attributes":[{{"name":"amount","type":"integer"}}]}}'
+  curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","type":"single-valued","attributes":[{{"name":"amount","type":"integer"}}]}}'
 
   # 2. Flip to maintenance. The answer comes when nothing that maintenance forbids is running any more.
   curl -i -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance","reason":"new schema"}}'
 
   # 3. Now it is the other way round.
   curl -i {data}/profiles?LastName=Lovelace
-  curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","attributes":[{{"name":"amount","type":"integer"}}]}}'
+  curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","type":"single-valued","attributes":[{{"name":"amount","type":"integer"}}]}}'
 
   # 4. And back, this time the way a client of UCS does it.
   curl -i {data}/server/mode -u "admin:$TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"production"}}'
 
   # 5. See a drain: UCS takes three seconds now; start a request, then flip.
-  curl http://{ucs}/_stand-in/delay -d '{{"delay":"3s"}}'
+  curl http://{ucs}/_stand-in/delay -d '{{"milliseconds":3000}}'
   curl -s {data}/profiles?LastName=Lovelace & curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
 
 Stop with ctrl-c.

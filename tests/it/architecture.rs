@@ -4,9 +4,31 @@ use std::path::{Path, PathBuf};
 
 /// Module, and what it must not use.
 const FORBIDDEN: &[(&str, &[&str])] = &[
-    ("policy", &["gate", "desk", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"]),
-    ("gate", &["desk", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"]),
-    ("desk", &["gate", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"]),
+    (
+        "policy",
+        &[
+            "gate",
+            "desk",
+            "access",
+            "upstream",
+            "control",
+            "proxy",
+            "telemetry",
+            "admin",
+            "config",
+            "gateway",
+            "cli",
+            "demo",
+        ],
+    ),
+    (
+        "gate",
+        &["desk", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"],
+    ),
+    (
+        "desk",
+        &["gate", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"],
+    ),
     ("access", &["gate", "desk", "control", "proxy", "admin", "config", "gateway", "cli", "demo"]),
     ("control", &["proxy", "admin", "access", "config", "gateway", "cli", "demo"]),
     ("proxy", &["control", "admin", "config", "gateway", "cli", "demo"]),
