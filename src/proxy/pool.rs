@@ -101,8 +101,7 @@ impl Pool {
     /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
     pub async fn lease(&self, fresh: bool) -> Result<Lease, ConnectError> {
         let place = self.place().await?;
-        while !fresh {
-            let Some(mut idle) = self.idle.borrow_mut().pop() else { break };
+        while let Some(mut idle) = self.newest_idle(fresh) {
             if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
                 self.metrics.upstream_reused();
                 return Ok(Lease { sender: idle.sender, abort: idle.abort, reused: true, place });
@@ -124,6 +123,10 @@ impl Pool {
     pub fn sweep(&self) {
         let limit = self.limits.idle;
         self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+    }
+
+    fn newest_idle(&self, fresh: bool) -> Option<Idle> {
+        if fresh { None } else { self.idle.borrow_mut().pop() }
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
