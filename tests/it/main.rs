@@ -10,3 +10,6 @@ mod support;
 
 /// That the vocabulary itself works: the shortest test of each kind of upstream.
 mod vocabulary;
+
+/// How bytes move: messages, connections, bodies, heads, and what happens when either side misbehaves.
+mod proxying;
