@@ -104,6 +104,7 @@ async fn again(
     upload: &Cell<UploadState>,
 ) -> Result<(Response<Incoming>, Lease), ForwardError> {
     exchange.was_not_sent();
+    forwarder.pool.count_retry();
     let error = match attempt(forwarder, exchange, request, true).await {
         Ok(answered) => return Ok(answered),
         Err(Failure::Final(error)) => error,

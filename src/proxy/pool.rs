@@ -119,6 +119,11 @@ impl Pool {
         }
     }
 
+    /// Counts an exchange that is tried again.
+    pub fn count_retry(&self) {
+        self.metrics.upstream_retried();
+    }
+
     /// Closes what has been idle for too long.
     pub fn sweep(&self) {
         let limit = self.limits.idle;

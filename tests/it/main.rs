@@ -13,3 +13,5 @@ mod vocabulary;
 
 /// The arrows between the source modules.
 mod architecture;
+/// How bytes move: messages, connections, bodies, heads, and what happens when either side misbehaves.
+mod proxying;

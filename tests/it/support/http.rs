@@ -126,6 +126,20 @@ impl Connection {
         self.ahead.is_empty() && silent
     }
 
+    /// Reads `length` bytes of the endless [`pattern`](super::pattern); how many came before the end, or before one that
+    /// is not of the pattern.
+    pub fn read_pattern(&mut self, length: u64) -> u64 {
+        let ahead = std::mem::take(&mut self.ahead);
+        super::pattern::read(&mut ahead.as_slice().chain(&mut self.stream), length)
+    }
+
+    /// Writes `length` bytes of the pattern. Calls `stuck` with the count so far whenever `patience` passes in which
+    /// nothing could be written. How many were written before the server went away.
+    pub fn write_pattern(&mut self, length: u64, patience: Duration, stuck: impl FnMut(u64)) -> u64 {
+        self.stream.set_write_timeout(Some(patience)).unwrap();
+        super::pattern::write(&mut self.stream, length, stuck)
+    }
+
     /// Says that no more will be sent, and goes on reading.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
@@ -134,12 +148,6 @@ impl Connection {
     /// Goes away with a RST, as a crashed client does.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
-    }
-
-    /// Makes the receive buffer small, so that a client that does not read is soon felt by the server.
-    pub fn with_small_receive_buffer(self) -> Connection {
-        socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096).unwrap();
-        self
     }
 
     #[track_caller]

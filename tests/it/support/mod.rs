@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod gateway;
 pub mod http;
+pub mod pattern;
 pub mod scripted;
 pub mod temp;
 pub mod ucs;
@@ -26,4 +27,9 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// An address where connections are refused: the system gave the port a moment ago and gives it to nobody else so soon.
+pub fn nobody_listens() -> std::net::SocketAddr {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }

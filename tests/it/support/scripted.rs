@@ -130,6 +130,20 @@ impl Conn {
         Some(self.ahead.drain(..length).collect())
     }
 
+    /// Reads `length` bytes of the endless [`pattern`](super::pattern) without recording them; how many came before the
+    /// end, or before one that is not of the pattern.
+    pub fn read_pattern(&mut self, length: u64) -> u64 {
+        let ahead = std::mem::take(&mut self.ahead);
+        super::pattern::read(&mut ahead.as_slice().chain(&mut self.stream), length)
+    }
+
+    /// Writes `length` bytes of the pattern. Calls `stuck` with the count so far whenever `patience` passes in which
+    /// nothing could be written. How many were written before the gateway went away.
+    pub fn write_pattern(&mut self, length: u64, patience: Duration, stuck: impl FnMut(u64)) -> u64 {
+        self.stream.set_write_timeout(Some(patience)).unwrap();
+        super::pattern::write(&mut self.stream, length, stuck)
+    }
+
     /// Whether the gateway closes or cuts the connection; false when it sends something instead.
     pub fn is_closed(&mut self) -> bool {
         self.ahead.is_empty() && self.fill().is_none()

@@ -1,0 +1,26 @@
+//! How bytes move through the gateway. Most upstreams here are scripted, so that what UCS would see is seen exactly; the
+//! gateway before them sends nothing of its own.
+
+/// Clients that half-close, go away, stall, or send too much.
+mod clients;
+/// Connections on both sides: reuse, pipelining, stale ones, the spread over workers.
+mod connections;
+/// Heads: what is removed, added and kept on the way, in both directions.
+mod heads;
+/// Kinds of messages: HEAD, 204, 304, 1xx, `Expect`, trailers, HTTP/1.0.
+mod messages;
+/// Paths and tables: what is forwarded is what was classified.
+mod paths;
+/// Refusals before the body was read.
+mod refusals;
+/// Bodies that stream, and the memory that they take.
+mod streaming;
+/// UCS late, gone, or talking nonsense.
+mod upstream_faults;
+/// The wire cases from end to end.
+mod wire_cases;
+
+/// Class `profile`, safe.
+const GET: &str = "GET /profiles/1";
+/// Class `profile`, mutating.
+const POST: &str = "POST /profiles";

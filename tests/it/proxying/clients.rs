@@ -1,0 +1,239 @@
+//! Clients that half-close, go away, stall, or send too much or too little.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{GET, POST};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, Ucs, admin, eventually, http};
+
+const IN_FLIGHT: &str = "ucs_gateway_in_flight{set=\"production\"}";
+const ABANDONED: &str = "ucs_gateway_abandoned{class=\"profile\"}";
+const OPEN: &str = "ucs_gateway_client_connections_open";
+
+#[test]
+fn a_client_that_half_closes_still_gets_its_answer() {
+    for (line, body) in [(GET, &b""[..]), (POST, b"{}")] {
+        let ucs = Ucs::usual();
+        let gateway = Gateway::start(ucs.address, &["--schema-probe", "off", "--upstream-mode", "off"]);
+        ucs.control().set_holding(true);
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, line, &[], body));
+        client.half_close();
+        ucs.in_flight_reaches(1);
+        ucs.control().set_holding(false);
+        let reply = client.read_reply();
+        assert_eq!(reply.refusal(), None, "{line}: {reply:?}");
+        assert!(client.is_closed(), "nothing more can come from this client");
+    }
+}
+
+#[test]
+fn all_answers_of_a_pipeline_reach_a_client_that_half_closed() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b"").repeat(3));
+    client.half_close();
+    for _ in 0..3 {
+        assert_eq!(client.read_reply().text(), "ok");
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_mutating_request_runs_to_its_end_though_the_client_is_gone() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::start(ucs.address, &["--schema-probe", "off", "--upstream-mode", "off"]);
+    ucs.control().set_holding(true);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[], br#"{"FirstName":"Ada"}"#));
+    ucs.in_flight_reaches(1);
+    client.reset();
+    eventually("the gateway sees that the client is gone", || admin::metric(&gateway, OPEN) == 0.0);
+    assert_eq!(admin::metric(&gateway, IN_FLIGHT), 1.0, "it is at UCS still");
+    assert_eq!(ucs.in_flight(), 1);
+    ucs.control().set_holding(false);
+    eventually("it is counted out when UCS is done", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+    let asked = ucs.asked("POST", "/profiles");
+    assert_eq!((asked.len(), asked[0].status, asked[0].body_bytes), (1, Some(201), 19), "{asked:?}");
+    assert_eq!(admin::metric(&gateway, ABANDONED), 0.0);
+}
+
+#[test]
+fn the_answer_to_a_mutating_request_is_read_to_its_end_though_the_client_is_gone() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Scripted::start(move |conn| {
+        while conn.read_request().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+            let _ = told.lock().unwrap().recv_timeout(PATIENCE);
+            conn.write("0\r\n\r\n");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[], b"x"));
+    assert_eq!(client.read_head().status, 200);
+    client.reset();
+    eventually("the gateway sees that the client is gone", || admin::metric(&gateway, OPEN) == 0.0);
+    assert_eq!(admin::metric(&gateway, IN_FLIGHT), 1.0);
+    go_on.send(()).unwrap();
+    eventually("it is counted out at the end of the answer", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+    assert_eq!(admin::metric(&gateway, ABANDONED), 0.0);
+}
+
+#[test]
+fn a_read_is_dropped_at_ucs_when_the_client_is_gone() {
+    let (sender, events) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        let _ = sender.send("come");
+        if conn.is_closed() {
+            let _ = sender.send("dropped");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok("come"));
+    client.reset();
+    assert_eq!(events.recv_timeout(PATIENCE), Ok("dropped"));
+    eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+    assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may still be at it");
+}
+
+#[test]
+fn a_long_answer_to_a_read_is_dropped_when_the_client_is_gone() {
+    let (sender, written) = mpsc::channel();
+    const LENGTH: u64 = 1 << 40;
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        let _ = sender.send(conn.write_pattern(LENGTH, PATIENCE, |_| {}));
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(client.read_head().status, 200);
+    drop(client);
+    assert!(written.recv_timeout(PATIENCE).unwrap() < LENGTH);
+    eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+    assert_eq!(admin::metric(&gateway, ABANDONED), 1.0);
+}
+
+#[test]
+fn a_body_that_ends_early_never_looks_whole_to_ucs() {
+    let framings = [
+        (("Content-Length", "100"), "half of it"),
+        (("Transfer-Encoding", "chunked"), "a\r\nhalf of it\r\n"),
+        (("Transfer-Encoding", "chunked"), "64\r\nhalf of it"),
+    ];
+    for (framing, half) in framings {
+        let (sender, whole) = mpsc::channel();
+        let upstream = Scripted::start(move |conn| {
+            let request = conn.read_request();
+            let _ = sender.send(request.is_some());
+        });
+        let gateway = Gateway::bare(upstream.address, &[]);
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, POST, &[framing], b""));
+        client.send(half);
+        client.half_close();
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(answer.is_empty() || answer.contains("body_truncated"), "{framing:?}: {answer}");
+        assert_eq!(whole.recv_timeout(PATIENCE), Ok(false), "{framing:?}: UCS took half a body for a whole one");
+        eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+        assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may act on what it has");
+    }
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused_and_cut_at_ucs() {
+    let framings = [
+        (("Content-Length", "2000"), "x".repeat(2000)),
+        (("Transfer-Encoding", "chunked"), "3e8\r\n".to_owned() + &"x".repeat(1000) + "\r\n1\r\nx\r\n0\r\n\r\n"),
+    ];
+    for (framing, body) in framings {
+        let (sender, whole) = mpsc::channel();
+        let upstream = Scripted::start(move |conn| {
+            let _ = sender.send(conn.read_request().is_some());
+        });
+        let gateway = Gateway::bare(upstream.address, &["--max-body", "1000"]);
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, POST, &[framing], b""));
+        let _ = client.try_send(&body);
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.refusal()), (413, Some("body_too_large")), "{framing:?}");
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert!(client.is_closed());
+        assert_ne!(whole.recv_timeout(Duration::from_millis(200)), Ok(true), "{framing:?}");
+    }
+}
+
+#[test]
+fn a_body_of_just_the_limit_passes() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--max-body", "1000"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[], &[b'x'; 1000]));
+    assert_eq!(client.read_reply().status, 200);
+    client.send(http::compose(gateway.data, POST, &[("Transfer-Encoding", "chunked")], b""));
+    client.send(["3e8\r\n", &"x".repeat(1000), "\r\n0\r\n\r\n"].concat());
+    assert_eq!(client.read_reply().status, 200);
+}
+
+#[test]
+fn a_body_that_stalls_is_given_up() {
+    let upstream = Scripted::start(|conn| drop(conn.read_request()));
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "300ms"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[("Content-Length", "100")], b""));
+    client.send("a beginning");
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.refusal()), (408, Some("body_timeout")));
+    assert!(client.is_closed());
+    eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+    assert_eq!(admin::metric(&gateway, ABANDONED), 1.0);
+}
+
+#[test]
+fn a_client_that_stops_reading_is_cut_off() {
+    let (sender, written) = mpsc::channel();
+    const LENGTH: u64 = 1 << 40;
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        let _ = sender.send(conn.write_pattern(LENGTH, PATIENCE, |_| {}));
+    });
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "300ms"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert!(written.recv_timeout(PATIENCE).unwrap() < LENGTH);
+    eventually("its connection is closed", || admin::metric(&gateway, OPEN) == 0.0);
+    eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+}
+
+#[test]
+fn a_head_that_does_not_end_is_given_up() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--header-timeout", "300ms"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(client.read_reply().status, 200);
+    client.send("GET /profiles/1 HTTP/1.1\r\nHost:");
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.refusal()), (408, Some("header_timeout")));
+    assert!(client.is_closed());
+    assert_eq!(upstream.received_text().matches("GET").count(), 1);
+}
+
+#[test]
+fn an_idle_client_is_let_go_silently() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--idle-timeout", "300ms"]);
+    assert!(Connection::open(gateway.data).is_closed(), "before the first request");
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(client.read_reply().status, 200);
+    assert!(client.is_closed(), "and between two");
+}

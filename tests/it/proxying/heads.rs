@@ -1,0 +1,180 @@
+//! What becomes of header fields on their way, seen at both ends.
+
+use std::sync::mpsc;
+
+use super::{GET, POST};
+use crate::support::{Connection, Gateway, PATIENCE, Reply, Scripted, http};
+
+/// What UCS gets of a request: the request line, and the fields with names in lower case.
+struct Seen {
+    line: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Seen {
+    fn all(&self, name: &str) -> Vec<&str> {
+        self.fields.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
+    }
+}
+
+/// Sends one request in these very bytes and shows it as UCS saw it.
+#[track_caller]
+fn seen(bytes: &str) -> Seen {
+    let (sender, heads) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            let _ = sender.send(request.head);
+            conn.write("HTTP/1.1 204 No Content\r\n\r\n");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(bytes);
+    let reply = client.read_reply();
+    assert_eq!(reply.status, 204, "{}", reply.text());
+    let head = heads.recv_timeout(PATIENCE).unwrap();
+    let mut lines = head.trim_end().lines();
+    let line = lines.next().unwrap().to_owned();
+    let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    Seen { line, fields: lines.filter_map(field).collect() }
+}
+
+/// The answer to a GET when UCS answers these very bytes.
+#[track_caller]
+fn answered(bytes: &str) -> Reply {
+    let upstream = Scripted::answering(bytes);
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    client.read_reply()
+}
+
+#[test]
+fn hop_by_hop_fields_end_here_on_the_way_up() {
+    let seen = seen(
+        "GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\nConnection: x-hop, Keep-Alive, content-length\r\nConnection: Cookie\r\n\
+         X-Hop: a\r\nCookie: b\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\n\
+         Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nProxy-Authorization: Basic eA==\r\n\
+         Accept: kept\r\nAuthorization: Basic a2VwdA==\r\n\r\n",
+    );
+    let names: Vec<&str> = seen.fields.iter().map(|(name, _)| name.as_str()).collect();
+    for gone in ["connection", "x-hop", "cookie", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"] {
+        assert!(!names.contains(&gone), "{gone} in {names:?}");
+    }
+    assert!(!names.contains(&"proxy-authorization"), "{names:?}");
+    assert_eq!((seen.all("accept"), seen.all("authorization")), (vec!["kept"], vec!["Basic a2VwdA=="]));
+}
+
+#[test]
+fn a_client_cannot_take_the_framing_away() {
+    let (sender, bodies) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            let _ = sender.send(request.body);
+            conn.write("HTTP/1.1 204 No Content\r\n\r\n");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    let named = "Connection: content-length, transfer-encoding, host";
+    client.send(format!("{POST} HTTP/1.1\r\nHost: ucs\r\n{named}\r\nContent-Length: 5\r\n\r\nhello"));
+    assert_eq!(client.read_reply().status, 204);
+    client.send(format!(
+        "{POST} HTTP/1.1\r\nHost: ucs\r\n{named}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    ));
+    assert_eq!(client.read_reply().status, 204);
+    for _ in 0..2 {
+        assert_eq!(bodies.recv_timeout(PATIENCE).unwrap(), b"hello");
+    }
+    assert_eq!(upstream.received_text().matches("host: ucs").count(), 2, "{}", upstream.received_text());
+}
+
+#[test]
+fn hop_by_hop_fields_end_here_on_the_way_down() {
+    let reply = answered(
+        "HTTP/1.1 200 OK\r\nConnection: X-Hop, keep-alive\r\nX-Hop: a\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n\
+         Upgrade: h2c\r\nUCS-Gateway: refused; reason=mode\r\nContent-Length: 2\r\nServer: UCS\r\nSet-Cookie: a\r\n\
+         Set-Cookie: b\r\n\r\nok",
+    );
+    assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+    for gone in ["connection", "x-hop", "keep-alive", "proxy-authenticate", "upgrade", "ucs-gateway"] {
+        assert_eq!(reply.header(gone), None, "{gone} in {reply:?}");
+    }
+    assert_eq!((reply.header("server"), reply.header("via")), (Some("UCS"), Some("1.1 ucs-gateway")));
+    let cookies: Vec<_> = reply.headers.iter().filter(|(name, _)| name == "set-cookie").collect();
+    assert_eq!(cookies.len(), 2, "{reply:?}");
+}
+
+#[test]
+fn what_could_turn_the_request_into_another_does_not_reach_ucs() {
+    let seen = seen(
+        "GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\nX-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\n\
+         X-Method-Override: DELETE\r\nX-Original-URL: /metadata\r\nX-Rewrite-URL: /metadata\r\n\
+         X-Forwarded-Prefix: /metadata\r\nX_HTTP_Method_Override: DELETE\r\nContent_Length: 5\r\n\
+         Transfer_Encoding: chunked\r\nX_Forwarded_For: 1.2.3.4\r\nUCS-Gateway: refused\r\nX-Other: kept\r\n\r\n",
+    );
+    let expected =
+        ["host", "x-other", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "via", "x-request-id"];
+    let mut names: Vec<&str> = seen.fields.iter().map(|(name, _)| name.as_str()).collect();
+    names.retain(|name| !expected.contains(name));
+    assert_eq!(names, Vec::<&str>::new());
+    assert_eq!(seen.all("x-other"), ["kept"]);
+}
+
+#[test]
+fn the_chain_of_proxies_is_told() {
+    let first = seen("GET /profiles/1 HTTP/1.1\r\nHost: ucs:8080\r\n\r\n");
+    assert_eq!(first.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(first.all("x-forwarded-proto"), ["http"]);
+    assert_eq!(first.all("x-forwarded-host"), ["ucs:8080"]);
+    assert_eq!(first.all("via"), ["1.1 ucs-gateway"]);
+    assert_eq!(first.all("x-request-id").len(), 1);
+    let later = seen(
+        "GET /profiles/1 HTTP/1.1\r\nHost: ucs:8080\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n\
+         X-Forwarded-Proto: https\r\nX-Forwarded-Host: public\r\nVia: 1.1 edge\r\nX-Request-Id: abc-1\r\n\
+         traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: a=b\r\n\r\n",
+    );
+    assert_eq!(later.all("x-forwarded-for"), ["192.0.2.1, 192.0.2.2, 127.0.0.1"]);
+    assert_eq!((later.all("x-forwarded-proto"), later.all("x-forwarded-host")), (vec!["https"], vec!["public"]));
+    assert_eq!(later.all("via"), ["1.1 edge, 1.1 ucs-gateway"]);
+    assert_eq!(later.all("x-request-id"), ["abc-1"]);
+    assert_eq!(later.all("traceparent"), ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]);
+    assert_eq!(later.all("tracestate"), ["a=b"]);
+}
+
+#[test]
+fn marks_that_make_no_sense_are_replaced_or_dropped() {
+    let seen = seen(
+        "GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\nX-Request-Id: not an id\r\ntraceparent: 00-0-0-0\r\n\
+         tracestate: a=b\r\n\r\n",
+    );
+    let ids = seen.all("x-request-id");
+    assert!(ids.len() == 1 && ids[0].len() == 32 && ids[0].bytes().all(|byte| byte.is_ascii_hexdigit()), "{ids:?}");
+    assert_eq!((seen.all("traceparent").len(), seen.all("tracestate").len()), (0, 0));
+}
+
+#[test]
+fn every_request_gets_an_id_of_its_own() {
+    let first = seen("GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\n\r\n");
+    let second = seen("GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\n\r\n");
+    assert_ne!(first.all("x-request-id"), second.all("x-request-id"));
+}
+
+#[test]
+fn the_host_is_that_of_the_client() {
+    assert_eq!(seen("GET /profiles/1 HTTP/1.1\r\nHost: ucs.example:8080\r\n\r\n").all("host"), ["ucs.example:8080"]);
+}
+
+#[test]
+fn the_authority_of_an_absolute_target_wins_over_host() {
+    let seen = seen("GET http://ucs.example:81/profiles/1?a=b HTTP/1.1\r\nHost: other\r\n\r\n");
+    assert_eq!((seen.line.as_str(), seen.all("host")), ("GET /profiles/1?a=b HTTP/1.1", vec!["ucs.example:81"]));
+    assert_eq!(seen.all("x-forwarded-host"), ["ucs.example:81"]);
+}
+
+#[test]
+fn ucs_is_spoken_to_in_its_own_version_whatever_came_in() {
+    let seen = seen("GET /profiles/1 HTTP/1.0\r\nHost: ucs\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(seen.line, "GET /profiles/1 HTTP/1.1");
+    assert_eq!(seen.all("connection"), Vec::<&str>::new());
+}
