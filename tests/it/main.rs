@@ -10,3 +10,6 @@ mod support;
 
 /// That the vocabulary itself works: the shortest test of each kind of upstream.
 mod vocabulary;
+
+/// Every documented operation in every mode.
+mod operations;
