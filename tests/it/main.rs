@@ -15,3 +15,5 @@ mod vocabulary;
 mod architecture;
 /// How bytes move: messages, connections, bodies, heads, and what happens when either side misbehaves.
 mod proxying;
+/// Every documented operation in every mode.
+mod operations;
