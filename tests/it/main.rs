@@ -10,3 +10,12 @@ mod support;
 
 /// That the vocabulary itself works: the shortest test of each kind of upstream.
 mod vocabulary;
+
+/// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.
+mod flips;
+
+/// That no forbidden operation overlaps a settled period, under load, by UCS's own record.
+mod stress;
+
+/// Kills at random moments, state files that are damaged, and a disk that takes no more.
+mod crash;
