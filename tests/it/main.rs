@@ -17,3 +17,11 @@ mod architecture;
 mod proxying;
 /// Every documented operation in every mode.
 mod operations;
+/// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.
+mod flips;
+
+/// That no forbidden operation overlaps a settled period, under load, by UCS's own record.
+mod stress;
+
+/// Kills at random moments, state files that are damaged, and a disk that takes no more.
+mod crash;
