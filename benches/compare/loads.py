@@ -106,7 +106,7 @@ class Flipper:
     """Flips the mode ten times a second through the admin API, from a thread of its own."""
 
     def __init__(self, contender):
-        self.port, self.flips, self.failures, self.slowest = contender.admin, 0, [], 0.0
+        self.port, self.flips, self.failures, self.millis = contender.admin, 0, [], []
         with open(f"{contender.folder}/state/admin.token", encoding="ascii") as file:
             self.token = file.read().strip()
         self.over, self.thread = threading.Event(), threading.Thread(target=self.run, daemon=True)
@@ -141,4 +141,4 @@ class Flipper:
         except OSError as error:
             self.failures.append(str(error))
         self.flips += 1
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.millis.append((time.monotonic() - began) * 1000)

@@ -11,6 +11,17 @@ from table import PASS, REFUSE, Table, verdict
 
 # Answers end in so many different operations that peers say a fixed sentence, padded to the length of the gateway's.
 SENTENCE = {503: "This operation is unavailable in the current mode.", 404: "No operation has this method and path."}
+HAPROXY_HEADERS = """    unique-id-format %{+X}o%ci:%cp_%fi:%fp_%Ts_%rt:%pid
+    unique-id-header X-Request-Id
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    http-request add-header Via "1.1 haproxy"
+    http-response add-header Via "1.1 haproxy"
+"""
+NGINX_HEADERS = """    proxy_set_header X-Request-Id $request_id;
+    proxy_set_header X-Forwarded-Host $http_host;
+    proxy_set_header Via "1.1 nginx";
+    add_header Via "1.1 nginx";
+"""
 SAME_VERDICT = {"GET": ("GET", "HEAD")}
 
 
@@ -26,6 +37,7 @@ class Setting:
     folder: str  # for its files
     logged: bool = False  # one JSON line a request
     answer_sizes: tuple = (400, 300)  # bytes of the 503 and the 404
+    all_headers: bool = False  # every header that the gateway sets, not only the two that any proxy is told to set
     nginx_connections: int = 16000  # nginx takes the memory for so many when it starts
 
 
@@ -74,6 +86,7 @@ def haproxy(s):
     log = '"%HM","path":"%HPO","status":%ST,"bytes":%B,"micros":%Tu,"client":"%ci","at":"%tr"'
     logged = f"    log stdout format raw local0\n    log-format '{{\"method\":{log}}}'\n" if s.logged else ""
     rules = "\n".join(lines)
+    more = HAPROXY_HEADERS if s.all_headers else ""
     return haproxy_head(s, "http") + f"""
 frontend clients
     bind 127.0.0.1:{s.listen} backlog 4096
@@ -82,7 +95,7 @@ frontend clients
     http-request return status 404 content-type application/problem+json file {unmatched} unless {{ var(txn.verdict) -m found }}
     http-request return status 503 content-type application/problem+json file {refused} if {{ var(txn.verdict) -m str {REFUSE} }}
     http-request set-header X-Forwarded-Proto http
-    default_backend ucs
+{more}    default_backend ucs
 backend ucs
     server ucs 127.0.0.1:{s.upstream} pool-max-conn -1
 """
@@ -128,7 +141,7 @@ def nginx(s, style="map"):
     proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_connect_timeout 5s; proxy_read_timeout 120s; proxy_send_timeout 60s;
+{NGINX_HEADERS if s.all_headers else ""}    proxy_connect_timeout 5s; proxy_read_timeout 120s; proxy_send_timeout 60s;
     proxy_buffers 16 8k; proxy_max_temp_file_size 0;
     server {{
         listen 127.0.0.1:{s.listen} backlog=4096 reuseport;
@@ -238,7 +251,7 @@ def envoy_http(s):
         "stat_prefix": "clients",
         "codec_type": "HTTP1",
         "use_remote_address": True,
-        "generate_request_id": False,
+        "generate_request_id": s.all_headers,
         "request_headers_timeout": "10s",
         "common_http_protocol_options": {"idle_timeout": "75s"},
         "route_config": {"virtual_hosts": [{"name": "ucs", "domains": ["*"], "routes": envoy_routes(s)}]},
@@ -246,6 +259,10 @@ def envoy_http(s):
             {"name": "router", "typed_config": {"@type": prefix + "filters.http.router.v3.Router", "suppress_envoy_headers": True}}
         ],
     }
+    if s.all_headers:
+        manager |= {"via": "envoy"}
+        host = {"header": {"key": "x-forwarded-host", "value": "%REQ(:AUTHORITY)%"}}
+        manager["route_config"] |= {"request_headers_to_add": [host]}
     if s.logged:
         fields = {"method": "%REQ(:METHOD)%", "path": "%REQ(:PATH)%", "status": "%RESPONSE_CODE%", "bytes": "%BYTES_SENT%"}
         fields |= {"millis": "%DURATION%", "client": "%DOWNSTREAM_REMOTE_ADDRESS%", "at": "%START_TIME%"}

@@ -71,7 +71,7 @@ def absolute(rows, measured):
     for row in rows:
         for name, entries in measured.get(row.key, {}).items():
             done = [entry for entry in entries if entry]
-            if not done or row.kind == "idle":
+            if not done or row.kind in ("idle", "flip-cost"):
                 continue
             middle = lambda metric: median(entry.get(metric, 0) for entry in done)
             busy = f"{middle('busy'):.0%}" if middle("busy") else ""
@@ -145,6 +145,22 @@ def other_lines(measured):
         low, middle, high = quartiles(lost)
         verdict = "met" if middle >= 0.97 else "**missed** (0.97)"
         lines.append(f"- Flipping ten times a second, throughput of operations open in both modes: {middle:.3f} [{low:.3f}–{high:.3f}]; {verdict}")
+    return lines + own_lines(measured)
+
+
+def own_lines(measured):
+    """What is compared with the gateway itself only: flips by routes, one worker and two."""
+    lines = []
+    cost = measured.get("flip-cost", {})
+    flips = ratios(series(cost, "1000 routes", "millis"), series(cost, "shipped routes", "millis"))
+    if flips:
+        shown = ", ".join(f"{name} {median(known(series(cost, name, 'millis'))):.1f} ms" for name in cost)
+        lines.append(f"- A flip without load takes: {shown}; ratio {median(flips):.2f}")
+    workers = measured.get("workers", {})
+    cpu = ratios(series(workers, "2 workers", "cpu"), series(workers, "1 workers", "cpu"))
+    if cpu:
+        rps = median(ratios(series(workers, "2 workers", "rps"), series(workers, "1 workers", "rps")))
+        lines.append(f"- Two workers over one: {median(cpu):.2f} of the CPU per request, {rps:.2f} of the requests/s (see the README for few processors)")
     return lines
 
 
