@@ -1,0 +1,190 @@
+"""Starts and stops what is compared, pinned to its processors, and reads what it used: processor time and resident memory of
+all its processes. It decides nothing about the measurement.
+"""
+
+import ctypes
+import http.client
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+import peers
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+PAGE = os.sysconf("SC_PAGE_SIZE")
+RUNNING = []  # every child, so that whatever ends this program ends them
+
+
+@dataclass
+class Processors:
+    """Which processors the proxies get, and which the load and the upstream."""
+
+    proxy: set
+    load: set
+
+    @staticmethod
+    def split(workers):
+        """The first `workers` for the proxies, the rest for the load; too few are shared by all."""
+        every = sorted(os.sched_getaffinity(0))
+        rest = set(every[workers:])
+        return Processors(set(every[:workers]) if rest else set(every), rest or set(every))
+
+
+@dataclass
+class Contender:
+    """One running proxy, or the bare upstream (no process: nothing is accounted)."""
+
+    name: str
+    port: int
+    process: subprocess.Popen = None
+    folder: str = ""
+    admin: int = 0
+    setting: peers.Setting = None
+    baseline: dict = field(default_factory=dict)
+
+    def pids(self):
+        """The process and all below it."""
+        return tree(self.process.pid) if self.process else []
+
+    def cpu_seconds(self):
+        """utime + stime of all its processes: the process clocks, which are those two in nanoseconds."""
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.pids())
+
+    def resident(self):
+        """Resident bytes of all its processes."""
+        return sum(int(open(f"/proc/{pid}/statm", encoding="ascii").read().split()[1]) * PAGE for pid in self.pids())
+
+    def get(self, method, path):
+        """One request of its own; the status, and how many bytes the answer's body had."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request(method, path, headers={"Host": "ucs.test:8080"})
+            answer = connection.getresponse()
+            return answer.status, len(answer.read())
+        finally:
+            connection.close()
+
+    def stop(self):
+        end(self.process)
+
+
+def tree(pid):
+    """A process id and those of its descendants."""
+    found = [pid]
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+            for child in children.read().split():
+                found += tree(int(child))
+    return found
+
+
+def raise_limit():
+    """As many open files as the machine lets us have: 10,000 connections need them on both ends."""
+    for wanted in (60_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]):  # the second only where the first is forbidden
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return wanted
+        except (ValueError, OSError):
+            continue
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def spawn(command, folder, name, processors, **more):
+    """A child that dies with this program, whatever kills it; its output goes to files in its folder."""
+
+    def prepare():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.sched_setaffinity(0, processors)
+
+    with open(f"{folder}/{name}.out", "wb") as out, open(f"{folder}/{name}.err", "wb") as err:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=prepare, start_new_session=True, **more
+        )
+    RUNNING.append(process)
+    return process
+
+
+def end(process):
+    """Ends a child and what it started; waits, but not for ever."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(3)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def end_all():
+    """Ends every child."""
+    for process in RUNNING:
+        end(process)
+    RUNNING.clear()
+
+
+def free_port():
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def await_port(process, port, name, folder):
+    """Waits until the port is open; says what the process said when it is not."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    with open(f"{folder}/{name}.err", encoding="utf-8", errors="replace") as err:
+        raise SystemExit(f"{name} did not start: {err.read()[-2000:]}")
+
+
+def start(name, setting, programs, processors):
+    """Starts one contender with its configuration in `setting.folder`."""
+    folder, s, admin = setting.folder, setting, 0
+    os.makedirs(folder, exist_ok=True)
+    environment = dict(os.environ)
+    if name in ("haproxy", "floor"):
+        text = peers.haproxy(s) if name == "haproxy" else peers.haproxy_tcp(s)
+        command = [programs["haproxy"], "-db", "-f", peers.write(folder, "haproxy.cfg", text)]
+    elif name.startswith("nginx"):
+        config = peers.write(folder, "nginx.conf", peers.nginx(s, "locations" if name == "nginx-locations" else "map"))
+        command = [programs["nginx"], "-e", "stderr", "-c", config]
+    elif name == "envoy":
+        config = peers.write(folder, "envoy.json", peers.envoy(s))
+        command = [programs["envoy"], "-c", config, "--concurrency", str(s.workers), "-l", "error", "--disable-hot-restart"]
+    else:
+        admin = free_port()
+        command = gateway_command(programs["gateway"], s, admin)
+        environment = {k: v for k, v in environment.items() if not k.startswith("UCS_GATEWAY_")}
+    process = spawn(command, folder, name, processors.proxy, env=environment)
+    await_port(process, s.listen, name, folder)
+    return Contender(name, s.listen, process, folder, admin, s)
+
+
+def gateway_command(program, s, admin):
+    """The product with its defaults on; only what speaks to UCS by itself is off, as the upstream is no UCS."""
+    command = [program, "serve", "--routes", f"{s.folder}/../routes.yaml", "--upstream", f"http://127.0.0.1:{s.upstream}"]
+    command += ["--listen", f"127.0.0.1:{s.listen}", "--admin-listen", f"127.0.0.1:{admin}"]
+    command += ["--state-dir", f"{s.folder}/state", "--workers", str(s.workers), "--initial-mode", s.mode]
+    command += ["--upstream-mode", "off", "--schema-probe", "off"]
+    return command + (["--access-log", "--log-format", "json"] if s.logged else [])
+
+
+def start_upstream(program, folder, workers, processors):
+    """The stand-in for UCS; returns its two ports (1 KB answers, 64 KB answers)."""
+    os.makedirs(folder, exist_ok=True)
+    small, large = free_port(), free_port()
+    config = peers.write(folder, "nginx.conf", peers.upstream(folder, workers, small, large))
+    process = spawn([program, "-e", "stderr", "-c", config], folder, "upstream", processors.load)
+    await_port(process, small, "upstream", folder)
+    return small, large

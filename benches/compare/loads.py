@@ -1,0 +1,144 @@
+"""The kinds of load: wrk for throughput, the open loop for latency at a fixed rate, idle connections for memory, and flips of
+the mode while wrk runs. Each returns a dict of numbers. It keeps no results and judges none.
+"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class LoadFailed(Exception):
+    """The load could not be made, or was answered wrongly."""
+
+
+def wrk(programs, processors, contender, mix, connections, seconds, seed, body=0, statuses=False, refused=False):
+    """Closed loop at full speed. CPU is taken around the whole run of wrk."""
+    environment = os.environ | {"UCS_MIX": mix, "UCS_SEED": str(seed), "UCS_BODY": str(body)}
+    if statuses:
+        environment["UCS_STATUSES"] = "1"
+    command = [programs["wrk"], "-t", str(max(1, len(processors.load) // 2)), "-c", str(connections), "-d", f"{seconds}s"]
+    command += ["--timeout", "10s", "-s", f"{HERE}/load.lua", f"http://127.0.0.1:{contender.port}"]
+    before, began = contender.cpu_seconds(), time.monotonic()
+    measured = generate(command, processors, environment, seconds)
+    cpu, wall = contender.cpu_seconds() - before, time.monotonic() - began
+    if not measured["requests"]:
+        raise LoadFailed(f"{contender.name} answered nothing to {connections} connections in {seconds} s")
+    if measured["failed"]:
+        raise LoadFailed(f"{contender.name}: {measured['failed']} connections failed of {measured['requests']} requests")
+    wrong = measured["requests"] - measured["refused"] if refused else measured["refused"]
+    if wrong and not statuses:
+        raise LoadFailed(f"{contender.name}: {wrong} of {measured['requests']} requests got the wrong status")
+    measured["rps"] = measured["requests"] * 1e6 / measured["micros"]
+    measured["cpu"] = cpu * 1e6 / measured["requests"]
+    measured["busy"] = cpu / wall / contender.setting.workers if contender.setting else 0.0
+    measured["rss"] = contender.resident()
+    return measured
+
+
+def open_loop(programs, processors, contender, mix, connections, rate, seconds, seed):
+    """Requests due at a fixed mean rate, whatever the answers do."""
+    command = [programs["openloop"], f"127.0.0.1:{contender.port}", str(connections), str(rate), str(seconds), mix, str(seed)]
+    before = contender.cpu_seconds()
+    measured = generate(command, processors, dict(os.environ), seconds)
+    measured["cpu"] = (contender.cpu_seconds() - before) * 1e6 / measured["requests"]
+    if measured["refused"]:
+        raise LoadFailed(f"{contender.name}: {measured['refused']} requests of the fixed rate got the wrong status")
+    return measured
+
+
+def generate(command, processors, environment, seconds):
+    pin = lambda: os.sched_setaffinity(0, processors.load)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, preexec_fn=pin, timeout=seconds + 60)
+    line = next((line for line in done.stdout.splitlines() if line.startswith("JSON ")), None)
+    if done.returncode or line is None:
+        raise LoadFailed(f"{os.path.basename(command[0])} failed: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return json.loads(line[5:])
+
+
+def idle(contender, path, count, before):
+    """Opens `count` connections, has one request answered on each, and leaves them. Resident bytes for each, over what the
+    contender had `before`."""
+    request = f"GET {path} HTTP/1.1\r\nHost: ucs.test:8080\r\n\r\n".encode()
+    sockets = []
+    try:
+        for _ in range(count):
+            client = socket.create_connection(("127.0.0.1", contender.port), 5)
+            sockets.append(client)
+            client.sendall(request)
+            read_answer(client, contender.name)
+        time.sleep(1)
+        after = contender.resident()
+        check_alive(sockets, request, contender.name)
+        return {"per_connection": (after - before) / count, "rss": after}
+    finally:
+        for client in sockets:
+            client.close()
+
+
+def read_answer(client, name):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        got = client.recv(65536)
+        if not got:
+            raise LoadFailed(f"{name} closed a connection that should stay open: {data[:200]!r}")
+        data += got
+    head, body = data.split(b"\r\n\r\n", 1)
+    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
+    missing = int(fields[b"content-length"]) - len(body)
+    while missing > 0:
+        missing -= len(client.recv(65536))
+
+
+def check_alive(sockets, request, name):
+    """The first, the last and some between must still answer: a proxy that closed them would look thrifty."""
+    for client in sockets[:: max(1, len(sockets) // 20)]:
+        client.sendall(request)
+        read_answer(client, name)
+
+
+class Flipper:
+    """Flips the mode ten times a second through the admin API, from a thread of its own."""
+
+    def __init__(self, contender):
+        self.port, self.flips, self.failures, self.millis = contender.admin, 0, [], []
+        with open(f"{contender.folder}/state/admin.token", encoding="ascii") as file:
+            self.token = file.read().strip()
+        self.over, self.thread = threading.Event(), threading.Thread(target=self.run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        self.flip("production")
+
+    def run(self):
+        next_flip, modes = time.monotonic(), ["maintenance", "production"]
+        while not self.over.is_set():
+            self.flip(modes[self.flips % 2])
+            next_flip = max(next_flip + 0.1, time.monotonic())
+            self.over.wait(next_flip - time.monotonic())
+
+    def flip(self, mode):
+        began = time.monotonic()
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+            connection.request("PUT", "/mode", json.dumps({"mode": mode}), headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            connection.close()
+            if answer.status != 200:
+                self.failures.append(f"{answer.status} {text[:200]!r}")
+        except OSError as error:
+            self.failures.append(str(error))
+        self.flips += 1
+        self.millis.append((time.monotonic() - began) * 1000)
