@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use tokio::task::AbortHandle;
 
 use super::body::{Download, Link, RequestBody, UploadState};
@@ -28,6 +28,9 @@ pub enum ForwardError {
     /// UCS's answer to an operation that the gateway answers is not what it should be.
     #[error("UCS's answer cannot be read, or is too long")]
     BadDocument,
+    /// UCS left HTTP, which no request that reaches it asks for: `Upgrade` ends at the gateway.
+    #[error("UCS switched to another protocol, which nobody asked it for")]
+    Switched,
     /// A deadline passed, or a flip cut the exchange off.
     #[error("given up: {0:?}")]
     GaveUp(GaveUp),
@@ -90,6 +93,10 @@ async fn exchange_with_ucs(
             None => return Err(explain(&exchange, upload.get(), ForwardError::Broken(error))),
         },
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        lease.abort.abort();
+        return Err(explain(&exchange, upload.get(), ForwardError::Switched));
+    }
     exchange.wait_for_upstream_body();
     let pool = Rc::clone(&forwarder.pool);
     let link = Link { exchange, lease, pool, upload, mutating };
