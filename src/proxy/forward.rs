@@ -63,6 +63,10 @@ impl Forwarder {
         body: Incoming,
         downstream: Option<AbortHandle>,
     ) -> Result<Response<Download>, ForwardError> {
+        // Announced as too long: neither UCS nor a client that waits for 100 need begin.
+        if body.size_hint().lower() > self.max_body {
+            return Err(ForwardError::BodyTooLarge);
+        }
         let exchange = Rc::new(self.exchanges.begin(permit, downstream));
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
         let mutating = !head.method.is_safe() || !body.is_end_stream();
