@@ -203,8 +203,9 @@ impl Connection {
         }
     }
 
+    /// So many bytes, whatever they are.
     #[track_caller]
-    fn read_exact(&mut self, length: usize) -> Vec<u8> {
+    pub fn read_exact(&mut self, length: usize) -> Vec<u8> {
         while self.ahead.len() < length {
             assert!(self.fill(), "only {} of {length} bytes of a body came", self.ahead.len());
         }
