@@ -128,7 +128,7 @@ impl Refusal {
             ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
             ForwardError::Connect(_) => Some(UpstreamFault::Connect),
             ForwardError::Broken(_) => Some(UpstreamFault::Closed),
-            ForwardError::BadDocument => Some(UpstreamFault::Malformed),
+            ForwardError::BadDocument | ForwardError::Switched => Some(UpstreamFault::Malformed),
             ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),
             ForwardError::GaveUp(GaveUp::UpstreamBody) => Some(UpstreamFault::IdleBodyTimeout),
             ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::Cut) => None,
@@ -183,7 +183,8 @@ fn forward_status(error: &ForwardError) -> StatusCode {
     match error {
         ForwardError::Connect(ConnectError::Overload) => StatusCode::SERVICE_UNAVAILABLE,
         ForwardError::Connect(ConnectError::TimedOut(_)) => StatusCode::GATEWAY_TIMEOUT,
-        ForwardError::Connect(_) | ForwardError::Broken(_) | ForwardError::BadDocument => StatusCode::BAD_GATEWAY,
+        ForwardError::Connect(_) | ForwardError::Broken(_) => StatusCode::BAD_GATEWAY,
+        ForwardError::BadDocument | ForwardError::Switched => StatusCode::BAD_GATEWAY,
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte | GaveUp::UpstreamBody | GaveUp::ClientReading => StatusCode::GATEWAY_TIMEOUT,
             GaveUp::ClientBody => StatusCode::REQUEST_TIMEOUT,
@@ -199,7 +200,7 @@ fn forward_reason(error: &ForwardError) -> &'static str {
         ForwardError::Connect(ConnectError::Overload) => "overload",
         ForwardError::Connect(ConnectError::TimedOut(_)) => "upstream_connect_timeout",
         ForwardError::Connect(_) => "upstream_unreachable",
-        ForwardError::Broken(_) | ForwardError::BadDocument => "upstream_broken",
+        ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => "upstream_broken",
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte => "upstream_timeout",
             GaveUp::UpstreamBody => "upstream_body_timeout",
@@ -217,7 +218,7 @@ fn forward_outcome(error: &ForwardError) -> Outcome {
         ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
         ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
         ForwardError::Connect(_) => Outcome::UpstreamUnreachable,
-        ForwardError::Broken(_) | ForwardError::BadDocument => Outcome::UpstreamBroken,
+        ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => Outcome::UpstreamBroken,
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
             GaveUp::ClientBody | GaveUp::ClientReading => Outcome::ClientTimeout,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use tokio::task::AbortHandle;
 
 use super::body::{Download, Link, RequestBody, UploadState};
@@ -28,6 +28,9 @@ pub enum ForwardError {
     /// UCS's answer to an operation that the gateway answers is not what it should be.
     #[error("UCS's answer cannot be read, or is too long")]
     BadDocument,
+    /// UCS left HTTP, which no request that reaches it asks for: `Upgrade` ends at the gateway.
+    #[error("UCS switched to another protocol, which nobody asked it for")]
+    Switched,
     /// A deadline passed, or a flip cut the exchange off.
     #[error("given up: {0:?}")]
     GaveUp(GaveUp),
@@ -60,6 +63,10 @@ impl Forwarder {
         body: Incoming,
         downstream: Option<AbortHandle>,
     ) -> Result<Response<Download>, ForwardError> {
+        // Announced as too long: neither UCS nor a client that waits for 100 need begin.
+        if body.size_hint().lower() > self.max_body {
+            return Err(ForwardError::BodyTooLarge);
+        }
         let exchange = Rc::new(self.exchanges.begin(permit, downstream));
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
         let mutating = !head.method.is_safe() || !body.is_end_stream();
@@ -90,6 +97,10 @@ async fn exchange_with_ucs(
             None => return Err(explain(&exchange, upload.get(), ForwardError::Broken(error))),
         },
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        lease.abort.abort();
+        return Err(explain(&exchange, upload.get(), ForwardError::Switched));
+    }
     exchange.wait_for_upstream_body();
     let pool = Rc::clone(&forwarder.pool);
     let link = Link { exchange, lease, pool, upload, mutating };

@@ -85,9 +85,13 @@ pub fn to_upstream(headers: &mut HeaderMap, hop: &Hop, ids: &RequestIds) {
     keep_valid_trace_context(headers);
 }
 
-/// Makes UCS's headers fit for the client: hop-by-hop headers, what `Connection` names, and `UCS-Gateway` go; `Via` is
-/// appended.
+/// Makes UCS's headers fit for the client: hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and a
+/// `Content-Length` beside `Transfer-Encoding` go; `Via` is appended.
 pub fn to_downstream(headers: &mut HeaderMap) {
+    // RFC 9112, 6.3: the encoding wins. A length beside it is not that of the body, and the client would believe it.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     remove_named_by_connection(headers);
     remove_where(headers, |name| is_hop_by_hop(name) || name == UCS_GATEWAY.as_str());
     append_to_list(headers, header::VIA, &via());

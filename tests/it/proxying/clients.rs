@@ -148,26 +148,32 @@ fn a_body_that_ends_early_never_looks_whole_to_ucs() {
 }
 
 #[test]
-fn a_body_that_is_too_long_is_refused_and_cut_at_ucs() {
-    let framings = [
-        (("Content-Length", "2000"), "x".repeat(2000)),
-        (("Transfer-Encoding", "chunked"), "3e8\r\n".to_owned() + &"x".repeat(1000) + "\r\n1\r\nx\r\n0\r\n\r\n"),
-    ];
-    for (framing, body) in framings {
-        let (sender, whole) = mpsc::channel();
-        let upstream = Scripted::start(move |conn| {
-            let _ = sender.send(conn.read_request().is_some());
-        });
-        let gateway = Gateway::bare(upstream.address, &["--max-body", "1000"]);
-        let mut client = Connection::open(gateway.data);
-        client.send(http::compose(gateway.data, POST, &[framing], b""));
-        let _ = client.try_send(&body);
-        let reply = client.read_reply();
-        assert_eq!((reply.status, reply.refusal()), (413, Some("body_too_large")), "{framing:?}");
-        assert_eq!(reply.header("connection"), Some("close"));
-        assert!(client.is_closed());
-        assert_ne!(whole.recv_timeout(Duration::from_millis(200)), Ok(true), "{framing:?}");
-    }
+fn a_body_that_turns_out_too_long_is_refused_and_cut_at_ucs() {
+    let (sender, whole) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| drop(sender.send(conn.read_request().is_some())));
+    let gateway = Gateway::bare(upstream.address, &["--max-body", "1000"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[("Transfer-Encoding", "chunked")], b""));
+    client.send(["3e8\r\n", &"x".repeat(1000), "\r\n1\r\nx\r\n0\r\n\r\n"].concat());
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.refusal()), (413, Some("body_too_large")));
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(client.is_closed());
+    assert_eq!(whole.recv_timeout(PATIENCE), Ok(false), "UCS took a part of the body for the whole");
+}
+
+#[test]
+fn a_body_that_is_announced_as_too_long_is_refused_before_anybody_begins() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--max-body", "1000"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[("Content-Length", "1001"), ("Expect", "100-continue")], b""));
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.refusal(), &reply.interim[..]), (413, Some("body_too_large"), &[][..]));
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(client.is_closed());
+    assert_eq!(upstream.connections(), 0);
+    assert_eq!(admin::metric(&gateway, ABANDONED), 0.0);
 }
 
 #[test]
@@ -236,4 +242,38 @@ fn an_idle_client_is_let_go_silently() {
     client.send(http::compose(gateway.data, GET, &[], b""));
     assert_eq!(client.read_reply().status, 200);
     assert!(client.is_closed(), "and between two");
+}
+
+#[test]
+fn a_client_that_waits_for_its_answer_is_not_idle() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        let _ = told.lock().unwrap().recv_timeout(PATIENCE);
+        conn.write("HTTP/1.1 204 No Content\r\n\r\n");
+    });
+    let gateway = Gateway::bare(upstream.address, &["--idle-timeout", "200ms", "--header-timeout", "200ms"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert!(client.is_silent_for(Duration::from_millis(600)));
+    go_on.send(()).unwrap();
+    assert_eq!(client.read_reply().status, 204);
+}
+
+#[test]
+fn one_client_too_many_is_turned_away() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--max-connections", "2"]);
+    let ask = |client: &mut Connection| {
+        client.send(http::compose(gateway.data, GET, &[], b""));
+        client.read_reply().status
+    };
+    let (mut first, mut second) = (Connection::open(gateway.data), Connection::open(gateway.data));
+    assert_eq!((ask(&mut first), ask(&mut second)), (200, 200));
+    assert!(Connection::open(gateway.data).is_closed());
+    assert_eq!((ask(&mut first), ask(&mut second)), (200, 200), "those that are in stay in");
+    drop(first);
+    eventually("there is room again", || admin::metric(&gateway, OPEN) == 1.0);
+    assert_eq!(ask(&mut Connection::open(gateway.data)), 200);
 }

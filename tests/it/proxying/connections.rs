@@ -172,6 +172,32 @@ fn a_connection_that_was_closed_before_is_not_written_to() {
 }
 
 #[test]
+fn an_idle_connection_to_ucs_is_closed_before_ucs_would() {
+    let (sender, closed) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        conn.write(OK);
+        let _ = sender.send(conn.is_closed());
+    });
+    let gateway = Gateway::bare(upstream.address, &["--upstream-idle", "200ms"]);
+    assert_eq!(request(gateway.data, GET, &[], b"").status, 200);
+    assert_eq!(closed.recv_timeout(PATIENCE), Ok(true));
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_given_to_nobody() {
+    let upstream = Scripted::start(|conn| {
+        while conn.read_request().is_some() {
+            conn.write([OK, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"].concat());
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1"]);
+    for _ in 0..20 {
+        assert_eq!(request(gateway.data, GET, &[], b"").text(), "ok");
+    }
+}
+
+#[test]
 fn more_requests_than_connections_and_queue_are_told_so_at_once() {
     let (sender, come) = mpsc::channel();
     let upstream = Scripted::start(move |conn| {

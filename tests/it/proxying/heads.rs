@@ -86,7 +86,7 @@ fn a_client_cannot_take_the_framing_away() {
     for _ in 0..2 {
         assert_eq!(bodies.recv_timeout(PATIENCE).unwrap(), b"hello");
     }
-    assert_eq!(upstream.received_text().matches("host: ucs").count(), 2, "{}", upstream.received_text());
+    assert_eq!(upstream.received_text().matches("\r\nhost: ucs\r\n").count(), 2, "{}", upstream.received_text());
 }
 
 #[test]

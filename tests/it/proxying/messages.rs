@@ -1,7 +1,6 @@
 //! Messages that have no body though their headers speak of one, that come in several heads, or that go on after it.
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use super::{GET, POST};
 use crate::support::{Connection, Gateway, PATIENCE, Scripted, http, nobody_listens, request};
@@ -184,21 +183,4 @@ fn an_old_client_gets_its_answer_without_chunks_and_the_connection_closed() {
     let received = upstream.received_text();
     assert!(received.starts_with("GET /profiles/1 HTTP/1.1\r\n"), "{received}");
     assert!(received.to_lowercase().contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{received}");
-}
-
-#[test]
-fn nothing_is_said_before_ucs_has_said_something() {
-    let (go_on, told) = mpsc::channel::<()>();
-    let told = std::sync::Mutex::new(told);
-    let upstream = Scripted::start(move |conn| {
-        conn.read_request();
-        let _ = told.lock().unwrap().recv_timeout(PATIENCE);
-        conn.write("HTTP/1.1 204 No Content\r\n\r\n");
-    });
-    let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data);
-    client.send(http::compose(gateway.data, GET, &[], b""));
-    assert!(client.is_silent_for(Duration::from_millis(200)));
-    go_on.send(()).unwrap();
-    assert_eq!(client.read_reply().status, 204);
 }

@@ -104,6 +104,22 @@ fn a_ucs_that_hangs_up_instead_of_answering_is_a_502() {
     }
 }
 
+#[test]
+fn an_answer_with_two_framings_is_passed_on_with_one() {
+    let upstream = Scripted::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    );
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    let reply = client.read_reply();
+    // RFC 9112 6.3: the encoding wins; a length beside it must not go on. Refusing such an answer is as good.
+    match reply.status {
+        502 => assert_eq!(reply.refusal(), Some("upstream_broken")),
+        status => assert_eq!((status, reply.text(), reply.header("content-length")), (200, "ok".to_owned(), None)),
+    }
+}
+
 /// The beginning of an answer, in both framings.
 const BEGINNINGS: [&str; 2] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it",

@@ -203,8 +203,9 @@ impl Connection {
         }
     }
 
+    /// So many bytes, whatever they are.
     #[track_caller]
-    fn read_exact(&mut self, length: usize) -> Vec<u8> {
+    pub fn read_exact(&mut self, length: usize) -> Vec<u8> {
         while self.ahead.len() < length {
             assert!(self.fill(), "only {} of {length} bytes of a body came", self.ahead.len());
         }
@@ -257,7 +258,8 @@ impl Reply {
 fn parse_head(head: &str) -> Reply {
     let mut lines = head.trim_end().split("\r\n");
     let line = lines.next().unwrap_or_default();
-    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+    let rest = line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 "));
+    let status = rest.and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     let status = status.unwrap_or_else(|| panic!("no status line: {head:?}"));
     let field = |line: &str| {
         let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no header line: {line:?}"));
