@@ -1,6 +1,7 @@
-//! The desk while control is busy: answers asks that arrive during a flip or a reload, and holds the one ask that may
-//! end a flip early. It changes nothing itself.
+//! The desk while control is busy: answers asks that arrive during a flip, keeps those that arrive while something short
+//! is done without one, and holds the one ask that may end a flip early. It changes nothing itself.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,6 +24,9 @@ pub(super) struct Clerk {
     stopped: bool,
     /// A wish for the mode that the running flip leaves; when it comes too late, it is worked off after the flip.
     cancel: Option<(ModeChange, ChangeAnswer)>,
+    /// Asks that came while control was busy without a flip: with a probe, a save or a reload. Nobody is told "busy" for
+    /// what is over in a moment.
+    waiting: VecDeque<Ask>,
 }
 
 /// What may end a wait before its work is done.
@@ -45,7 +49,7 @@ pub(super) enum Interrupt {
 
 impl Clerk {
     pub(super) fn new(gate: Arc<Gate>, inbox: DeskInbox) -> Clerk {
-        Clerk { gate, inbox, shutdown: Box::pin(std::future::pending()), stopped: false, cancel: None }
+        Clerk { gate, inbox, shutdown: Box::pin(std::future::pending()), stopped: false, cancel: None, waiting: VecDeque::new() }
     }
 
     /// From now on `shutdown` stops the gateway.
@@ -61,6 +65,9 @@ impl Clerk {
         if let Some((change, answer)) = self.cancel.take() {
             return Some(Ask::SetMode(change, answer));
         }
+        if let Some(ask) = self.waiting.pop_front() {
+            return Some(ask);
+        }
         tokio::select! {
             biased;
             () = self.shutdown.as_mut() => { self.stopped = true; None }
@@ -71,6 +78,7 @@ impl Clerk {
     /// Waits for `work` to its end, answering the desk meanwhile.
     pub(super) async fn serve<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
+        self.answer_waiting();
         loop {
             tokio::select! {
                 biased;
@@ -83,6 +91,7 @@ impl Clerk {
     /// Waits for `work`, answering the desk meanwhile, and drops it when an interruption comes first.
     pub(super) async fn serve_until<T>(&mut self, until: Until, work: impl Future<Output = T>) -> Result<T, Interrupt> {
         let mut work = pin!(work);
+        self.answer_waiting();
         loop {
             self.interrupt(until).map_or(Ok(()), Err)?;
             tokio::select! {
@@ -108,7 +117,17 @@ impl Clerk {
         self.cancel.take()
     }
 
+    /// A flip has begun since these came: they are answered as if they came now.
+    fn answer_waiting(&mut self) {
+        for ask in std::mem::take(&mut self.waiting) {
+            self.answer_meanwhile(ask);
+        }
+    }
+
     fn answer_meanwhile(&mut self, ask: Ask) {
+        if !self.is_flipping() {
+            return self.waiting.push_back(ask);
+        }
         match ask {
             Ask::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
             Ask::SetMode(change, answer) => match self.refuse_meanwhile(&change) {
@@ -118,11 +137,15 @@ impl Clerk {
         }
     }
 
+    fn is_flipping(&self) -> bool {
+        self.gate.published().record.as_ref().is_some_and(|record| record.phase == Phase::Switching)
+    }
+
     /// Why a wish cannot be granted now; `None` when it cancels the running flip.
     fn refuse_meanwhile(&self, change: &ModeChange) -> Option<ChangeError> {
         let published = self.gate.published();
         let record = published.record.clone()?;
-        if record.phase == Phase::Settled || self.cancel.is_some() {
+        if self.cancel.is_some() {
             return Some(ChangeError::Busy(record));
         }
         let no_schema = published.schema == SchemaKnowledge::Undefined && !change.force;

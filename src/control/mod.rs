@@ -228,7 +228,10 @@ impl Control {
             return Err(ChangeError::NoSchema(Arc::clone(&self.record)));
         }
         let flipped = self.flip(next).await;
-        self.schema.soon();
+        // Not after one that was taken back: while UCS does not let production be left, each probe would begin the next.
+        if flipped.is_ok() {
+            self.schema.soon();
+        }
         flipped
     }
 

@@ -78,7 +78,7 @@ pub fn explain(table: &RouteTable, method: &str, raw_path: &str) -> Explanation 
         return unmatched(table, method, raw_path, canonical);
     };
     let route = &table.routes[index as usize];
-    let outcome = |mode| route_outcome(route, mode);
+    let outcome = |mode| route_outcome(route, method, mode);
     Explanation {
         method: method.to_owned(),
         path: raw_path.to_owned(),
@@ -147,12 +147,12 @@ fn unmatched(table: &RouteTable, method: &str, path: &str, canonical: Option<Str
     }
 }
 
-fn route_outcome(route: &Route, mode: Option<Mode>) -> Outcome {
+fn route_outcome(route: &Route, method: &str, mode: Option<Mode>) -> Outcome {
     let mut outcome = by_mode(route.modes, mode, &format!("{}, which", route.operation));
     if outcome.verdict != "forwarded" {
         return outcome;
     }
-    match route.answer {
+    match route.answer_to(method) {
         Some(Answer::SetMode) => {
             let detail = "the gateway authorises the caller and flips the mode; 503 while another flip is under way";
             Outcome { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
@@ -283,6 +283,8 @@ mod tests {
         for outcome in [explanation.production, explanation.maintenance, explanation.switching] {
             assert_eq!(outcome.verdict, "answered");
         }
+        let asked = explain(&table(Unmatched::NotFound), "OPTIONS", "/cs/server/mode");
+        assert_eq!((asked.production.verdict, asked.switching.verdict), ("forwarded", "forwarded"));
     }
 
     #[test]

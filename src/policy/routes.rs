@@ -77,6 +77,12 @@ impl Route {
         let fixed = matches!(&self.pattern, Pattern::Template(template) if !template.contains('{'));
         self.needs_profile_schema && creates && fixed
     }
+
+    /// What the gateway answers by itself to `method`. OPTIONS only asks about a path, so UCS answers it: it must neither
+    /// change the mode nor get a document.
+    pub fn answer_to(&self, method: &str) -> Option<Answer> {
+        self.answer.filter(|_| method != "OPTIONS")
+    }
 }
 
 /// What happens to a request that no route takes.

@@ -30,6 +30,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// The body of Set Server Mode.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SetServerMode {
     mode: String,
 }
@@ -95,6 +96,10 @@ async fn read_change(
 /// Documented: one member `mode`, its value in any case.
 fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
     const EXPECTED: &str = "send {\"mode\":\"production\"} or {\"mode\":\"maintenance\"}";
+    // serde would read an array as the members in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(format!("{EXPECTED}: the body must be a JSON object"));
+    }
     let body: SetServerMode = serde_json::from_slice(bytes).map_err(|error| format!("{EXPECTED}: {error}"))?;
     [Mode::Production, Mode::Maintenance]
         .into_iter()

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::account::Account;
 use super::body::ReplyBody;
 use super::error::Refusal;
+use crate::access::AccessError;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::routes::{AnswerTemplate, RouteTable};
 
@@ -84,6 +85,9 @@ pub fn refuse(
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(SPOKE, spoke(problem.reason));
+    if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from(retry_after(record.as_deref())));
     }

@@ -31,7 +31,7 @@ pub async fn respond(downstream: Rc<Downstream>, request: Request<Incoming>) -> 
         Err(refusal) => return refuse(&downstream, &request, None, &refusal, account),
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
-    match found.route().and_then(|route| route.answer) {
+    match found.route().and_then(|route| route.answer_to(request.method().as_str())) {
         // The gateway answers these by itself: what they wait for must not wait for them.
         Some(Answer::SetMode) => {
             let found = found.without_permit();
