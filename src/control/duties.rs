@@ -65,7 +65,8 @@ impl Control {
         let known = self.schema.knowledge();
         let first_answer = self.schema.learn(observation, self.upstream_closed_itself());
         self.stats.probe(self.schema.knowledge());
-        if first_answer && let Err(error) = self.clerk.serve(self.store.remember(Fact::SchemaPathAnswered)).await {
+        // Asks wait these milliseconds at the desk: serving it here would tell them that a change is under way.
+        if first_answer && let Err(error) = self.store.remember(Fact::SchemaPathAnswered).await {
             warn!(%error, "it cannot be remembered that the schema path answers");
         }
         if self.schema.knowledge() != known {

@@ -1,1 +1,388 @@
-//! crash
+//! What a crash, a damaged state directory and a disk that takes no more leave behind: an acknowledged flip is never
+//! lost, an unacknowledged one is completed or taken back, and whatever cannot be believed is set aside and told.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use ucs_gateway::demo::StandInOptions;
+use ucs_gateway::policy::mode::Mode;
+
+use crate::support::{Connection, Gateway, PATIENCE, TempDir, Ucs, admin, eventually, http, request};
+
+/// The flags of a gateway that sends nothing of its own to UCS.
+const ALONE: [&str; 8] =
+    ["--upstream-mode", "off", "--schema-probe", "off", "--initial-mode", "production", "--orphan-grace", "50ms"];
+
+/// What survived the kills so far, as far as an operator was told.
+#[derive(Debug)]
+struct Told {
+    /// The mode of the newest acknowledged record.
+    mode: Mode,
+    revision: u64,
+    /// A change that was asked for and never answered.
+    unanswered: Option<Mode>,
+}
+
+/// What the kills hit, to see that they hit what is meant.
+#[derive(Debug, Default)]
+struct Hits {
+    recovered: u32,
+    completed: u32,
+    not_begun: u32,
+}
+
+#[test]
+fn kills_at_any_moment_lose_no_acknowledged_flip() {
+    let rounds = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 1000 } else { 150 };
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let mut told = Told { mode: Mode::Production, revision: 0, unanswered: None };
+    let mut hits = Hits::default();
+    for round in 0..rounds {
+        // Spread evenly over the time, in another order than that of the rounds.
+        let moment = Duration::from_secs_f64((f64::from(round) * 0.618_034).fract() * 0.040);
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &["--orphan-grace", "20ms"]);
+        // Now and then it is killed while it still takes back what the one before left behind.
+        if round % 6 != 5 {
+            hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits);
+            flip_until_killed(&gateway, moment, &mut told);
+        } else {
+            std::thread::sleep(moment);
+        }
+        gateway.kill();
+    }
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &["--orphan-grace", "20ms"]);
+    hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits);
+    eprintln!("{rounds} kills, {} revisions: {hits:?}", told.revision);
+    assert!(hits.recovered >= rounds / 50 && hits.completed + hits.not_begun > 0, "{hits:?}");
+}
+
+/// Waits until a restarted gateway has settled and compares.
+fn hold_against_what_was_told(gateway: &Gateway, ucs: &Ucs, told: &mut Told, hits: &mut Hits) {
+    eventually("it has settled", || admin::mode(gateway)["phase"] == "settled");
+    let record = admin::mode(gateway);
+    assert_eq!(record["alarm"], json!(null), "the state directory is whole: {record}");
+    let mode: Mode = serde_json::from_value(record["mode"].clone()).unwrap();
+    assert!(mode == told.mode || Some(mode) == told.unanswered, "{told:?} became {record}");
+    let revision = record["revision"].as_u64().unwrap();
+    assert!(revision >= told.revision, "{told:?} became {record}");
+    assert_eq!(ucs.control().mode(), mode, "UCS is where the gateway is");
+    if told.revision > 0 {
+        assert!(journal_has(gateway, told), "the journal lacks {told:?}");
+    }
+    match told.unanswered.take() {
+        Some(_) if record["cause"] == "recovered" => hits.recovered += 1,
+        Some(wish) if wish == mode => hits.completed += 1,
+        Some(_) => hits.not_begun += 1,
+        None => {}
+    }
+    (told.mode, told.revision) = (mode, revision);
+}
+
+/// Whether the newest acknowledged record is in the history, at rest and in its mode.
+fn journal_has(gateway: &Gateway, told: &Told) -> bool {
+    let history = admin::call(gateway, "GET /mode/history?limit=50", None).json();
+    let entries = history["entries"].as_array().unwrap();
+    let revisions: Vec<u64> = entries.iter().map(|entry| entry["record"]["revision"].as_u64().unwrap()).collect();
+    assert!(revisions.is_sorted_by(|newer, older| newer > older), "{revisions:?}");
+    entries.iter().map(|entry| &entry["record"]).any(|record| {
+        record["revision"] == told.revision && record["mode"] == json!(told.mode) && record["phase"] == "settled"
+    })
+}
+
+/// Flips to and fro, and kills the gateway after `moment`.
+fn flip_until_killed(gateway: &Gateway, moment: Duration, told: &mut Told) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(moment);
+            gateway.signal("KILL");
+        });
+        loop {
+            let wish = told.mode.other();
+            told.unanswered = Some(wish);
+            let Some((status, answer)) = set_mode_unless_killed(gateway, wish) else { return };
+            assert_eq!(status, 200, "{answer}");
+            *told = Told { mode: wish, revision: answer["revision"].as_u64().unwrap(), unanswered: None };
+        }
+    });
+}
+
+/// `PUT /mode`; none when the gateway was killed before its whole answer came.
+fn set_mode_unless_killed(gateway: &Gateway, mode: Mode) -> Option<(u16, Value)> {
+    let mut stream = TcpStream::connect(gateway.admin).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let credential = format!("Bearer {}", gateway.token());
+    let headers = [("Authorization", &*credential), ("Content-Type", "application/json"), ("Connection", "close")];
+    let body = json!({"mode": mode}).to_string();
+    stream.write_all(&http::compose(gateway.admin, "PUT /mode", &headers, body.as_bytes())).ok()?;
+    let mut answer = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
+}
+
+#[test]
+fn a_crash_in_a_drain_is_taken_back_after_the_grace() {
+    let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
+    let flags = [&ALONE[..7], &["1s"]].concat();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    let mut client = Connection::open(gateway.data);
+    client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 2\r\n\r\n{");
+    ucs.in_flight_reaches(1);
+    let mut asker = Connection::open(gateway.admin);
+    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
+    eventually("the flip began", || admin::mode(&gateway)["phase"] == "switching");
+    gateway.kill();
+
+    let restarted = Instant::now();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    for line in ["GET /profiles/1", "POST /metadata/identification-keys"] {
+        let refused = request(gateway.data, line, &[], b"");
+        assert_eq!((refused.status, refused.refusal()), (503, Some("switching")), "{line}: {}", refused.text());
+    }
+    assert_eq!(request(gateway.data, "GET /metadata/identification-keys", &[], b"").status, 200);
+    eventually("it is taken back", || admin::mode(&gateway)["phase"] == "settled");
+    assert!(restarted.elapsed() >= Duration::from_secs(1), "{:?}", restarted.elapsed());
+    let record = admin::mode(&gateway);
+    assert_eq!((&record["mode"], &record["cause"]), (&json!("production"), &json!("recovered")));
+    assert_eq!((&record["drained"], &record["alarm"]), (&json!(true), &json!(null)));
+}
+
+#[test]
+fn only_an_orderly_stop_spares_the_next_flip_the_grace() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let flags = [&ALONE[..7], &["700ms"]].concat();
+    let flip = |mode: &str, since: Instant| {
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+        let settled = admin::set_mode(&gateway, &json!({"mode": mode}));
+        assert_eq!(settled.status, 200, "{}", settled.text());
+        (gateway, settled.json()["report"]["drain_ms"].as_u64().unwrap(), since.elapsed())
+    };
+    let (gateway, drain_ms, _) = flip("maintenance", Instant::now());
+    assert!(drain_ms < 700, "a first start has nothing behind it: {drain_ms}");
+    assert!(gateway.terminate(PATIENCE).success());
+    let (gateway, drain_ms, _) = flip("production", Instant::now());
+    assert!(drain_ms < 700, "nor has one after an orderly stop: {drain_ms}");
+    gateway.kill();
+    let (_gateway, _, took) = flip("maintenance", Instant::now());
+    assert!(took >= Duration::from_millis(700), "what a killed one left at UCS is given its time: {took:?}");
+}
+
+#[test]
+fn a_directory_has_one_gateway() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let _first = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    let second = Gateway::try_start_in(dir.path(), ucs.address, &ALONE).err();
+    let (status, log) = second.expect("the second must not start");
+    assert!(!status.success() && log.join("\n").contains("in use by another process"), "{status}: {log:?}");
+}
+
+/// A directory with a few revisions, in production, left in order. Returns its revision.
+fn used_directory(dir: &TempDir, ucs: &Ucs) -> u64 {
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    for mode in ["maintenance", "production"] {
+        assert_eq!(admin::set_mode(&gateway, &json!({"mode": mode})).status, 200);
+    }
+    let revision = admin::mode(&gateway)["revision"].as_u64().unwrap();
+    assert!(gateway.terminate(PATIENCE).success());
+    revision
+}
+
+fn files_like(dir: &Path, start: &str) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(start)).collect()
+}
+
+/// `/readyz`, which anyone may ask.
+fn ready(gateway: &Gateway) -> Value {
+    let reply = request(gateway.admin, "GET /readyz", &[], b"");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()
+}
+
+/// Damages a used directory, starts, and sees maintenance, an alarm that names `word`, and a higher revision; then that
+/// an operator's word heals it for good.
+fn starts_closed_after(word: &str, damage: impl Fn(&Path)) -> TempDir {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let revision = used_directory(&dir, &ucs);
+    damage(dir.path());
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    let seen = ready(&gateway);
+    assert_eq!((&seen["mode"], &seen["phase"]), (&json!("maintenance"), &json!("settled")), "{seen}");
+    assert!(seen["alarm"].as_str().is_some_and(|alarm| alarm.contains(word)), "{seen}");
+    assert!(seen["revision"].as_u64().unwrap() > revision, "{seen} after {revision}");
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
+
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "production"})).status, 200);
+    assert_eq!(ready(&gateway)["alarm"], json!(null));
+    gateway.kill();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    let seen = ready(&gateway);
+    assert_eq!((&seen["mode"], &seen["alarm"]), (&json!("production"), &json!(null)), "{seen}");
+    dir
+}
+
+#[test]
+fn a_torn_record_is_set_aside_and_closes() {
+    let dir = starts_closed_after("mode.json", |dir| {
+        let text = std::fs::read(dir.join("mode.json")).unwrap();
+        std::fs::write(dir.join("mode.json"), &text[..text.len() / 2]).unwrap();
+    });
+    assert_eq!(files_like(dir.path(), "mode.json.aside").len(), 1);
+}
+
+#[test]
+fn a_foreign_record_is_set_aside_and_closes() {
+    let foreign = "{\"mode\": \"production\", \"of\": \"another program\"}";
+    let dir = starts_closed_after("mode.json", |dir| std::fs::write(dir.join("mode.json"), foreign).unwrap());
+    let aside = files_like(dir.path(), "mode.json.aside");
+    assert_eq!(std::fs::read_to_string(dir.path().join(&aside[0])).unwrap(), foreign);
+}
+
+#[test]
+fn a_missing_record_closes_when_there_is_a_journal() {
+    starts_closed_after("mode.json is missing", |dir| std::fs::remove_file(dir.join("mode.json")).unwrap());
+}
+
+#[test]
+fn a_directory_that_is_gone_is_a_first_start() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    used_directory(&dir, &ucs);
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    let seen = ready(&gateway);
+    assert_eq!((&seen["mode"], &seen["revision"], &seen["alarm"]), (&json!("production"), &json!(1), &json!(null)));
+}
+
+/// The record is whole, so its mode stays in force; that its history is not shows until somebody has looked.
+#[test]
+fn a_journal_that_was_cut_or_changed_is_an_alarm() {
+    let cut = |text: &str| text[..text.trim_end().rfind('\n').unwrap() + 1].to_owned();
+    let changed = |text: &str| text.replacen("maintenance", "production", 1);
+    let damages: [(&str, &dyn Fn(&str) -> String); 2] = [("cut off", &cut), ("was changed", &changed)];
+    for (word, damage) in damages {
+        let (ucs, dir) = (Ucs::usual(), TempDir::new());
+        let revision = used_directory(&dir, &ucs);
+        let path = dir.path().join("journal.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, damage(&text)).unwrap();
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+        let seen = ready(&gateway);
+        assert!(seen["alarm"].as_str().is_some_and(|alarm| alarm.contains(word)), "{seen}");
+        assert!(seen["revision"].as_u64().unwrap() > revision, "{seen} after {revision}");
+        assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
+        assert_eq!(ready(&gateway)["alarm"], json!(null));
+    }
+}
+
+#[test]
+fn an_append_that_was_interrupted_is_no_alarm() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let revision = used_directory(&dir, &ucs);
+    let mut journal = std::fs::File::options().append(true).open(dir.path().join("journal.jsonl")).unwrap();
+    journal.write_all(b"{\"hash\":\"0123").unwrap();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    let seen = ready(&gateway);
+    assert_eq!(
+        (&seen["mode"], &seen["revision"], &seen["alarm"]),
+        (&json!("production"), &json!(revision), &json!(null))
+    );
+    assert_eq!(files_like(dir.path(), "journal.jsonl.torn").len(), 1);
+}
+
+/// A request that only production admits; finished by one more byte.
+fn begin_upload(gateway: &Gateway, ucs: &Ucs) -> Connection {
+    let mut client = Connection::open(gateway.data);
+    client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 2\r\n\r\n{");
+    ucs.in_flight_reaches(1);
+    client
+}
+
+#[test]
+fn a_flip_that_cannot_begin_for_lack_of_space_changes_nothing() {
+    let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
+    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &ALONE);
+    let journal = std::fs::read(dir.path().join("journal.jsonl")).unwrap();
+    // Room for half a line: what was written of it must not stay.
+    gateway.limit_files(Some(journal.len() as u64 + 100));
+    let refused = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
+    assert_eq!((refused.status, &refused.json()["reason"]), (507, &json!("not_durable")), "{}", refused.text());
+    assert_eq!(refused.json()["record"]["mode"], "production");
+    assert_eq!(std::fs::read(dir.path().join("journal.jsonl")).unwrap(), journal);
+    assert_eq!(request(gateway.data, "POST /profiles", &[], b"{}").refusal(), None);
+    gateway.limit_files(None);
+    let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
+    assert_eq!(settled.status, 200, "{}", settled.text());
+    gateway.kill();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    let seen = ready(&gateway);
+    assert_eq!((&seen["mode"], &seen["alarm"]), (&json!("maintenance"), &json!(null)), "{seen}");
+}
+
+/// Runs out of space between the two saves of a flip: `full` fills the disk and says how to make space again.
+fn a_flip_that_cannot_settle(fill: impl Fn(&Gateway, &Path), heal: impl Fn(&Gateway, &Path), restart: bool) {
+    let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
+    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &ALONE);
+    let mut client = begin_upload(&gateway, &ucs);
+    let mut asker = Connection::open(gateway.admin);
+    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
+    eventually("the flip began", || admin::mode(&gateway)["phase"] == "switching");
+    fill(&gateway, dir.path());
+    client.send("}");
+    let failed = asker.read_reply();
+    assert_eq!((failed.status, &failed.json()["reason"]), (507, &json!("not_durable")), "{}", failed.text());
+    assert_eq!(
+        (&failed.json()["record"]["mode"], &failed.json()["record"]["phase"]),
+        (&json!("production"), &json!("settled"))
+    );
+    assert_eq!(request(gateway.data, "POST /profiles", &[], b"{}").refusal(), None, "the old mode is in force");
+    assert!(ready(&gateway)["alarm"].as_str().is_some_and(|alarm| alarm.contains("not saved")), "{}", ready(&gateway));
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_flips_total{outcome=\"not_durable\"}"), 1.0);
+
+    heal(&gateway, dir.path());
+    if restart {
+        gateway.kill();
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+        eventually("it is taken back", || ready(&gateway)["phase"] == "settled");
+        let seen = ready(&gateway);
+        assert_eq!((&seen["mode"], &seen["alarm"]), (&json!("production"), &json!(null)), "{seen}");
+        return;
+    }
+    eventually("the record is saved at last", || ready(&gateway)["alarm"].is_null());
+    let saved: Value = serde_json::from_slice(&std::fs::read(dir.path().join("mode.json")).unwrap()).unwrap();
+    assert_eq!((&saved["mode"], &saved["phase"]), (&json!("production"), &json!("settled")));
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
+}
+
+fn no_space_for_the_journal(gateway: &Gateway, dir: &Path) {
+    gateway.limit_files(Some(std::fs::metadata(dir.join("journal.jsonl")).unwrap().len() + 100));
+}
+
+fn space_again(gateway: &Gateway, _: &Path) {
+    gateway.limit_files(None);
+}
+
+#[test]
+fn a_flip_that_cannot_settle_is_taken_back_and_saved_later() {
+    a_flip_that_cannot_settle(no_space_for_the_journal, space_again, false);
+}
+
+#[test]
+fn a_kill_before_that_loses_nothing() {
+    a_flip_that_cannot_settle(no_space_for_the_journal, space_again, true);
+}
+
+/// The journal takes its line, the record is refused: a folder stands where its new text is written.
+#[test]
+fn a_record_that_cannot_be_written_leaves_no_line_in_the_journal() {
+    let fill = |_: &Gateway, dir: &Path| std::fs::create_dir(dir.join("mode.json.new")).unwrap();
+    let heal = |_: &Gateway, dir: &Path| std::fs::remove_dir(dir.join("mode.json.new")).unwrap();
+    a_flip_that_cannot_settle(fill, heal, false);
+    a_flip_that_cannot_settle(fill, heal, true);
+}

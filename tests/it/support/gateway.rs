@@ -62,7 +62,32 @@ impl Gateway {
         upstream: SocketAddr,
         extra: &[&str],
     ) -> Result<Gateway, (ExitStatus, Vec<String>)> {
-        let mut child = command(state_dir, upstream, extra).spawn().unwrap();
+        Gateway::watch(command(state_dir, upstream, extra), state_dir)
+    }
+
+    /// The same with SIGXFSZ ignored, so that a file size limit (see [`Gateway::limit_files`]) is an error and no end.
+    pub fn start_limitable_in(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Gateway {
+        let plain = command(state_dir, upstream, extra);
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+        for (foreign, _) in plain.get_envs() {
+            command.env_remove(foreign);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Gateway::watch(command, state_dir)
+            .unwrap_or_else(|(status, log)| panic!("the gateway did not start: {status}\n{}", log.join("\n")))
+    }
+
+    /// No file that it writes may grow beyond so many bytes; `None` lifts the limit.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let limit = format!("--fsize={soft}:");
+        let limited = Command::new("prlimit").args(["--pid", &self.pid().to_string(), &limit]).status();
+        assert!(limited.expect("prlimit (util-linux) is there").success(), "prlimit {limit} failed");
+    }
+
+    fn watch(mut command: Command, state_dir: &Path) -> Result<Gateway, (ExitStatus, Vec<String>)> {
+        let mut child = command.spawn().unwrap();
         let lines = Arc::new(Lines::default());
         let (ready_sender, ready) = mpsc::channel();
         let (log, access) = (child.stderr.take().unwrap(), child.stdout.take().unwrap());
