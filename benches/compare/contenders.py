@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import peers
 
@@ -45,7 +45,6 @@ class Contender:
     folder: str = ""
     admin: int = 0
     setting: peers.Setting = None
-    baseline: dict = field(default_factory=dict)
 
     def pids(self):
         """The process and all below it."""
@@ -72,6 +71,16 @@ class Contender:
     def stop(self):
         end(self.process)
 
+    def empty_logs(self):
+        """So that no round pays for a file that grew in the one before. Returns how many bytes there were."""
+        size = 0
+        for name in ("access.log", f"{self.name}.out"):
+            path = f"{self.folder}/{name}"
+            if os.path.exists(path):
+                size += os.path.getsize(path)
+                os.truncate(path, 0)
+        return size
+
 
 def tree(pid):
     """A process id and those of its descendants."""
@@ -90,7 +99,7 @@ def raise_limit():
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
             return wanted
         except (ValueError, OSError):
-            continue
+            pass
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
@@ -101,7 +110,7 @@ def spawn(command, folder, name, processors, **more):
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         os.sched_setaffinity(0, processors)
 
-    with open(f"{folder}/{name}.out", "wb") as out, open(f"{folder}/{name}.err", "wb") as err:
+    with open(f"{folder}/{name}.out", "ab") as out, open(f"{folder}/{name}.err", "wb") as err:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=prepare, start_new_session=True, **more
         )
@@ -167,7 +176,8 @@ def start(name, setting, programs, processors):
         command = gateway_command(programs["gateway"], s, admin)
         environment = {k: v for k, v in environment.items() if not k.startswith("UCS_GATEWAY_")}
     process = spawn(command, folder, name, processors.proxy, env=environment)
-    await_port(process, s.listen, name, folder)
+    for port in [s.listen] + ([admin] if admin else []):
+        await_port(process, port, name, folder)
     return Contender(name, s.listen, process, folder, admin, s)
 
 
@@ -188,3 +198,16 @@ def start_upstream(program, folder, workers, processors):
     process = spawn([program, "-e", "stderr", "-c", config], folder, "upstream", processors.load)
     await_port(process, small, "upstream", folder)
     return small, large
+
+
+def busy_share():
+    """How much of the machine others use, over a second."""
+
+    def read():
+        with open("/proc/stat", encoding="ascii") as file:
+            numbers = [int(n) for n in file.readline().split()[1:]]
+        return sum(numbers), numbers[3] + numbers[4]
+
+    (total, idle), _ = read(), time.sleep(1)
+    later, later_idle = read()
+    return 1 - (later_idle - idle) / max(1, later - total)

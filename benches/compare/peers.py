@@ -22,7 +22,7 @@ NGINX_HEADERS = """    proxy_set_header X-Request-Id $request_id;
     proxy_set_header Via "1.1 nginx";
     add_header Via "1.1 nginx";
 """
-SAME_VERDICT = {"GET": ("GET", "HEAD")}
+SAME_VERDICT = {"GET": ("GET", "HEAD"), "ANY": ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 
 
 @dataclass
@@ -178,7 +178,8 @@ def nginx_locations(s):
             raise SystemExit("nginx as locations needs templates: a route is written as regex; leave nginx-locations out")
         answers = tuple((m, s.table.verdict(m if m != "HEAD" else "GET", sample, s.mode)) for m in methods)
         name = verdicts.setdefault(answers, f"verdict_{len(verdicts)}")
-        inside = f'{{ if (${name} = unmatched) {{ return 404 $no_body; }} if (${name} = {REFUSE}) {{ return 503 $mode_body; }} proxy_pass http://ucs; }}'
+        refusals = f"if (${name} = unmatched) {{ return 404 $no_body; }} if (${name} = {REFUSE}) {{ return 503 $mode_body; }}"
+        inside = f"{{ {refusals} proxy_pass http://ucs; }}"
         if route.is_fixed():
             fixed += [f"        location = {p} {inside}" for p in (sample, sample + "/")]
         else:
@@ -282,7 +283,7 @@ def envoy_routes(s):
         routes.append({"match": match} | answer)
 
     for route in s.table.routes:
-        method = [{"name": ":method", "string_match": {"exact": route.method}}]
+        method = [{"name": ":method", "string_match": {"exact": route.method}}] if route.method != "ANY" else []
         if route.is_fixed():
             path = s.table.base + route.template
             for spelling in (path, path.rstrip("/") + "/"):
