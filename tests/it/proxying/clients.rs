@@ -103,6 +103,27 @@ fn a_read_is_dropped_at_ucs_when_the_client_is_gone() {
 }
 
 #[test]
+fn a_read_is_dropped_at_ucs_when_the_client_closes_without_a_word() {
+    let (sender, events) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        let _ = sender.send("come");
+        if conn.is_closed() {
+            let _ = sender.send("dropped");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(events.recv_timeout(PATIENCE), Ok("come"));
+    // TCP shows a half-close: only time can tell that nobody waits any more.
+    drop(client);
+    assert_eq!(events.recv_timeout(PATIENCE), Ok("dropped"));
+    eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
+    assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may still be at it");
+}
+
+#[test]
 fn a_long_answer_to_a_read_is_dropped_when_the_client_is_gone() {
     let (sender, written) = mpsc::channel();
     const LENGTH: u64 = 1 << 40;
