@@ -31,13 +31,16 @@ fn a_client_that_half_closes_still_gets_its_answer() {
 fn all_answers_of_a_pipeline_reach_a_client_that_half_closed() {
     let upstream = Scripted::ok();
     let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data);
-    client.send(http::compose(gateway.data, GET, &[], b"").repeat(3));
-    client.half_close();
-    for _ in 0..3 {
-        assert_eq!(client.read_reply().text(), "ok");
+    // Often: the end may come with the last request, or a moment later.
+    for count in [1, 2, 3].into_iter().cycle().take(60) {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, GET, &[], b"").repeat(count));
+        client.half_close();
+        for _ in 0..count {
+            assert_eq!(client.read_reply().text(), "ok");
+        }
+        assert!(client.is_closed());
     }
-    assert!(client.is_closed());
 }
 
 #[test]
