@@ -174,7 +174,9 @@ fn a_body_that_ends_early_never_looks_whole_to_ucs() {
 #[test]
 fn a_body_that_turns_out_too_long_is_refused_and_cut_at_ucs() {
     let (sender, whole) = mpsc::channel();
-    let upstream = Scripted::start(move |conn| drop(sender.send(conn.read_request().is_some())));
+    let upstream = Scripted::start(move |conn| {
+        let _ = sender.send(conn.read_request().is_some());
+    });
     let gateway = Gateway::bare(upstream.address, &["--max-body", "1000"]);
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, POST, &[("Transfer-Encoding", "chunked")], b""));

@@ -35,7 +35,7 @@ pub struct Reply {
 pub fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let mut connection = Connection::open(address);
     let close: &[(&str, &str)] = &[("Connection", "close")];
-    connection.send(&compose(address, line, &[headers, close].concat(), body));
+    connection.send(compose(address, line, &[headers, close].concat(), body));
     if line.starts_with("HEAD ") { connection.read_reply_to_head() } else { connection.read_reply() }
 }
 
