@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{EXPECT, HOST, HeaderValue};
@@ -23,9 +22,12 @@ use crate::policy::path::CanonicalPath;
 use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
 
 /// Answers one request, always.
-pub async fn respond(downstream: Rc<Downstream>, request: Request<Incoming>) -> Response<ReplyBody> {
+pub async fn respond(
+    downstream: Rc<Downstream>,
+    request: Request<Incoming>,
+    mut account: Account,
+) -> Response<ReplyBody> {
     let worker = &downstream.worker;
-    let mut account = Account::open(&downstream, Instant::now());
     let found = match find(&downstream, &request) {
         Ok(found) => found,
         Err(refusal) => return refuse(&downstream, &request, None, &refusal, account),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::account::Ledger;
+use super::account::{Account, Ledger};
 use super::error::Refusal;
 use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
 use super::forward::Forwarder;
@@ -280,7 +280,9 @@ impl Connections {
         let io = GuardedIo::new(stream, self.settings.wire, wire, Rc::clone(&self.scratch));
         let service = service_fn(move |request| {
             let downstream = Rc::clone(&downstream);
-            async move { Ok::<_, std::convert::Infallible>(respond(downstream, request).await) }
+            // Opened before hyper looks for the end of the input, which it does before it polls the answer.
+            let account = Account::open(&downstream, Instant::now());
+            async move { Ok::<_, std::convert::Infallible>(respond(downstream, request, account).await) }
         });
         let mut connection = std::pin::pin!(self.builder.serve_connection(io, service));
         let mut stop = self.shared.stop.clone();

@@ -13,12 +13,12 @@ mod vocabulary;
 
 /// The arrows between the source modules.
 mod architecture;
-/// How bytes move: messages, connections, bodies, heads, and what happens when either side misbehaves.
-mod proxying;
-/// Every documented operation in every mode.
-mod operations;
 /// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.
 mod flips;
+/// Every documented operation in every mode.
+mod operations;
+/// How bytes move: messages, connections, bodies, heads, and what happens when either side misbehaves.
+mod proxying;
 
 /// That no forbidden operation overlaps a settled period, under load, by UCS's own record.
 mod stress;

@@ -61,7 +61,9 @@ fn a_client_that_does_not_read_is_felt_by_ucs() {
     let upstream = Scripted::start(move |conn| {
         conn.read_request();
         conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
-        conn.write_pattern(LENGTH, STUCK, |count| drop(stuck_sender.send(count)));
+        conn.write_pattern(LENGTH, STUCK, |count| {
+            let _ = stuck_sender.send(count);
+        });
     });
     let gateway = Gateway::bare(upstream.address, &[]);
     let mut client = Connection::open(gateway.data);

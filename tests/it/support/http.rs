@@ -35,7 +35,7 @@ pub struct Reply {
 pub fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let mut connection = Connection::open(address);
     let close: &[(&str, &str)] = &[("Connection", "close")];
-    connection.send(&compose(address, line, &[headers, close].concat(), body));
+    connection.send(compose(address, line, &[headers, close].concat(), body));
     if line.starts_with("HEAD ") { connection.read_reply_to_head() } else { connection.read_reply() }
 }
 
@@ -150,7 +150,12 @@ impl Connection {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
+<<<<<<< HEAD
     /// Makes the receive buffer small, so that a client that does not read is soon felt by the server.
+=======
+    /// Makes the receive buffer small, so that a client that does not read is soon felt by the server. For small answers
+    /// only: reading a large one through it takes for ever.
+>>>>>>> w-tests
     pub fn with_small_receive_buffer(self) -> Connection {
         socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096).unwrap();
         self
