@@ -19,7 +19,7 @@ const WORK: Duration = Duration::from_millis(2);
 
 /// What UCS is given after the gateway gave up on a request: far more than [`WORK`], since a machine that runs tests may
 /// let UCS wait for its turn.
-const GRACE: &str = "250ms";
+const GRACE: &str = "500ms";
 
 /// A time in which a mode was settled: from after the answer that said so until before the next change was asked for.
 struct SettledPeriod {
