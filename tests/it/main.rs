@@ -13,3 +13,12 @@ mod vocabulary;
 
 /// Every documented operation in every mode.
 mod operations;
+
+/// Refusals by mode, Set Server Mode and the status on the data port.
+mod modes;
+
+/// A UCS without a profile schema.
+mod no_schema;
+
+/// UCS's own mode, followed and set.
+mod upstream_mode;

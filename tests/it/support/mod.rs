@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod http;
 pub mod scripted;
 pub mod temp;
+pub mod tool;
 pub mod ucs;
 
 use std::time::{Duration, Instant};
