@@ -49,7 +49,14 @@ pub(super) enum Interrupt {
 
 impl Clerk {
     pub(super) fn new(gate: Arc<Gate>, inbox: DeskInbox) -> Clerk {
-        Clerk { gate, inbox, shutdown: Box::pin(std::future::pending()), stopped: false, cancel: None, waiting: VecDeque::new() }
+        Clerk {
+            gate,
+            inbox,
+            shutdown: Box::pin(std::future::pending()),
+            stopped: false,
+            cancel: None,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// From now on `shutdown` stops the gateway.

@@ -25,3 +25,12 @@ mod stress;
 
 /// Kills at random moments, state files that are damaged, and a disk that takes no more.
 mod crash;
+
+/// Refusals by mode, Set Server Mode and the status on the data port.
+mod modes;
+
+/// A UCS without a profile schema.
+mod no_schema;
+
+/// UCS's own mode, followed and set.
+mod upstream_mode;

@@ -6,6 +6,7 @@ pub mod http;
 pub mod pattern;
 pub mod scripted;
 pub mod temp;
+pub mod tool;
 pub mod ucs;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,370 @@
+//! UCS's own mode: set by flips, watched between them, followed or set back when it moves by itself, and left alone where
+//! UCS has none.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use ucs_gateway::demo::StandInOptions;
+use ucs_gateway::policy::mode::Mode;
+
+use crate::support::{Connection, Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, request};
+
+/// Reads UCS's status often, so that no test waits for it.
+const QUICK: &[&str] = &["--upstream-poll", "100ms", "--orphan-grace", "50ms"];
+
+fn start(upstream: SocketAddr, extra: &[&str]) -> Gateway {
+    Gateway::start(upstream, &[QUICK, extra].concat())
+}
+
+fn flip(gateway: &Gateway, mode: &str) -> Reply {
+    admin::set_mode(gateway, &json!({"mode": mode}))
+}
+
+/// The mode, phase and who put it there.
+fn shown(gateway: &Gateway) -> (String, String, String) {
+    let record = admin::mode(gateway);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&record["mode"]), text(&record["phase"]), text(&record["actor"]["kind"]))
+}
+
+/// Waits until the gateway has read UCS's status again, from beginning to end.
+fn polled_again(ucs: &Ucs) {
+    let polls = || ucs.asked("GET", "/server/status").iter().filter(|exchange| exchange.ended.is_some()).count();
+    let before = polls();
+    eventually("three more polls", || polls() >= before + 3);
+}
+
+#[test]
+fn ucs_follows_every_flip_before_it_is_acknowledged() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &[]);
+    for mode in ["maintenance", "production", "maintenance"] {
+        let reply = flip(&gateway, mode);
+        assert_eq!((reply.status, ucs.control().mode().as_str()), (200, mode), "{}", reply.text());
+    }
+    assert_eq!(ucs.asked("POST", "/server/mode").len(), 3);
+    polled_again(&ucs);
+    assert_eq!(shown(&gateway), ("maintenance".to_owned(), "settled".to_owned(), "operator".to_owned()));
+}
+
+#[test]
+fn below_a_base_path_ucs_is_found_there() {
+    let dir = TempDir::new();
+    let table = include_str!("../../routes.yaml").replacen("base_path: \"\"", "base_path: \"/genesys/1/cs\"", 1);
+    let routes = dir.file("routes.yaml", &table);
+    let ucs = Ucs::start(StandInOptions { base_path: "/genesys/1/cs".to_owned(), ..StandInOptions::new() });
+    let gateway = start(ucs.address, &["--routes", routes.to_str().unwrap()]);
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    assert_eq!(ucs.control().mode(), Mode::Maintenance);
+    assert_eq!(ucs.asked("POST", "/genesys/1/cs/server/mode").len(), 1);
+}
+
+#[test]
+fn a_ucs_that_closes_itself_is_followed() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &[]);
+    polled_again(&ucs);
+    ucs.control().set_mode(Mode::Maintenance);
+    eventually("the gateway follows", || {
+        shown(&gateway) == ("maintenance".to_owned(), "settled".to_owned(), "upstream".to_owned())
+    });
+    let record = admin::mode(&gateway);
+    assert_eq!((&record["cause"], &record["alarm"]), (&json!("upstream_in_maintenance"), &Value::Null));
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
+    assert_eq!(ucs.asked("POST", "/server/mode").len(), 0, "it is there already");
+    assert_eq!(flip(&gateway, "production").status, 200);
+    assert_eq!(ucs.control().mode(), Mode::Production);
+}
+
+#[test]
+fn a_ucs_that_was_restarted_is_set_back() {
+    let ucs = Ucs::start(StandInOptions { initial_mode: Mode::Maintenance, ..StandInOptions::new() });
+    let gateway = start(ucs.address, &[]);
+    assert_eq!(flip(&gateway, "production").status, 200);
+    polled_again(&ucs);
+    let revision = admin::mode(&gateway)["revision"].clone();
+    ucs.control().restart();
+    assert_eq!(ucs.control().mode(), Mode::Maintenance);
+    eventually("UCS is set back", || ucs.control().mode() == Mode::Production);
+    polled_again(&ucs);
+    let record = admin::mode(&gateway);
+    assert_eq!((&record["mode"], &record["revision"]), (&json!("production"), &revision));
+    assert!(admin::metric(&gateway, "ucs_gateway_upstream_mode_events_total{event=\"set_back\"}") >= 1.0);
+}
+
+#[test]
+fn a_ucs_that_opens_behind_the_gateways_back_is_set_back() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &[]);
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    let revision = admin::mode(&gateway)["revision"].clone();
+    ucs.control().set_mode(Mode::Production);
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"), "closed meanwhile");
+    eventually("UCS is set back", || ucs.control().mode() == Mode::Maintenance);
+    assert_eq!(admin::mode(&gateway)["revision"], revision);
+    assert_eq!(ucs.asked("GET", "/profiles/1").len(), 0);
+}
+
+#[test]
+fn where_ucs_has_no_mode_the_gateways_alone_counts() {
+    let ucs = Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() });
+    let gateway = start(ucs.address, &[]);
+    polled_again(&ucs);
+    for mode in ["maintenance", "production", "maintenance"] {
+        assert_eq!(flip(&gateway, mode).status, 200);
+        let status = request(gateway.data, "GET /server/status", &[], b"");
+        assert_eq!((status.status, status.json()), (200, json!({"mode": mode})));
+    }
+    assert_eq!(ucs.asked("POST", "/server/mode").len(), 0);
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
+}
+
+#[test]
+fn a_login_is_sent_with_the_gateways_own_calls_only() {
+    let dir = TempDir::new();
+    let file = dir.file("ucs", "ada:secret\n");
+    let login = Some(("ada".to_owned(), "secret".to_owned()));
+    let ucs = Ucs::start(StandInOptions { login, initial_mode: Mode::Maintenance, ..StandInOptions::new() });
+    let gateway = start(ucs.address, &["--upstream-credentials", file.to_str().unwrap()]);
+    assert_eq!(admin::mode(&gateway)["mode"], "maintenance", "the first start could read it");
+    eventually("the probe can ask", || admin::mode(&gateway)["schema"] == "defined");
+    assert_eq!(flip(&gateway, "production").status, 200);
+    assert_eq!(ucs.control().mode(), Mode::Production);
+    let client = request(gateway.data, "GET /profiles/1", &[], b"");
+    assert_eq!((client.status, client.refusal()), (401, None), "a client brings its own: {client:?}");
+}
+
+#[test]
+fn without_the_login_that_ucs_wants_the_gateway_goes_alone() {
+    let login = Some(("ada".to_owned(), "secret".to_owned()));
+    let ucs = Ucs::start(StandInOptions { login, initial_mode: Mode::Maintenance, ..StandInOptions::new() });
+    let gateway = start(ucs.address, &[]);
+    polled_again(&ucs);
+    let record = admin::mode(&gateway);
+    assert_eq!((&record["mode"], &record["schema"]), (&json!("production"), &json!("unknown")));
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    assert!(admin::metric(&gateway, "ucs_gateway_upstream_mode_events_total{event=\"poll_error\"}") >= 1.0);
+}
+
+#[test]
+fn credentials_that_cannot_be_read_stop_the_start() {
+    let dir = TempDir::new();
+    let bad = dir.file("ucs", "no colon\n");
+    let missing = dir.path().join("missing");
+    for file in [&bad, &missing] {
+        let ucs = Ucs::usual();
+        let state = TempDir::new();
+        let file = file.to_str().unwrap();
+        let ended = Gateway::try_start_in(state.path(), ucs.address, &["--upstream-credentials", file]);
+        let (status, log) = ended.err().expect("it does not start");
+        assert_eq!(status.code(), Some(2), "{log:?}");
+        assert!(log.join("\n").contains(file), "{log:?}");
+        assert!(!log.join("\n").contains("no colon"), "a credential must not be shown: {log:?}");
+    }
+}
+
+#[test]
+fn a_ucs_that_takes_its_time_is_waited_for() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &[]);
+    ucs.control().set_set_mode_delay(Duration::from_millis(600));
+    let began = Instant::now();
+    let reply = flip(&gateway, "maintenance");
+    assert_eq!((reply.status, ucs.control().mode()), (200, Mode::Maintenance), "{}", reply.text());
+    assert!(began.elapsed() >= Duration::from_millis(600));
+    assert_eq!(ucs.asked("POST", "/server/mode").len(), 1, "it is not asked twice");
+}
+
+#[test]
+fn a_status_that_comes_late_does_not_hold_requests_up() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &[]);
+    polled_again(&ucs);
+    ucs.control().set_failing(Some(503));
+    polled_again(&ucs);
+    assert_eq!(shown(&gateway).0, "production", "an error tells nothing of the mode");
+    ucs.control().set_failing(None);
+    ucs.control().set_mode(Mode::Maintenance);
+    eventually("it is followed all the same", || shown(&gateway).0 == "maintenance");
+}
+
+/// How a scripted UCS takes Set Server Mode.
+#[derive(Clone, Copy)]
+enum Takes {
+    /// Refuses with this status.
+    No(u16),
+    /// Does it, and breaks off instead of answering.
+    Silently,
+    /// Does nothing, and breaks off.
+    Never,
+}
+
+/// A UCS in production with a status, a schema, and this way of taking Set Server Mode. Also the modes it was asked for.
+fn scripted(takes: Takes) -> (Scripted, Arc<Mutex<Vec<String>>>) {
+    let mode = Arc::new(Mutex::new("production".to_owned()));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&asked);
+    let upstream = Scripted::start(move |conn| {
+        while let Some(received) = conn.read_request() {
+            if !received.head.starts_with("POST /server/mode ") {
+                let body = format!("{{\"mode\":\"{}\",\"started\":\"a\"}}", mode.lock().unwrap());
+                conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+                continue;
+            }
+            let wanted: Value = serde_json::from_slice(&received.body).unwrap();
+            let wanted = wanted["mode"].as_str().unwrap().to_owned();
+            kept.lock().unwrap().push(wanted.clone());
+            match takes {
+                Takes::No(status) => conn.write(format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")),
+                Takes::Silently => {
+                    *mode.lock().unwrap() = wanted;
+                    return;
+                }
+                Takes::Never => return,
+            }
+        }
+    });
+    (upstream, asked)
+}
+
+fn refused_by_ucs(gateway: &Gateway, upstream: &Scripted) {
+    let operator = flip(gateway, "maintenance");
+    assert_eq!((operator.status, &operator.json()["reason"]), (502, &json!("upstream")), "{}", operator.text());
+    assert_eq!(operator.json()["record"]["mode"], "production");
+    let credential = format!("Bearer {}", gateway.token());
+    let headers = [("Authorization", &*credential)];
+    let client = request(gateway.data, "POST /server/mode", &headers, br#"{"mode":"maintenance"}"#);
+    assert_eq!((client.status, client.refusal()), (502, Some("upstream_mode")), "{client:?}");
+    let record = admin::mode(gateway);
+    assert_eq!((&record["mode"], &record["phase"]), (&json!("production"), &json!("settled")), "{record}");
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), None, "production is open again");
+    assert!(upstream.received_text().contains("GET /profiles/1 "));
+}
+
+#[test]
+fn a_refusal_of_ucs_takes_the_flip_back() {
+    for status in [400, 401, 403, 500] {
+        let (upstream, asked) = scripted(Takes::No(status));
+        let gateway = start(upstream.address, &[]);
+        refused_by_ucs(&gateway, &upstream);
+        let flips = asked.lock().unwrap().iter().filter(|mode| *mode == "maintenance").count();
+        assert_eq!(flips, 2, "status {status}");
+    }
+}
+
+#[test]
+fn where_ucs_has_a_status_but_no_set_server_mode_the_gateways_alone_counts() {
+    for status in [404, 405, 501] {
+        let (upstream, asked) = scripted(Takes::No(status));
+        let gateway = start(upstream.address, &[]);
+        assert_eq!(flip(&gateway, "maintenance").status, 200);
+        assert_eq!(flip(&gateway, "production").status, 200);
+        assert_eq!(asked.lock().unwrap().len(), 1, "status {status}: it is not asked again");
+    }
+}
+
+#[test]
+fn after_an_unknown_outcome_the_status_decides() {
+    let (upstream, asked) = scripted(Takes::Silently);
+    let gateway = start(upstream.address, &[]);
+    let reply = flip(&gateway, "maintenance");
+    assert_eq!((reply.status, asked.lock().unwrap().len()), (200, 1), "{}", reply.text());
+
+    let (upstream, _) = scripted(Takes::Never);
+    let gateway = start(upstream.address, &[]);
+    refused_by_ucs(&gateway, &upstream);
+}
+
+#[test]
+fn a_ucs_that_cannot_be_reached_keeps_a_flip_from_settling_if_it_had_a_mode() {
+    let ucs = Ucs::usual();
+    let address = ucs.address;
+    let gateway = start(address, &[]);
+    polled_again(&ucs);
+    drop(ucs);
+    let reply = flip(&gateway, "maintenance");
+    assert_eq!((reply.status, &reply.json()["reason"]), (502, &json!("upstream")), "{}", reply.text());
+    assert_eq!(shown(&gateway).0, "production");
+    let ready = request(gateway.admin, "GET /readyz", &[], b"");
+    assert_eq!(ready.status, 200, "the gateway does its work");
+
+    let back = Ucs::start_at(address, StandInOptions::new());
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    assert_eq!(back.control().mode(), Mode::Maintenance);
+}
+
+#[test]
+fn a_ucs_that_was_never_there_does_not_hold_a_flip_up() {
+    let gone = Ucs::usual();
+    let address = gone.address;
+    drop(gone);
+    let gateway = start(address, &[]);
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    let unreachable = request(gateway.data, "GET /metadata/identification-keys", &[], b"");
+    assert_eq!((unreachable.status, unreachable.refusal()), (502, Some("upstream_unreachable")));
+    let late = Ucs::start_at(address, StandInOptions::new());
+    eventually("the one that comes is set to the gateway's mode", || late.control().mode() == Mode::Maintenance);
+}
+
+#[test]
+fn off_never_touches_it() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &["--upstream-mode", "off", "--schema-probe", "off"]);
+    for mode in ["maintenance", "production"] {
+        assert_eq!(flip(&gateway, mode).status, 200);
+    }
+    ucs.control().set_mode(Mode::Maintenance);
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").status, 503);
+    let asked: Vec<String> = ucs.record().iter().map(|exchange| exchange.path.clone()).collect();
+    assert_eq!(asked, ["/profiles/1"], "not one call of its own");
+    assert_eq!(shown(&gateway).0, "production");
+}
+
+#[test]
+fn the_first_start_takes_the_mode_of_ucs() {
+    for mode in [Mode::Production, Mode::Maintenance] {
+        let ucs = Ucs::start(StandInOptions { initial_mode: mode, ..StandInOptions::new() });
+        let gateway = start(ucs.address, &[]);
+        assert_eq!(shown(&gateway).0, mode.as_str());
+        polled_again(&ucs);
+        assert_eq!((shown(&gateway).0.as_str(), ucs.control().mode()), (mode.as_str(), mode));
+    }
+}
+
+#[test]
+fn a_given_initial_mode_is_carried_to_ucs() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &["--initial-mode", "maintenance"]);
+    assert_eq!(shown(&gateway).0, "maintenance");
+    eventually("UCS is set to it", || ucs.control().mode() == Mode::Maintenance);
+}
+
+#[test]
+fn a_later_start_keeps_its_own_mode_and_sets_ucs_back() {
+    let dir = TempDir::new();
+    let ucs = Ucs::usual();
+    let first = Gateway::start_in(dir.path(), ucs.address, QUICK);
+    assert_eq!(flip(&first, "maintenance").status, 200);
+    assert!(first.terminate(Duration::from_secs(10)).success());
+    ucs.control().set_mode(Mode::Production);
+    let second = Gateway::start_in(dir.path(), ucs.address, &[QUICK, &["--initial-mode", "production"]].concat());
+    assert_eq!(shown(&second).0, "maintenance");
+    eventually("UCS is set back", || ucs.control().mode() == Mode::Maintenance);
+}
+
+#[test]
+fn requests_of_both_modes_go_on_while_ucs_switches() {
+    let ucs = Ucs::usual();
+    let gateway = start(ucs.address, &[]);
+    ucs.control().set_set_mode_delay(Duration::from_millis(400));
+    let mut flipping = Connection::open(gateway.admin);
+    admin::begin(&mut flipping, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
+    eventually("UCS switches", || ucs.asked("POST", "/server/mode").len() == 1);
+    let read = request(gateway.data, "GET /metadata/identification-keys", &[], b"");
+    assert_eq!((read.status, read.refusal()), (503, None), "the gateway lets it pass, and UCS refuses it: {read:?}");
+    let profile = request(gateway.data, "GET /profiles/1", &[], b"");
+    assert_eq!(profile.refusal(), Some("switching"));
+    assert_eq!(flipping.read_reply().status, 200);
+}
