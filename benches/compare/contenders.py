@@ -157,6 +157,23 @@ def await_port(process, port, name, folder):
         raise SystemExit(f"{name} did not start: {err.read()[-2000:]}")
 
 
+def await_ready(admin):
+    """Waits until the gateway says that it is ready: its ports are open a moment before."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.02)
+    raise SystemExit("the gateway started, but /readyz did not become 200")
+
+
 def start(name, setting, programs, processors):
     """Starts one contender with its configuration in `setting.folder`."""
     folder, s, admin = setting.folder, setting, 0
@@ -176,8 +193,9 @@ def start(name, setting, programs, processors):
         command = gateway_command(programs["gateway"], s, admin)
         environment = {k: v for k, v in environment.items() if not k.startswith("UCS_GATEWAY_")}
     process = spawn(command, folder, name, processors.proxy, env=environment)
-    for port in [s.listen] + ([admin] if admin else []):
-        await_port(process, port, name, folder)
+    await_port(process, s.listen, name, folder)
+    if admin:
+        await_ready(admin)
     return Contender(name, s.listen, process, folder, admin, s)
 
 
