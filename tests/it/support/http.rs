@@ -150,12 +150,8 @@ impl Connection {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-<<<<<<< HEAD
-    /// Makes the receive buffer small, so that a client that does not read is soon felt by the server.
-=======
     /// Makes the receive buffer small, so that a client that does not read is soon felt by the server. For small answers
     /// only: reading a large one through it takes for ever.
->>>>>>> w-tests
     pub fn with_small_receive_buffer(self) -> Connection {
         socket2::SockRef::from(&self.stream).set_recv_buffer_size(4096).unwrap();
         self
