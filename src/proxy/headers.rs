@@ -69,31 +69,79 @@ impl RequestIds {
 /// `X-Forwarded-Proto`, `X-Forwarded-Host`. Replaced where unusable: `X-Request-Id`. A `traceparent` that W3C Trace
 /// Context calls invalid goes, and `tracestate` with it.
 pub fn to_upstream(headers: &mut HeaderMap, hop: &Hop, ids: &RequestIds) {
-    remove_named_by_connection(headers);
-    remove_where(headers, |name| is_hop_by_hop(name) || is_unwanted_upstream(name));
+    let seen = Seen::in_request(headers);
+    if seen.connection {
+        remove_named_by_connection(headers);
+    }
+    if seen.unwanted {
+        remove_where(headers, |name| is_hop_by_hop(name) || is_unwanted_upstream(name));
+    }
     append_to_list(headers, X_FORWARDED_FOR, &hop.peer);
-    if !headers.contains_key(X_FORWARDED_PROTO) {
+    // After a `Connection` that names them, they may be gone again.
+    if !(seen.forwarded_proto && headers.contains_key(X_FORWARDED_PROTO)) {
         headers.insert(X_FORWARDED_PROTO, hop.proto.clone());
     }
-    if !headers.contains_key(X_FORWARDED_HOST)
+    if !(seen.forwarded_host && headers.contains_key(X_FORWARDED_HOST))
         && let Some(host) = headers.get(header::HOST).cloned()
     {
         headers.insert(X_FORWARDED_HOST, host);
     }
     append_to_list(headers, header::VIA, &hop.via);
     keep_or_set_request_id(headers, ids);
-    keep_valid_trace_context(headers);
+    if seen.trace {
+        keep_valid_trace_context(headers);
+    }
+}
+
+/// What one look over the names of a message finds: each lookup by name that is not needed saves a hash.
+#[derive(Default)]
+struct Seen {
+    connection: bool,
+    unwanted: bool,
+    forwarded_proto: bool,
+    forwarded_host: bool,
+    trace: bool,
+}
+
+impl Seen {
+    fn in_request(headers: &HeaderMap) -> Seen {
+        let mut seen = Seen::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => seen.connection = true,
+                "x-forwarded-proto" => seen.forwarded_proto = true,
+                "x-forwarded-host" => seen.forwarded_host = true,
+                "traceparent" | "tracestate" => seen.trace = true,
+                name => seen.unwanted |= is_hop_by_hop(name) || is_unwanted_upstream(name),
+            }
+        }
+        seen
+    }
+
+    fn in_answer(headers: &HeaderMap) -> Seen {
+        let mut seen = Seen::default();
+        for name in headers.keys().map(HeaderName::as_str) {
+            seen.connection |= name == "connection";
+            seen.unwanted |= is_hop_by_hop(name) || name == UCS_GATEWAY.as_str();
+        }
+        seen
+    }
 }
 
 /// Makes UCS's headers fit for the client: hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and a
 /// `Content-Length` beside `Transfer-Encoding` go; `Via` is appended.
 pub fn to_downstream(headers: &mut HeaderMap) {
-    // RFC 9112, 6.3: the encoding wins. A length beside it is not that of the body, and the client would believe it.
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
+    let seen = Seen::in_answer(headers);
+    if seen.unwanted {
+        // RFC 9112, 6.3: the encoding wins. A length beside it is not that of the body, and the client would believe it.
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if seen.connection {
+            remove_named_by_connection(headers);
+        }
+        remove_where(headers, |name| is_hop_by_hop(name) || name == UCS_GATEWAY.as_str());
     }
-    remove_named_by_connection(headers);
-    remove_where(headers, |name| is_hop_by_hop(name) || name == UCS_GATEWAY.as_str());
     append_to_list(headers, header::VIA, &via());
 }
 
