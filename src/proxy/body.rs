@@ -4,14 +4,16 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::task::AbortHandle;
 
 use super::account::Account;
 use super::exchange::Exchange;
 use super::pool::{Lease, Pool};
+use super::wire::{AnswerBody, AnswerFault, Taken};
 
 /// What became of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +139,7 @@ pub struct Download(Option<Stream>);
 
 #[derive(Debug)]
 struct Stream {
-    incoming: Incoming,
+    body: AnswerBody,
     /// All that the end must settle; gone when the exchange is over.
     link: Option<Link>,
 }
@@ -153,9 +155,17 @@ pub struct Link {
     pub pool: Rc<Pool>,
     /// Whether the request went out whole: else the connection cannot be used again.
     pub upload: Rc<Cell<UploadState>>,
+    /// The task that still sends the rest of the request, when UCS answered before it had all of it.
+    pub uploading: Option<Uploading>,
     /// Whether it must be read to its end even when the client goes away.
     pub mutating: bool,
+    /// Whether UCS keeps the connection open behind this answer.
+    pub keeps_open: bool,
 }
+
+/// A task that sends the rest of a request; dropping it ends the task.
+#[derive(Debug)]
+pub struct Uploading(pub AbortHandle);
 
 impl ReplyBody {
     /// A body that the gateway made.
@@ -171,9 +181,9 @@ impl ReplyBody {
 
 impl Download {
     /// The body of an answer whose head just came. One without a body is over at once.
-    pub fn new(incoming: Incoming, link: Link) -> Download {
-        let mut stream = Stream { incoming, link: Some(link) };
-        if stream.incoming.is_end_stream() {
+    pub fn new(body: AnswerBody, link: Link) -> Download {
+        let mut stream = Stream { body, link: Some(link) };
+        if stream.body.is_over() {
             stream.finish();
         }
         Download(Some(stream))
@@ -182,9 +192,9 @@ impl Download {
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerFault;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         let this = self.get_mut();
         let frame = match &mut this.source {
             Source::Own(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
@@ -216,31 +226,34 @@ impl Body for ReplyBody {
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerFault;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
         self.get_mut().0.as_mut().map_or(Poll::Ready(None), |stream| stream.poll(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| stream.incoming.is_end_stream())
+        self.0.as_ref().is_none_or(|stream| stream.body.is_over())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map(|stream| stream.incoming.size_hint()).unwrap_or_default()
+        self.0.as_ref().and_then(|stream| stream.body.left()).map(SizeHint::with_exact).unwrap_or_default()
     }
 }
 
 impl Stream {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        let Some(link) = &self.link else { return polled };
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
+        let polled = poll_piece(&mut self.body, link, context);
         match &polled {
             Poll::Pending => link.exchange.wait_for_upstream_body(),
-            Poll::Ready(Some(Ok(_))) if !self.incoming.is_end_stream() => link.exchange.wait_for_client_reading(),
+            Poll::Ready(Some(Ok(_))) if !self.body.is_over() => link.exchange.wait_for_client_reading(),
             Poll::Ready(Some(Ok(_)) | None) => self.finish(),
-            // UCS closed its side: nothing of this exchange runs on this connection any more.
-            Poll::Ready(Some(Err(_))) => self.finish(),
+            // UCS closed its side, or lost its place: nothing of this exchange runs on this connection any more.
+            Poll::Ready(Some(Err(_))) => {
+                link.keeps_open = false;
+                self.finish();
+            }
         }
         polled
     }
@@ -248,11 +261,44 @@ impl Stream {
     fn finish(&mut self) {
         let Some(link) = self.link.take() else { return };
         link.exchange.finish();
-        match link.upload.get() {
-            UploadState::Done => link.pool.give_back(link.lease),
-            // UCS answered without reading it all: the rest of the body must not be taken for a next request.
-            UploadState::Running | UploadState::Broken | UploadState::TooLarge => link.lease.abort.abort(),
+        // What UCS sent behind its answer, or did not read of the request, must not meet a next request.
+        let in_step = link.upload.get() == UploadState::Done && link.lease.connection.is_whole();
+        if link.keeps_open && in_step {
+            link.pool.give_back(link.lease);
         }
+    }
+}
+
+/// The next piece of the answer's body, from the buffer or the socket.
+fn poll_piece(
+    body: &mut AnswerBody,
+    link: &mut Link,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+    if link.exchange.gave_up().is_some() {
+        return Poll::Ready(Some(Err(AnswerFault::GaveUp)));
+    }
+    let connection = &mut link.lease.connection;
+    loop {
+        match body.take(&mut connection.unread) {
+            Ok(Taken::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(Taken::End) => return Poll::Ready(None),
+            Ok(Taken::More) => {}
+            Err(fault) => return Poll::Ready(Some(Err(fault))),
+        }
+        link.exchange.wake_when_given_up(context);
+        match ready!(connection.poll_fill(body.left(), context)) {
+            Ok(0) => return Poll::Ready(body.end().err().map(Err)),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Some(Err(AnswerFault::Broke(error)))),
+        }
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -127,6 +127,7 @@ impl Refusal {
             ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
             ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
             ForwardError::Connect(_) => Some(UpstreamFault::Connect),
+            ForwardError::Broken(fault) if fault.is_malformed() => Some(UpstreamFault::Malformed),
             ForwardError::Broken(_) => Some(UpstreamFault::Closed),
             ForwardError::BadDocument | ForwardError::Switched => Some(UpstreamFault::Malformed),
             ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -76,7 +77,8 @@ struct Inner {
     waiting: Cell<Waiting>,
     progress: Cell<Instant>,
     gave_up: Cell<Option<GaveUp>>,
-    upstream: RefCell<Option<AbortHandle>>,
+    /// Who moves its bytes at the moment, and must hear of an end.
+    mover: RefCell<Option<Waker>>,
     downstream: Option<AbortHandle>,
 }
 
@@ -102,7 +104,7 @@ impl Exchanges {
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),
             gave_up: Cell::new(None),
-            upstream: RefCell::new(None),
+            mover: RefCell::new(None),
             downstream,
         });
         let mut slots = self.slots.borrow_mut();
@@ -163,8 +165,9 @@ impl Inner {
     fn give_up(&self, why: GaveUp) {
         self.gave_up.set(Some(why));
         self.release();
-        if let Some(upstream) = self.upstream.borrow_mut().take() {
-            upstream.abort();
+        // Its connection to UCS is closed by whoever holds it.
+        if let Some(mover) = self.mover.borrow_mut().take() {
+            mover.wake();
         }
         // An answer that has begun can only be cut short; a client that does not read can not even be told.
         if matches!(self.waiting.get(), Waiting::ClientReading | Waiting::UpstreamBody) {
@@ -180,18 +183,25 @@ impl Inner {
 }
 
 impl Exchange {
-    /// A connection was found: from now on `upstream` ends it, and UCS may have been reached.
-    pub fn sent_on(&self, upstream: AbortHandle) {
-        *self.inner.upstream.borrow_mut() = Some(upstream);
+    /// A connection was found: from now on UCS may have been reached.
+    pub fn sent(&self) {
         self.inner.sent.set(true);
         self.wait(Waiting::Answer);
     }
 
     /// The connection took nothing of the request: it may be sent on another one.
     pub fn was_not_sent(&self) {
-        self.inner.upstream.borrow_mut().take();
         self.inner.sent.set(false);
         self.wait(Waiting::Connection);
+    }
+
+    /// Whoever waits for bytes of this exchange asks to be woken when it is given up.
+    pub fn wake_when_given_up(&self, context: &Context<'_>) {
+        let mut mover = self.inner.mover.borrow_mut();
+        match &mut *mover {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *mover = Some(context.waker().clone()),
+        }
     }
 
     /// The next piece of the request's body is waited for.
@@ -227,7 +237,6 @@ impl Exchange {
     pub fn finish(&self) {
         self.inner.sent.set(false);
         self.inner.release();
-        self.inner.upstream.borrow_mut().take();
     }
 
     fn wait(&self, waiting: Waiting) {
@@ -239,9 +248,6 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.inner.release();
-        if let Some(upstream) = self.inner.upstream.borrow_mut().take() {
-            upstream.abort();
-        }
         let mut slots = self.all.slots.borrow_mut();
         slots.exchanges[self.slot] = None;
         slots.free.push(self.slot);

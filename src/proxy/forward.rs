@@ -1,19 +1,23 @@
 //! One admitted request to UCS and the head of its answer back. It decides nothing about modes; what it must do when a
 //! connection is stale, UCS is late, or the client goes away, it does here.
 
-use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use tokio::task::AbortHandle;
 
-use super::body::{Download, Link, RequestBody, UploadState};
+use super::body::{Download, Link, RequestBody, UploadState, Uploading};
+use super::connection::Connection;
 use super::exchange::{Exchange, Exchanges, GaveUp};
 use super::pool::{ConnectError, Lease, Pool};
+use super::sending::{SendFault, Sending};
+use super::wire::{AnswerFault, AnswerHead, read_head};
 use crate::gate::Permit;
 
 /// Why there is no answer of UCS to pass on.
@@ -23,8 +27,8 @@ pub enum ForwardError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// UCS closed the connection, or answered what is not HTTP.
-    #[error("UCS broke off: {0}")]
-    Broken(#[source] hyper::Error),
+    #[error("UCS's answer is broken: {0}")]
+    Broken(#[from] AnswerFault),
     /// UCS's answer to an operation that the gateway answers is not what it should be.
     #[error("UCS's answer cannot be read, or is too long")]
     BadDocument,
@@ -86,82 +90,127 @@ async fn exchange_with_ucs(
     mutating: bool,
 ) -> Result<Response<Download>, ForwardError> {
     // Only a request without a body can be said again word for word.
-    let spare = (!mutating && body.is_end_stream()).then(|| head.clone());
+    let repeatable = !mutating && body.is_end_stream();
     let (body, upload) = RequestBody::relay(body, Rc::clone(&exchange), forwarder.max_body);
-    let (response, lease) = match attempt(&forwarder, &exchange, Request::from_parts(head, body), false).await {
+    let mut sending = Sending::new(&head, body);
+    let (answer, mut lease) = match attempt(&forwarder, &exchange, &head.method, &mut sending, false).await {
         Ok(answered) => answered,
         Err(Failure::Final(error)) => return Err(explain(&exchange, upload.get(), error)),
-        Err(Failure::NotSent(request)) => again(&forwarder, &exchange, *request, &upload).await?,
-        Err(Failure::Stale(error)) => match spare {
-            Some(head) => again(&forwarder, &exchange, Request::from_parts(head, RequestBody::Empty), &upload).await?,
-            None => return Err(explain(&exchange, upload.get(), ForwardError::Broken(error))),
-        },
+        Err(Failure::Broken { fault, stale: false }) => return Err(explain(&exchange, upload.get(), fault.into())),
+        Err(Failure::Broken { fault, stale: true }) => {
+            if !repeatable && !sending.is_untouched() {
+                return Err(explain(&exchange, upload.get(), fault.into()));
+            }
+            sending.rewind();
+            again(&forwarder, &exchange, &head.method, &mut sending, upload.get()).await?
+        }
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        lease.abort.abort();
+    if answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(explain(&exchange, upload.get(), ForwardError::Switched));
     }
     exchange.wait_for_upstream_body();
+    let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
     let pool = Rc::clone(&forwarder.pool);
-    let link = Link { exchange, lease, pool, upload, mutating };
-    Ok(response.map(|incoming| Download::new(incoming, link)))
+    let link = Link { exchange, lease, pool, upload, uploading, mutating, keeps_open: answer.keeps_open };
+    Ok(Response::from_parts(answer.parts, Download::new(answer.body, link)))
+}
+
+/// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
+fn send_on(mut sending: Sending, lease: &mut Lease) -> Option<Uploading> {
+    let mut writer = lease.connection.take_writer()?;
+    let task = tokio::task::spawn_local(async move {
+        // How it ended is for the answer to tell: this connection serves no other request.
+        let _ = poll_fn(|context| sending.poll(&mut writer, context)).await;
+    });
+    Some(Uploading(task.abort_handle()))
 }
 
 /// The second and last attempt, on a new connection.
 async fn again(
     forwarder: &Forwarder,
-    exchange: &Rc<Exchange>,
-    request: Request<RequestBody>,
-    upload: &Cell<UploadState>,
-) -> Result<(Response<Incoming>, Lease), ForwardError> {
+    exchange: &Exchange,
+    method: &Method,
+    sending: &mut Sending,
+    upload: UploadState,
+) -> Result<(AnswerHead, Lease), ForwardError> {
     exchange.was_not_sent();
     forwarder.pool.count_retry();
-    let error = match attempt(forwarder, exchange, request, true).await {
+    let error = match attempt(forwarder, exchange, method, sending, true).await {
         Ok(answered) => return Ok(answered),
         Err(Failure::Final(error)) => error,
-        Err(Failure::Stale(error)) => ForwardError::Broken(error),
-        Err(Failure::NotSent(_)) => ForwardError::Connect(ConnectError::Closed),
+        Err(Failure::Broken { fault, .. }) => fault.into(),
     };
-    Err(explain(exchange, upload.get(), error))
+    Err(explain(exchange, upload, error))
 }
 
 enum Failure {
-    /// The connection was closed before it took anything: the request comes back untouched.
-    NotSent(Box<Request<RequestBody>>),
-    /// A used connection broke before any answer: likely closed by UCS in the same moment.
-    Stale(hyper::Error),
+    /// The connection broke before it gave any answer. `stale`: an earlier exchange had used it, so UCS likely closed it
+    /// in the same moment.
+    Broken {
+        fault: AnswerFault,
+        stale: bool,
+    },
     Final(ForwardError),
 }
 
 async fn attempt(
     forwarder: &Forwarder,
     exchange: &Exchange,
-    request: Request<RequestBody>,
+    method: &Method,
+    sending: &mut Sending,
     fresh: bool,
-) -> Result<(Response<Incoming>, Lease), Failure> {
+) -> Result<(AnswerHead, Lease), Failure> {
     let mut lease = forwarder.pool.lease(fresh).await.map_err(|error| Failure::Final(error.into()))?;
     // A cut while it waited for the connection: nothing was sent, nothing will be.
     if let Some(why) = exchange.gave_up() {
         return Err(Failure::Final(ForwardError::GaveUp(why)));
     }
-    exchange.sent_on(lease.abort.clone());
-    match lease.sender.try_send_request(request).await {
-        Ok(response) => Ok((response, lease)),
-        Err(mut error) => Err(match error.take_message() {
-            Some(request) if exchange.gave_up().is_none() => Failure::NotSent(Box::new(request)),
-            _ if lease.reused && exchange.gave_up().is_none() && closed_without_answer(error.error()) => {
-                Failure::Stale(error.into_error())
-            }
-            _ => Failure::Final(ForwardError::Broken(error.into_error())),
-        }),
+    exchange.sent();
+    let mut refused = None;
+    let connection = &mut lease.connection;
+    match poll_fn(|context| poll_answer(connection, exchange, method, sending, &mut refused, context)).await {
+        Ok(answer) => Ok((answer, lease)),
+        Err(fault) => {
+            let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && connection.unread.is_empty();
+            Err(Failure::Broken { fault, stale: ended && lease.reused && exchange.gave_up().is_none() })
+        }
     }
 }
 
-/// The three faces of a connection that UCS closed while it was idle: end of file, reset, failed write.
-fn closed_without_answer(error: &hyper::Error) -> bool {
-    use std::error::Error;
-    let reset = || error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).is_some();
-    error.is_canceled() || error.is_closed() || error.is_incomplete_message() || reset()
+/// Sends what UCS takes, and looks for the head of its answer. A UCS that takes no more may have answered already: what
+/// it refused with is in `refused`, and counts only if no answer comes.
+fn poll_answer(
+    connection: &mut Connection,
+    exchange: &Exchange,
+    method: &Method,
+    sending: &mut Sending,
+    refused: &mut Option<io::Error>,
+    context: &mut Context<'_>,
+) -> Poll<Result<AnswerHead, AnswerFault>> {
+    if exchange.gave_up().is_some() {
+        return Poll::Ready(Err(AnswerFault::GaveUp));
+    }
+    if refused.is_none()
+        && !sending.is_over()
+        && let Some(writer) = connection.writer()
+    {
+        match sending.poll(writer, context) {
+            Poll::Ready(Err(SendFault::Refused(error))) => *refused = Some(error),
+            Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+    }
+    loop {
+        if let Some(answer) = read_head(&mut connection.unread, method)? {
+            return Poll::Ready(Ok(answer));
+        }
+        exchange.wake_when_given_up(context);
+        match ready!(connection.poll_fill(None, context)) {
+            Ok(0) => return Poll::Ready(Err(refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
+        }
+    }
 }
 
 /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.

@@ -8,13 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
 
-use super::body::RequestBody;
+use super::connection::Connection;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::UpstreamUrl;
 
@@ -43,21 +40,13 @@ pub enum ConnectError {
     /// All connections are in use and the queue is full, or the wait in it was too long.
     #[error("all connections to UCS are in use")]
     Overload,
-    /// A new connection was closed before it took the request.
-    #[error("UCS closed a new connection at once")]
-    Closed,
-    /// The HTTP handshake failed; never seen with HTTP/1.1.
-    #[error("cannot speak to UCS: {0}")]
-    Handshake(#[source] hyper::Error),
 }
 
 /// A connection that one exchange has for itself.
 #[derive(Debug)]
 pub struct Lease {
-    /// The sending side.
-    pub sender: http1::SendRequest<RequestBody>,
-    /// Ends the connection at once.
-    pub abort: AbortHandle,
+    /// The connection; dropping it closes it.
+    pub connection: Connection,
     /// Whether an earlier exchange used it: only then can it turn out to be stale.
     pub reused: bool,
     place: OwnedSemaphorePermit,
@@ -65,8 +54,7 @@ pub struct Lease {
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
-    abort: AbortHandle,
+    connection: Connection,
     since: Instant,
 }
 
@@ -78,22 +66,18 @@ pub struct Pool {
     idle: RefCell<Vec<Idle>>,
     places: Arc<Semaphore>,
     waiting: Cell<usize>,
-    client: http1::Builder,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(upstream: UpstreamUrl, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
-        let mut client = http1::Builder::new();
-        client.max_buf_size(MAX_HEAD_BYTES);
         Rc::new(Pool {
             upstream,
             limits,
             idle: RefCell::default(),
             places: Arc::new(Semaphore::new(limits.connections)),
             waiting: Cell::new(0),
-            client,
             metrics,
         })
     }
@@ -101,22 +85,21 @@ impl Pool {
     /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
     pub async fn lease(&self, fresh: bool) -> Result<Lease, ConnectError> {
         let place = self.place().await?;
-        while let Some(mut idle) = self.newest_idle(fresh) {
-            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
+        while let Some(idle) = self.newest_idle(fresh) {
+            if idle.connection.is_quiet() {
                 self.metrics.upstream_reused();
-                return Ok(Lease { sender: idle.sender, abort: idle.abort, reused: true, place });
+                return Ok(Lease { connection: idle.connection, reused: true, place });
             }
         }
-        let (sender, abort) = self.connect().await?;
-        Ok(Lease { sender, abort, reused: false, place })
+        Ok(Lease { connection: self.connect().await?, reused: false, place })
     }
 
     /// Takes a connection back after a whole exchange.
     pub fn give_back(&self, lease: Lease) {
-        drop(lease.place);
-        if !lease.sender.is_closed() {
-            self.idle.borrow_mut().push(Idle { sender: lease.sender, abort: lease.abort, since: Instant::now() });
-        }
+        let Lease { mut connection, place, .. } = lease;
+        drop(place);
+        connection.rest();
+        self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
     }
 
     /// Counts an exchange that is tried again.
@@ -127,7 +110,7 @@ impl Pool {
     /// Closes what has been idle for too long.
     pub fn sweep(&self) {
         let limit = self.limits.idle;
-        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+        self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && idle.since.elapsed() < limit);
     }
 
     fn newest_idle(&self, fresh: bool) -> Option<Idle> {
@@ -146,24 +129,17 @@ impl Pool {
         place.ok().and_then(Result::ok).ok_or(ConnectError::Overload)
     }
 
-    async fn connect(&self) -> Result<(http1::SendRequest<RequestBody>, AbortHandle), ConnectError> {
+    async fn connect(&self) -> Result<Connection, ConnectError> {
         let limit = self.limits.connect_timeout;
         let connecting = TcpStream::connect((self.upstream.host.as_str(), self.upstream.port));
         let stream = tokio::time::timeout(limit, connecting).await.map_err(|_| ConnectError::TimedOut(limit))?;
         let stream = stream.map_err(ConnectError::Connect)?;
         // Small requests must not wait for the acknowledgement of earlier ones.
         stream.set_nodelay(true).map_err(ConnectError::Connect)?;
-        let handshake = self.client.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(ConnectError::Handshake)?;
         self.metrics.upstream_opened();
-        // Its error also reaches the exchange that waits on it, which reports it.
-        let task = tokio::task::spawn_local(async move { drop(connection.await) });
-        Ok((sender, task.abort_handle()))
+        Ok(Connection::new(stream))
     }
 }
-
-/// The longest head of an answer that is taken from UCS.
-const MAX_HEAD_BYTES: usize = 256 * 1024;
 
 /// Counts one that waits; a waiter that goes away counts itself out.
 struct Queued<'a>(&'a Cell<usize>);

@@ -5,7 +5,10 @@
 //!
 //! [`Scanner`] is the pure part (bytes in, verdict out), [`GuardedIo`] puts it between a socket and hyper, and
 //! [`WireState`] is what a connection's guard, its service and the worker's sweeper share.
+//!
+//! The other side, UCS's answers, is read in `answer` alone: see there why.
 
+mod answer;
 mod chunks;
 mod fault;
 mod guard;
@@ -16,6 +19,7 @@ mod state;
 #[cfg(test)]
 mod cases;
 
+pub use answer::{AnswerBody, AnswerFault, AnswerHead, Taken, read_head};
 pub use fault::WireFault;
 pub use guard::{GuardedIo, Scratch};
 pub use scan::{Scan, Scanner, WireLimits};

@@ -41,31 +41,52 @@ pub(super) enum ChunkEvent {
     Fault(WireFault),
 }
 
+/// What lies at the beginning of some bytes of a chunked body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    /// Bytes of framing.
+    pub framing: usize,
+    /// Bytes of data behind them.
+    pub data: usize,
+    /// What ended the look, when nothing but the end of the data did.
+    pub event: ChunkEvent,
+}
+
 impl Chunks {
     /// Reads on; says how many bytes are good.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, ChunkEvent) {
         let mut at = 0;
         while at < bytes.len() {
-            if self.expect == Expect::Data {
-                let rest = bytes.len() - at;
-                let skip = usize::try_from(self.size).map_or(rest, |size| size.min(rest));
-                self.size -= skip as u64;
-                at += skip;
-                if self.size == 0 {
-                    self.expect = Expect::DataCr;
-                }
-                continue;
-            }
-            let last = match self.step(bytes[at]) {
-                Ok(last) => last,
-                Err(fault) => return (at, ChunkEvent::Fault(fault)),
-            };
-            at += 1;
-            if last {
-                return (at, ChunkEvent::LastChunk);
+            let piece = self.piece(&bytes[at..]);
+            at += piece.framing + piece.data;
+            if piece.event != ChunkEvent::More {
+                return (at, piece.event);
             }
         }
         (at, ChunkEvent::More)
+    }
+
+    /// Reads on up to the end of the next run of data.
+    pub(super) fn piece(&mut self, bytes: &[u8]) -> Piece {
+        let mut framing = 0;
+        while framing < bytes.len() && self.expect != Expect::Data {
+            match self.step(bytes[framing]) {
+                Ok(false) => framing += 1,
+                Ok(true) => return Piece { framing: framing + 1, data: 0, event: ChunkEvent::LastChunk },
+                Err(fault) => return Piece { framing, data: 0, event: ChunkEvent::Fault(fault) },
+            }
+        }
+        let rest = bytes.len() - framing;
+        let data = if self.expect == Expect::Data {
+            usize::try_from(self.size).map_or(rest, |size| size.min(rest))
+        } else {
+            0
+        };
+        self.size -= data as u64;
+        if self.expect == Expect::Data && self.size == 0 {
+            self.expect = Expect::DataCr;
+        }
+        Piece { framing, data, event: ChunkEvent::More }
     }
 
     /// Takes one byte outside of data; true when it ended the line of the last chunk.
