@@ -99,19 +99,14 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
     let status = StatusCode::from_u16(head.code.unwrap_or_default()).map_err(|_| httparse::Error::Status)?;
     // Where each name and value lies: the bytes cannot be taken while they are borrowed.
     let begin = buffer.as_ptr() as usize;
-    let place = |part: &[u8]| (part.as_ptr() as usize - begin, part.len());
-    let count = head.headers.len();
-    let mut places = [((0, 0), (0, 0)); HEADER_LINES];
-    for (slot, line) in places.iter_mut().zip(head.headers.iter()) {
-        *slot = (place(line.name.as_bytes()), place(line.value));
-    }
+    let place = |part: &[u8]| (part.as_ptr() as usize - begin)..(part.as_ptr() as usize - begin + part.len());
+    let places: Vec<_> = head.headers.iter().map(|line| (place(line.name.as_bytes()), place(line.value))).collect();
     let bytes = buffer.split_to(length).freeze();
     // Room for what the gateway adds.
-    let mut headers = HeaderMap::with_capacity(count + 1);
-    for ((name, name_length), (value, value_length)) in places.into_iter().take(count) {
-        let name = HeaderName::from_bytes(&bytes[name..name + name_length]);
-        let value = HeaderValue::from_maybe_shared(bytes.slice(value..value + value_length));
-        let (Ok(name), Ok(value)) = (name, value) else { return Err(httparse::Error::HeaderValue.into()) };
+    let mut headers = HeaderMap::with_capacity(places.len() + 1);
+    for (name, value) in places {
+        let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| httparse::Error::HeaderName)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| httparse::Error::HeaderValue)?;
         headers.append(name, value);
     }
     let body = AnswerBody::framed_by(&headers, status, method, is_old)?;
