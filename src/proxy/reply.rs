@@ -33,22 +33,63 @@ pub struct About<'a> {
     pub class: Option<&'a str>,
 }
 
-#[derive(Serialize)]
 struct Problem<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
     reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
+}
+
+impl Problem<'_> {
+    /// As a JSON object. By hand, because refusals come by the thousand; see benches/README.md for what it saves.
+    fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(512);
+        let texts = [
+            ("title", Some(self.title)),
+            ("detail", Some(self.detail)),
+            ("reason", Some(self.reason)),
+            ("mode", self.mode),
+            ("operation", self.operation),
+            ("class", self.class),
+            ("cause", self.cause),
+        ];
+        for (name, text) in texts.iter().filter_map(|(name, text)| text.map(|text| (name, text))) {
+            json.extend_from_slice(if json.is_empty() { b"{\"" } else { b",\"" });
+            json.extend_from_slice(name.as_bytes());
+            json.extend_from_slice(b"\":");
+            write_text(&mut json, text);
+        }
+        json.extend_from_slice(b",\"status\":");
+        write_json(&mut json, &self.status);
+        if let Some(revision) = self.revision {
+            json.extend_from_slice(b",\"revision\":");
+            write_json(&mut json, &revision);
+        }
+        json.push(b'}');
+        json
+    }
+}
+
+/// Most texts need no escape and are copied; serde_json looks after the others.
+fn write_text(json: &mut Vec<u8>, text: &str) {
+    // All bytes are looked at, without a jump: that is faster than to stop at the first.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
+    if is_plain {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    } else {
+        write_json(json, &text);
+    }
+}
+
+fn write_json(json: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(json, value).expect("a number or a text is JSON, and memory takes it");
 }
 
 /// The answer to a refused request. `unread`: bytes of its body may still be on the way, so the connection is closed.
@@ -76,11 +117,12 @@ pub fn refuse(
     let template = table.answers.iter().find(|(reason, _)| **reason == *problem.reason).map(|(_, template)| template);
     let (content_type, content) = match template {
         Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
-        None => ("application/problem+json", serde_json::to_vec(&problem).unwrap_or_default()),
+        None => ("application/problem+json", problem.to_json()),
     };
     let mut response = Response::new(ReplyBody::own(Bytes::from(content), account));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(6);
     let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("text/plain"));
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -30,7 +30,7 @@ pub async fn respond(
     let worker = &downstream.worker;
     let found = match find(&downstream, &request) {
         Ok(found) => found,
-        Err(refusal) => return refuse(&downstream, &request, None, &refusal, account),
+        Err((refusal, found)) => return refuse(&downstream, &request, found.as_ref(), &refusal, account),
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
     match found.route().and_then(|route| route.answer_to(request.method().as_str())) {
@@ -44,7 +44,7 @@ pub async fn respond(
     }
 }
 
-/// A request that was classified and admitted.
+/// A request that was classified.
 #[derive(Debug)]
 pub struct Found {
     /// The table that classified it.
@@ -53,7 +53,7 @@ pub struct Found {
     pub index: Option<RouteIndex>,
     /// Its canonical path, when that is not what was sent.
     pub rewritten: Option<String>,
-    /// Counts it in flight.
+    /// Counts it in flight, when it was admitted.
     pub permit: Option<Permit>,
 }
 
@@ -78,28 +78,29 @@ impl Found {
     }
 }
 
-/// The decisions: each either goes on or says why not.
-fn find(downstream: &Downstream, request: &Request<Incoming>) -> Result<Found, Refusal> {
+/// The decisions: each either goes on or says why not, and which route it was if it came to that.
+fn find(downstream: &Downstream, request: &Request<Incoming>) -> Result<Found, (Refusal, Option<Found>)> {
     if let Some(fault) = downstream.wire.refusal(request) {
-        return Err(Refusal::Wire(fault));
+        return Err((Refusal::Wire(fault), None));
     }
-    let path = CanonicalPath::parse(request.uri().path().as_bytes()).map_err(Refusal::Path)?;
+    let path = CanonicalPath::parse(request.uri().path().as_bytes()).map_err(|why| (Refusal::Path(why), None))?;
     let seat = &downstream.worker.seat;
     loop {
         let table = seat.table();
         let index = table.table().classify(request.method().as_str(), &path);
         if index.is_none() && table.table().unmatched == Unmatched::NotFound {
-            return Err(Refusal::Unmatched);
+            return Err((Refusal::Unmatched, None));
         }
-        match seat.enter(&table, index) {
+        let refusal = match seat.enter(&table, index) {
             Ok(permit) => {
                 let rewritten = (path.as_str() != request.uri().path()).then(|| path.as_str().to_owned());
                 return Ok(Found { table, index, rewritten, permit: Some(permit) });
             }
             Err(Refused::OldTable) => continue,
-            Err(Refused::Mode(published)) => return Err(Refusal::Mode(published)),
-            Err(Refused::NoSchema(published)) => return Err(Refusal::NoSchema(published)),
-        }
+            Err(Refused::Mode(published)) => Refusal::Mode(published),
+            Err(Refused::NoSchema(published)) => Refusal::NoSchema(published),
+        };
+        return Err((refusal, Some(Found { table, index, rewritten: None, permit: None })));
     }
 }
 
@@ -211,9 +212,7 @@ fn refuse_kept(
     let lease = found.map_or_else(|| worker.seat.table(), |found| Rc::clone(&found.table));
     let table = lease.table();
     let path = if matches!(refusal, Refusal::Wire(_)) { "" } else { kept.uri.path() };
-    // A refusal by the gate happens before there is a `Found`: classify again for its words. Only refusals pay for it.
-    let index = found.map_or_else(|| classify_again(table, &kept.method, path), |found| found.index);
-    let route = index.and_then(|index| table.routes.get(index as usize));
+    let route = found.and_then(Found::route);
     let class = route.map(|route| &table.classes[route.class].name);
     account.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
     account.outcome = refusal.outcome();
@@ -237,11 +236,6 @@ fn refuse_kept(
     }
     worker.count_refusal(refusal);
     reply::refuse(refusal, about, table, unread, account)
-}
-
-fn classify_again(table: &crate::policy::routes::RouteTable, method: &hyper::Method, path: &str) -> Option<RouteIndex> {
-    let path = CanonicalPath::parse(path.as_bytes()).ok()?;
-    table.classify(method.as_str(), &path)
 }
 
 /// The log line of a request that was admitted.
