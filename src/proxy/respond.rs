@@ -28,9 +28,9 @@ pub async fn respond(
     mut account: Account,
 ) -> Response<ReplyBody> {
     let worker = &downstream.worker;
-    let found = match find(&downstream, &request) {
-        Ok(found) => found,
-        Err((refusal, found)) => return refuse(&downstream, &request, found.as_ref(), &refusal, account),
+    let found = match decide(&downstream, &request) {
+        Decision::Admitted(found) => found,
+        Decision::Refused(refusal, found) => return refuse(&downstream, &request, found.as_ref(), &refusal, account),
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
     match found.route().and_then(|route| route.answer_to(request.method().as_str())) {
@@ -78,29 +78,38 @@ impl Found {
     }
 }
 
-/// The decisions: each either goes on or says why not, and which route it was if it came to that.
-fn find(downstream: &Downstream, request: &Request<Incoming>) -> Result<Found, (Refusal, Option<Found>)> {
+enum Decision {
+    Admitted(Found),
+    /// With the route that took it, if it came to that.
+    Refused(Refusal, Option<Found>),
+}
+
+/// All that is decided before a byte goes to UCS.
+fn decide(downstream: &Downstream, request: &Request<Incoming>) -> Decision {
     if let Some(fault) = downstream.wire.refusal(request) {
-        return Err((Refusal::Wire(fault), None));
+        return Decision::Refused(Refusal::Wire(fault), None);
     }
-    let path = CanonicalPath::parse(request.uri().path().as_bytes()).map_err(|why| (Refusal::Path(why), None))?;
+    let path = match CanonicalPath::parse(request.uri().path().as_bytes()) {
+        Ok(path) => path,
+        Err(why) => return Decision::Refused(Refusal::Path(why), None),
+    };
     let seat = &downstream.worker.seat;
     loop {
         let table = seat.table();
         let index = table.table().classify(request.method().as_str(), &path);
         if index.is_none() && table.table().unmatched == Unmatched::NotFound {
-            return Err((Refusal::Unmatched, None));
+            return Decision::Refused(Refusal::Unmatched, None);
         }
         let refusal = match seat.enter(&table, index) {
             Ok(permit) => {
                 let rewritten = (path.as_str() != request.uri().path()).then(|| path.as_str().to_owned());
-                return Ok(Found { table, index, rewritten, permit: Some(permit) });
+                return Decision::Admitted(Found { table, index, rewritten, permit: Some(permit) });
             }
             Err(Refused::OldTable) => continue,
             Err(Refused::Mode(published)) => Refusal::Mode(published),
             Err(Refused::NoSchema(published)) => Refusal::NoSchema(published),
         };
-        return Err((refusal, Some(Found { table, index, rewritten: None, permit: None })));
+        return Decision::Refused(refusal, Some(Found { table, index, rewritten: None, permit: None }));
     }
 }
 

@@ -1,6 +1,8 @@
 //! How bytes move through the gateway. Most upstreams here are scripted, so that what UCS would see is seen exactly; the
 //! gateway before them sends nothing of its own.
 
+/// UCS answering early, in pieces, as an old server.
+mod answers_of_ucs;
 /// Clients that half-close, go away, stall, or send too much.
 mod clients;
 /// Connections on both sides: reuse, pipelining, stale ones, the spread over workers.

@@ -1,0 +1,100 @@
+//! UCS answering in ways that are right but rare: early, in tiny pieces, as an old server, with more than was asked for.
+
+use std::sync::mpsc;
+
+use super::{GET, POST};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, admin, eventually, http, request};
+
+#[test]
+fn an_upload_goes_on_while_the_answer_already_comes_down() {
+    const LENGTH: u64 = 8 << 20;
+    let upstream = Scripted::start(|conn| {
+        conn.read_head();
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+        assert_eq!(conn.read_pattern(LENGTH), LENGTH);
+        conn.write("cd");
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[("Content-Length", &LENGTH.to_string())], b""));
+    assert_eq!(client.read_head().status, 200);
+    assert_eq!(client.read_exact(2), b"ab");
+    let stuck = |written| panic!("the gateway took no more than {written} bytes");
+    assert_eq!(client.write_pattern(LENGTH, PATIENCE, stuck), LENGTH);
+    assert_eq!(client.read_exact(2), b"cd");
+    eventually("all is counted out", || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"production\"}") == 0.0);
+}
+
+#[test]
+fn a_refusal_of_ucs_reaches_a_client_whose_body_it_did_not_read() {
+    let (sender, received) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        conn.read_head();
+        conn.write("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge");
+        sender.send(()).unwrap();
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &[("Content-Length", "1000000")], b""));
+    received.recv_timeout(PATIENCE).unwrap();
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.text()), (413, "large".to_owned()));
+}
+
+#[test]
+fn chunks_that_come_byte_by_byte_are_one_body() {
+    let upstream = Scripted::start(|conn| {
+        while conn.read_request().is_some() {
+            for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\nA\r\n two three\r\n0\r\n\r\n"
+            {
+                conn.write([*byte]);
+            }
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    for _ in 0..2 {
+        client.send(http::compose(gateway.data, GET, &[], b""));
+        assert_eq!(client.read_reply().text(), "one two three");
+    }
+    assert_eq!(upstream.connections(), 1, "it stays in step");
+}
+
+#[test]
+fn an_old_ucs_is_understood() {
+    for (line, connections) in [("", 2), ("Connection: keep-alive\r\n", 1)] {
+        let upstream = Scripted::answering(format!("HTTP/1.0 200 OK\r\n{line}Content-Length: 2\r\n\r\nok"));
+        let gateway = Gateway::bare(upstream.address, &[]);
+        let mut client = Connection::open(gateway.data);
+        for _ in 0..2 {
+            client.send(http::compose(gateway.data, GET, &[], b""));
+            let reply = client.read_reply();
+            assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()), "{line}");
+        }
+        assert_eq!(upstream.connections(), connections, "{line:?}");
+    }
+}
+
+#[test]
+fn what_ucs_sends_behind_its_answer_meets_no_other_request() {
+    let extra = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let upstream = Scripted::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{extra}"));
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    for _ in 0..3 {
+        client.send(http::compose(gateway.data, GET, &[], b""));
+        assert_eq!(client.read_reply().text(), "ok");
+    }
+    assert_eq!(upstream.connections(), 3);
+}
+
+#[test]
+fn a_storm_of_interim_answers_ends_at_the_deadline() {
+    let upstream = Scripted::start(|conn| {
+        conn.read_request();
+        while conn.try_write("HTTP/1.1 102 Processing\r\n\r\n".repeat(100)) {}
+    });
+    let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "300ms"]);
+    let reply = request(gateway.data, GET, &[], b"");
+    assert_eq!((reply.status, reply.refusal()), (504, Some("upstream_timeout")));
+}
