@@ -165,7 +165,7 @@ Copy and paste, in another terminal:
 
   # 5. See a drain: UCS takes three seconds now; start a request, then flip.
   curl http://{ucs}/_stand-in/delay -d '{{"milliseconds":3000}}'
-  curl -s '{data}/profiles?LastName=Lovelace' & curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
+  curl -s '{data}/profiles?LastName=Lovelace' & sleep 1; curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
 
 Stop with ctrl-c.
 "#
