@@ -113,7 +113,15 @@ pub async fn run(
     });
     let settings = control_settings(&args, state_dir, &text)?;
     // Before the first worker: nothing is admitted by a gateway that does not know its mode.
-    let control = control::start(Arc::clone(&gate), inbox, settings).await?;
+    let mut stop = std::pin::pin!(stop);
+    let control = tokio::select! {
+        started = control::start(Arc::clone(&gate), inbox, settings) => started?,
+        // It asks UCS, which may take its time. What is left half done is what a crash leaves: nothing was acknowledged.
+        () = stop.as_mut() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
     let metrics = Metrics::new(workers, control.stats());
 
     let (stop_sender, stop_receiver) = watch::channel(false);
@@ -138,7 +146,6 @@ pub async fn run(
     }));
     ready(Ready { listen, admin: admin_address });
 
-    let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = stop.as_mut() => break,

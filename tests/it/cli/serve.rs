@@ -3,10 +3,10 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use ucs_gateway::demo::StandInOptions;
+use serde_json::{Value, json};
 
-use crate::support::{Connection, Gateway, PATIENCE, TempDir, Ucs, Upload, admin, eventually, request};
+use crate::support::tool::Running;
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, Ucs, Upload, admin, eventually};
 
 #[test]
 fn a_faulty_table_is_told_whole_and_nothing_starts() {
@@ -83,33 +83,89 @@ fn what_does_not_end_is_cut_at_the_stop_timeout() {
     drop(upload);
 }
 
+/// The flags of a gateway that sends nothing of its own to UCS.
+const ALONE: [&str; 6] = ["--schema-probe", "off", "--upstream-mode", "off", "--initial-mode", "production"];
+
+/// Asks for maintenance while `upload` keeps the drain from ending.
+fn begin_flip(gateway: &Gateway) -> Connection {
+    let mut asker = Connection::open(gateway.admin);
+    admin::begin(&mut asker, gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
+    eventually("the flip began", || admin::mode(gateway)["phase"] == "switching");
+    asker
+}
+
+/// The mode that the next start settles in.
+fn mode_of_next_start(dir: &TempDir, ucs: &Ucs) -> Value {
+    let flags = [&ALONE[..], &["--orphan-grace", "10ms"]].concat();
+    let again = Gateway::start_in(dir.path(), ucs.address, &flags);
+    eventually("it is settled", || admin::mode(&again)["phase"] == "settled");
+    admin::mode(&again)["mode"].clone()
+}
+
 #[test]
-fn a_flip_under_way_is_answered_before_the_end_and_taken_back_by_the_next_start() {
-    let ucs = Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() });
-    let dir = TempDir::new();
-    let flags =
-        ["--stop-timeout", "200ms", "--orphan-grace", "10ms", "--schema-probe", "off", "--upstream-mode", "off"];
+fn a_flip_that_a_stop_ends_is_told_so_and_taken_back_by_the_next_start() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let flags = [&ALONE[..], &["--stop-timeout", "200ms"]].concat();
     let mut gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
     let upload = Upload::begin(&gateway, &ucs);
-    let mut asker = Connection::open(gateway.admin);
-    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
-    eventually("the flip began", || admin::mode(&gateway)["phase"] == "switching");
-    // UCS keeps its exchange open, so the drain cannot end.
-    ucs.control().set_holding(true);
+    let mut asker = begin_flip(&gateway);
     gateway.signal("TERM");
     let answer = asker.read_reply();
+    assert_eq!((answer.status, &answer.json()["reason"]), (503, &json!("shutting_down")), "{}", answer.text());
     assert_eq!(gateway.exited(PATIENCE).code(), Some(0));
     drop(upload);
-    let again = Gateway::start_in(dir.path(), ucs.address, &flags);
-    eventually("it is taken back", || admin::mode(&again)["phase"] == "settled");
-    let mode = &admin::mode(&again)["mode"];
-    // Whoever was told that it settled must find it so; all others find the mode of before.
-    if answer.status == 200 {
-        assert_eq!(mode, "maintenance", "{}", answer.text());
-    } else {
-        assert_eq!((answer.status, &answer.json()["reason"]), (503, &json!("shutting_down")), "{}", answer.text());
-        assert_eq!(mode, "production");
+    assert_eq!(mode_of_next_start(&dir, &ucs), "production");
+}
+
+#[test]
+fn what_a_stop_says_of_a_flip_is_what_the_next_start_finds() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let mut gateway = Gateway::start_in(dir.path(), ucs.address, &[&ALONE[..], &["--orphan-grace", "1ms"]].concat());
+    let upload = Upload::begin(&gateway, &ucs);
+    let mut asker = begin_flip(&gateway);
+    gateway.signal("TERM");
+    eventually("no new connections", || TcpStream::connect(gateway.data).is_err());
+    assert_eq!(upload.finish().status, 201);
+    // The last request ends the drain and lets the gateway stop, so either may come first.
+    let answer = asker.read_reply();
+    assert_eq!(gateway.exited(PATIENCE).code(), Some(0));
+    let found = mode_of_next_start(&dir, &ucs);
+    match answer.status {
+        200 => assert_eq!(found, "maintenance", "{}", answer.text()),
+        503 => assert_eq!((&answer.json()["reason"], found), (&json!("shutting_down"), json!("production"))),
+        other => panic!("{other}: {}", answer.text()),
     }
-    ucs.control().set_holding(false);
-    assert_eq!(request(again.data, "GET /server/status", &[], b"").status, 200);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_admin_socket_is_left_alone() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let file = dir.file("notes.txt", "mine");
+    let address = format!("unix:{}", file.display());
+    let started = Gateway::try_start_in(&dir.path().join("state"), ucs.address, &["--admin-listen", &address]);
+    let (status, log) = started.err().expect("it does not start");
+    assert_eq!(status.code(), Some(1), "{log:?}");
+    assert!(log.join("\n").contains(&address), "{log:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_start() {
+    let (asked, wait) = std::sync::mpsc::channel();
+    let silent = Scripted::start(move |conn| {
+        let _ = conn.read_request();
+        let _ = asked.send(());
+        // Says nothing until the other side goes away.
+        let _ = conn.read_request();
+    });
+    let dir = TempDir::new();
+    let (state, upstream) = (dir.path().join("state"), format!("http://{}", silent.address));
+    let flags = ["serve", "--upstream", &upstream, "--state-dir", state.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let starting = Running::start(&[&flags[..], &["--admin-listen", "127.0.0.1:0"]].concat());
+    wait.recv_timeout(PATIENCE).expect("it asks UCS for its mode");
+    let told = Instant::now();
+    starting.signal("TERM");
+    let ended = starting.ended();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}: UCS has ten seconds for an answer", told.elapsed());
 }
