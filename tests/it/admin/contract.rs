@@ -2,11 +2,12 @@
 //! for people (docs/admin-api.md) names the same calls and the same reasons.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::plain;
-use crate::support::{Connection, Gateway, Reply, Ucs, Upload, admin, json_schema};
+use crate::support::{Connection, Gateway, Reply, TempDir, Ucs, Upload, admin, json_schema};
 
 const PAGE: &str = include_str!("../../../docs/admin-api.md");
 
@@ -147,4 +148,51 @@ fn the_page_and_the_document_name_the_same_reasons() {
     let named: BTreeSet<_> =
         table.lines().filter(|row| row.starts_with("| ")).filter_map(|row| row.split('`').nth(1)).collect();
     assert_eq!(named, described);
+}
+
+#[test]
+fn the_page_names_the_members_of_a_change() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let document = document(&gateway);
+    let members = document["components"]["schemas"]["ModeWanted"]["properties"].as_object().unwrap();
+    let table = PAGE.split("| member | meaning |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let named: BTreeSet<_> =
+        table.lines().filter(|row| row.starts_with("| `")).filter_map(|row| row.split('`').nth(1)).collect();
+    assert_eq!(named, members.keys().map(String::as_str).collect());
+    // And the gateway takes each of them.
+    let whole = json!({"mode": "maintenance", "reason": "r", "if_revision": 1, "drain_timeout": "5s",
+        "on_timeout": "cut", "expires_in": "2h", "force": true});
+    assert_eq!(whole.as_object().unwrap().len(), members.len());
+    assert_eq!(json_schema::faults(&document, &document["components"]["schemas"]["ModeWanted"], &whole), [""; 0]);
+    let taken = admin::set_mode(&gateway, &whole);
+    assert_eq!(taken.status, 200, "{}", taken.text());
+}
+
+#[test]
+fn every_command_of_the_page_works() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let socket = format!("unix:{}/admin.sock", dir.path().display());
+    let over_unix = Gateway::bare(ucs.address, &["--admin-listen", &socket]);
+    let token = |gateway: &Gateway| format!("TOKEN=$(cat {}/admin.token)\n", gateway.state_dir().display());
+    let mut tried = 0;
+    for block in PAGE.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()) {
+        // A command may go on in the next line.
+        for line in block.replace("\\\n", " ").lines().filter(|line| line.starts_with("curl ")) {
+            let line = line
+                .replace("127.0.0.1:8081", &gateway.admin.to_string())
+                .replace("/run/ucs-gateway", dir.path().to_str().unwrap());
+            let line = line.replacen("curl ", "curl -sSi ", 1);
+            // Events go on for ever: the shell reads the head and a first line, and goes.
+            let line = if line.contains(" -N ") { format!("head -n 10 < <({line} 2>/dev/null)") } else { line };
+            let asked = if line.contains("--unix-socket") { &over_unix } else { &gateway };
+            let shell = Command::new("bash").args(["-c", &format!("{}{line}", token(asked))]).output().unwrap();
+            let printed = String::from_utf8_lossy(&shell.stdout);
+            assert!(shell.status.success() && printed.starts_with("HTTP/1.1 200 "), "{line}: {shell:?}");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, PAGE.matches("\ncurl ").count(), "every one was tried");
+    assert_eq!(admin::mode(&gateway)["reason"], "new extension");
 }

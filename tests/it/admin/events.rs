@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Connection, Events, Gateway, Ucs, Upload, admin, request};
 
@@ -27,6 +27,7 @@ fn a_follower_sees_the_record_the_drain_and_the_refusals() {
     let creates = json!([{"operation": "Create Customer Profile", "class": "profile", "count": 1}]);
     assert_eq!((&drain.data["running"], &drain.data["revision"]), (&creates, &switching.data["revision"]));
     assert_eq!(drain.data["deadline"], switching.data["deadline"]);
+    assert_eq!(members(&drain.data), ["deadline", "from", "mode", "revision", "running", "waiting_for"]);
 
     for _ in 0..2 {
         assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("switching"));
@@ -34,6 +35,7 @@ fn a_follower_sees_the_record_the_drain_and_the_refusals() {
     // Two refusals may be told in one event or in two.
     let refused = events.until(|event| event.name == "refused" && event.data["total"] == 2);
     assert!([1, 2].contains(&refused.data["more"].as_u64().unwrap()), "{refused:?}");
+    assert_eq!(members(&refused.data), ["more", "total"]);
 
     assert_eq!(upload.finish().status, 201);
     let settled = events.until(|event| event.name == "record");
@@ -41,6 +43,13 @@ fn a_follower_sees_the_record_the_drain_and_the_refusals() {
     let answer = asker.read_reply();
     assert_eq!(answer.json()["revision"], settled.data["revision"]);
     assert_eq!(settled.id, Some(settled.data["revision"].to_string()));
+}
+
+/// The names of a document's members, sorted.
+fn members(document: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = document.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
 
 #[test]

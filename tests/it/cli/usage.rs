@@ -91,7 +91,7 @@ fn the_page_of_flags_is_true() {
         assert_eq!(variable, &expected, "--{flag}");
         if let Some(default) = default {
             // The page writes sizes for people: `4 GiB`.
-            let shown = documented[flag].replace('`', "").replace(' ', "");
+            let shown = documented[flag].replace(['`', ' '], "");
             assert_eq!(&shown, default, "--{flag}");
         }
     }
