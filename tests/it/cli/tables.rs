@@ -135,6 +135,10 @@ fn a_difference_is_shown_by_a_request_that_shows_it() {
     for wanted in ["GET /metadata/identification-keys", "POST /metadata/identification-keys", "GET /metadata/keys"] {
         assert!(requests.contains(&wanted), "{wanted} is not in {requests:?}");
     }
+    let new_path = "GET /metadata/keys
+  - 404, no route
+  + Get Identification Keys (class schema, open in production and maintenance)\n";
+    assert!(told.stdout.contains(new_path), "{}", told.stdout);
     for request in requests {
         let (method, path) = request.split_once(' ').unwrap();
         let taken = |file: &str| {
