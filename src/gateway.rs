@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::{Access, AccessSetupError};
 use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
@@ -106,14 +106,23 @@ pub async fn run(
     let gate = Gate::new(workers, table);
     let (desk, inbox) = Desk::new();
     let state_dir = StateDir::open(&args.state_dir())?;
-    let settings = control_settings(&args, state_dir, &text)?;
-    // Before the first worker: nothing is admitted by a gateway that does not know its mode.
-    let control = control::start(Arc::clone(&gate), inbox, settings).await?;
-    let metrics = Metrics::new(workers, control.stats());
+    // Before control: a faulty access.yaml must leave UCS and the record alone.
     let access = Arc::new(match &args.access {
         Some(path) => Access::from_yaml_file(path)?,
         None => Access::from_token_file(&args.state_dir())?,
     });
+    let settings = control_settings(&args, state_dir, &text)?;
+    // Before the first worker: nothing is admitted by a gateway that does not know its mode.
+    let mut stop = std::pin::pin!(stop);
+    let control = tokio::select! {
+        started = control::start(Arc::clone(&gate), inbox, settings) => started?,
+        // It asks UCS, which may take its time. What is left half done is what a crash leaves: nothing was acknowledged.
+        () = stop.as_mut() => {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        }
+    };
+    let metrics = Metrics::new(workers, control.stats());
 
     let (stop_sender, stop_receiver) = watch::channel(false);
     let (control_stop, control_stopped) = watch::channel(false);
@@ -131,10 +140,12 @@ pub async fn run(
         drain_timeout: args.drain_timeout,
         stopping: stop_receiver,
     };
-    let admin = tokio::task::spawn_local(admin::serve(admin_listener, parts, std::future::pending()));
+    let (admin_stop, admin_stopped) = oneshot::channel::<()>();
+    let admin = tokio::task::spawn_local(admin::serve(admin_listener, parts, async move {
+        drop(admin_stopped.await);
+    }));
     ready(Ready { listen, admin: admin_address });
 
-    let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = stop.as_mut() => break,
@@ -147,7 +158,9 @@ pub async fn run(
     tokio::task::spawn_blocking(move || crew.join()).await.map_err(std::io::Error::other)?;
     control_stop.send_replace(true);
     drop(control.await);
-    admin.abort();
+    // Last, so that whoever waits for a flip is told how it ended, and event streams end instead of breaking off.
+    drop(admin_stop);
+    drop(admin.await);
     tracing::info!("stopped");
     Ok(())
 }

@@ -15,6 +15,7 @@ mod route_calls;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +110,9 @@ impl AdminListener {
     pub fn unix(path: PathBuf) -> Result<AdminListener, AdminBindError> {
         let fault = |source| AdminBindError::Unix { path: path.clone(), source };
         let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
-        if std::os::unix::net::UnixStream::connect(&path).is_err_and(refused) {
+        // A file that is no socket refuses connections as well, and is somebody's.
+        let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
+        if is_socket && std::os::unix::net::UnixStream::connect(&path).is_err_and(refused) {
             std::fs::remove_file(&path).map_err(fault)?;
         }
         let listener = UnixListener::bind(&path).map_err(fault)?;

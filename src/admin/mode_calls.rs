@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::Plane;
@@ -165,7 +165,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     if body.trim_ascii().first() != Some(&b'{') {
         return Err(fault("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}".to_owned()));
     }
-    let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(error.to_string()))?;
+    let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(what_is_wrong(body, &error)))?;
     if let Some(reason) = &wanted.reason
         && (reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control))
     {
@@ -190,6 +190,18 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         expires_in: wanted.expires_in.map(|expires| expires.0),
         force: wanted.force,
     })
+}
+
+/// The parser says at which column it stopped; people want the member's name. So each is tried alone.
+fn what_is_wrong(body: &[u8], error: &serde_json::Error) -> String {
+    let members: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    let fault_of = |(name, value): (&String, &Value)| {
+        let mut alone = Map::from_iter([("mode".to_owned(), json!(Mode::Production))]);
+        alone.insert(name.clone(), value.clone());
+        let fault = WantedChange::deserialize(Value::Object(alone)).err()?;
+        Some(format!("{name}: {fault}"))
+    };
+    members.iter().find_map(fault_of).unwrap_or_else(|| error.to_string())
 }
 
 /// The journal, newest first.

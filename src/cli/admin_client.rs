@@ -38,13 +38,15 @@ pub struct AdminArgs {
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
     pub admin: AdminAddress,
     /// Token; better given by file or environment, as others can see command lines
-    #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    // One token in 64 begins with a hyphen.
+    #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
+    #[arg(conflicts_with = "token_file")]
     pub token: Option<String>,
     /// File that holds the token [default: admin.token in the state directory]
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-    /// State directory of the gateway, where its token is
-    #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", hide = true)]
+    /// State directory of the gateway, where its token is [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
+    #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }
 

@@ -21,7 +21,7 @@ pub struct CheckArgs {
 /// Checks; exit code 2 when the table cannot be used.
 pub fn run(args: &CheckArgs) -> ExitCode {
     match tables::load(&args.file) {
-        Err(error) => fail(MISCONFIGURED, format!("\n{error}")),
+        Err(error) => fail(MISCONFIGURED, error),
         Ok((table, _)) => {
             print(&summary(&args.file.display().to_string(), &table));
             ExitCode::SUCCESS

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{FAILED, fail, print};
+use super::{FAILED, fail, print, serve};
 use crate::config::ServeArgs;
 use crate::demo::{self, StandIn, StandInOptions};
 use crate::gateway::{self, Ready};
@@ -52,7 +52,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
     };
     match runtime.block_on(show(args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, error),
+        Err(error) => fail(error.downcast_ref().map_or(FAILED, serve::exit_code), error),
     }
 }
 
@@ -157,7 +157,7 @@ Copy and paste, in another terminal:
   curl -i -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance","reason":"new schema"}}'
 
   # 3. Now it is the other way round.
-  curl -i {data}/profiles?LastName=Lovelace
+  curl -i '{data}/profiles?LastName=Lovelace'
   curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","type":"single-valued","attributes":[{{"name":"amount","type":"integer"}}]}}'
 
   # 4. And back, this time the way a client of UCS does it.
@@ -165,7 +165,7 @@ Copy and paste, in another terminal:
 
   # 5. See a drain: UCS takes three seconds now; start a request, then flip.
   curl http://{ucs}/_stand-in/delay -d '{{"milliseconds":3000}}'
-  curl -s {data}/profiles?LastName=Lovelace & curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
+  curl -s '{data}/profiles?LastName=Lovelace' & sleep 1; curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
 
 Stop with ctrl-c.
 "#

@@ -22,7 +22,7 @@ pub struct DiffArgs {
 pub fn run(args: &DiffArgs) -> ExitCode {
     let (old, new) = match (tables::load(&args.old), tables::load(&args.new)) {
         (Ok((old, _)), Ok((new, _))) => (old, new),
-        (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, format!("\n{error}")),
+        (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };
     let differences = proof::diff(&old, &new);
     if differences.is_empty() {

@@ -28,7 +28,7 @@ pub struct ExplainArgs {
 pub fn run(args: &ExplainArgs) -> ExitCode {
     let table = match tables::load(&args.routes) {
         Ok((table, _)) => table,
-        Err(error) => return fail(MISCONFIGURED, format!("\n{error}")),
+        Err(error) => return fail(MISCONFIGURED, error),
     };
     let path = args.path.split('?').next().unwrap_or_default();
     let explanation = explain(&table, &args.method, path);

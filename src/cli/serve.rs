@@ -26,7 +26,8 @@ pub fn run(args: ServeArgs) -> ExitCode {
     }
 }
 
-fn exit_code(error: &GatewayError) -> u8 {
+/// 2 where starting again would not help.
+pub(super) fn exit_code(error: &GatewayError) -> u8 {
     match error {
         GatewayError::Table(_) | GatewayError::Access(_) | GatewayError::Settings(_) | GatewayError::Read { .. } => {
             MISCONFIGURED

@@ -17,7 +17,7 @@ pub enum TableError {
         source: std::io::Error,
     },
     /// It was read and has faults: all of them.
-    #[error("{}{} in {}: the table is not used", list(faults), count(faults.len()), path.display())]
+    #[error("{} has {} and is not used{}", path.display(), count(faults.len()), list(faults))]
     Faults {
         /// Which file.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
 }
 
 fn list(faults: &[Fault]) -> String {
-    faults.iter().map(|fault| format!("{fault}\n")).collect()
+    faults.iter().map(|fault| format!("\n{fault}")).collect()
 }
 
 fn count(faults: usize) -> String {

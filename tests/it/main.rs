@@ -11,6 +11,11 @@ mod support;
 /// That the vocabulary itself works: the shortest test of each kind of upstream.
 mod vocabulary;
 
+/// The admin API as operators, machines and strangers meet it.
+mod admin;
+/// The commands as people type them.
+mod cli;
+
 /// The arrows between the source modules.
 mod architecture;
 /// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.

@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(30);
 pub struct Gateway {
     /// Where clients connect.
     pub data: SocketAddr,
-    /// Where operators connect.
+    /// Where operators connect; port 0 when that is a unix socket.
     pub admin: SocketAddr,
     child: Child,
     lines: Arc<Lines>,
@@ -201,7 +201,10 @@ fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
         }
     }
     let upstream = format!("http://{upstream}");
-    command.args(["serve", "--upstream", &upstream, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.args(["serve", "--upstream", &upstream, "--listen", "127.0.0.1:0"]);
+    if !extra.contains(&"--admin-listen") {
+        command.args(["--admin-listen", "127.0.0.1:0"]);
+    }
     command.args(["--log-format", "json", "--state-dir"]).arg(state_dir);
     if !extra.contains(&"--routes") {
         command.args(["--routes", concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")]);
@@ -225,5 +228,6 @@ fn ready_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
         return None;
     }
     let address = |name: &str| line[name].as_str().unwrap_or_default().parse().ok();
-    Some((address("listen")?, address("admin")?))
+    let admin = address("admin").unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+    Some((address("listen")?, admin))
 }

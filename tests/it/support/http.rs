@@ -181,17 +181,28 @@ impl Connection {
         reply
     }
 
+    /// One piece of a chunked body; empty at its regular end, before the trailers.
+    #[track_caller]
+    pub fn read_chunk(&mut self) -> Vec<u8> {
+        let line = String::from_utf8(self.read_through(b"\r\n")).unwrap();
+        let size = line.trim_end().split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no chunk size: {line:?}"));
+        if size == 0 {
+            return Vec::new();
+        }
+        let piece = self.read_exact(size);
+        assert_eq!(self.read_exact(2), b"\r\n", "a chunk ends where its size says");
+        piece
+    }
+
     #[track_caller]
     fn read_chunks(&mut self, reply: &mut Reply) {
         loop {
-            let line = String::from_utf8(self.read_through(b"\r\n")).unwrap();
-            let size = line.trim_end().split(';').next().unwrap_or_default();
-            let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no chunk size: {line:?}"));
-            if size == 0 {
+            let piece = self.read_chunk();
+            if piece.is_empty() {
                 break;
             }
-            reply.body.extend(self.read_exact(size));
-            assert_eq!(self.read_exact(2), b"\r\n", "a chunk ends where its size says");
+            reply.body.extend(piece);
         }
         loop {
             let line = String::from_utf8(self.read_through(b"\r\n")).unwrap();

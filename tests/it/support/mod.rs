@@ -1,21 +1,26 @@
 //! The vocabulary of the tests. It asserts nothing but its own deadlines: a wait that is over panics with what was seen.
 
 pub mod admin;
+pub mod events;
 pub mod gateway;
 pub mod http;
+pub mod json_schema;
 pub mod pattern;
 pub mod scripted;
 pub mod temp;
 pub mod tool;
 pub mod ucs;
+pub mod upload;
 
 use std::time::{Duration, Instant};
 
+pub use events::Events;
 pub use gateway::Gateway;
 pub use http::{Connection, Reply, request};
 pub use scripted::{Conn, Scripted};
 pub use temp::TempDir;
 pub use ucs::Ucs;
+pub use upload::Upload;
 
 /// How long any one wait may take. Never reached by a test that passes.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,8 +1,13 @@
-//! The real binary as a command that ends by itself: `check`, `mode get`, `token new` …
+//! The real binary as a command that ends by itself (`check`, `mode get`, `token new` …) or that is read while it runs
+//! (`mode watch`, `demo`).
 
 use std::ffi::OsStr;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use super::PATIENCE;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -39,4 +44,80 @@ pub fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// A command that goes on. It is killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    pub fn start(arguments: &[&str]) -> Running {
+        let mut child = command(arguments).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Running { child, lines, seen: Vec::new() }
+    }
+
+    /// The next line of its standard output; `None` at the end.
+    #[track_caller]
+    pub fn next_line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                Some(line)
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line within {PATIENCE:?}; so far {:#?}", self.seen),
+        }
+    }
+
+    /// The next line that holds `text`; those before it are dropped.
+    #[track_caller]
+    pub fn line_with(&mut self, text: &str) -> String {
+        loop {
+            match self.next_line() {
+                Some(line) if line.contains(text) => return line,
+                Some(_) => {}
+                None => panic!("ended without {text:?}: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Sends a signal by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -s {name} failed");
+    }
+
+    /// Waits for its end; all that it wrote.
+    #[track_caller]
+    pub fn ended(mut self) -> Run {
+        while self.next_line().is_some() {}
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "its output is closed, and it still runs: {:#?}", self.seen);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        Run { code: status.code(), stdout: self.seen.join("\n"), stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
