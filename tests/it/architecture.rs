@@ -63,6 +63,23 @@ fn modules_only_use_what_lies_below_them() {
 }
 
 #[test]
+fn every_test_that_the_documents_name_is_there() {
+    let all = sources_below("tests/it").into_iter().chain(sources_below("src"));
+    let tests = all.map(|(_, text)| text).collect::<String>();
+    let mut named = 0;
+    for document in ["docs/promises.md", "docs/operations.md", "docs/security.md"] {
+        let Ok(text) = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)) else { continue };
+        for word in text.split('`').skip(1).step_by(2).filter(|word| word.contains("::") && !word.contains(' ')) {
+            let name = word.rsplit("::").next().unwrap_or_default();
+            let is_there = tests.contains(&format!("fn {name}(")) || tests.contains(&format!("mod {name};"));
+            assert!(is_there || tests.contains(&format!("mod {name} ")), "{document} names {word}, which is not there");
+            named += 1;
+        }
+    }
+    assert!(named > 40, "only {named} tests were found in the documents");
+}
+
+#[test]
 fn every_file_says_what_it_is() {
     let silent: Vec<String> =
         sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect();
@@ -74,22 +91,29 @@ fn code_of(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or(text)
 }
 
+/// The product's own sources, without its tests.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let all = sources_below("src");
+    assert!(all.len() > 50, "the sources were found");
+    all.into_iter().filter(|(path, _)| !path.ends_with("tests.rs") && !path.contains("/tests/")).collect()
+}
+
+/// Name and text of every source below a folder of the repository.
+fn sources_below(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut folders = vec![root.clone()];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("src can be read") {
-            let path: PathBuf = entry.expect("src can be read").path();
+        for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+            let path: PathBuf = entry.expect("the folder can be read").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("a source can be read");
-                let name = path.strip_prefix(&root).expect("below src").display().to_string();
+                let name = path.strip_prefix(&root).expect("below the root").display().to_string();
                 found.push((name, text));
             }
         }
     }
-    assert!(found.len() > 50, "the sources were found");
-    found.into_iter().filter(|(path, _)| !path.ends_with("tests.rs") && !path.contains("/tests/")).collect()
+    found
 }
