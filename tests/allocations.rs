@@ -2,6 +2,8 @@
 //! test's own thread, between a client and an upstream on threads of their own, and only its allocations are counted.
 //! Everything else is tested through the front door, in `tests/it`.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
