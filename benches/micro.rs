@@ -1,9 +1,11 @@
-//! Micro benches of the request line's pure part: reading a path and classifying it. They open no socket.
+//! Micro benches of the request line's decisions: reading a path, classifying it, passing the gate. They open no socket.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ucs_gateway::policy::mode::ModeSet;
+use jiff::Timestamp;
+use ucs_gateway::gate::{Gate, Published};
+use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::proof;
 use ucs_gateway::policy::routes::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
@@ -128,5 +130,17 @@ fn compile(criterion: &mut Criterion) {
     group.bench_function("unreachable, 3,000 routes", |bencher| bencher.iter(|| proof::unreachable(&large)));
 }
 
-criterion_group!(benches, canonical_path, classify, compile);
+/// One worker, nobody else: what each request pays for being counted.
+fn gate(criterion: &mut Criterion) {
+    let gate = Gate::new(1, table(70, false));
+    let record = ModeRecord::first(Mode::Production, 1, "bench", Timestamp::now());
+    gate.publish(Published { record: Some(record.into()), schema: SchemaKnowledge::Unknown, alarm: None });
+    let seat = gate.seat(0);
+    let lease = seat.table();
+    criterion.bench_function("gate/enter and drop the permit", |bencher| {
+        bencher.iter(|| seat.enter(&lease, black_box(Some(7))).is_ok());
+    });
+}
+
+criterion_group!(benches, canonical_path, classify, gate, compile);
 criterion_main!(benches);

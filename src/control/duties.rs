@@ -177,7 +177,7 @@ impl Control {
         }
         self.upstream.suspect();
         self.set_upstream_back(before).await;
-        let revert = Change::Revert { cause: "recovered".to_owned(), actor: Actor::gateway(), expires: None };
+        let revert = Change::Revert { cause: "recovered".to_owned(), actor: Actor::gateway() };
         let restored = self.next(&revert).expect("the record is switching");
         self.save_or_keep(restored).await;
         self.schema.soon();

@@ -132,7 +132,7 @@ impl Control {
         let canceller = if matches!(setback, Setback::Cancelled) { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
             Some((wish, _)) => Change::Set(wish.clone()),
-            None => revert(&setback, before),
+            None => revert(&setback),
         };
         let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
         self.save_or_keep(restored).await;
@@ -160,7 +160,7 @@ impl Control {
     }
 }
 
-fn revert(setback: &Setback, before: &ModeRecord) -> Change {
+fn revert(setback: &Setback) -> Change {
     let cause = match setback {
         Setback::NotBegun(_) | Setback::NotSettled(_) => "not_durable",
         Setback::Deadline => "deadline",
@@ -168,5 +168,5 @@ fn revert(setback: &Setback, before: &ModeRecord) -> Change {
         Setback::Cancelled => "cancelled",
         Setback::Stopped => "stopped",
     };
-    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway(), expires: before.expires }
+    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
 }

@@ -144,6 +144,9 @@ pub struct ModeRecord {
     pub phase: Phase,
     /// While switching: the mode that is being left.
     pub from: Option<Mode>,
+    /// While switching: when the mode that is being left would have ended by itself; a revert brings it back.
+    #[serde(default)]
+    pub from_expires: Option<Timestamp>,
     /// While switching: when the drain is given up.
     pub deadline: Option<Timestamp>,
     /// When the current mode (or this switch) began.

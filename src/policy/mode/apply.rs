@@ -28,8 +28,6 @@ pub enum Change {
         cause: String,
         /// Who takes it back.
         actor: Actor,
-        /// When the restored mode ends by itself: what the record said before the flip.
-        expires: Option<Timestamp>,
     },
     /// The time of `expires` has come.
     Expire {
@@ -66,6 +64,7 @@ impl ModeRecord {
             mode,
             phase: Phase::Settled,
             from: None,
+            from_expires: None,
             deadline: None,
             since: now,
             actor: Actor::gateway(),
@@ -102,6 +101,7 @@ impl ModeRecord {
             mode,
             phase: Phase::Settled,
             from: None,
+            from_expires: None,
             deadline: None,
             drained: Some(drained),
             drain_timeout_ms: None,
@@ -116,6 +116,7 @@ impl ModeRecord {
             mode: self.mode.other(),
             phase: Phase::Switching,
             from: Some(self.mode),
+            from_expires: self.expires,
             deadline: Some(later(now, drain_timeout)),
             since: now,
             drained: None,
@@ -148,17 +149,19 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
         (Change::Set(wish), Phase::Switching) if Some(wish.mode) == record.from => {
             let restored = ModeRecord { since: now, ..record.settled(wish.mode, true) };
             let cause = wish.cause.clone().or_else(|| Some("cancelled".to_owned()));
-            Ok(ModeRecord { cause, ..signed(restored, wish, now) })
+            let restored = signed(restored, wish, now);
+            // Who takes a flip back, and says nothing else, gets what was there before.
+            Ok(ModeRecord { cause, expires: restored.expires.or(record.from_expires), ..restored })
         }
         (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
         (Change::Settle { drained }, Phase::Switching) => {
             Ok(ModeRecord { since: now, ..record.settled(record.mode, *drained) })
         }
-        (Change::Revert { cause, actor, expires }, Phase::Switching) => Ok(ModeRecord {
+        (Change::Revert { cause, actor }, Phase::Switching) => Ok(ModeRecord {
             since: now,
             actor: actor.clone(),
             cause: Some(cause.clone()),
-            expires: *expires,
+            expires: record.from_expires,
             force: false,
             ..record.settled(record.stable_mode(), true)
         }),

@@ -36,7 +36,7 @@ fn switching() -> ModeRecord {
 }
 
 fn revert() -> Change {
-    Change::Revert { cause: "deadline".to_owned(), actor: Actor::gateway(), expires: Some(at(99)) }
+    Change::Revert { cause: "deadline".to_owned(), actor: Actor::gateway() }
 }
 
 #[test]
@@ -90,9 +90,25 @@ fn a_flip_settles_or_reverts_and_nothing_else_does() {
     assert_eq!((settled.mode, settled.drained, settled.since), (Mode::Maintenance, Some(false), at(12)));
     let reverted = apply(&switching(), &revert(), at(12)).unwrap();
     assert_eq!((reverted.mode, reverted.cause.as_deref()), (Mode::Production, Some("deadline")));
-    assert_eq!(reverted.expires, Some(at(99)));
     assert_eq!(apply(&settled, &Change::Settle { drained: true }, at(13)), Err(Refusal::NotSwitching));
     assert_eq!(apply(&settled, &revert(), at(13)), Err(Refusal::NotSwitching));
+}
+
+#[test]
+fn a_flip_that_is_taken_back_brings_back_when_the_old_mode_ends() {
+    let ending = ModeRecord { expires: Some(at(99)), ..production() };
+    let flip = ModeChange { expires_in: Some(Duration::from_secs(60)), ..wish(Mode::Maintenance) };
+    // What a crash leaves is this record alone.
+    let switching = apply(&ending, &Change::Set(flip), at(6)).unwrap();
+    assert_eq!((switching.expires, switching.from_expires), (Some(at(66)), Some(at(99))));
+    for (change, expires) in [
+        (revert(), Some(at(99))),
+        (Change::Set(wish(Mode::Production)), Some(at(99))),
+        (Change::Settle { drained: true }, Some(at(66))),
+    ] {
+        let record = apply(&switching, &change, at(12)).unwrap();
+        assert_eq!((record.expires, record.from_expires), (expires, None), "{change:?}");
+    }
 }
 
 #[test]

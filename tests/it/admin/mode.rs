@@ -7,12 +7,13 @@ use super::bearer;
 use crate::support::{Gateway, Ucs, Upload, admin, eventually, request};
 
 /// Members of the record, as the documentation shows them.
-const RECORD: [&str; 16] = [
+const RECORD: [&str; 17] = [
     "format",
     "revision",
     "mode",
     "phase",
     "from",
+    "from_expires",
     "deadline",
     "since",
     "actor",
