@@ -101,7 +101,7 @@ final class Servlets {
                 if (name.matches("x-(http-)?method(-override)?|x-(original|forwarded|envoy-original)-method")) {
                     method = request.getHeader(header);
                 }
-                if (name.matches("x-(original|rewrite|forwarded)-(url|uri|path)|x-envoy-original-path|x-servlet-path")) {
+                if (name.matches("x-(original|rewrite|forwarded|envoy-original)-(url|uri|path)|x-servlet-path")) {
                     path = request.getHeader(header);
                 }
             }

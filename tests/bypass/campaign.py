@@ -24,12 +24,13 @@ MODES = ["production", "maintenance"]
 # A share of the campaign is ordinary, on the same connections, so that a refusal cannot spoil what comes after it.
 ORDINARY_SHARE = 0.05
 # One word each that RFC 3986 allows, plain or escaped once.
-VALUES = ["42", "x-1", "00027a52JCGY000M", "Gold.Card", "a%20b", "caf%C3%A9", "A&B=c", "x~y_z", "me%40ucs", "1,2", "...a", "50%25"]
+VALUES = ["42", "x-1", "00027a52JCGY000M", "Gold.Card", "a%20b", "caf%C3%A9", "A&B=c", "x~y_z", "me%40ucs", "1,2",
+          "...a", "50%25"]
 
 
 class Operation:
-    """A documented operation, and the rule of the modes: schema reads always, schema writes in maintenance, all other in
-    production. Interactions belong to whom they are listed by."""
+    """A documented operation, and the rule of the modes: schema reads always, schema writes in maintenance, all
+    other in production. Interactions belong to whom they are listed by."""
 
     def __init__(self, method, template, kind):
         self.method, self.template = method, template
@@ -49,7 +50,8 @@ def operations():
     """Those of the generations that the shipped table is for. The gateway answers the class `server` itself."""
     rows = (hosts.ROOT / "tests/cases/operations.tsv").read_text().splitlines()[1:]
     columns = [row.split("\t") for row in rows]
-    found = {(row[3], row[4]): row[5] for row in columns if row[0] in ("8.0/8.1 UCS", "8.5 UCS-CS") and row[5] != "server"}
+    mine = [row for row in columns if row[0] in ("8.0/8.1 UCS", "8.5 UCS-CS") and row[5] != "server"]
+    found = {(row[3], row[4]): row[5] for row in mine}
     return [Operation(method, template, kind) for (method, template), kind in sorted(found.items())]
 
 
@@ -58,7 +60,10 @@ def is_refused(mode, kind, method):
     operation of its path may go, so it is a read of the schema."""
     if kind == "schema":
         return mode == "production" and method not in ("GET", "HEAD", "OPTIONS")
-    return kind == "server" or kind in ("profile", "service") and mode == "maintenance"
+    if kind == "server":
+        # Set Server Mode is answered by the gateway; the status may be asked of UCS.
+        return method == "POST"
+    return kind in ("profile", "service") and mode == "maintenance"
 
 
 class Answer:
@@ -149,8 +154,9 @@ class Findings:
 def made(random_, mode, count, families):
     """The requests of a phase: spellings, and among them (operation, path) of ordinary ones."""
     known = operations()
-    plain = lambda wanted: [(each.method, each.path(lambda: "42")) for each in known if each.admitted_in(mode) == wanted]
-    source = spellings.Spellings(random_, plain(False), plain(True), families)
+    refused, admitted = ([(each.method, each.path(lambda: "42")) for each in known if each.admitted_in(mode) == wanted]
+                         for wanted in (False, True))
+    source = spellings.Spellings(random_, refused, admitted, families)
     for _ in range(count):
         yield source.next()
         if random_.random() < ORDINARY_SHARE:
@@ -193,7 +199,8 @@ def try_spelling(client, mode, request, findings):
 
 def check_ordinary(client, mode, operation, path, findings):
     """In an admitting mode the right servlet sees this method and path; in the other the client gets 503."""
-    answer = client.send(f"{operation.method} {path} HTTP/1.1\r\nHost: ucs\r\nContent-Length: 0\r\n\r\n".encode(), operation.method)
+    request = spellings.Request("ordinary", operation.method, path, [("Content-Length", "0")])
+    answer = client.send(request.head("ucs"), request.method)
     findings.ordinary += 1
     decoded = urllib.parse.unquote(path)
     escaped = "".join(c if "!" <= c <= "~" and c != "%" else urllib.parse.quote(c) for c in decoded)
@@ -224,7 +231,8 @@ def against_gateway(options):
     """The test: True if nothing got through and all that is ordinary did."""
     good = True
     print(f"seed {options.seed}; \"bare\" is how many of the spellings reach a refused class without a gateway")
-    print(ROW.format("container", "mode", "spellings", "bare", "refused", "admitted", "no answer", "ordinary", "bypasses", "s"))
+    print(ROW.format("container", "mode", "spellings", "bare", "refused", "admitted", "no answer", "ordinary",
+                     "bypasses", "s"))
     for name in options.containers:
         with hosts.container(name, lenient=True) as (upstream, version), hosts.gateway(upstream) as gateway:
             for mode in MODES:
@@ -249,8 +257,9 @@ def gateway_phase(options, version, port, upstream, mode):
     outcomes = findings.outcomes
     refused = sum(count for status, count in outcomes.items() if isinstance(status, int) and status >= 400)
     passed = findings.ordinary - len(findings.faults)
-    print(ROW.format(version, mode, findings.spellings, len(bare.bypasses), refused, outcomes["taken"], outcomes["none"], passed,
-                     len(findings.bypasses) + hidden, f"{time.monotonic() - started:.1f}"), flush=True)
+    seconds = f"{time.monotonic() - started:.1f}"
+    print(ROW.format(version, mode, findings.spellings, len(bare.bypasses), refused, outcomes["taken"],
+                     outcomes["none"], passed, len(findings.bypasses) + hidden, seconds), flush=True)
     tell(findings, hidden)
     if options.verbose:
         print("   ", dict(outcomes), "bare:", dict(bare.families()))
@@ -274,7 +283,8 @@ def against_haproxy(options):
     for name in options.containers:
         with hosts.container(name, lenient=False) as (upstream, version):
             for mode in MODES:
-                requests = list(made(random.Random(f"{options.seed} {mode}"), mode, options.requests, spellings.PATH_FAMILIES))
+                random_ = random.Random(f"{options.seed} {mode}")
+                requests = list(made(random_, mode, options.requests, spellings.PATH_FAMILIES))
                 with hosts.gateway(upstream) as gateway:
                     gateway.set_mode(mode)
                     compare(options, f"{version}, {mode}, ucs-gateway", gateway.port, upstream, mode, requests)
@@ -287,13 +297,15 @@ def against_haproxy(options):
 def compare(options, title, port, upstream, mode, requests):
     findings = phase(port, mode, every_operation() + requests)
     distinct = len({request.target for request, _ in findings.bypasses})
-    print(f"{title:72} {len(findings.bypasses):6} bypasses, {distinct} distinct; "
-          f"ordinary {findings.ordinary - len(findings.faults)} of {findings.ordinary}; unseen {unseen(mode, tally(upstream), findings)}")
+    hidden, passed = unseen(mode, tally(upstream), findings), findings.ordinary - len(findings.faults)
+    print(f"{title:75} {len(findings.bypasses) + hidden:5} bypasses, {distinct} distinct; "
+          f"ordinary {passed} of {findings.ordinary}", flush=True)
     if options.verbose:
         print("   ", dict(findings.families().most_common()), findings.faults[:2])
         for family in findings.families():
-            shortest = min((each for each in findings.bypasses if each[0].family == family), key=lambda each: len(each[0].target))
-            print(f"    {family}: {shortest[0].method} {shortest[0].target!r} -> {' '.join(shortest[1])}")
+            of_family = [each for each in findings.bypasses if each[0].family == family]
+            request, took = min(of_family, key=lambda each: len(each[0].target))
+            print(f"    {family}: {request.method} {request.target!r} -> {' '.join(took)}")
 
 
 def arguments():

@@ -39,7 +39,8 @@ HAPROXY_RULES = {
             http-request deny deny_status 503 if {{ path /profiles/extensions }} METH_POST
             http-request deny deny_status 503 unless {{ path_beg {DATA} }} or {{ path_beg /metadata }} METH_GET""",
         "maintenance": """
-            http-request deny deny_status 503 unless { path_beg /metadata } or { path /profiles/extensions } METH_POST""",
+            acl create path /profiles/extensions
+            http-request deny deny_status 503 unless { path_beg /metadata } or create METH_POST""",
     },
 }
 NORMALIZE = """
@@ -145,9 +146,9 @@ def gateway(upstream):
         return fields if fields.get("message") == "ready" else None
     with tempfile.TemporaryDirectory(prefix="bypass-") as state:
         command = [os.environ["UCS_GATEWAY_BINARY"], "serve", "--routes", str(ROOT / "routes.yaml"),
-                   "--upstream", f"http://127.0.0.1:{upstream}", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-                   "--state-dir", state, "--initial-mode", "production", "--upstream-mode", "off", "--schema-probe", "off",
-                   "--log-format", "json", "--workers", "1"]
+                   "--upstream", f"http://127.0.0.1:{upstream}", "--listen", "127.0.0.1:0",
+                   "--admin-listen", "127.0.0.1:0", "--state-dir", state, "--initial-mode", "production",
+                   "--upstream-mode", "off", "--schema-probe", "off", "--log-format", "json", "--workers", "1"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UCS_GATEWAY_")}
         with running(command, "stderr", ready, env=clean) as found:
             token = (pathlib.Path(state) / "admin.token").read_text().strip()
@@ -156,7 +157,8 @@ def gateway(upstream):
 
 @contextlib.contextmanager
 def haproxy(upstream, rules):
-    """Yields the port of an HAProxy before the container at port `upstream`. Its socket is made here: it takes no port 0."""
+    """Yields the port of an HAProxy before the container at port `upstream`. Its socket is made here: it knows no
+    port 0."""
     with tempfile.TemporaryDirectory(prefix="bypass-") as directory, socket.create_server(("127.0.0.1", 0)) as listener:
         file = pathlib.Path(directory) / "haproxy.cfg"
         file.write_text(HAPROXY.format(descriptor=listener.fileno(), rules=rules, port=upstream))
@@ -172,4 +174,5 @@ def haproxy(upstream, rules):
 
 
 def haproxy_version():
-    return subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout.split(" - ")[0].split()[2]
+    first = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
+    return first.split()[2]

@@ -1,32 +1,35 @@
 """Spellings of requests that a mode refuses: what a client could send in the hope that the gateway and the servlet
-container read it differently. Pure: a random generator in, heads of requests out. Knows nothing of sockets or answers."""
+container read it differently. Pure: a random generator in, heads of requests out; no sockets, no answers."""
 
 from dataclasses import dataclass, field
 
 # `.` and `/` as some server somewhere reads them. The first few are the ones that servers of today do read so.
 DOTS = [".", "%2e", "%2E", "%252e", "%25%32%65", "%c0%ae", "%c0%2e", "%e0%80%ae", "%u002e", "%uff0e", "%00.", ".%00",
         "%2e%00", "%ef%bc%8e", "\u3002", "\xff", "%0d", "%2%65", "%%32e"]
-SLASHES = ["/", "%2f", "%2F", "\\", "%5c", "%5C", "//", "/./", "/;/", ";/", "/;x=y/", "/%2e/", "/.;/", "%252f", "%255c",
-           "%25252f", "%c0%af", "%c1%9c", "%e0%80%af", "%u002f", "%u2215", "%uff0f", "%ef%bc%8f", "/%20/", "%2f/", "/%2f",
-           "\\/", "/\\", "%3b/", "/%3b/", "%00/", "/%00/", "/%09/", "%2%66", "%%32f", "/\x0b/", "/\xa0/"]
-UPS = ["..", "%2e%2e", "%2E.", ".%2e", "..;", "..;x=y", "..;/../x", "%2e%2e;", ".;.", ";..", "..%3b", "..%3bx", "..%00",
-       "..%20", "..%09", "..%0a", "..%23", "..%3f", "..\\", "...", "....", "..;..", "..,", "%2e%2e%3b", ". .", "..\x00",
-       "..\r", "..%ff", "..%c2%a0", "..%252f"]
+SLASHES = ["/", "%2f", "%2F", "\\", "%5c", "%5C", "//", "/./", "/;/", ";/", "/;x=y/", "/%2e/", "/.;/", "%252f",
+           "%255c", "%25252f", "%c0%af", "%c1%9c", "%e0%80%af", "%u002f", "%u2215", "%uff0f", "%ef%bc%8f", "/%20/",
+           "%2f/", "/%2f", "\\/", "/\\", "%3b/", "/%3b/", "%00/", "/%00/", "/%09/", "%2%66", "%%32f", "/\x0b/",
+           "/\xa0/"]
+UPS = ["..", "%2e%2e", "%2E.", ".%2e", "..;", "..;x=y", "..;/../x", "%2e%2e;", ".;.", ";..", "..%3b", "..%3bx",
+       "..%00", "..%20", "..%09", "..%0a", "..%23", "..%3f", "..\\", "...", "....", "..;..", "..,", "%2e%2e%3b",
+       ". .", "..\x00", "..\r", "..%ff", "..%c2%a0", "..%252f"]
 # Read as usual by at least one container: combinations of these get furthest.
 LIKELY_UPS = ["..", "%2e%2e", ".%2e", "%2E%2E", "..;", "..;x=y", "%2e%2e;a", "..;jsessionid=1"]
 LIKELY_SLASHES = ["/", "/", "/", "//", "%2f", "%2F", "/./", "/%2e/", ";/", ";x=y/", "/;/", "\\", "%5c"]
-NOISE = [";", ";x=y", ";jsessionid=0A", "%3b", "%3Bx", "%00", "%20", "%09", "%0a", "%0d%0a", "%ff", "%c3%a9", "%", "%2",
-         "%zz", ".", "..", "~", "$", "%23", "#", "%3f", "*", "+", ",", "|", "{", "}", "^", "[", "]", "`", "\"", "<", ">", "\t",
-         "\x01", "\x7f", "\x80", "\xe9", "\xff", "%7f", "%80", "%c2%80", "%e2%80%8b", "%ef%bb%bf", ".json", ".do", "!", ":", "@",
-         "%40", "%25", "%2525", "%c0%80", "%ed%a0%80", "%u0000", "\u0131".encode("utf-8").decode("latin-1")]
+NOISE = [";", ";x=y", ";jsessionid=0A", "%3b", "%3Bx", "%00", "%20", "%09", "%0a", "%0d%0a", "%ff", "%c3%a9", "%",
+         "%2", "%zz", ".", "..", "~", "$", "%23", "#", "%3f", "*", "+", ",", "|", "{", "}", "^", "[", "]", "`", "\"",
+         "<", ">", "\t", "\x01", "\x7f", "\x80", "\xe9", "\xff", "%7f", "%80", "%c2%80", "%e2%80%8b", "%ef%bb%bf",
+         ".json", ".do", "!", ":", "@", "%40", "%25", "%2525", "%c0%80", "%ed%a0%80", "%u0000",
+         "\u0131".encode("utf-8").decode("latin-1")]
 METHOD_OVERRIDES = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Method", "X-Original-Method",
-                    "X-Forwarded-Method", "X-Envoy-Original-Method", "X_HTTP_Method_Override", "X-HTTP_Method-Override",
-                    "x-http-method-override", "X_METHOD_OVERRIDE", "X_Http-Method"]
-REWRITES = ["X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Rewrite-URI", "X-Forwarded-URI", "X-Forwarded-Path",
-            "X-Envoy-Original-Path", "X-Servlet-Path", "X_Original_URL", "X-Original_URL", "X_REWRITE_URL", "x-rewrite-url"]
-# The families of which each request of the campaign belongs to one; those with `path` in their name spell the path only.
-PATH_FAMILIES = ["traversal path", "wild traversal path", "parameter path", "slash path", "escape path", "overlong path",
-                 "case path", "noise path", "raw byte path", "mixed path"]
+                    "X-Forwarded-Method", "X-Envoy-Original-Method", "X_HTTP_Method_Override",
+                    "X-HTTP_Method-Override", "x-http-method-override", "X_METHOD_OVERRIDE", "X_Http-Method"]
+REWRITES = ["X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Rewrite-URI", "X-Forwarded-URI",
+            "X-Forwarded-Path", "X-Envoy-Original-Path", "X-Servlet-Path", "X_Original_URL", "X-Original_URL",
+            "X_REWRITE_URL", "x-rewrite-url"]
+# Each request of the campaign belongs to one family; those with `path` in their name spell the path only.
+PATH_FAMILIES = ["traversal path", "wild traversal path", "parameter path", "slash path", "escape path",
+                 "overlong path", "case path", "noise path", "raw byte path", "mixed path"]
 OTHER_FAMILIES = ["absolute form", "override header", "rewrite header", "method", "fragment or query", "request line"]
 
 
@@ -99,18 +102,19 @@ class Spellings:
         hidden = self._traversal(path, LIKELY_UPS + UPS, LIKELY_SLASHES + SLASHES)
         return Request("", method, self._one([
             lambda: "/" + "/".join(cover) + self._one([";x=", ";", "%3bx=", ";x=y;z=", ";x=%22", ";/"]) + hidden,
-            lambda: "/" + "/".join(cover) + ";x=" + (self._one(LIKELY_SLASHES) + self._one(LIKELY_UPS)) * (len(cover) + 1)
-            + path,
+            lambda: "/" + "/".join(cover) + ";x="
+            + (self._one(LIKELY_SLASHES) + self._one(LIKELY_UPS)) * (len(cover) + 1) + path,
             lambda: path.replace("/", "/" + self._one([";x/", ";/", ";x=..%2f/", "%3b/"]), 1),
-            lambda: "".join("/" + each + (self._one([";", ";x=y", "%3b", ";/..", ";%2e%2e"]) if self._chance(0.5) else "")
+            lambda: "".join("/" + each + self._one(["", "", "", ";", ";x=y", "%3b", ";/..", ";%2e%2e"])
                             for each in path[1:].split("/")),
         ])())
 
     def _slash_path(self, method, path):
         parts = path[1:].split("/")
-        return Request("", method, self._one(["/", "//", "///", "/./", "/;/", "\\", "/%2f", "%2f", "/%2e/", "/%5c", "/ "])
-                       + "".join(part + (self._one(SLASHES) if self._chance(0.6) else "/") for part in parts[:-1]) + parts[-1]
-                       + self._one(["", "", "/", "//", "/.", "%2f", ";", "/..;/" + parts[-1]]))
+        start = self._one(["/", "//", "///", "/./", "/;/", "\\", "/%2f", "%2f", "/%2e/", "/%5c", "/ "])
+        inner = "".join(part + (self._one(SLASHES) if self._chance(0.6) else "/") for part in parts[:-1])
+        end = self._one(["", "", "/", "//", "/.", "%2f", ";", "/..;/" + parts[-1]])
+        return Request("", method, start + inner + parts[-1] + end)
 
     def _escape_path(self, method, path):
         """Any character escaped once, twice, or in the style of `%u`."""
@@ -156,31 +160,35 @@ class Spellings:
             at = self.random.randint(0, len(path))
             # CR and LF would end the line, and that is another campaign (tests/cases/wire).
             byte = self._one([b for b in range(256) if b not in (10, 13)])
-            path = path[:at] + (chr(byte) if self._chance(0.5) else f"%{byte:02x}") + path[at + self.random.randint(0, 1):]
+            spelt = chr(byte) if self._chance(0.5) else f"%{byte:02x}"
+            path = path[:at] + spelt + path[at + self.random.randint(0, 1):]
         return Request("", method, path)
 
     def _mixed_path(self, method, path):
         for _ in range(2):
-            family = self._one([each for each in PATH_FAMILIES if not each.startswith("mixed")])
-            path = getattr(self, "_" + family.replace(" ", "_"))(method, path if path.startswith("/") else "/" + path).target
+            family = self._one(PATH_FAMILIES[:-1])
+            rooted = path if path.startswith("/") else "/" + path
+            path = getattr(self, "_" + family.replace(" ", "_"))(method, rooted).target
         return Request("", method, path)
 
     def _absolute_form(self, method, path):
         if self._chance(0.5):
             path = getattr(self, self._one(["_traversal_path", "_slash_path", "_parameter_path"]))(method, path).target
-        start = self._one(["http://ucs", "http://ucs:80", "HTTP://ucs", "http://user@ucs", "http://ucs.", "http://", "http:/",
-                           "http:", "https://ucs", "ftp://ucs", "//ucs", "http://ucs;x", "http://ucs\\", "http://ucs/profiles/..",
-                           "http://ucs?", "http://ucs#", "http://[::1]", "http://ucs%2f", "http://ucs@", "http://127.0.0.1",
-                           "http:\\\\ucs", "http:///ucs", "jar:http://ucs!", "http://ucs:80:80", "http://u cs", "http://\xff"])
+        start = self._one(["http://ucs", "http://ucs:80", "HTTP://ucs", "http://user@ucs", "http://ucs.", "http://",
+                           "http:/", "http:", "https://ucs", "ftp://ucs", "//ucs", "http://ucs;x", "http://ucs\\",
+                           "http://ucs/profiles/..", "http://ucs?", "http://ucs#", "http://[::1]", "http://ucs%2f",
+                           "http://ucs@", "http://127.0.0.1", "http:\\\\ucs", "http:///ucs", "jar:http://ucs!",
+                           "http://ucs:80:80", "http://u cs", "http://\xff"])
         return Request("", method, start + path)
 
     def _override_header(self, method, path):
-        """An admitted method on the path, and the refused one in a header; or an admitted operation, and both refused."""
-        headers = [(self._one(METHOD_OVERRIDES), self._one([method, method, method.lower(), f" {method}", f"{method},GET"]))]
+        """An admitted method on the path, and the refused one in a header; the path perhaps in another."""
+        wanted = self._one([method, method, method.lower(), f" {method}", f"{method},GET"])
+        headers = [(self._one(METHOD_OVERRIDES), wanted)]
         outer = self._one(["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS"])
         if self._chance(0.4):
-            outer, path = self._one(self.admitted)[0], path
             headers.append((self._one(REWRITES), path))
+            outer, path = self._one(self.admitted)
         if self._chance(0.3):
             headers.append(("Connection", self._one(["X-Request-Id", "close, X-HTTP-Method", "Host", "keep-alive"])))
         return Request("", outer, path, headers)
@@ -195,29 +203,33 @@ class Spellings:
         return Request("", admitted_method, admitted_path, headers)
 
     def _method(self, method, path):
-        odd = [method.lower(), method.title(), method + "\t", method + "%20", "\t" + method, "OPTIONS", "TRACE", "PATCH",
-               "PROPFIND", "CONNECT", "MOVE", "COPY", "LOCK", "M-SEARCH", "PRI", "QUERY", method + "X", "GET" + method,
-               "\x00" + method, method + "\xff", "HEAD", "LINK", "DEBUG", "get", "GET,POST", "POST;", "post", "X" * 40]
+        odd = [method.lower(), method.title(), method + "\t", method + "%20", "\t" + method, "OPTIONS", "TRACE",
+               "PATCH", "PROPFIND", "CONNECT", "MOVE", "COPY", "LOCK", "M-SEARCH", "PRI", "QUERY", method + "X",
+               "GET" + method, "\x00" + method, method + "\xff", "HEAD", "LINK", "DEBUG", "get", "GET,POST", "POST;",
+               "post", "X" * 40]
         return Request("", self._one(odd), path)
 
     def _fragment_or_query(self, method, path):
         cover = "/" + "/".join(self._cover())
         up = "/".join([".."] * 4)
         return Request("", method, self._one([
-            f"{cover}?/{up}{path}", f"{cover}#/{up}{path}", f"{cover}%3f/{up}{path}", f"{cover}%23/{up}{path}", f"?{path}",
-            f"#{path}", f"{path}?{cover}", f"{path}#{cover}", f"{path}%3f{cover}", f"{path}%23", f"{path}?;/{up}{cover}",
-            f"*?{path}", f"*{path}", f"{cover}?_path={path}", f"{path}?", f"{cover}%0d%0a{path}", f"{cover}%20HTTP/1.1%0d%0a{path}",
+            f"{cover}?/{up}{path}", f"{cover}#/{up}{path}", f"{cover}%3f/{up}{path}", f"{cover}%23/{up}{path}",
+            f"?{path}", f"#{path}", f"{path}?{cover}", f"{path}#{cover}", f"{path}%3f{cover}", f"{path}%23", f"{path}?",
+            f"{path}?;/{up}{cover}", f"*?{path}", f"*{path}", f"{cover}?_path={path}", f"{cover}%0d%0a{path}",
+            f"{cover}%20HTTP/1.1%0d%0a{path}",
         ]))
 
     def _request_line(self, method, path):
         cover = "/" + "/".join(self._cover())
         line = self._one([
-            f"{method} {path} HTTP/1.0", f"{method}  {path} HTTP/1.1", f"{method}\t{path} HTTP/1.1", f"{method} {path}  HTTP/1.1",
-            f"{method} {path}\tHTTP/1.1", f"{method} {path}", f"{method} {path} HTTP/0.9", f"{method} {path} HTTP/2.0",
-            f"{method} {path} http/1.1", f"{method} {path} HTTP/1.1 x", f"{method} {cover} {path} HTTP/1.1", f" {method} {path} HTTP/1.1",
-            f"\r\n{method} {path} HTTP/1.1", f"{method} {cover}\r{path} HTTP/1.1", f"{method} {cover}\x00{path} HTTP/1.1",
-            f"{method} {path}\x00 HTTP/1.1", f"{method} {cover} HTTP/1.1\x00{path}", f"{method} \x0b{path} HTTP/1.1",
-            f"{method} {path[1:]} HTTP/1.1", f"{method} {cover}\xa0{path} HTTP/1.1", f"{method} {path} HTTP/1.1\x0b",
-            f"{method} {path} HTTP/01.1", f"{method} {path} HTTP/1.10", f"\xef\xbb\xbf{method} {path} HTTP/1.1",
+            f"{method} {path} HTTP/1.0", f"{method}  {path} HTTP/1.1", f"{method}\t{path} HTTP/1.1",
+            f"{method} {path}  HTTP/1.1", f"{method} {path}\tHTTP/1.1", f"{method} {path}",
+            f"{method} {path} HTTP/0.9", f"{method} {path} HTTP/2.0", f"{method} {path} http/1.1",
+            f"{method} {path} HTTP/1.1 x", f"{method} {cover} {path} HTTP/1.1", f" {method} {path} HTTP/1.1",
+            f"\r\n{method} {path} HTTP/1.1", f"{method} {cover}\r{path} HTTP/1.1",
+            f"{method} {cover}\x00{path} HTTP/1.1", f"{method} {path}\x00 HTTP/1.1",
+            f"{method} {cover} HTTP/1.1\x00{path}", f"{method} \x0b{path} HTTP/1.1", f"{method} {path[1:]} HTTP/1.1",
+            f"{method} {cover}\xa0{path} HTTP/1.1", f"{method} {path} HTTP/1.1\x0b", f"{method} {path} HTTP/01.1",
+            f"{method} {path} HTTP/1.10", f"\xef\xbb\xbf{method} {path} HTTP/1.1",
         ])
         return Request("", method, path, line=line)
