@@ -1,6 +1,6 @@
 // Tomcat 10, embedded, with the servlets of Servlets.java. Prints "ready PORT VERSION" and runs until its input ends.
 //
-// Arguments: a directory of its own; `lenient`: obeys override headers, decodes %2F, takes a backslash as a separator
+// Arguments: a directory of its own; `lenient`: obeys override headers, decodes %2F and %5C, takes a backslash as a separator
 // and raw characters that it would refuse, as its options allow.
 
 import java.util.Map;
@@ -27,8 +27,9 @@ public final class TomcatHost {
         connector.setProperty("address", "127.0.0.1");
         connector.setProperty("maxKeepAliveRequests", "-1");
         if (lenient) {
-            connector.setProperty("allowBackslash", "true");
-            connector.setProperty("encodedSolidusHandling", "decode");
+            connector.setAllowBackslash(true);
+            connector.setEncodedSolidusHandling("decode");
+            connector.setEncodedReverseSolidusHandling("decode");
             connector.setProperty("relaxedPathChars", "\"<>[\\]^`{|}");
             connector.setProperty("relaxedQueryChars", "\"<>[\\]^`{|}");
             connector.setAllowTrace(true);

@@ -154,8 +154,8 @@ class Findings:
 def made(random_, mode, count, families):
     """The requests of a phase: spellings, and among them (operation, path) of ordinary ones."""
     known = operations()
-    refused, admitted = ([(each.method, each.path(lambda: "42")) for each in known if each.admitted_in(mode) == wanted]
-                         for wanted in (False, True))
+    plain = [(each.admitted_in(mode), (each.method, each.path(lambda: spellings.PLAIN))) for each in known]
+    refused, admitted = ([request for passes, request in plain if passes == wanted] for wanted in (False, True))
     source = spellings.Spellings(random_, refused, admitted, families)
     for _ in range(count):
         yield source.next()
@@ -211,7 +211,7 @@ def check_ordinary(client, mode, operation, path, findings):
 
 
 def every_operation():
-    return [(each, each.path(lambda: "42")) for each in operations()]
+    return [(each, each.path(lambda: spellings.PLAIN)) for each in operations()]
 
 
 def tally(port):

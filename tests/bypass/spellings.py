@@ -3,6 +3,8 @@ container read it differently. Pure: a random generator in, heads of requests ou
 
 from dataclasses import dataclass, field
 
+# What stands for an identifier in the paths that are given to `Spellings`.
+PLAIN = "42"
 # `.` and `/` as some server somewhere reads them. The first few are the ones that servers of today do read so.
 DOTS = [".", "%2e", "%2E", "%252e", "%25%32%65", "%c0%ae", "%c0%2e", "%e0%80%ae", "%u002e", "%uff0e", "%00.", ".%00",
         "%2e%00", "%ef%bc%8e", "\u3002", "\xff", "%0d", "%2%65", "%%32e"]
@@ -28,8 +30,8 @@ REWRITES = ["X-Original-URL", "X-Rewrite-URL", "X-Original-URI", "X-Rewrite-URI"
             "X-Forwarded-Path", "X-Envoy-Original-Path", "X-Servlet-Path", "X_Original_URL", "X-Original_URL",
             "X_REWRITE_URL", "x-rewrite-url"]
 # Each request of the campaign belongs to one family; those with `path` in their name spell the path only.
-PATH_FAMILIES = ["traversal path", "wild traversal path", "parameter path", "slash path", "escape path",
-                 "overlong path", "case path", "noise path", "raw byte path", "mixed path"]
+PATH_FAMILIES = ["traversal path", "one segment path", "wild traversal path", "parameter path", "slash path",
+                 "escape path", "overlong path", "case path", "noise path", "raw byte path", "mixed path"]
 OTHER_FAMILIES = ["absolute form", "override header", "rewrite header", "method", "fragment or query", "request line"]
 
 
@@ -90,6 +92,20 @@ class Spellings:
 
     def _traversal_path(self, method, path):
         return Request("", method, self._traversal(path, LIKELY_UPS, LIKELY_SLASHES))
+
+    def _one_segment_path(self, method, path):
+        """The whole way to the refused operation stands where an admitted one of the same method has an identifier, so
+        that even a table of whole paths takes it for that operation."""
+        alike = [each for each in self.admitted if each[0] == method and PLAIN in each[1].split("/")] or self.admitted
+        cover = self._one(alike)[1].split("/")
+        at = self._one([n for n, part in enumerate(cover) if part == PLAIN] or [len(cover) - 1])
+        slash = self._one(["%2f", "%2F", "%2f", "%2F", "\\", "%5c", "%252f", "%255c", "%c0%af", ";%2f", "%2f%2f"])
+        up = self._one(LIKELY_UPS + ["%252e%252e", "..%3b"])
+        cover[at] = slash.join([up] * (at - 1 + self._one([0, 0, 0, 1])) + path[1:].split("/"))
+        if at + 1 < len(cover):
+            # What the template goes on with is to be cut off.
+            cover[at] += self._one(["", ";", "%3b", "%3f", "%23", "%00", ";x=%2f"])
+        return Request("", method, "/".join(cover))
 
     def _wild_traversal_path(self, method, path):
         dot = lambda: self._one(DOTS)
