@@ -1,7 +1,7 @@
 // Tomcat 10, embedded, with the servlets of Servlets.java. Prints "ready PORT VERSION" and runs until its input ends.
 //
-// Arguments: a directory of its own; `lenient`: obeys override headers, decodes %2F and %5C, takes a backslash as a separator
-// and raw characters that it would refuse, as its options allow.
+// Arguments: a directory of its own; `lenient`: obeys override headers, decodes %2F and %5C, takes a backslash as a
+// separator and raw characters that it would refuse, as its options allow.
 
 import java.util.Map;
 import java.util.logging.Level;
