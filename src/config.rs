@@ -72,7 +72,7 @@ pub struct ServeArgs {
     pub upstream_poll: Duration,
 
     /// Path that shows whether UCS has a profile schema, below base_path; `off` for no probe.
-    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE", value_name = "PATH|off", default_value = "/metadata/profiles")]
+    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE", value_name = "PATH|off", default_value = "/metadata/profiles", value_parser = parse_schema_probe)]
     pub schema_probe: String,
 
     /// How often the schema is probed.
@@ -290,6 +290,16 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("write a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
+    }
+}
+
+/// `off`, or a path: another text would be glued to base_path and find nothing, without a word.
+fn parse_schema_probe(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte));
+    if text == "off" || is_path {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no path; write one that begins with a slash, such as /metadata/profiles, or off"))
     }
 }
 

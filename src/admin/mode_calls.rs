@@ -238,7 +238,8 @@ pub(super) fn preview(plane: &Plane, query: Option<&str>) -> Result<Reply, Probl
     let mut operations: Vec<_> = live.tallies().into_iter().enumerate().collect();
     operations.retain(|(slot, tally)| tally.modes == leaving && (tally.in_flight > 0 || rate(*slot) > 0.0));
     operations.sort_by(|(one, _), (other, _)| rate(*other).total_cmp(&rate(*one)));
-    let per_minute: f64 = operations.iter().map(|(slot, _)| rate(*slot)).sum();
+    // From 0.0, as an empty sum is -0.0.
+    let per_minute = operations.iter().fold(0.0, |sum: f64, (slot, _)| sum + rate(*slot));
     let shown: Vec<_> = operations
         .iter()
         .map(|(slot, tally)| {

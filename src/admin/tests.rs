@@ -82,6 +82,7 @@ fn record(revision: u64, mode: Mode, phase: Phase) -> ModeRecord {
         phase,
         from: (phase == Phase::Switching).then(|| mode.other()),
         from_expires: None,
+        from_drained: None,
         deadline: None,
         since: "2026-01-02T03:04:05Z".parse().unwrap(),
         actor: Actor { kind: ActorKind::Automatic, name: "first start".to_owned() },

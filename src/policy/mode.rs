@@ -147,6 +147,9 @@ pub struct ModeRecord {
     /// While switching: when the mode that is being left would have ended by itself; a revert brings it back.
     #[serde(default)]
     pub from_expires: Option<Timestamp>,
+    /// While switching: whether the mode that is being left had been drained; a revert changes nothing about it.
+    #[serde(default)]
+    pub from_drained: Option<bool>,
     /// While switching: when the drain is given up.
     pub deadline: Option<Timestamp>,
     /// When the current mode (or this switch) began.

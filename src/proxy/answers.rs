@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LOCATION, RANGE,
+};
 use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 
@@ -121,6 +124,10 @@ pub async fn status(
     let (kept, body) = request.into_parts();
     let mut head = kept.clone();
     towards_upstream(downstream, &found, &mut head);
+    // The document is read and changed here: whole, plain, and never the copy that the client has.
+    for name in [ACCEPT_ENCODING, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+        head.headers.remove(name);
+    }
     let answered = downstream.worker.forwarder.forward(permit, head, body, downstream.abort()).await;
     let document = match answered {
         Err(error) => Err(error),

@@ -249,11 +249,8 @@ impl Stream {
             Poll::Pending => link.exchange.wait_for_upstream_body(),
             Poll::Ready(Some(Ok(_))) if !self.body.is_over() => link.exchange.wait_for_client_reading(),
             Poll::Ready(Some(Ok(_)) | None) => self.finish(),
-            // UCS closed its side, or lost its place: nothing of this exchange runs on this connection any more.
-            Poll::Ready(Some(Err(_))) => {
-                link.keeps_open = false;
-                self.finish();
-            }
+            // Not the end that was to come: dropping the link closes the connection, and counts the exchange as abandoned.
+            Poll::Ready(Some(Err(_))) => self.link = None,
         }
         polled
     }

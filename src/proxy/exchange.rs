@@ -77,6 +77,8 @@ struct Inner {
     waiting: Cell<Waiting>,
     progress: Cell<Instant>,
     gave_up: Cell<Option<GaveUp>>,
+    /// Whether the head of the answer is out: then the rest can only be cut short, by ending the client's connection.
+    answered: Cell<bool>,
     /// Who moves its bytes at the moment, and must hear of an end.
     mover: RefCell<Option<Waker>>,
     downstream: Option<AbortHandle>,
@@ -104,6 +106,7 @@ impl Exchanges {
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),
             gave_up: Cell::new(None),
+            answered: Cell::new(false),
             mover: RefCell::new(None),
             downstream,
         });
@@ -169,8 +172,9 @@ impl Inner {
         if let Some(mover) = self.mover.borrow_mut().take() {
             mover.wake();
         }
-        // An answer that has begun can only be cut short; a client that does not read can not even be told.
-        if matches!(self.waiting.get(), Waiting::ClientReading | Waiting::UpstreamBody) {
+        // Whatever is waited for: a client that does not read keeps its connection's task, which holds the one to UCS,
+        // from being polled, and may still be sending a body that goes up.
+        if self.answered.get() {
             self.downstream.iter().for_each(AbortHandle::abort);
         }
     }
@@ -204,6 +208,12 @@ impl Exchange {
         }
     }
 
+    /// The head of the answer has come, and the next piece of its body is waited for.
+    pub fn answer_began(&self) {
+        self.inner.answered.set(true);
+        self.wait(Waiting::UpstreamBody);
+    }
+
     /// The next piece of the request's body is waited for.
     pub fn wait_for_client_body(&self) {
         if self.inner.waiting.get() != Waiting::ClientBody {
@@ -233,7 +243,7 @@ impl Exchange {
         self.inner.gave_up.get()
     }
 
-    /// UCS is done with it: the permit is dropped.
+    /// UCS has answered in full: the permit is dropped. Any other end is none that the gateway can see.
     pub fn finish(&self) {
         self.inner.sent.set(false);
         self.inner.release();

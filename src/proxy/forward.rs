@@ -108,7 +108,7 @@ async fn exchange_with_ucs(
     if answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(explain(&exchange, upload.get(), ForwardError::Switched));
     }
-    exchange.wait_for_upstream_body();
+    exchange.answer_began();
     let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
     let pool = Rc::clone(&forwarder.pool);
     let link = Link { exchange, lease, pool, upload, uploading, mutating, keeps_open: answer.keeps_open };
@@ -221,11 +221,8 @@ fn explain(exchange: &Exchange, upload: UploadState, error: ForwardError) -> For
     match (upload, error) {
         (UploadState::Broken, _) => ForwardError::BadBody,
         (UploadState::TooLarge, _) => ForwardError::BodyTooLarge,
-        (UploadState::Running | UploadState::Done, error) => {
-            // UCS itself ended it: nothing is left running that a drain would have to wait for.
-            exchange.finish();
-            error
-        }
+        // A connection that UCS broke says nothing of what UCS still does: the exchange counts as abandoned.
+        (UploadState::Running | UploadState::Done, error) => error,
     }
 }
 

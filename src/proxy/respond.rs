@@ -33,6 +33,7 @@ pub async fn respond(
         Decision::Refused(refusal, found) => return refuse(&downstream, &request, found.as_ref(), &refusal, account),
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
+    downstream.mutating.set(!request.method().is_safe());
     match found.route().and_then(|route| route.answer_to(request.method().as_str())) {
         // The gateway answers these by itself: what they wait for must not wait for them.
         Some(Answer::SetMode) => {
@@ -124,7 +125,6 @@ async fn forward(
         return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
     };
     let (mut head, body) = request.into_parts();
-    downstream.mutating.set(!head.method.is_safe());
     let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
     towards_upstream(downstream, &found, &mut head);
     account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));

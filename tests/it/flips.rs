@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 
-use crate::support::{Connection, Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, http, request};
+use crate::support::{Connection, Gateway, PATIENCE, Reply, Scripted, TempDir, Ucs, admin, eventually, http, request};
 
 /// What `--orphan-grace` is, where a test waits for it.
 const GRACE: Duration = Duration::from_millis(400);
@@ -150,6 +150,28 @@ fn a_cut_reaches_a_client_that_does_not_read() {
     // Not read to its end: what the system holds for a small window would take minutes.
     no_client_is_connected(&gateway);
     client.reset();
+}
+
+#[test]
+fn a_cut_ends_an_upload_whose_answer_has_begun() {
+    const ENDLESS: u64 = 1 << 40;
+    let (sender, ended) = std::sync::mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        if conn.read_head().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun");
+            conn.read_pattern(ENDLESS);
+            let _ = sender.send(());
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--orphan-grace", "100ms", "--max-body", &ENDLESS.to_string()]);
+    let mut client = Connection::open(gateway.data);
+    client.send(format!("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: {ENDLESS}\r\n\r\n"));
+    assert_eq!(client.read_head().status, 200);
+    let uploading = std::thread::spawn(move || client.write_pattern(ENDLESS, PATIENCE, |_| {}));
+    let change = json!({"mode": "maintenance", "drain_timeout": "200ms", "on_timeout": "cut"});
+    assert_eq!(admin::set_mode(&gateway, &change).status, 200);
+    ended.recv_timeout(PATIENCE).expect("UCS gets no more of it");
+    assert!(uploading.join().unwrap() < ENDLESS);
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl ModeRecord {
             phase: Phase::Settled,
             from: None,
             from_expires: None,
+            from_drained: None,
             deadline: None,
             since: now,
             actor: Actor::gateway(),
@@ -95,6 +96,11 @@ impl ModeRecord {
         self.from.unwrap_or(self.mode)
     }
 
+    /// Whether the mode that is being left had been drained. Records of before this was kept say yes, as they always did.
+    fn was_drained(&self) -> bool {
+        self.from_drained.unwrap_or(true)
+    }
+
     fn settled(&self, mode: Mode, drained: bool) -> ModeRecord {
         ModeRecord {
             revision: self.revision.saturating_add(1),
@@ -102,6 +108,7 @@ impl ModeRecord {
             phase: Phase::Settled,
             from: None,
             from_expires: None,
+            from_drained: None,
             deadline: None,
             drained: Some(drained),
             drain_timeout_ms: None,
@@ -117,6 +124,7 @@ impl ModeRecord {
             phase: Phase::Switching,
             from: Some(self.mode),
             from_expires: self.expires,
+            from_drained: self.drained,
             deadline: Some(later(now, drain_timeout)),
             since: now,
             drained: None,
@@ -147,7 +155,7 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
             Ok(signed(switching, wish, now))
         }
         (Change::Set(wish), Phase::Switching) if Some(wish.mode) == record.from => {
-            let restored = ModeRecord { since: now, ..record.settled(wish.mode, true) };
+            let restored = ModeRecord { since: now, ..record.settled(wish.mode, record.was_drained()) };
             let cause = wish.cause.clone().or_else(|| Some("cancelled".to_owned()));
             let restored = signed(restored, wish, now);
             // Who takes a flip back, and says nothing else, gets what was there before.
@@ -163,7 +171,7 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
             cause: Some(cause.clone()),
             expires: record.from_expires,
             force: false,
-            ..record.settled(record.stable_mode(), true)
+            ..record.settled(record.stable_mode(), record.was_drained())
         }),
         (Change::Settle { .. } | Change::Revert { .. }, Phase::Settled) => Err(Refusal::NotSwitching),
         (Change::Expire { .. } | Change::EndForce, Phase::Switching) => Err(Refusal::Busy),

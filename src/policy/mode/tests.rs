@@ -112,6 +112,18 @@ fn a_flip_that_is_taken_back_brings_back_when_the_old_mode_ends() {
 }
 
 #[test]
+fn a_flip_that_is_taken_back_says_of_the_old_mode_what_was_true_before() {
+    for drained in [true, false] {
+        let forced = ModeRecord { drained: Some(drained), ..production() };
+        let switching = apply(&forced, &Change::Set(wish(Mode::Maintenance)), at(6)).unwrap();
+        for change in [revert(), Change::Set(wish(Mode::Production))] {
+            let record = apply(&switching, &change, at(12)).unwrap();
+            assert_eq!((record.drained, record.from_drained), (Some(drained), None), "{change:?}");
+        }
+    }
+}
+
+#[test]
 fn a_record_expires_at_its_time_and_not_before() {
     let expire = Change::Expire { drain_timeout: Duration::from_secs(5) };
     let record = ModeRecord { expires: Some(at(100)), ..production() };

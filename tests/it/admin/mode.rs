@@ -7,13 +7,14 @@ use super::bearer;
 use crate::support::{Gateway, Ucs, Upload, admin, eventually, request};
 
 /// Members of the record, as the documentation shows them.
-const RECORD: [&str; 17] = [
+const RECORD: [&str; 18] = [
     "format",
     "revision",
     "mode",
     "phase",
     "from",
     "from_expires",
+    "from_drained",
     "deadline",
     "since",
     "actor",
