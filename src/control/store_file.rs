@@ -188,9 +188,9 @@ fn compare(opened: Opened, loaded: &mut Loaded) -> io::Result<Journal> {
     let sound = broken.is_none();
     loaded.alarms.extend(broken);
     let Some(record) = &loaded.record else {
-        // A crash in the middle of the very first save leaves at most one line and no record.
-        if sound && loaded.alarms.is_empty() && journal.len() <= 1 {
-            journal.take_back()?;
+        // A crash before the very first line was whole. With one line the record may have been there, and gone since: who
+        // takes that for a first start might open what was closed.
+        if sound && loaded.alarms.is_empty() && journal.is_empty() {
             loaded.first_start = true;
         } else if loaded.alarms.is_empty() {
             loaded.alarms.push(format!("{RECORD} is missing although the journal has {} lines", journal.len()));
