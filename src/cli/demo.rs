@@ -61,6 +61,8 @@ const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
 
 async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // A terminal that is closed ends the demo: there is no table to read again, and a folder to remove.
+    let mut hangup = signal(SignalKind::hangup())?;
     let folder = Folder::new()?;
     let routes = match args.routes {
         Some(routes) => routes,
@@ -88,6 +90,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
         }
     };
     // The sender stays alive: a closed channel would read as a reload that never comes, which is the truth here.
@@ -114,7 +117,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> std::io::Result<Folder> {
-        let path = std::env::temp_dir().join(format!("ucs-gateway-demo-{}", std::process::id()));
+        // Process ids come again, in containers above all: what a killed demo left behind must not be in the way.
+        let number = getrandom::u64().map_err(std::io::Error::other)?;
+        let path = std::env::temp_dir().join(format!("ucs-gateway-demo-{number:016x}"));
         // A folder that is there already is somebody else's.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder(path))

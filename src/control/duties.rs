@@ -66,7 +66,8 @@ impl Control {
         let first_answer = self.schema.learn(observation, self.upstream_closed_itself());
         self.stats.probe(self.schema.knowledge());
         // Asks wait these milliseconds at the desk: serving it here would tell them that a change is under way.
-        if first_answer && let Err(error) = self.store.remember(Fact::SchemaPathAnswered).await {
+        let fact = Fact::SchemaPathAnswered(self.schema.target(&self.gate.table().table().base_path));
+        if first_answer && let Err(error) = self.store.remember(fact).await {
             warn!(%error, "it cannot be remembered that the schema path answers");
         }
         if self.schema.knowledge() != known {

@@ -77,6 +77,11 @@ impl SchemaProbe {
         SchemaProbe { client, path, interval, due, last_began: None, running: None, facts, knowledge }
     }
 
+    /// What is asked for below this base path.
+    pub(super) fn target(&self, base: &str) -> String {
+        target(base, self.path.as_deref().unwrap_or_default())
+    }
+
     pub(super) fn knowledge(&self) -> SchemaKnowledge {
         self.knowledge
     }
@@ -137,9 +142,19 @@ impl SchemaProbe {
 
     fn observing(&self, base: &str) -> impl Future<Output = Observation> + Send + use<> {
         let client = self.client.clone();
-        let path = format!("{base}{}", self.path.as_deref().unwrap_or_default());
+        let path = self.target(base);
         async move { observe(client.get(&path).await) }
     }
+}
+
+fn target(base: &str, path: &str) -> String {
+    format!("{base}{path}")
+}
+
+/// Whether a mark that was left behind says of the path that is probed now that it has answered: a 404 of a mistyped path
+/// must not pass for a vanished schema only because another path had answered before.
+pub(super) fn was_answered(mark: Option<&str>, base: &str, path: Option<&str>) -> bool {
+    path.is_some_and(|path| mark == Some(&*target(base, path)))
 }
 
 fn observe(answer: Result<Reply, CallError>) -> Observation {
@@ -189,6 +204,22 @@ mod tests {
         }
         let timeout = observe(Err(CallError::Timeout(Duration::from_secs(1))));
         assert!(matches!(timeout, Observation::Unclear(_)));
+    }
+
+    #[test]
+    fn a_mark_counts_for_its_own_path_alone() {
+        let path = Some("/metadata/profiles");
+        assert!(was_answered(Some("/cv/metadata/profiles"), "/cv", path));
+        for (mark, base, path) in [
+            (None, "/cv", path),
+            (Some(""), "/cv", path),
+            (Some("/metadata/profiles"), "/cv", path),
+            (Some("/cv/metadata/profiles"), "", path),
+            (Some("/cv/metadata/profiles"), "/cv", Some("/metadata/profile")),
+            (Some("/cv"), "/cv", None),
+        ] {
+            assert!(!was_answered(mark, base, path), "{mark:?} {base:?} {path:?}");
+        }
     }
 
     #[test]

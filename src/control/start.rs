@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::schema_probe::SchemaProbe;
+use crate::control::schema_probe::{SchemaProbe, was_answered};
 use crate::control::store::StoreError;
 use crate::control::store_file::Loaded;
 use crate::control::upstream_mode::{UpstreamLink, UpstreamMode};
@@ -78,8 +78,9 @@ fn assemble(
     let now = Instant::now();
     let abandoned = AbandonedSoFar::now(&gate);
     let enabled = settings.upstream_mode == UpstreamModeUse::Auto;
-    let answered = loaded.schema_path_answered;
     let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
+    let base = &gate.table().table().base_path.clone();
+    let answered = was_answered(loaded.schema_path_answered.as_deref(), base, path.as_deref());
     let start = (!loaded.alarms.is_empty()).then(|| loaded.alarms.join("; "));
     Control {
         schema_doubt: Arc::clone(&inbox.schema_doubt),

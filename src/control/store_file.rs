@@ -22,6 +22,7 @@ const RECORD_NEW: &str = "mode.json.new";
 const JOURNAL: &str = "journal.jsonl";
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
+const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
 
 /// An open state directory. The lock is held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -34,16 +35,22 @@ pub struct StateDir {
 }
 
 /// What a gateway remembers besides the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// The schema probe's path has answered 200 before, so a 404 from it means something.
-    SchemaPathAnswered,
+    /// This path of the schema probe, with the base path, has answered 200 before, so a 404 from it means something.
+    SchemaPathAnswered(String),
 }
 
 impl Fact {
-    fn file_name(self) -> &'static str {
+    fn file_name(&self) -> &'static str {
         match self {
-            Fact::SchemaPathAnswered => "schema-path-answered",
+            Fact::SchemaPathAnswered(_) => SCHEMA_PATH_ANSWERED,
+        }
+    }
+
+    fn content(&self) -> &str {
+        match self {
+            Fact::SchemaPathAnswered(path) => path,
         }
     }
 }
@@ -59,8 +66,8 @@ pub struct Loaded {
     pub highest_revision: u64,
     /// The last stop was an orderly one with nothing left behind at UCS. True at first start.
     pub clean: bool,
-    /// [`Fact::SchemaPathAnswered`].
-    pub schema_path_answered: bool,
+    /// The path of [`Fact::SchemaPathAnswered`]; empty in a mark of a version that did not write it down.
+    pub schema_path_answered: Option<String>,
     /// What an operator must look at, each in a sentence.
     pub alarms: Vec<String>,
     /// What is worth a line in the log, but no alarm.
@@ -97,7 +104,7 @@ impl StateDir {
             first_start: record.is_none() && record_fault.is_none() && !opened.existed,
             highest_revision: 0,
             clean: false,
-            schema_path_answered: self.dir.join(Fact::SchemaPathAnswered.file_name()).exists(),
+            schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
             alarms: record_fault.into_iter().collect(),
             notes: Vec::new(),
             record,
@@ -133,17 +140,21 @@ impl StateDir {
 
     /// Remembers a fact over restarts.
     pub fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
-        self.write_mark(fact.file_name())
+        self.write_mark(fact.file_name(), fact.content())
     }
 
     /// Leaves the mark of an orderly stop.
     pub fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
-        self.write_mark(CLEAN)
+        self.write_mark(CLEAN, "")
     }
 
-    fn write_mark(&self, name: &str) -> Result<(), StoreError> {
+    fn write_mark(&self, name: &str, content: &str) -> Result<(), StoreError> {
         let path = self.dir.join(name);
-        File::create(&path).and_then(|file| file.sync_all()).map_err(failed("write", &path))?;
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(content.as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(failed("write", &path))?;
         sync_dir(&self.dir)
     }
 

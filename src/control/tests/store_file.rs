@@ -86,10 +86,10 @@ fn the_clean_mark_counts_once() {
 fn facts_are_remembered() {
     let (folder, _) = used();
     let (mut dir, loaded) = open(&folder);
-    assert!(!loaded.schema_path_answered);
-    dir.remember(Fact::SchemaPathAnswered).unwrap();
+    assert_eq!(loaded.schema_path_answered, None);
+    dir.remember(Fact::SchemaPathAnswered("/cv/metadata".to_owned())).unwrap();
     drop(dir);
-    assert!(open(&folder).1.schema_path_answered);
+    assert_eq!(open(&folder).1.schema_path_answered.as_deref(), Some("/cv/metadata"));
 }
 
 #[test]

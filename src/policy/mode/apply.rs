@@ -197,6 +197,8 @@ fn confirm(record: &ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord
         revision: record.revision.saturating_add(1),
         actor: wish.actor.clone(),
         reason: wish.reason.clone().or_else(|| record.reason.clone()),
+        // Why an earlier record came about says nothing of this one.
+        cause: wish.cause.clone(),
         expires: wish.expires_in.map(|after| later(now, after)).or(record.expires),
         force: record.force || new_force,
         ..record.clone()

@@ -64,6 +64,14 @@ fn the_settled_mode_is_confirmed_without_a_new_revision_unless_something_is_new(
 }
 
 #[test]
+fn a_mode_that_is_confirmed_with_news_no_longer_tells_why_the_last_record_came_about() {
+    let cancelled = apply(&switching(), &Change::Set(wish(Mode::Production)), at(11)).unwrap();
+    let said = ModeChange { reason: Some("checked".to_owned()), ..wish(Mode::Production) };
+    assert_eq!(apply(&cancelled, &Change::Set(said), at(12)).unwrap().cause, None);
+    assert_eq!(apply(&cancelled, &Change::Set(wish(Mode::Production)), at(12)), Ok(cancelled));
+}
+
+#[test]
 fn the_mode_that_a_flip_leaves_cancels_it_and_any_other_wish_must_wait() {
     let restored = apply(&switching(), &Change::Set(wish(Mode::Production)), at(11)).unwrap();
     assert_eq!((restored.revision, restored.mode, restored.phase), (9, Mode::Production, Phase::Settled));

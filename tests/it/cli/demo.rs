@@ -139,7 +139,7 @@ JSON='Content-Type: application/json'\n",
 
 #[test]
 fn a_signal_ends_it_and_nothing_is_left() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let demo = Demo::start(&[]);
         let state = demo.value("state").to_owned();
         assert!(Path::new(&state).join("mode.json").exists());
