@@ -1,4 +1,4 @@
-//! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no hyper.
+//! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no HTTP library.
 
 pub mod duration;
 pub mod explain;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, LOCATION, RANGE,
@@ -20,6 +19,7 @@ use super::error::Refusal;
 use super::forward::ForwardError;
 use super::reply;
 use super::respond::{Found, line, refuse, refuse_late, towards_upstream};
+use super::wire::ClientBody;
 use super::worker::Downstream;
 use crate::access::{Peer, Permission};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
@@ -43,7 +43,7 @@ struct SetServerMode {
 pub async fn set_mode(
     downstream: &Rc<Downstream>,
     found: Found,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     mut account: Account,
 ) -> Response<ReplyBody> {
     let (head, body) = request.into_parts();
@@ -71,7 +71,7 @@ pub async fn set_mode(
 async fn read_change(
     downstream: &Downstream,
     authorization: Option<&HeaderValue>,
-    body: Incoming,
+    body: ClientBody,
 ) -> Result<ModeChange, Refusal> {
     let authorization = authorization.and_then(|value| value.to_str().ok());
     let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(downstream.peer)).await;
@@ -114,7 +114,7 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
 pub async fn status(
     downstream: &Rc<Downstream>,
     mut found: Found,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     mut account: Account,
 ) -> Response<ReplyBody> {
     account.outcome = Outcome::Answered;

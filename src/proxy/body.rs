@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::account::Account;
 use super::exchange::Exchange;
 use super::pool::{Lease, Pool};
-use super::wire::{AnswerBody, AnswerFault, Taken};
+use super::wire::{ANSWER_LIMITS, AnswerFault, BodyFailed, ClientBody, FramedBody, Taken};
 
 /// What became of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,20 +40,15 @@ pub enum RequestBody {
 /// A body that is read from the client.
 #[derive(Debug)]
 pub struct Upload {
-    incoming: Incoming,
+    incoming: ClientBody,
     exchange: Rc<Exchange>,
     state: Rc<Cell<UploadState>>,
     left: u64,
 }
 
-/// Why a request's body ended early. hyper wants an error to end the message; the exchange is what explains it.
-#[derive(Debug, thiserror::Error)]
-#[error("the client's body ended early")]
-pub struct UploadFailed;
-
 impl RequestBody {
     /// The client's body with at most `limit` bytes, and where to read what became of it.
-    pub fn relay(incoming: Incoming, exchange: Rc<Exchange>, limit: u64) -> (RequestBody, Rc<Cell<UploadState>>) {
+    pub fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> (RequestBody, Rc<Cell<UploadState>>) {
         if incoming.is_end_stream() {
             return (RequestBody::Empty, Rc::new(Cell::new(UploadState::Done)));
         }
@@ -65,9 +60,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = UploadFailed;
+    type Error = BodyFailed;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFailed>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         match self.get_mut() {
             RequestBody::Empty => Poll::Ready(None),
             RequestBody::Relay(upload) => upload.poll(cx),
@@ -90,7 +85,7 @@ impl Body for RequestBody {
 }
 
 impl Upload {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFailed>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             self.exchange.wait_for_client_body();
             return Poll::Pending;
@@ -103,8 +98,8 @@ impl Upload {
         };
         self.state.set(state);
         match (frame, state) {
-            (Some(_), UploadState::Broken | UploadState::TooLarge) => Poll::Ready(Some(Err(UploadFailed))),
-            (frame, _) => Poll::Ready(frame.map(|frame| frame.map_err(|_| UploadFailed))),
+            (Some(_), UploadState::Broken | UploadState::TooLarge) => Poll::Ready(Some(Err(BodyFailed))),
+            (frame, _) => Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFailed))),
         }
     }
 
@@ -139,7 +134,7 @@ pub struct Download(Option<Stream>);
 
 #[derive(Debug)]
 struct Stream {
-    body: AnswerBody,
+    body: FramedBody,
     /// All that the end must settle; gone when the exchange is over.
     link: Option<Link>,
 }
@@ -181,7 +176,7 @@ impl ReplyBody {
 
 impl Download {
     /// The body of an answer whose head just came. One without a body is over at once.
-    pub fn new(body: AnswerBody, link: Link) -> Download {
+    pub fn new(body: FramedBody, link: Link) -> Download {
         let mut stream = Stream { body, link: Some(link) };
         if stream.body.is_over() {
             stream.finish();
@@ -268,7 +263,7 @@ impl Stream {
 
 /// The next piece of the answer's body, from the buffer or the socket.
 fn poll_piece(
-    body: &mut AnswerBody,
+    body: &mut FramedBody,
     link: &mut Link,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
@@ -277,7 +272,7 @@ fn poll_piece(
     }
     let connection = &mut link.lease.connection;
     loop {
-        match body.take(&mut connection.unread) {
+        match body.take(&mut connection.unread, &ANSWER_LIMITS) {
             Ok(Taken::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
             Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(Taken::End) => return Poll::Ready(None),

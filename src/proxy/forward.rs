@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use tokio::task::AbortHandle;
@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::exchange::{Exchange, Exchanges, GaveUp};
 use super::pool::{ConnectError, Lease, Pool};
 use super::sending::{SendFault, Sending};
-use super::wire::{AnswerFault, AnswerHead, read_head};
+use super::wire::{AnswerFault, AnswerHead, ClientBody, read_head};
 use crate::gate::Permit;
 
 /// Why there is no answer of UCS to pass on.
@@ -64,7 +64,7 @@ impl Forwarder {
         self: &Rc<Self>,
         permit: Permit,
         head: Parts,
-        body: Incoming,
+        body: ClientBody,
         downstream: Option<AbortHandle>,
     ) -> Result<Response<Download>, ForwardError> {
         // Announced as too long: neither UCS nor a client that waits for 100 need begin.
@@ -86,13 +86,13 @@ async fn exchange_with_ucs(
     forwarder: Rc<Forwarder>,
     exchange: Rc<Exchange>,
     head: Parts,
-    body: Incoming,
+    body: ClientBody,
     mutating: bool,
 ) -> Result<Response<Download>, ForwardError> {
     // Only a request without a body can be said again word for word.
     let repeatable = !mutating && body.is_end_stream();
     let (body, upload) = RequestBody::relay(body, Rc::clone(&exchange), forwarder.max_body);
-    let mut sending = Sending::new(&head, body);
+    let mut sending = Sending::request(&head, body);
     let (answer, mut lease) = match attempt(&forwarder, &exchange, &head.method, &mut sending, false).await {
         Ok(answered) => answered,
         Err(Failure::Final(error)) => return Err(explain(&exchange, upload.get(), error)),
@@ -116,7 +116,7 @@ async fn exchange_with_ucs(
 }
 
 /// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
-fn send_on(mut sending: Sending, lease: &mut Lease) -> Option<Uploading> {
+fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploading> {
     let mut writer = lease.connection.take_writer()?;
     let task = tokio::task::spawn_local(async move {
         // How it ended is for the answer to tell: this connection serves no other request.
@@ -130,7 +130,7 @@ async fn again(
     forwarder: &Forwarder,
     exchange: &Exchange,
     method: &Method,
-    sending: &mut Sending,
+    sending: &mut Sending<RequestBody>,
     upload: UploadState,
 ) -> Result<(AnswerHead, Lease), ForwardError> {
     exchange.was_not_sent();
@@ -157,7 +157,7 @@ async fn attempt(
     forwarder: &Forwarder,
     exchange: &Exchange,
     method: &Method,
-    sending: &mut Sending,
+    sending: &mut Sending<RequestBody>,
     fresh: bool,
 ) -> Result<(AnswerHead, Lease), Failure> {
     let mut lease = forwarder.pool.lease(fresh).await.map_err(|error| Failure::Final(error.into()))?;
@@ -183,7 +183,7 @@ fn poll_answer(
     connection: &mut Connection,
     exchange: &Exchange,
     method: &Method,
-    sending: &mut Sending,
+    sending: &mut Sending<RequestBody>,
     refused: &mut Option<io::Error>,
     context: &mut Context<'_>,
 ) -> Poll<Result<AnswerHead, AnswerFault>> {

@@ -62,7 +62,8 @@ impl RequestIds {
 }
 
 /// Makes a client's headers fit for UCS. Call it with the headers as received, whose framing the wire guard has checked;
-/// `Host` (which the caller sets from an absolute-form target) and the body's length stay as they are, hyper writes the framing of the next hop itself.
+/// `Host` (which the caller sets from an absolute-form target) and the body's length stay as they are: `sending` writes the framing of the
+/// next hop itself.
 ///
 /// Removed: `Connection` and what it names, every other hop-by-hop header, method overrides, URL rewrites, underscore
 /// spellings of headers that matter here, and `UCS-Gateway`. Appended: `X-Forwarded-For`, `Via`. Set where absent:

@@ -14,5 +14,6 @@ pub mod pool;
 pub mod reply;
 pub mod respond;
 mod sending;
+mod serving;
 pub mod wire;
 pub mod worker;

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
@@ -16,6 +16,7 @@ use super::body::ReplyBody;
 use super::error::Refusal;
 use super::headers;
 use super::reply::{self, About};
+use super::wire::{ClientBody, WireFault};
 use super::worker::Downstream;
 use crate::gate::{Permit, Refused, TableLease};
 use crate::policy::path::CanonicalPath;
@@ -24,7 +25,7 @@ use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
 /// Answers one request, always.
 pub async fn respond(
     downstream: Rc<Downstream>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     mut account: Account,
 ) -> Response<ReplyBody> {
     let worker = &downstream.worker;
@@ -86,10 +87,7 @@ enum Decision {
 }
 
 /// All that is decided before a byte goes to UCS.
-fn decide(downstream: &Downstream, request: &Request<Incoming>) -> Decision {
-    if let Some(fault) = downstream.wire.refusal(request) {
-        return Decision::Refused(Refusal::Wire(fault), None);
-    }
+fn decide(downstream: &Downstream, request: &Request<ClientBody>) -> Decision {
     let path = match CanonicalPath::parse(request.uri().path().as_bytes()) {
         Ok(path) => path,
         Err(why) => return Decision::Refused(Refusal::Path(why), None),
@@ -117,7 +115,7 @@ fn decide(downstream: &Downstream, request: &Request<Incoming>) -> Decision {
 async fn forward(
     downstream: &Rc<Downstream>,
     mut found: Found,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     mut account: Account,
 ) -> Response<ReplyBody> {
     let worker = &downstream.worker;
@@ -157,7 +155,7 @@ pub fn towards_upstream(downstream: &Downstream, found: &Found, head: &mut Parts
     if !head.headers.contains_key(HOST) {
         head.headers.insert(HOST, downstream.worker.upstream_host.clone());
     }
-    // hyper asks the client for the body when UCS is ready for it; UCS need not ask again.
+    // The gateway asks the client for the body when a connection to UCS takes it; UCS need not ask again.
     head.headers.remove(EXPECT);
     headers::to_upstream(&mut head.headers, &downstream.hop, &downstream.worker.request_ids);
     let canonical = found.rewritten.as_deref();
@@ -184,10 +182,16 @@ struct Kept {
     uri: Uri,
 }
 
+/// Answers what is no request.
+pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Response<ReplyBody> {
+    let kept = Kept { method: hyper::Method::GET, uri: Uri::default() };
+    refuse_kept(downstream, &kept, None, &Refusal::Wire(fault), true, account)
+}
+
 /// The one place where a refusal becomes an answer.
 pub fn refuse(
     downstream: &Downstream,
-    request: &Request<Incoming>,
+    request: &Request<ClientBody>,
     found: Option<&Found>,
     refusal: &Refusal,
     account: Account,

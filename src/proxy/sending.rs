@@ -1,35 +1,34 @@
-//! A request on its way to UCS: its head as bytes, its body in the framing that the next hop needs, written as fast as UCS
-//! takes it. It reads nothing and knows no deadline.
+//! A message on its way out, a request to UCS or an answer to a client: its head as bytes, its body in the framing that the next
+//! hop needs, written as fast as the other side takes it. It reads nothing and knows no deadline.
 
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::HeaderMap;
 use hyper::body::Body;
-use hyper::header::{CONTENT_LENGTH, HeaderName, TRAILER, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRAILER, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Response, StatusCode};
 use tokio::io::AsyncWrite;
-use tokio::net::tcp::OwnedWriteHalf;
 
-use super::body::RequestBody;
+use super::body::{ReplyBody, RequestBody};
 
 /// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
 const COPIED_BYTES: usize = 4 * 1024;
 
-/// Why a request could not be sent to its end.
+/// Why a message could not be sent to its end.
 #[derive(Debug)]
 pub enum SendFault {
-    /// UCS took no more; what it has answered may still be read.
+    /// The other side took no more; what it has said may still be read.
     Refused(io::Error),
-    /// The request's own body failed: see its upload state.
+    /// The message's own body failed: its sender knows why.
     Body,
 }
 
-/// A request on its way.
+/// A message on its way.
 #[derive(Debug)]
-pub struct Sending {
+pub struct Sending<B> {
     /// Head and copied pieces.
     bytes: Vec<u8>,
     /// How many of them were written.
@@ -37,10 +36,32 @@ pub struct Sending {
     /// A long piece of the body, behind them.
     piece: Bytes,
     framing: Framing,
-    body: RequestBody,
+    body: B,
     over: bool,
-    /// Whether UCS took any byte.
-    touched: bool,
+    /// How many bytes the other side took.
+    sent: u64,
+    /// Whether the connection ends with it.
+    closes: bool,
+}
+
+/// What a client's request says of the form of its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerTerms {
+    /// It asked for the head alone.
+    pub is_head: bool,
+    /// It speaks HTTP/1.0.
+    pub is_old: bool,
+    /// Its connection ends with the answer.
+    pub closes: bool,
+    /// It takes trailers.
+    pub takes_trailers: bool,
+}
+
+impl AnswerTerms {
+    /// For the answer to what was no request.
+    pub fn last() -> AnswerTerms {
+        AnswerTerms { is_head: false, is_old: false, closes: true, takes_trailers: false }
+    }
 }
 
 #[derive(Debug)]
@@ -51,9 +72,9 @@ enum Framing {
     Chunked { trailers: Vec<HeaderName>, piece_ends: bool },
 }
 
-impl Sending {
+impl Sending<RequestBody> {
     /// A request with this head and body. Of the head's own framing only the length of an empty body counts.
-    pub fn new(head: &Parts, body: RequestBody) -> Sending {
+    pub fn request(head: &Parts, body: RequestBody) -> Sending<RequestBody> {
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(head.method.as_str().as_bytes());
         bytes.push(b' ');
@@ -74,26 +95,88 @@ impl Sending {
             }
         };
         bytes.extend_from_slice(b"\r\n");
-        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, touched: false }
+        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes: false }
     }
 
+    /// Whether UCS took nothing of it, so that it can be sent on another connection as it is.
+    pub fn is_untouched(&self) -> bool {
+        self.sent == 0
+    }
+
+    /// Begins again from the first byte: right for a request without a body.
+    pub fn rewind(&mut self) {
+        (self.written, self.sent) = (0, 0);
+    }
+}
+
+impl Sending<ReplyBody> {
+    /// An answer to a client; `date` is for one that has none (RFC 9110, 6.6.1). Its own framing counts for nothing but the
+    /// length that an answer without a body tells.
+    pub fn answer(response: Response<ReplyBody>, terms: AnswerTerms, date: &str) -> Sending<ReplyBody> {
+        let (head, body) = response.into_parts();
+        let size = body.size_hint().exact();
+        let has_no_body = terms.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let ends_by_closing = !has_no_body && size.is_none() && terms.is_old;
+        let closes =
+            terms.closes || ends_by_closing || head.headers.get(CONNECTION).is_some_and(|word| word == "close");
+        let mut bytes = Vec::with_capacity(1024);
+        write_status_line(head.status, &mut bytes);
+        let own = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
+        write_fields(&head.headers, |name| !own.contains(name), &mut bytes);
+        if !head.headers.contains_key(DATE) {
+            write!(bytes, "date: {date}\r\n").expect("memory takes everything");
+        }
+        let framing = if has_no_body {
+            write_length_of_nothing(&head.headers, head.status, size, &mut bytes);
+            Framing::Counted
+        } else if let Some(length) = size {
+            write!(bytes, "content-length: {length}\r\n").expect("memory takes everything");
+            Framing::Counted
+        } else if terms.is_old {
+            Framing::Counted
+        } else {
+            bytes.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            let trailers = if terms.takes_trailers { announced_trailers(&head.headers) } else { Vec::new() };
+            Framing::Chunked { trailers, piece_ends: false }
+        };
+        if closes {
+            bytes.extend_from_slice(b"connection: close\r\n");
+        } else if terms.is_old {
+            bytes.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        let over = has_no_body || body.is_end_stream();
+        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// Whether nothing is left to write.
     pub fn is_over(&self) -> bool {
         self.over && self.piece.is_empty() && self.written == self.bytes.len()
     }
 
-    /// Whether UCS took nothing of it, so that it can be sent on another connection as it is.
-    pub fn is_untouched(&self) -> bool {
-        !self.touched
+    /// Whether the connection ends with it.
+    pub fn closes(&self) -> bool {
+        self.closes
     }
 
-    /// Begins again from the first byte: right for a request without a body.
-    pub fn rewind(&mut self) {
-        (self.written, self.touched) = (0, false);
+    /// How many bytes the other side took.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether bytes wait for the other side to take them.
+    pub fn waits_for_reader(&self) -> bool {
+        self.written < self.bytes.len() || !self.piece.is_empty()
     }
 
     /// Writes on; ready when all was written.
-    pub fn poll(&mut self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+    pub fn poll<W: AsyncWrite + Unpin>(
+        &mut self,
+        writer: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), SendFault>> {
         loop {
             self.take_body(context)?;
             if self.written == self.bytes.len() && self.piece.is_empty() {
@@ -110,7 +193,7 @@ impl Sending {
     }
 
     fn advance(&mut self, length: usize) {
-        self.touched = true;
+        self.sent += length as u64;
         let of_bytes = length.min(self.bytes.len() - self.written);
         self.written += of_bytes;
         self.piece.advance(length - of_bytes);
@@ -166,6 +249,30 @@ impl Sending {
             write_fields(&trailers, |name| announced.contains(name), &mut self.bytes);
         }
         self.bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+fn write_status_line(status: StatusCode, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(status.as_str().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110, 8.6: the length that the answer to a GET would have; never with 204.
+fn write_length_of_nothing(headers: &HeaderMap, status: StatusCode, size: Option<u64>, bytes: &mut Vec<u8>) {
+    if status == StatusCode::NO_CONTENT {
+        return;
+    }
+    match (headers.get(CONTENT_LENGTH), size) {
+        (Some(length), _) => {
+            bytes.extend_from_slice(b"content-length: ");
+            bytes.extend_from_slice(length.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        (None, Some(length @ 1..)) => write!(bytes, "content-length: {length}\r\n").expect("memory takes everything"),
+        (None, _) => {}
     }
 }
 

@@ -1,26 +1,22 @@
-//! The guard between a client's socket and hyper: it looks at every byte of the framing before hyper does. hyper answers
-//! parse errors itself with an empty body, drops `Content-Length` when `Transfer-Encoding` stands beside it, and its URI
-//! type forgets `#fragments`; none of that may reach the gateway's decisions. The guard never rewrites a request and
-//! never answers: it passes good bytes on unchanged, and a fault becomes one synthetic request that the service answers.
+//! The bytes of HTTP/1.1 on both sides, and where each message begins and ends in them. Whatever more than one server could
+//! read in more than one way is a fault and goes no further; what goes on is built anew from what was understood.
 //!
-//! [`Scanner`] is the pure part (bytes in, verdict out), [`GuardedIo`] puts it between a socket and hyper, and
-//! [`WireState`] is what a connection's guard, its service and the worker's sweeper share.
-//!
-//! The other side, UCS's answers, is read in `answer` alone: see there why.
+//! [`ClientInput`] reads what a client sends, [`read_head`] and [`FramedBody`] what UCS answers. [`WireState`] is what a client's
+//! connection shares with the worker's sweeper. Nothing here answers, or knows what a request is for.
 
 mod answer;
 mod chunks;
+mod client;
 mod fault;
-mod guard;
 mod head;
-mod scan;
+mod limits;
 mod state;
 
 #[cfg(test)]
 mod cases;
 
-pub use answer::{AnswerBody, AnswerFault, AnswerHead, Taken, read_head};
+pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, Taken, read_head};
+pub use client::{Asks, BodyFailed, ClientBody, ClientInput, Next, RequestHead, Scratch};
 pub use fault::WireFault;
-pub use guard::{GuardedIo, Scratch};
-pub use scan::{Scan, Scanner, WireLimits};
+pub use limits::WireLimits;
 pub use state::WireState;

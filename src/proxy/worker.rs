@@ -7,25 +7,24 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::account::{Account, Ledger};
+use super::account::Ledger;
 use super::error::Refusal;
 use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
 use super::forward::Forwarder;
 use super::headers::{Hop, RequestIds};
 use super::pool::{Pool, PoolLimits};
-use super::respond::{Found, respond};
-use super::wire::{GuardedIo, Scratch, WireFault, WireLimits, WireState};
+use super::respond::Found;
+use super::serving;
+use super::wire::{Scratch, WireFault, WireLimits, WireState};
 use crate::access::Access;
 use crate::desk::Desk;
 use crate::gate::{Seat, TableLease};
@@ -34,6 +33,9 @@ use crate::upstream::UpstreamUrl;
 
 /// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a connection must have been idle to give its memory back.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// What every worker is told.
 #[derive(Clone, Debug)]
@@ -99,6 +101,8 @@ pub struct Worker {
     pub request_ids: RequestIds,
     /// `Host` for requests that come without.
     pub upstream_host: HeaderValue,
+    /// The time of day for answers that have none (RFC 9110, 5.6.7), at most a sweep old.
+    pub date: RefCell<String>,
     metrics: Arc<Metrics>,
     class_slots: RefCell<(u32, Vec<usize>)>,
     no_class: usize,
@@ -111,7 +115,7 @@ pub struct Downstream {
     pub worker: Rc<Worker>,
     /// The client.
     pub peer: SocketAddr,
-    /// What the guard of its bytes has seen.
+    /// What the reader of its bytes has seen.
     pub wire: Rc<WireState>,
     /// What it adds to its requests.
     pub hop: Hop,
@@ -141,6 +145,7 @@ impl Worker {
             access: Arc::clone(&shared.access),
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
+            date: RefCell::new(date_now()),
             metrics: Arc::clone(&shared.metrics),
             class_slots: RefCell::new((0, Vec::new())),
             no_class: shared.metrics.class_slot("none"),
@@ -220,19 +225,14 @@ struct Connections {
     index: usize,
     settings: Rc<ProxySettings>,
     shared: Shared,
-    builder: http1::Builder,
     scratch: Rc<Scratch>,
     open: RefCell<Vec<Rc<Downstream>>>,
 }
 
 impl Connections {
     fn new(worker: Rc<Worker>, index: usize, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
-        let mut builder = http1::Builder::new();
-        // The guard in front limits heads and their time; hyper's own limits only need to be wider.
-        builder.max_buf_size(settings.wire.head_bytes + 64 * 1024).max_headers(settings.wire.header_count + 1);
-        builder.header_read_timeout(None).pipeline_flush(false);
         let scratch = Scratch::new();
-        Connections { worker, index, settings, shared, builder, scratch, open: RefCell::default() }
+        Connections { worker, index, settings, shared, scratch, open: RefCell::default() }
     }
 
     /// Serves a new connection here, or hands it to the worker with the fewest.
@@ -276,30 +276,13 @@ impl Connections {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let wire = Rc::clone(&downstream.wire);
-        let io = GuardedIo::new(stream, self.settings.wire, wire, Rc::clone(&self.scratch));
-        let service = service_fn(move |request| {
-            let downstream = Rc::clone(&downstream);
-            // Opened before hyper looks for the end of the input, which it does before it polls the answer.
-            let account = Account::open(&downstream, Instant::now());
-            async move { Ok::<_, std::convert::Infallible>(respond(downstream, request, account).await) }
-        });
-        let mut connection = std::pin::pin!(self.builder.serve_connection(io, service));
-        let mut stop = self.shared.stop.clone();
-        let stopped = tokio::select! {
-            _ = connection.as_mut() => false,
-            _ = stop.wait_for(|stop| *stop) => true,
-        };
-        if stopped {
-            connection.as_mut().graceful_shutdown();
-            // Errors here are the client's: it is gone, or sent what no answer can reach.
-            drop(connection.await);
-        }
+        serving::serve(stream, downstream, self.settings.wire, Rc::clone(&self.scratch)).await;
     }
 
     /// Waits until all requests are done, or the time for it is over.
     async fn wind_down(&self) {
         let deadline = tokio::time::Instant::now() + self.settings.clients.stop;
+        self.open.borrow().iter().for_each(|downstream| downstream.wire.stop());
         while tokio::time::Instant::now() < deadline {
             if self.open.borrow().is_empty() && self.worker.forwarder.exchanges.is_empty() {
                 return;
@@ -309,24 +292,29 @@ impl Connections {
         tracing::warn!(connections = self.open.borrow().len(), "stopped with connections still open");
     }
 
-    /// Closes connections that are idle for too long, and gives up on heads that do not end.
+    /// Closes connections that are idle or unread for too long, and gives up on heads that do not end.
     fn sweep_clients(&self) {
         let limits = &self.settings.clients;
         let open = self.open.borrow().clone();
         for downstream in open {
-            if downstream.wire.head_started().is_some_and(|since| since.elapsed() > limits.header) {
-                downstream.wire.expire(WireFault::HeaderTimeout);
-            } else if !downstream.mutating.get()
-                && downstream.wire.half_closed_since().is_some_and(|since| since.elapsed() > HALF_CLOSE_GRACE)
-            {
-                downstream.wire.give_up_half_closed();
-            } else if !downstream.wire.is_answering()
-                && downstream.wire.idle_since().is_some_and(|since| since.elapsed() > limits.idle)
+            let wire = &downstream.wire;
+            if is_older(wire.head_started(), limits.header) {
+                wire.expire(WireFault::HeaderTimeout);
+            } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
+                wire.give_up_half_closed();
+            } else if is_older(wire.unread_since(), self.settings.timeouts.idle_body)
+                || (is_older(wire.idle_since(), limits.idle) && !wire.is_answering())
             {
                 downstream.abort().inspect(AbortHandle::abort);
+            } else if is_older(wire.idle_since(), REST_AFTER) {
+                wire.rest();
             }
         }
     }
+}
+
+fn is_older(since: Option<tokio::time::Instant>, limit: Duration) -> bool {
+    since.is_some_and(|since| since.elapsed() > limit)
 }
 
 async fn sweep(connections: Rc<Connections>) {
@@ -340,6 +328,7 @@ async fn sweep(connections: Rc<Connections>) {
         worker.forwarder.exchanges.sweep(cut);
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
+        *worker.date.borrow_mut() = date_now();
         if let Some(log) = &worker.ledger.access_log {
             log.flush();
         }
@@ -365,6 +354,12 @@ impl Drop for Open {
         self.connections.worker.ledger.metrics.client_disconnected();
         self.connections.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &self.downstream));
     }
+}
+
+/// RFC 9110, 5.6.7. A clock beyond the year 9999 has no such date.
+fn date_now() -> String {
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap_or_default()
 }
 
 fn random_prefix(index: usize) -> u64 {

@@ -14,7 +14,7 @@ use hyper::{Method, Response, StatusCode};
 use super::WireFault;
 use super::chunks::{ChunkEvent, Chunks};
 use super::head::Trailers;
-use super::scan::WireLimits;
+use super::limits::WireLimits;
 
 /// The longest head of an answer that is taken from UCS, in bytes.
 const HEAD_BYTES: usize = 256 * 1024;
@@ -22,7 +22,9 @@ const HEAD_BYTES: usize = 256 * 1024;
 /// Most header lines of an answer.
 const HEADER_LINES: usize = 128;
 
-const TRAILER_LIMITS: WireLimits = WireLimits { target_bytes: 0, head_bytes: HEAD_BYTES, header_count: HEADER_LINES };
+/// Limits of an answer's trailers.
+pub const ANSWER_LIMITS: WireLimits =
+    WireLimits { target_bytes: 0, head_bytes: HEAD_BYTES, header_count: HEADER_LINES };
 
 /// Why bytes of UCS are no answer.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,7 @@ pub struct AnswerHead {
     /// Status and headers, as UCS sent them.
     pub parts: Parts,
     /// How its body is framed.
-    pub body: AnswerBody,
+    pub body: FramedBody,
     /// Whether UCS keeps the connection open behind it.
     pub keeps_open: bool,
 }
@@ -109,8 +111,8 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
         let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| httparse::Error::HeaderValue)?;
         headers.append(name, value);
     }
-    let body = AnswerBody::framed_by(&headers, status, method, is_old)?;
-    let keeps_open = keeps_open(&headers, is_old) && !matches!(body, AnswerBody::UntilClosed);
+    let body = FramedBody::framed_by(&headers, status, method, is_old)?;
+    let keeps_open = keeps_open(&headers, is_old) && !matches!(body, FramedBody::UntilClosed);
     let mut parts = Response::new(()).into_parts().0;
     (parts.status, parts.headers) = (status, headers);
     Ok(Some(AnswerHead { parts, body, keeps_open }))
@@ -130,9 +132,9 @@ fn keeps_open(headers: &HeaderMap, is_old: bool) -> bool {
     open && !(headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH))
 }
 
-/// The body of an answer, by its framing (RFC 9112, 6.3).
+/// The body of a message, by its framing (RFC 9112, 6.3).
 #[derive(Debug)]
-pub enum AnswerBody {
+pub enum FramedBody {
     /// So many bytes are still to come.
     Length(u64),
     /// Chunks are to come.
@@ -164,49 +166,50 @@ pub enum Taken {
     More,
 }
 
-impl AnswerBody {
+impl FramedBody {
+    /// Chunks, none of which has come.
+    pub(super) fn chunked() -> FramedBody {
+        FramedBody::Chunked(ChunkedBody::default())
+    }
+
     fn framed_by(
         headers: &HeaderMap,
         status: StatusCode,
         method: &Method,
         is_old: bool,
-    ) -> Result<AnswerBody, AnswerFault> {
+    ) -> Result<FramedBody, AnswerFault> {
         let has_none = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || method == Method::HEAD;
         if has_none {
-            return Ok(AnswerBody::Length(0));
+            return Ok(FramedBody::Length(0));
         }
         let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
         if let Some(coding) = codings.next() {
             let alone = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-            return if alone && !is_old {
-                Ok(AnswerBody::Chunked(ChunkedBody::default()))
-            } else {
-                Err(AnswerFault::Encoding)
-            };
+            return if alone && !is_old { Ok(FramedBody::chunked()) } else { Err(AnswerFault::Encoding) };
         }
         let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-        let Some(first) = lengths.next() else { return Ok(AnswerBody::UntilClosed) };
+        let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
         // Equal ones may be repeated (RFC 9110, 8.6), differing ones may be an attack.
         if lengths.any(|other| other != first) {
             return Err(AnswerFault::Length);
         }
-        length(first.as_bytes()).map(AnswerBody::Length)
+        length(first.as_bytes()).map(FramedBody::Length)
     }
 
-    /// Takes the next piece from `buffer`.
-    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Taken, AnswerFault> {
+    /// Takes the next piece from `buffer`; trailers have the limits of a head.
+    pub fn take(&mut self, buffer: &mut BytesMut, limits: &WireLimits) -> Result<Taken, AnswerFault> {
         match self {
-            AnswerBody::Length(0) => Ok(Taken::End),
+            FramedBody::Length(0) => Ok(Taken::End),
             _ if buffer.is_empty() => Ok(Taken::More),
-            AnswerBody::Length(left) => {
+            FramedBody::Length(left) => {
                 let length = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
                 *left -= length as u64;
                 Ok(Taken::Data(buffer.split_to(length).freeze()))
             }
-            AnswerBody::UntilClosed => Ok(Taken::Data(buffer.split().freeze())),
-            AnswerBody::Chunked(ChunkedBody(chunks)) => {
+            FramedBody::UntilClosed => Ok(Taken::Data(buffer.split().freeze())),
+            FramedBody::Chunked(ChunkedBody(chunks)) => {
                 let piece = chunks.piece(buffer);
                 buffer.advance(piece.framing);
                 match piece.event {
@@ -214,16 +217,16 @@ impl AnswerBody {
                     ChunkEvent::More if piece.data > 0 => Ok(Taken::Data(buffer.split_to(piece.data).freeze())),
                     ChunkEvent::More => Ok(Taken::More),
                     ChunkEvent::LastChunk => {
-                        *self = AnswerBody::Trailers(TrailerLines::default());
-                        self.take(buffer)
+                        *self = FramedBody::Trailers(TrailerLines::default());
+                        self.take(buffer, limits)
                     }
                 }
             }
-            AnswerBody::Trailers(TrailerLines(trailers)) => {
-                let Some(length) = trailers.advance(buffer, &TRAILER_LIMITS).map_err(AnswerFault::Chunks)? else {
+            FramedBody::Trailers(TrailerLines(trailers)) => {
+                let Some(length) = trailers.advance(buffer, limits).map_err(AnswerFault::Chunks)? else {
                     return Ok(Taken::More);
                 };
-                *self = AnswerBody::Length(0);
+                *self = FramedBody::Length(0);
                 let section = buffer.split_to(length);
                 Ok(if length == 2 { Taken::End } else { Taken::Trailers(fields(&section)?) })
             }
@@ -232,23 +235,23 @@ impl AnswerBody {
 
     /// Whether all of it was taken.
     pub fn is_over(&self) -> bool {
-        matches!(self, AnswerBody::Length(0))
+        matches!(self, FramedBody::Length(0))
     }
 
     /// Bytes that are still to come, where the head said so.
     pub fn left(&self) -> Option<u64> {
-        if let AnswerBody::Length(left) = *self { Some(left) } else { None }
+        if let FramedBody::Length(left) = *self { Some(left) } else { None }
     }
 
     /// UCS has closed the connection: right for some bodies, too early for others.
     pub fn end(&mut self) -> Result<(), AnswerFault> {
         match self {
-            AnswerBody::Length(0) => Ok(()),
-            AnswerBody::UntilClosed => {
-                *self = AnswerBody::Length(0);
+            FramedBody::Length(0) => Ok(()),
+            FramedBody::UntilClosed => {
+                *self = FramedBody::Length(0);
                 Ok(())
             }
-            AnswerBody::Length(_) | AnswerBody::Chunked(_) | AnswerBody::Trailers(_) => Err(AnswerFault::Ended),
+            FramedBody::Length(_) | FramedBody::Chunked(_) | FramedBody::Trailers(_) => Err(AnswerFault::Ended),
         }
     }
 }
@@ -292,7 +295,7 @@ mod tests {
         };
         let (mut body, mut trailers) = (Vec::new(), 0);
         while !head.body.is_over() {
-            match head.body.take(&mut buffer)? {
+            match head.body.take(&mut buffer, &ANSWER_LIMITS)? {
                 Taken::Data(data) => body.extend_from_slice(&data),
                 Taken::Trailers(fields) => trailers = fields.len(),
                 Taken::End => break,

@@ -30,7 +30,7 @@ enum Expect {
     DataLf,
 }
 
-/// What ended a call of [`Chunks::advance`].
+/// What ended a call of [`Chunks::piece`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkEvent {
     /// All bytes were read.
@@ -53,19 +53,6 @@ pub(super) struct Piece {
 }
 
 impl Chunks {
-    /// Reads on; says how many bytes are good.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, ChunkEvent) {
-        let mut at = 0;
-        while at < bytes.len() {
-            let piece = self.piece(&bytes[at..]);
-            at += piece.framing + piece.data;
-            if piece.event != ChunkEvent::More {
-                return (at, piece.event);
-            }
-        }
-        (at, ChunkEvent::More)
-    }
-
     /// Reads on up to the end of the next run of data.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> Piece {
         let mut framing = 0;

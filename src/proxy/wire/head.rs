@@ -4,7 +4,7 @@
 use memchr::memchr;
 
 use super::fault::WireFault;
-use super::scan::WireLimits;
+use super::limits::WireLimits;
 
 /// The longest method: the registered ones have at most 17 characters.
 const METHOD_BYTES: usize = 32;
@@ -16,7 +16,7 @@ const LINE_BESIDE_TARGET: usize = METHOD_BYTES + 2 + "HTTP/1.1".len();
 /// after a body.
 const EMPTY_LINES: u8 = 2;
 
-/// The longest trailer section, whatever the limit of heads: hyper's own is 16 KiB.
+/// The longest trailer section, whatever the limit of heads.
 const TRAILER_BYTES: usize = 8 * 1024;
 
 /// Fields that no trailer may hold: framing, routing, connection and authentication (RFC 9110, 6.5.1).
@@ -97,6 +97,11 @@ impl Head {
                 self.header(name, value)?;
             }
         }
+    }
+
+    /// How many header lines there were.
+    pub(super) fn header_count(&self) -> usize {
+        self.headers
     }
 
     fn count_header(&mut self, limits: &WireLimits) -> Result<(), WireFault> {
@@ -437,7 +442,7 @@ const PATH: u8 = 2;
 const QUERY: u8 = 4;
 const HOST: u8 = 8;
 
-/// What each byte may stand in. Paths and queries are as wide as hyper's URI type takes them, but for `#`: what only the
+/// What each byte may stand in. Paths and queries are as wide as the URI type takes them, but for `#`: what only the
 /// policy judges (backslashes, escapes, braces) passes here.
 const CLASSES: [u8; 256] = classes();
 

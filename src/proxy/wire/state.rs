@@ -1,10 +1,9 @@
-//! What a connection's guard, its service and the worker's sweeper share: the fault, and since when the client is slow.
-//! One thread only.
+//! What the reader of a client's bytes, the answer under way and the worker's sweeper know of one connection: its faults, and
+//! since when the client is slow. One thread only.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-use hyper::http::{Request, Version, header};
 use tokio::time::Instant;
 
 use super::fault::WireFault;
@@ -12,41 +11,30 @@ use super::fault::WireFault;
 /// The shared cell of one connection.
 #[derive(Debug, Default)]
 pub struct WireState {
-    pub(super) head_fault: Cell<Option<WireFault>>,
-    pub(super) body_fault: Cell<Option<WireFault>>,
-    pub(super) head_started: Cell<Option<Instant>>,
-    pub(super) idle_since: Cell<Option<Instant>>,
-    pub(super) expired: Cell<Option<WireFault>>,
+    body_fault: Cell<Option<WireFault>>,
+    head_started: Cell<Option<Instant>>,
+    idle_since: Cell<Option<Instant>>,
+    expired: Cell<Option<WireFault>>,
     /// Requests of this connection whose answer is not over.
     answering: Cell<usize>,
     /// Since when the client has sent the end of its input while an answer is under way.
     half_closed_since: Cell<Option<Instant>>,
     /// The half-closed client is taken for gone.
     gone: Cell<bool>,
+    /// The client waits for 100 (Continue).
+    continue_wanted: Cell<bool>,
+    /// Since when the client has taken nothing of an answer that waits for it.
+    unread_since: Cell<Option<Instant>>,
+    /// Idle for long enough to give memory back.
+    resting: Cell<bool>,
+    stopping: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
 
-/// What hyper gets instead of a faulty head. It has no Host, which the guard lets no client leave out on HTTP/1.1, so no
-/// client can send it.
-pub(super) const SYNTHETIC_REQUEST: &[u8] = b"GET /.wire-fault HTTP/1.1\r\nConnection: close\r\n\r\n";
-
 impl WireState {
-    /// The fault to answer `request` with, when it is the guard's stand-in for a faulty head. The service asks this
-    /// before anything else; earlier requests of the same connection are answered as usual.
-    pub fn refusal<B>(&self, request: &Request<B>) -> Option<WireFault> {
-        let fault = self.head_fault.get()?;
-        let is_synthetic = request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST);
-        is_synthetic.then_some(fault)
-    }
-
-    /// What was wrong with the body whose stream has just failed; `None` if the guard saw nothing (a socket error).
+    /// What was wrong with the body whose stream has just failed; `None` if nothing was seen but a broken socket.
     pub fn body_fault(&self) -> Option<WireFault> {
         self.body_fault.get()
-    }
-
-    /// The fault that ended the connection's input, for logs and metrics.
-    pub fn head_fault(&self) -> Option<WireFault> {
-        self.head_fault.get()
     }
 
     /// When the first byte of a head came whose end has not come yet.
@@ -54,20 +42,41 @@ impl WireState {
         self.head_started.get()
     }
 
-    /// Since when the client has sent nothing, between two requests; the last one may still be in the making.
+    /// Since when the client has sent nothing, between two requests.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since.get()
     }
 
-    /// Gives up on a head that has begun: the guard feeds its stand-in, so that `fault` (in practice
-    /// [`WireFault::HeaderTimeout`]) is answered in the ordinary way. Without effect once the head is complete. A
-    /// connection that is idle is for the worker to close.
+    /// Gives up on a head that has begun: `fault` (in practice [`WireFault::HeaderTimeout`]) is answered. Without effect once
+    /// the head is complete. A connection that is idle is for the worker to close.
     pub fn expire(&self, fault: WireFault) {
-        if self.head_started.get().is_none() {
-            return;
+        if self.head_started.get().is_some() {
+            self.expired.set(Some(fault));
+            self.wake_reader();
         }
-        self.expired.set(Some(fault));
+    }
+
+    /// Has an idle connection give back what only a busy one needs.
+    pub fn rest(&self) {
+        if !self.resting.replace(true) {
+            self.wake_reader();
+        }
+    }
+
+    /// Whether the connection has been idle for a while.
+    pub fn is_resting(&self) -> bool {
+        self.resting.get()
+    }
+
+    /// Takes no further request.
+    pub fn stop(&self) {
+        self.stopping.set(true);
         self.wake_reader();
+    }
+
+    /// Whether the connection ends with the answer that is under way.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// A request is being answered from now on.
@@ -78,6 +87,7 @@ impl WireState {
     /// Its answer is over, sent or not.
     pub fn end_answer(&self) {
         self.answering.set(self.answering.get() - 1);
+        self.gone.set(false);
         if self.answering.get() == 0 && self.half_closed_since.take().is_some() {
             self.wake_reader();
         }
@@ -93,31 +103,90 @@ impl WireState {
         self.half_closed_since.get()
     }
 
-    /// Takes the half-closed client for gone: hyper gets to see the end of the input, and drops the request.
+    /// Takes the half-closed client for gone.
     pub fn give_up_half_closed(&self) {
         self.gone.set(true);
         self.wake_reader();
     }
 
-    /// Whether the end of the input is kept from hyper, which would take the client for gone at once: a client may end
-    /// its side after the request and still wait for the answer (RFC 9112, 9.6).
-    pub(super) fn hides_end(&self) -> bool {
-        if !self.is_answering() || self.gone.get() {
-            return false;
+    /// Whether the client must be told that it may send the body; says so once.
+    pub fn takes_continue(&self) -> bool {
+        self.continue_wanted.take()
+    }
+
+    /// Bytes of an answer wait for the client; `moved` when it has taken some of them.
+    pub fn wait_for_reading(&self, moved: bool) {
+        if moved || self.unread_since.get().is_none() {
+            self.unread_since.set(Some(Instant::now()));
         }
+    }
+
+    /// The client has taken all that there was for it.
+    pub fn all_was_read(&self) {
+        self.unread_since.set(None);
+    }
+
+    /// Since when the client has taken nothing of what waits for it.
+    pub fn unread_since(&self) -> Option<Instant> {
+        self.unread_since.get()
+    }
+
+    /// Whether the half-closed client was given up; from the first call on its time runs.
+    pub(super) fn half_closed_is_gone(&self) -> bool {
         if self.half_closed_since.get().is_none() {
             self.half_closed_since.set(Some(Instant::now()));
         }
-        true
+        self.gone.get()
     }
 
-    fn wake_reader(&self) {
+    /// The fault of a head whose time is over.
+    pub(super) fn take_expired(&self) -> Option<WireFault> {
+        self.expired.take().filter(|_| self.head_started.get().is_some())
+    }
+
+    pub(super) fn is_stopping_between_requests(&self) -> bool {
+        self.stopping.get() && self.head_started.get().is_none()
+    }
+
+    /// A head is not complete; `begun` when more than empty lines have come.
+    pub(super) fn note_head(&self, begun: bool) {
+        if begun && self.head_started.get().is_none() {
+            self.head_started.set(Some(Instant::now()));
+        }
+    }
+
+    pub(super) fn head_over(&self) {
+        self.head_started.set(None);
+    }
+
+    pub(super) fn break_body(&self, fault: Option<WireFault>) {
+        self.body_fault.set(fault);
+    }
+
+    pub(super) fn want_continue(&self) {
+        self.continue_wanted.set(true);
+    }
+
+    /// Bytes came, or the end.
+    pub(super) fn note_bytes(&self) {
+        self.idle_since.set(None);
+        self.resting.set(false);
+    }
+
+    /// Nothing to read, between two requests or inside a head.
+    pub(super) fn note_waiting(&self) {
+        if self.head_started.get().is_none() && self.idle_since.get().is_none() {
+            self.idle_since.set(Some(Instant::now()));
+        }
+    }
+
+    pub(super) fn wake_reader(&self) {
         if let Some(waker) = self.reader.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    /// Remembers who reads, for [`WireState::expire`].
+    /// Remembers who reads, for what the sweeper has to say.
     pub(super) fn remember(&self, context: &Context<'_>) {
         let mut reader = self.reader.borrow_mut();
         match &mut *reader {

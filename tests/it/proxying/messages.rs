@@ -184,3 +184,33 @@ fn an_old_client_gets_its_answer_without_chunks_and_the_connection_closed() {
     assert!(received.starts_with("GET /profiles/1 HTTP/1.1\r\n"), "{received}");
     assert!(received.to_lowercase().contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{received}");
 }
+
+#[test]
+fn an_old_client_that_asks_for_it_keeps_its_connection() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    for _ in 0..2 {
+        client.send("GET /profiles/1 HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
+        let reply = client.read_reply();
+        assert_eq!(
+            (reply.status, reply.header("connection"), reply.text()),
+            (200, Some("keep-alive"), "ok".to_owned())
+        );
+    }
+}
+
+#[test]
+fn every_answer_has_one_date() {
+    let dated = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok";
+    for (answer, kept) in [(dated, true), ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false)] {
+        let upstream = Scripted::answering(answer);
+        let gateway = Gateway::bare(upstream.address, &[]);
+        let date = request(gateway.data, GET, &[], b"").header("date").unwrap_or_default().to_owned();
+        assert_eq!(date == "Sun, 06 Nov 1994 08:49:37 GMT", kept, "{date}");
+        // RFC 9110, 5.6.7: a day, a date, a time of day, GMT.
+        assert!(date.len() == 29 && date.as_bytes()[3] == b',' && date.ends_with(" GMT"), "{date:?}");
+        let refused = request(gateway.data, "GET /nowhere", &[], b"");
+        assert!(refused.header("date").is_some_and(|date| date.len() == 29), "{refused:?}");
+    }
+}

@@ -1,0 +1,471 @@
+//! What one client sends: request heads and bodies, taken from its socket when they are asked for. Every byte of the framing
+//! is judged before anybody acts on it, and an idle client holds no buffer. It answers nothing: a fault is the caller's to
+//! answer.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Uri, Version};
+use memchr::memchr;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+use super::answer::{AnswerFault, FramedBody, Taken};
+use super::fault::WireFault;
+use super::head::{Framing, Head};
+use super::limits::WireLimits;
+use super::state::WireState;
+
+/// One read takes at most this much. It lies in the thread's scratch buffer, so idle connections hold no buffer at all.
+const SCRATCH_BYTES: usize = 32 * 1024;
+
+/// So much is read ahead while an answer is under way, to notice a client that goes away; pipelined requests wait in it.
+const AHEAD_BYTES: usize = 32 * 1024;
+
+/// How long, and for how many bytes, input is still thrown away after an answer that ends the connection early. Closing
+/// with unread input makes the kernel send RST, which can destroy the answer on its way.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Header lines that room is made for at once; more of them are rare, and let the map grow.
+const PLANNED_HEADERS: usize = 64;
+
+/// Headers that the gateway adds to a request: room for them spares the map its growth.
+const ADDED_HEADERS: usize = 5;
+
+/// The read buffer that all connections of one thread share: it is empty between two polls.
+pub struct Scratch(RefCell<Box<[u8]>>);
+
+impl Scratch {
+    /// One for each worker thread.
+    pub fn new() -> Rc<Scratch> {
+        Rc::new(Scratch(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice())))
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Scratch")
+    }
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// As it was sent.
+    pub parts: Parts,
+    /// What it says of this connection.
+    pub asks: Asks,
+}
+
+/// What a client asks of its connection to the gateway; collected while the headers are read, as lookups cost more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// `Connection: close`.
+    pub close: bool,
+    /// `Connection: keep-alive`.
+    pub keep_alive: bool,
+    /// `TE: trailers`.
+    pub trailers: bool,
+    /// `Expect: 100-continue`, which means nothing in HTTP/1.0 (RFC 9110, 10.1.1).
+    pub continues: bool,
+}
+
+/// What a client says next.
+#[derive(Debug)]
+// It moves once; a box would be one more allocation a request.
+#[allow(clippy::large_enum_variant)]
+pub enum Next {
+    /// The head of a request; its body is to come.
+    Request(RequestHead),
+    /// What is no request: to be answered, and nothing more to be read.
+    Fault(WireFault),
+    /// Nothing more.
+    End,
+}
+
+/// The side of a client's connection that is read.
+#[derive(Debug)]
+pub struct ClientInput<R = OwnedReadHalf> {
+    reader: R,
+    scratch: Rc<Scratch>,
+    state: Rc<WireState>,
+    limits: WireLimits,
+    /// What was read and nobody has taken.
+    unread: BytesMut,
+    head: Head,
+    body: FramedBody,
+    /// The client may wait for 100 (Continue) before it sends the body.
+    expects: bool,
+    /// The client sends no more.
+    ended: bool,
+    /// Where the next request begins can no longer be known.
+    failed: bool,
+    /// The connection is over: nobody is to read on.
+    closed: bool,
+}
+
+impl<R: AsyncRead + Unpin> ClientInput<R> {
+    /// The input of a new connection. `state` is shared with the sweeper, `scratch` with the thread's other connections.
+    pub fn new(reader: R, limits: WireLimits, state: Rc<WireState>, scratch: Rc<Scratch>) -> ClientInput<R> {
+        ClientInput {
+            reader,
+            scratch,
+            state,
+            limits,
+            unread: BytesMut::new(),
+            head: Head::default(),
+            body: FramedBody::Length(0),
+            expects: false,
+            ended: false,
+            failed: false,
+            closed: false,
+        }
+    }
+
+    /// The next request, once the body of the last was taken. An unfinished head at the end is dropped silently.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            match self.take_head() {
+                Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(self.refuse(fault)),
+            }
+            if let Some(fault) = self.state.take_expired() {
+                return Poll::Ready(self.refuse(fault));
+            }
+            if self.ended || self.state.is_stopping_between_requests() {
+                self.state.head_over();
+                return Poll::Ready(Next::End);
+            }
+            self.state.remember(context);
+            match self.poll_fill(context) {
+                Poll::Pending => {
+                    self.state.note_waiting();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => self.ended = true,
+            }
+        }
+    }
+
+    fn refuse(&mut self, fault: WireFault) -> Next {
+        self.state.head_over();
+        self.failed = true;
+        Next::Fault(fault)
+    }
+
+    fn take_head(&mut self) -> Result<Option<RequestHead>, WireFault> {
+        if self.unread.is_empty() {
+            return Ok(None);
+        }
+        let Some((length, framing)) = self.head.advance(&self.unread, &self.limits)? else {
+            self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
+            return Ok(None);
+        };
+        let lines = std::mem::take(&mut self.head).header_count();
+        self.state.head_over();
+        let bytes = self.unread.split_to(length).freeze();
+        self.rest();
+        self.body = match framing {
+            Framing::Length(length) => FramedBody::Length(length),
+            Framing::Chunked => FramedBody::chunked(),
+        };
+        let head = request_head(&bytes, lines)?;
+        self.expects = head.asks.continues;
+        Ok(Some(head))
+    }
+
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
+        loop {
+            if self.closed || self.failed {
+                return Poll::Ready(Some(Err(BodyFailed)));
+            }
+            match self.body.take(&mut self.unread, &self.limits) {
+                Ok(Taken::Data(data)) => {
+                    self.rest();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Taken::End) => return Poll::Ready(None),
+                Ok(Taken::More) if self.ended => self.break_body(Some(WireFault::BodyTruncated)),
+                Ok(Taken::More) => {
+                    if std::mem::take(&mut self.expects) {
+                        self.state.want_continue();
+                    }
+                    self.state.remember(context);
+                    match ready!(self.poll_fill(context)) {
+                        Ok(0) => self.ended = true,
+                        Ok(_) => {}
+                        // Of the socket, not of the bytes: there is nobody to tell.
+                        Err(_) => self.break_body(None),
+                    }
+                }
+                Err(AnswerFault::Chunks(fault)) => self.break_body(Some(fault)),
+                Err(_) => self.break_body(Some(WireFault::HeaderName)),
+            }
+        }
+    }
+
+    fn break_body(&mut self, fault: Option<WireFault>) {
+        self.state.break_body(fault);
+        self.failed = true;
+    }
+
+    /// Ready when the client has gone while its answer is awaited. A client may end its side and still wait (RFC 9112, 9.6):
+    /// with `ends` such a one is given up when the sweeper says so, without it only a broken connection counts.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>, ends: bool) -> Poll<()> {
+        if self.failed || !self.body.is_over() {
+            return Poll::Pending;
+        }
+        while !self.ended {
+            if self.unread.len() >= AHEAD_BYTES {
+                return Poll::Pending;
+            }
+            match ready!(self.poll_fill(context)) {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        self.state.remember(context);
+        if ends && self.state.half_closed_is_gone() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The answer begins: it is too late to ask for the body by 100 (Continue).
+    pub fn answer_begins(&mut self) {
+        self.expects = false;
+    }
+
+    /// Whether the next request begins where the last one ended.
+    pub fn is_in_step(&self) -> bool {
+        !self.failed && self.body.is_over()
+    }
+
+    /// Throws away for a short while what the client still sends, so that it can read its last answer.
+    pub async fn linger(input: &RefCell<ClientInput<R>>) {
+        let leaves_unread = {
+            let input = input.borrow();
+            !input.ended && (!input.is_in_step() || !input.unread.is_empty())
+        };
+        if leaves_unread {
+            let mut left = LINGER_BYTES;
+            let gone = std::future::poll_fn(|context| input.borrow_mut().poll_discard(context, &mut left));
+            // Whoever sends for longer loses the answer: it was told to read it.
+            drop(tokio::time::timeout(LINGER, gone).await);
+        }
+    }
+
+    fn poll_discard(&mut self, context: &mut Context<'_>, left: &mut usize) -> Poll<()> {
+        loop {
+            self.unread = BytesMut::new();
+            match ready!(self.poll_fill(context)) {
+                Ok(length) if length > 0 && length < *left => *left -= length,
+                Ok(_) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// The connection is over, whoever still holds its body.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.state.wake_reader();
+    }
+
+    /// Reads once; 0 at the end of the client's side.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = self.scratch.0.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.reader).poll_read(context, &mut buffer))?;
+        self.state.note_bytes();
+        self.unread.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Gives the buffer back when nothing waits in it.
+    fn rest(&mut self) {
+        if self.unread.is_empty() {
+            self.unread = BytesMut::new();
+        }
+    }
+}
+
+/// The head of a request whose lines [`Head`] has found good.
+fn request_head(bytes: &Bytes, lines: usize) -> Result<RequestHead, WireFault> {
+    let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
+    let mut end = line_end(bytes, begin);
+    let method_end = begin + memchr(b' ', &bytes[begin..end]).ok_or(WireFault::Method)?;
+    let target_end = end.saturating_sub(" HTTP/1.1".len()).max(method_end + 1);
+    let mut parts = Request::new(()).into_parts().0;
+    parts.method = Method::from_bytes(&bytes[begin..method_end]).map_err(|_| WireFault::Method)?;
+    parts.uri = Uri::from_maybe_shared(bytes.slice(method_end + 1..target_end)).map_err(|_| WireFault::Target)?;
+    parts.version = if bytes[..end].ends_with(b"1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
+    parts.headers = HeaderMap::with_capacity(lines.min(PLANNED_HEADERS) + ADDED_HEADERS);
+    let mut asks = Asks::default();
+    loop {
+        let start = end + 2;
+        end = line_end(bytes, start);
+        if end <= start {
+            asks.continues &= parts.version == Version::HTTP_11;
+            return Ok(RequestHead { parts, asks });
+        }
+        let colon = start + memchr(b':', &bytes[start..end]).ok_or(WireFault::MissingColon)?;
+        let name = HeaderName::from_bytes(&bytes[start..colon]).map_err(|_| WireFault::HeaderName)?;
+        let value = bytes.slice_ref(bytes[colon + 1..end].trim_ascii());
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| WireFault::ControlCharacter)?;
+        asks.note(&name, &value);
+        parts.headers.try_append(name, value).map_err(|_| WireFault::TooManyHeaders)?;
+    }
+}
+
+impl Asks {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
+        match *name {
+            header::CONNECTION => {
+                self.close |= has_token(value, b"close");
+                self.keep_alive |= has_token(value, b"keep-alive");
+            }
+            header::TE => self.trailers |= has_token(value, b"trailers"),
+            header::EXPECT => self.continues |= value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
+            _ => {}
+        }
+    }
+}
+
+fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
+    value.as_bytes().split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+}
+
+/// Where the line that begins at `start` ends: no CR stands without its LF in a good head.
+fn line_end(bytes: &[u8], start: usize) -> usize {
+    bytes.get(start..).and_then(|rest| memchr(b'\r', rest)).map_or(start, |offset| start + offset)
+}
+
+/// The body of the request that was taken last.
+#[derive(Debug)]
+pub struct ClientBody<R = OwnedReadHalf>(Rc<RefCell<ClientInput<R>>>);
+
+/// Why a body ended early: the connection's [`WireState`] knows more.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's body ended early")]
+pub struct BodyFailed;
+
+impl<R> ClientBody<R> {
+    /// Of this connection.
+    pub fn new(input: Rc<RefCell<ClientInput<R>>>) -> ClientBody<R> {
+        ClientBody(input)
+    }
+}
+
+impl<R: AsyncRead + Unpin> Body for ClientBody<R> {
+    type Data = Bytes;
+    type Error = BodyFailed;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
+        self.0.borrow_mut().poll_body(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.borrow().body.is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.borrow().body.left().map(SizeHint::with_exact).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::super::cases::{LIMITS, Said, read};
+    use super::*;
+
+    fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<WireState>) {
+        let state = Rc::new(WireState::default());
+        let input = ClientInput::new(reader, LIMITS, Rc::clone(&state), Scratch::new());
+        (Rc::new(RefCell::new(input)), state)
+    }
+
+    #[test]
+    fn good_requests_before_a_bad_one_are_read_first() {
+        let stream = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\
+            GET /c HTTP/1.1\nHost: a\r\n\r\nGET /d HTTP/1.1\r\nHost: a\r\n\r\n";
+        let first = Said::Request("GET /a".to_owned(), Vec::new());
+        let said = [first, Said::Request("POST /b".to_owned(), b"hi".to_vec()), Said::Fault("bare_lf")];
+        for step in [stream.len(), 1, 30, 31, 32] {
+            assert_eq!(read(stream.chunks(step)), said, "{step}");
+        }
+    }
+
+    #[test]
+    fn an_end_inside_a_head_is_silent_and_inside_a_body_a_fault() {
+        assert!(read([&b"GET / HTTP/1.1\r\nHo"[..]]).is_empty());
+        let stream = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
+        assert_eq!(read([&stream[..]]), [Said::Body("body_truncated")]);
+    }
+
+    #[tokio::test]
+    async fn a_head_is_what_was_sent() {
+        let (mut client, server) = duplex(1024);
+        let (input, _) = input(server);
+        client
+            .write_all(b"\r\nPUT /a?b=%20 HTTP/1.0\r\nX-One: \t two words \r\nx-one:\r\nX-Two:\xe9\r\nConnection: x, Close\r\nExpect: 100-continue\r\n\r\n")
+            .await
+            .unwrap();
+        let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
+        let Next::Request(RequestHead { parts: head, asks }) = next else { panic!() };
+        assert_eq!(asks, Asks { close: true, ..Asks::default() });
+        assert_eq!(
+            (head.method.as_str(), head.uri.to_string(), head.version),
+            ("PUT", "/a?b=%20".to_owned(), Version::HTTP_10)
+        );
+        let values: Vec<&[u8]> = head.headers.get_all("x-one").iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(values, [&b"two words"[..], b""]);
+        assert_eq!(head.headers["x-two"].as_bytes(), b"\xe9");
+    }
+
+    #[tokio::test]
+    async fn an_expired_head_is_a_fault_and_an_idle_connection_is_not_touched() {
+        let (mut client, server) = duplex(1024);
+        let (input, state) = input(server);
+        let mut next = std::pin::pin!(poll_fn(|context| input.borrow_mut().poll_next(context)));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        assert!(state.idle_since().is_some());
+        state.expire(WireFault::HeaderTimeout);
+        assert!(next.as_mut().poll(&mut context).is_pending(), "nothing had begun");
+        client.write_all(b"GET /slow").await.unwrap();
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        assert!(state.head_started().is_some() && state.idle_since().is_none());
+        state.expire(WireFault::HeaderTimeout);
+        assert!(matches!(next.as_mut().poll(&mut context), Poll::Ready(Next::Fault(WireFault::HeaderTimeout))));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_needs_any_more_ends() {
+        let (mut client, server) = duplex(1024);
+        let (input, _) = input(server);
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").await.unwrap();
+        assert!(matches!(poll_fn(|context| input.borrow_mut().poll_next(context)).await, Next::Request(_)));
+        let mut body = ClientBody::new(Rc::clone(&input));
+        assert!(body.frame().await.unwrap().is_ok());
+        input.borrow_mut().close();
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(!input.borrow().is_in_step());
+    }
+}
