@@ -29,8 +29,7 @@ pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, limits: WireLi
     let (reader, mut writer) = stream.into_split();
     let input = ClientInput::new(reader, limits, Rc::clone(&downstream.wire), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
-    loop {
-        let next = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await;
+    while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
         // In a box of its own, which goes when the client is idle: what a request needs is many times what a wait needs.
         match Box::pin(serve_while_busy(&downstream, &input.0, &mut writer, next)).await {
             After::Next => {}
@@ -67,13 +66,15 @@ async fn serve_while_busy(
             After::Next => {}
             over => return over,
         }
-        let more = poll_fn(|context| {
-            let next = input.borrow_mut().poll_next(context);
-            if next.is_pending() && downstream.wire.is_resting() { Poll::Ready(None) } else { next.map(Some) }
+        let more = poll_fn(|context| match input.borrow_mut().poll_next(context) {
+            Poll::Ready(Some(request)) => Poll::Ready(Ok(request)),
+            Poll::Ready(None) => Poll::Ready(Err(After::End)),
+            Poll::Pending if downstream.wire.is_resting() => Poll::Ready(Err(After::Next)),
+            Poll::Pending => Poll::Pending,
         });
         match more.await {
-            Some(request) => next = request,
-            None => return After::Next,
+            Ok(request) => next = request,
+            Err(over) => return over,
         }
     }
 }
@@ -90,7 +91,6 @@ enum After {
 async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWriteHalf, next: Next) -> After {
     let account = Account::open(downstream, Instant::now());
     let (mut terms, response) = match next {
-        Next::End => return After::End,
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);

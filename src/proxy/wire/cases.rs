@@ -106,12 +106,16 @@ fn read_within<'p>(limits: WireLimits, pieces: impl IntoIterator<Item = &'p [u8]
     let mut said = Vec::new();
     loop {
         match now(std::future::poll_fn(|context| input.borrow_mut().poll_next(context))) {
-            Next::End => return said,
-            Next::Fault(fault) => said.push(Said::Fault(fault.reason())),
-            Next::Request(RequestHead { parts: head, .. }) => match now(ClientBody::new(Rc::clone(&input)).collect()) {
-                Ok(body) => said.push(Said::Request(format!("{} {}", head.method, head.uri), body.to_bytes().to_vec())),
-                Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
-            },
+            None => return said,
+            Some(Next::Fault(fault)) => said.push(Said::Fault(fault.reason())),
+            Some(Next::Request(RequestHead { parts: head, .. })) => {
+                match now(ClientBody::new(Rc::clone(&input)).collect()) {
+                    Ok(body) => {
+                        said.push(Said::Request(format!("{} {}", head.method, head.uri), body.to_bytes().to_vec()))
+                    }
+                    Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
+                }
+            }
         }
         if !input.borrow().is_in_step() {
             return said;

@@ -89,8 +89,6 @@ pub enum Next {
     Request(RequestHead),
     /// What is no request: to be answered, and nothing more to be read.
     Fault(WireFault),
-    /// Nothing more.
-    End,
 }
 
 /// The side of a client's connection that is read.
@@ -132,20 +130,20 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
     }
 
-    /// The next request, once the body of the last was taken. An unfinished head at the end is dropped silently.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+    /// The next request, once the body of the last was taken; `None` at the end. An unfinished head at the end is dropped silently.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Next>> {
         loop {
             match self.take_head() {
-                Ok(Some(head)) => return Poll::Ready(Next::Request(head)),
+                Ok(Some(head)) => return Poll::Ready(Some(Next::Request(head))),
                 Ok(None) => {}
-                Err(fault) => return Poll::Ready(self.refuse(fault)),
+                Err(fault) => return Poll::Ready(Some(self.refuse(fault))),
             }
             if let Some(fault) = self.state.take_expired() {
-                return Poll::Ready(self.refuse(fault));
+                return Poll::Ready(Some(self.refuse(fault)));
             }
             if self.ended || self.state.is_stopping_between_requests() {
                 self.state.head_over();
-                return Poll::Ready(Next::End);
+                return Poll::Ready(None);
             }
             self.state.remember(context);
             match self.poll_fill(context) {
@@ -245,6 +243,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// The answer begins: it is too late to ask for the body by 100 (Continue).
     pub fn answer_begins(&mut self) {
         self.expects = false;
+        self.state.takes_continue();
     }
 
     /// Whether the next request begins where the last one ended.
@@ -428,7 +427,7 @@ mod tests {
             .await
             .unwrap();
         let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
-        let Next::Request(RequestHead { parts: head, asks }) = next else { panic!() };
+        let Some(Next::Request(RequestHead { parts: head, asks })) = next else { panic!() };
         assert_eq!(asks, Asks { close: true, ..Asks::default() });
         assert_eq!(
             (head.method.as_str(), head.uri.to_string(), head.version),
@@ -453,7 +452,7 @@ mod tests {
         assert!(next.as_mut().poll(&mut context).is_pending());
         assert!(state.head_started().is_some() && state.idle_since().is_none());
         state.expire(WireFault::HeaderTimeout);
-        assert!(matches!(next.as_mut().poll(&mut context), Poll::Ready(Next::Fault(WireFault::HeaderTimeout))));
+        assert!(matches!(next.as_mut().poll(&mut context), Poll::Ready(Some(Next::Fault(WireFault::HeaderTimeout)))));
     }
 
     #[tokio::test]
@@ -461,7 +460,7 @@ mod tests {
         let (mut client, server) = duplex(1024);
         let (input, _) = input(server);
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").await.unwrap();
-        assert!(matches!(poll_fn(|context| input.borrow_mut().poll_next(context)).await, Next::Request(_)));
+        assert!(matches!(poll_fn(|context| input.borrow_mut().poll_next(context)).await, Some(Next::Request(_))));
         let mut body = ClientBody::new(Rc::clone(&input));
         assert!(body.frame().await.unwrap().is_ok());
         input.borrow_mut().close();

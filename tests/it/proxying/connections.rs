@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
 use super::{GET, POST};
-use crate::support::{Conn, Connection, Gateway, PATIENCE, Scripted, admin, http, request};
+use crate::support::{Conn, Connection, Gateway, PATIENCE, Scripted, admin, eventually, http, request};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -29,6 +29,22 @@ fn connections_to_ucs_are_shared_by_clients_one_after_the_other() {
         assert_eq!(request(gateway.data, GET, &[], b"").text(), "ok");
     }
     assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_connection_that_ends_counts_for_no_request() {
+    let gateway = Gateway::bare(Scripted::ok().address, &[]);
+    let requests = || {
+        let lines = admin::call(&gateway, "GET /metrics", None).text();
+        let counts = lines.lines().filter(|line| line.starts_with("ucs_gateway_requests_total{"));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, "GET /nowhere", &[], b""));
+    assert_eq!(client.read_reply().status, 404);
+    drop((client, Connection::open(gateway.data)));
+    eventually("both are gone", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 0.0);
+    assert_eq!(requests(), 1.0);
 }
 
 #[test]
