@@ -50,7 +50,10 @@ struct Open(Input);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.borrow_mut().close();
+        // Borrowed only while it is polled: then this is a panic on its way up, which must stay one.
+        if let Ok(mut input) = self.0.try_borrow_mut() {
+            input.close();
+        }
     }
 }
 
