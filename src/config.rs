@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::policy::duration::parse as parse_duration;
 use crate::policy::mode::Mode;
+use crate::proxy::bulkhead::ClassLimit;
 use crate::proxy::exchange::ExchangeTimeouts;
 use crate::proxy::pool::PoolLimits;
 use crate::proxy::wire::WireLimits;
@@ -99,6 +100,11 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_IDLE_BODY_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub idle_body_timeout: Duration,
 
+    /// Slowest body that a client may send or read, in bytes a second on average, once it was waited for as long as
+    /// --idle-body-timeout in sum; 0 for no such limit.
+    #[arg(long, env = "UCS_GATEWAY_MIN_BODY_RATE", value_name = "SIZE", default_value = "500", value_parser = parse_size)]
+    pub min_body_rate: u64,
+
     /// For a client to send the head of a request.
     #[arg(long, env = "UCS_GATEWAY_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub header_timeout: Duration,
@@ -118,6 +124,10 @@ pub struct ServeArgs {
     /// Requests that may wait for a connection to UCS, a worker.
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM_QUEUE", value_name = "N", default_value_t = 1024)]
     pub upstream_queue: usize,
+
+    /// Requests of a class in flight at the most, over all workers; repeatable. Classes without it have no limit.
+    #[arg(long, env = "UCS_GATEWAY_MAX_IN_FLIGHT", value_name = "CLASS=N", value_delimiter = ',')]
+    pub max_in_flight: Vec<ClassLimit>,
 
     /// Longest body of a request; plain bytes, or with KiB, MiB, GiB.
     #[arg(long, env = "UCS_GATEWAY_MAX_BODY", value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
@@ -262,7 +272,11 @@ impl ServeArgs {
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         ProxySettings {
             upstream: self.upstream.clone(),
-            timeouts: ExchangeTimeouts { first_byte: self.first_byte_timeout, idle_body: self.idle_body_timeout },
+            timeouts: ExchangeTimeouts {
+                first_byte: self.first_byte_timeout,
+                idle_body: self.idle_body_timeout,
+                min_rate: self.min_body_rate,
+            },
             pool: PoolLimits {
                 connect_timeout: self.connect_timeout,
                 idle: self.upstream_idle,

@@ -22,8 +22,10 @@ use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
 use crate::desk::Desk;
 use crate::gate::{Gate, Seat};
+use crate::policy::routes::RouteTable;
 use crate::proxy::access_log::{self, AccessLogWriter};
 use crate::proxy::account::Ledger;
+use crate::proxy::bulkhead::Bulkheads;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::Metrics;
 
@@ -93,6 +95,7 @@ pub async fn run(
 ) -> Result<(), GatewayError> {
     let (table, text) = tables::load(&args.routes)?;
     check_admin_address(&args)?;
+    check_class_limits(&args, &table)?;
     let data = listen(args.listen)?;
     let listen = data.local_addr()?;
     let admin_listener = bind_admin(&args.admin_listen).await?;
@@ -184,6 +187,16 @@ fn log_reload(outcome: Result<crate::desk::Reloaded, crate::desk::ReloadError>) 
 
 async fn run_control(control: Control, mut stopped: watch::Receiver<bool>) {
     control.run(async move { drop(stopped.wait_for(|stopped| *stopped).await) }).await;
+}
+
+/// A limit for a class that the table does not have would protect nobody, without a word.
+fn check_class_limits(args: &ServeArgs, table: &RouteTable) -> Result<(), GatewayError> {
+    let classes: Vec<&str> = table.classes.iter().map(|class| &*class.name).collect();
+    let unknown = args.max_in_flight.iter().find(|limit| !classes.contains(&limit.class.as_str()));
+    unknown.map_or(Ok(()), |limit| {
+        let (class, known) = (&limit.class, classes.join(", "));
+        Err(GatewayError::Settings(format!("--max-in-flight: the table has no class {class:?}; it has {known}")))
+    })
 }
 
 /// Nothing that changes state is ever open to the network without named principals.
@@ -286,6 +299,7 @@ impl Crew {
             desk: desk.clone(),
             access: Arc::clone(access),
             metrics: Arc::clone(metrics),
+            bulkheads: Arc::new(Bulkheads::new(&args.max_in_flight)),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             handovers: senders.into(),
             stop,

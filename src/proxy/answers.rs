@@ -128,7 +128,7 @@ pub async fn status(
     for name in [ACCEPT_ENCODING, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         head.headers.remove(name);
     }
-    let answered = downstream.worker.forwarder.forward(permit, head, body, downstream.abort()).await;
+    let answered = downstream.worker.forwarder.forward(permit, None, head, body, downstream.abort()).await;
     let document = match answered {
         Err(error) => Err(error),
         Ok(response) => read_document(response).await,

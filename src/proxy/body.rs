@@ -104,8 +104,9 @@ impl Upload {
     }
 
     fn count(&mut self, frame: &Frame<Bytes>) -> UploadState {
-        let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-        match self.left.checked_sub(length) {
+        let length = frame.data_ref().map_or(0, |data| data.remaining());
+        self.exchange.client_moved(length);
+        match self.left.checked_sub(length as u64) {
             None => UploadState::TooLarge,
             Some(left) => {
                 self.left = left;
@@ -242,7 +243,10 @@ impl Stream {
         let polled = poll_piece(&mut self.body, link, context);
         match &polled {
             Poll::Pending => link.exchange.wait_for_upstream_body(),
-            Poll::Ready(Some(Ok(_))) if !self.body.is_over() => link.exchange.wait_for_client_reading(),
+            Poll::Ready(Some(Ok(frame))) if !self.body.is_over() => {
+                link.exchange.wait_for_client_reading();
+                link.exchange.client_moved(frame.data_ref().map_or(0, Bytes::len));
+            }
             Poll::Ready(Some(Ok(_)) | None) => self.finish(),
             // Not the end that was to come: dropping the link closes the connection, and counts the exchange as abandoned.
             Poll::Ready(Some(Err(_))) => self.link = None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
+use super::bulkhead::ClassFull;
 use super::exchange::GaveUp;
 use super::forward::ForwardError;
 use super::pool::ConnectError;
@@ -34,6 +35,9 @@ pub enum Refusal {
     /// UCS has no profile schema.
     #[error("no profile schema is defined")]
     NoSchema(Arc<Published>),
+    /// Its class has no room.
+    #[error(transparent)]
+    ClassFull(ClassFull),
     /// Set Server Mode without the right.
     #[error(transparent)]
     Access(AccessError),
@@ -61,7 +65,7 @@ impl Refusal {
             Refusal::Wire(fault) => fault.status(),
             Refusal::Path(_) | Refusal::BadModeRequest(_) => StatusCode::BAD_REQUEST,
             Refusal::Unmatched | Refusal::NoSchema(_) => StatusCode::NOT_FOUND,
-            Refusal::Mode(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Mode(_) | Refusal::ClassFull(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Access(AccessError::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Access(_) => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -78,6 +82,7 @@ impl Refusal {
             Refusal::Unmatched => "unmatched",
             Refusal::Mode(published) => mode_reason(published),
             Refusal::NoSchema(_) => "no_profile_schema",
+            Refusal::ClassFull(_) => "overload",
             Refusal::Access(AccessError::Throttled { .. }) => "too_many_attempts",
             Refusal::Access(_) => "unauthorized",
             Refusal::Forbidden(_) => "forbidden",
@@ -97,6 +102,7 @@ impl Refusal {
             Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
             Refusal::Mode(_) | Refusal::Stopping => Outcome::RefusedMode,
             Refusal::NoSchema(_) => Outcome::RefusedNoSchema,
+            Refusal::ClassFull(_) => Outcome::Overload,
             Refusal::Access(_) => Outcome::Unauthorized,
             Refusal::Forbidden(_) => Outcome::Forbidden,
             Refusal::Change(_) => Outcome::Answered,
@@ -112,6 +118,7 @@ impl Refusal {
             Refusal::Wire(_)
             | Refusal::Path(_)
             | Refusal::Unmatched
+            | Refusal::ClassFull(_)
             | Refusal::Access(_)
             | Refusal::Forbidden(_)
             | Refusal::BadModeRequest(_)
@@ -132,7 +139,7 @@ impl Refusal {
             ForwardError::BadDocument | ForwardError::Switched => Some(UpstreamFault::Malformed),
             ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),
             ForwardError::GaveUp(GaveUp::UpstreamBody) => Some(UpstreamFault::IdleBodyTimeout),
-            ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::Cut) => None,
+            ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace | GaveUp::Cut) => None,
             ForwardError::BadBody | ForwardError::BodyTooLarge => None,
         }
     }
@@ -188,7 +195,7 @@ fn forward_status(error: &ForwardError) -> StatusCode {
         ForwardError::BadDocument | ForwardError::Switched => StatusCode::BAD_GATEWAY,
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte | GaveUp::UpstreamBody | GaveUp::ClientReading => StatusCode::GATEWAY_TIMEOUT,
-            GaveUp::ClientBody => StatusCode::REQUEST_TIMEOUT,
+            GaveUp::ClientBody | GaveUp::ClientPace => StatusCode::REQUEST_TIMEOUT,
             GaveUp::Cut => StatusCode::SERVICE_UNAVAILABLE,
         },
         ForwardError::BadBody => StatusCode::BAD_REQUEST,
@@ -207,6 +214,7 @@ fn forward_reason(error: &ForwardError) -> &'static str {
             GaveUp::UpstreamBody => "upstream_body_timeout",
             GaveUp::ClientBody => "body_timeout",
             GaveUp::ClientReading => "read_timeout",
+            GaveUp::ClientPace => "body_too_slow",
             GaveUp::Cut => "cut",
         },
         ForwardError::BadBody => "bad_body",
@@ -222,7 +230,7 @@ fn forward_outcome(error: &ForwardError) -> Outcome {
         ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => Outcome::UpstreamBroken,
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
-            GaveUp::ClientBody | GaveUp::ClientReading => Outcome::ClientTimeout,
+            GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
             GaveUp::Cut => Outcome::Cut,
         },
         ForwardError::BadBody => Outcome::BadRequest,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::bulkhead::Place;
 use crate::gate::Permit;
 use crate::policy::mode::Mode;
 
@@ -22,6 +23,9 @@ pub struct ExchangeTimeouts {
     pub first_byte: Duration,
     /// Between two pieces of a body, whoever is waited for.
     pub idle_body: Duration,
+    /// Bytes a second that a client must keep on average, once it was waited for as long as `idle_body` in sum; 0 for
+    /// no such rule.
+    pub min_rate: u64,
 }
 
 /// Why the gateway gave up on an exchange.
@@ -35,6 +39,8 @@ pub enum GaveUp {
     ClientBody,
     /// The client stopped reading the answer.
     ClientReading,
+    /// The client sends or reads a body too slowly, without ever stopping.
+    ClientPace,
     /// A flip cut it off at its deadline.
     Cut,
 }
@@ -52,6 +58,12 @@ enum Waiting {
     UpstreamBody,
     /// For the client to read the answer.
     ClientReading,
+}
+
+impl Waiting {
+    fn is_for_client(self) -> bool {
+        matches!(self, Waiting::ClientBody | Waiting::ClientReading)
+    }
 }
 
 /// All exchanges of one worker.
@@ -72,16 +84,26 @@ struct Slots {
 #[derive(Debug)]
 struct Inner {
     permit: RefCell<Option<Permit>>,
+    /// Its place in its class, when that has a limit: kept as long as the permit.
+    place: RefCell<Option<Place>>,
     /// Whether a byte may have reached UCS: from then on its early end is an abandonment.
     sent: Cell<bool>,
     waiting: Cell<Waiting>,
     progress: Cell<Instant>,
+    pace: Cell<Pace>,
     gave_up: Cell<Option<GaveUp>>,
     /// Whether the head of the answer is out: then the rest can only be cut short, by ending the client's connection.
     answered: Cell<bool>,
     /// Who moves its bytes at the moment, and must hear of an end.
     mover: RefCell<Option<Waker>>,
     downstream: Option<AbortHandle>,
+}
+
+/// What the client's part in a body took so far: the time that it was waited for, and the bytes that came of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    waited: Duration,
+    moved: u64,
 }
 
 /// The handle of one exchange. Dropping it before [`finish`](Self::finish) abandons what was sent.
@@ -99,12 +121,14 @@ impl Exchanges {
     }
 
     /// Begins one. `downstream` ends the client's connection, for clients that stopped reading.
-    pub fn begin(self: &Rc<Self>, permit: Permit, downstream: Option<AbortHandle>) -> Exchange {
+    pub fn begin(self: &Rc<Self>, permit: Permit, place: Option<Place>, downstream: Option<AbortHandle>) -> Exchange {
         let inner = Rc::new(Inner {
             permit: RefCell::new(Some(permit)),
+            place: RefCell::new(place),
             sent: Cell::new(false),
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),
+            pace: Cell::default(),
             gave_up: Cell::new(None),
             answered: Cell::new(false),
             mover: RefCell::new(None),
@@ -156,7 +180,22 @@ impl Exchanges {
             Waiting::UpstreamBody => (self.timeouts.idle_body, GaveUp::UpstreamBody),
             Waiting::ClientReading => (self.timeouts.idle_body, GaveUp::ClientReading),
         };
-        (self.now.get().saturating_duration_since(inner.progress.get()) > limit).then_some(why)
+        let waited = self.waited(inner);
+        if waited > limit { Some(why) } else { self.is_too_slow(inner, waited).then_some(GaveUp::ClientPace) }
+    }
+
+    /// How long what is waited for now has been waited for.
+    fn waited(&self, inner: &Inner) -> Duration {
+        self.now.get().saturating_duration_since(inner.progress.get())
+    }
+
+    fn is_too_slow(&self, inner: &Inner, waited: Duration) -> bool {
+        if !inner.waiting.get().is_for_client() {
+            return false;
+        }
+        let Pace { waited: before, moved } = inner.pace.get();
+        let waited = before + waited;
+        waited > self.timeouts.idle_body && (moved as f64) < self.timeouts.min_rate as f64 * waited.as_secs_f64()
     }
 }
 
@@ -182,7 +221,12 @@ impl Inner {
     /// Counts it out: as abandoned when UCS may still be at it.
     fn release(&self) {
         let Some(permit) = self.permit.take() else { return };
-        if self.sent.get() { permit.abandon() } else { drop(permit) }
+        if self.sent.get() {
+            permit.abandon()
+        } else {
+            drop(permit)
+        }
+        drop(self.place.take());
     }
 }
 
@@ -212,6 +256,8 @@ impl Exchange {
     pub fn answer_began(&self) {
         self.inner.answered.set(true);
         self.wait(Waiting::UpstreamBody);
+        // A quick upload is no credit for slow reading.
+        self.inner.pace.set(Pace::default());
     }
 
     /// The next piece of the request's body is waited for.
@@ -238,6 +284,12 @@ impl Exchange {
         self.wait(Waiting::ClientReading);
     }
 
+    /// So many bytes of a body came from the client, or were handed to it.
+    pub fn client_moved(&self, bytes: usize) {
+        let pace = self.inner.pace.get();
+        self.inner.pace.set(Pace { moved: pace.moved + bytes as u64, ..pace });
+    }
+
     /// Why the gateway gave up, when it did.
     pub fn gave_up(&self) -> Option<GaveUp> {
         self.inner.gave_up.get()
@@ -250,6 +302,10 @@ impl Exchange {
     }
 
     fn wait(&self, waiting: Waiting) {
+        if self.inner.waiting.get().is_for_client() {
+            let pace = self.inner.pace.get();
+            self.inner.pace.set(Pace { waited: pace.waited + self.all.waited(&self.inner), ..pace });
+        }
         self.inner.waiting.set(waiting);
         self.inner.progress.set(self.all.now.get());
     }

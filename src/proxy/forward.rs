@@ -13,6 +13,7 @@ use hyper::{Method, Response, StatusCode};
 use tokio::task::AbortHandle;
 
 use super::body::{Download, Link, RequestBody, UploadState, Uploading};
+use super::bulkhead::Place;
 use super::connection::Connection;
 use super::exchange::{Exchange, Exchanges, GaveUp};
 use super::pool::{ConnectError, Lease, Pool};
@@ -63,6 +64,7 @@ impl Forwarder {
     pub async fn forward(
         self: &Rc<Self>,
         permit: Permit,
+        place: Option<Place>,
         head: Parts,
         body: ClientBody,
         downstream: Option<AbortHandle>,
@@ -71,7 +73,7 @@ impl Forwarder {
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = Rc::new(self.exchanges.begin(permit, downstream));
+        let exchange = Rc::new(self.exchanges.begin(permit, place, downstream));
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
         let mutating = !head.method.is_safe() || !body.is_end_stream();
         if mutating {

@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod account;
 mod answers;
 pub mod body;
+pub mod bulkhead;
 mod connection;
 pub mod error;
 pub mod exchange;

@@ -170,6 +170,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
         Refusal::Wire(_)
         | Refusal::Path(_)
         | Refusal::Unmatched
+        | Refusal::ClassFull(_)
         | Refusal::Access(_)
         | Refusal::Forbidden(_)
         | Refusal::BadModeRequest(_)

@@ -122,11 +122,18 @@ async fn forward(
     let Some(permit) = found.permit.take() else {
         return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
     };
+    let place = match worker.place(&found.table, found.class()) {
+        Ok(place) => place,
+        Err(full) => {
+            drop(permit);
+            return refuse(downstream, &request, Some(&found), &Refusal::ClassFull(full), account);
+        }
+    };
     let (mut head, body) = request.into_parts();
     let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
     towards_upstream(downstream, &found, &mut head);
     account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
-    let answered = worker.forwarder.forward(permit, head, body, downstream.abort()).await;
+    let answered = worker.forwarder.forward(permit, place, head, body, downstream.abort()).await;
     match answered {
         Ok(mut response) => {
             headers::to_downstream(response.headers_mut());

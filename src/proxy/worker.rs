@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::account::Ledger;
+use super::bulkhead::{Bulkheads, ClassFull, Place};
 use super::error::Refusal;
 use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
 use super::forward::Forwarder;
@@ -76,6 +77,8 @@ pub struct Shared {
     pub access: Arc<Access>,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// How many requests of a class may be in flight.
+    pub bulkheads: Arc<Bulkheads>,
     /// How many connections each worker has.
     pub loads: Arc<[AtomicUsize]>,
     /// The way to hand a connection to each worker.
@@ -104,8 +107,17 @@ pub struct Worker {
     /// The time of day for answers that have none (RFC 9110, 5.6.7), at most a sweep old.
     pub date: RefCell<String>,
     metrics: Arc<Metrics>,
-    class_slots: RefCell<(u32, Vec<usize>)>,
+    bulkheads: Arc<Bulkheads>,
+    /// By class, of the table with this generation.
+    class_slots: RefCell<(u32, Vec<ClassSlot>)>,
     no_class: usize,
+}
+
+/// Where the counts of a class are.
+#[derive(Clone, Copy, Debug)]
+struct ClassSlot {
+    metrics: usize,
+    bulkhead: Option<usize>,
 }
 
 /// One client's connection.
@@ -147,6 +159,7 @@ impl Worker {
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),
             metrics: Arc::clone(&shared.metrics),
+            bulkheads: Arc::clone(&shared.bulkheads),
             class_slots: RefCell::new((0, Vec::new())),
             no_class: shared.metrics.class_slot("none"),
         })
@@ -154,10 +167,22 @@ impl Worker {
 
     /// The slot of a class in the metrics, looked up once a table.
     pub fn class_slot(&self, table: &TableLease, class: Option<usize>) -> usize {
-        let Some(class) = class else { return self.no_class };
+        class.map_or(self.no_class, |class| self.slots_of(table, class).metrics)
+    }
+
+    /// A place for a request of the class; none is needed when the class has no limit.
+    pub fn place(&self, table: &TableLease, class: Option<usize>) -> Result<Option<Place>, ClassFull> {
+        let bulkhead = class.and_then(|class| self.slots_of(table, class).bulkhead);
+        bulkhead.map(|position| self.bulkheads.enter(position)).transpose()
+    }
+
+    fn slots_of(&self, table: &TableLease, class: usize) -> ClassSlot {
         let mut slots = self.class_slots.borrow_mut();
         if slots.0 != table.generation() {
-            *slots = (table.generation(), self.metrics.class_slots(table.table()));
+            let classes = table.table().classes.iter();
+            let slot =
+                |name| ClassSlot { metrics: self.metrics.class_slot(name), bulkhead: self.bulkheads.position(name) };
+            *slots = (table.generation(), classes.map(|class| slot(&*class.name)).collect());
         }
         slots.1[class]
     }
@@ -227,12 +252,14 @@ struct Connections {
     shared: Shared,
     scratch: Rc<Scratch>,
     open: RefCell<Vec<Rc<Downstream>>>,
+    /// Whether the last one that came was turned away: a flood of them is worth one line in the log.
+    is_full: Cell<bool>,
 }
 
 impl Connections {
     fn new(worker: Rc<Worker>, index: usize, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
         let scratch = Scratch::new();
-        Connections { worker, index, settings, shared, scratch, open: RefCell::default() }
+        Connections { worker, index, settings, shared, scratch, open: RefCell::default(), is_full: Cell::new(false) }
     }
 
     /// Serves a new connection here, or hands it to the worker with the fewest.
@@ -241,9 +268,13 @@ impl Connections {
         let load = |index: usize| loads[index].load(Ordering::Relaxed);
         let total: usize = (0..loads.len()).map(load).sum();
         if total >= self.settings.max_connections {
-            tracing::warn!(%peer, "closed a connection: there are as many as allowed");
+            self.worker.ledger.metrics.client_turned_away();
+            if !self.is_full.replace(true) {
+                tracing::warn!(%peer, "there are as many connections as --max-connections allows: further ones are closed");
+            }
             return;
         }
+        self.is_full.set(false);
         let least = (0..loads.len()).min_by_key(|index| (load(*index), *index != self.index)).unwrap_or(self.index);
         // Counted before it is handed over, so that the next one already sees it.
         loads[least].fetch_add(1, Ordering::Relaxed);

@@ -143,6 +143,9 @@ impl Scrape {
         let open = total.saturating_sub(self.sum(|worker| &worker.client_connections_closed));
         counter(encoder, "ucs_gateway_client_connections", "Connections of clients accepted", total)?;
         gauge(encoder, "ucs_gateway_client_connections_open", "Connections of clients open now", open)?;
+        let refused = self.sum(|worker| &worker.client_connections_refused);
+        let help = "Connections of clients closed at once, as there were as many as allowed";
+        counter(encoder, "ucs_gateway_client_connections_refused", help, refused)?;
         let mut wire: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, count) in self.metrics.workers().iter().flat_map(|worker| worker.wire_faults()) {
             *wire.entry(reason).or_default() += count;

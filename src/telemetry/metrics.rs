@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::control::stats::ControlStats;
-use crate::policy::routes::RouteTable;
 
 /// How many classes have counters of their own; the last slot is for all further ones.
 pub(super) const CLASS_SLOTS: usize = 16;
@@ -199,6 +198,7 @@ pub struct WorkerMetrics {
     pub(super) upstream_faults: [AtomicU64; UpstreamFault::ALL.len()],
     pub(super) client_connections: AtomicU64,
     pub(super) client_connections_closed: AtomicU64,
+    pub(super) client_connections_refused: AtomicU64,
     /// Off the usual path, so that a lock (nobody else's but a scrape's) does no harm.
     wire_faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -228,7 +228,8 @@ impl Metrics {
         Arc::clone(&self.workers[worker])
     }
 
-    /// The slot of a class, by name: the same for every table. `none` is for requests without a class.
+    /// The slot of a class, by name: the same for every table. `none` is for requests without a class. Asked once a
+    /// table, not once a request.
     pub fn class_slot(&self, name: &str) -> usize {
         let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = classes.iter().position(|class| &**class == name) {
@@ -239,11 +240,6 @@ impl Metrics {
         }
         classes.push(Arc::from(name));
         classes.len() - 1
-    }
-
-    /// The slots of a table's classes, in the order of the table. Asked once a table, not once a request.
-    pub fn class_slots(&self, table: &RouteTable) -> Vec<usize> {
-        table.classes.iter().map(|class| self.class_slot(&class.name)).collect()
     }
 
     pub(super) fn workers(&self) -> &[Arc<WorkerMetrics>] {
@@ -271,6 +267,7 @@ impl WorkerMetrics {
             upstream_faults: std::array::from_fn(|_| AtomicU64::new(0)),
             client_connections: AtomicU64::new(0),
             client_connections_closed: AtomicU64::new(0),
+            client_connections_refused: AtomicU64::new(0),
             wire_faults: Mutex::new(BTreeMap::new()),
         }
     }
@@ -313,6 +310,11 @@ impl WorkerMetrics {
     /// Counts a client's connection out.
     pub fn client_disconnected(&self) {
         add(&self.client_connections_closed, 1);
+    }
+
+    /// Counts a client's connection that was closed at once, for want of room.
+    pub fn client_turned_away(&self) {
+        add(&self.client_connections_refused, 1);
     }
 
     /// Counts a message that breaks the rules of HTTP, by the name of the rule.

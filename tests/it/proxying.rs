@@ -9,6 +9,8 @@ mod clients;
 mod connections;
 /// Heads: what is removed, added and kept on the way, in both directions.
 mod heads;
+/// What a client, or a flood of one class, may take at most.
+mod limits;
 /// Kinds of messages: HEAD, 204, 304, 1xx, `Expect`, trailers, HTTP/1.0.
 mod messages;
 /// Paths and tables: what is forwarded is what was classified.

@@ -298,6 +298,7 @@ fn one_client_too_many_is_turned_away() {
     let (mut first, mut second) = (Connection::open(gateway.data), Connection::open(gateway.data));
     assert_eq!((ask(&mut first), ask(&mut second)), (200, 200));
     assert!(Connection::open(gateway.data).is_closed());
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_client_connections_refused_total"), 1.0);
     assert_eq!((ask(&mut first), ask(&mut second)), (200, 200), "those that are in stay in");
     drop(first);
     eventually("there is room again", || admin::metric(&gateway, OPEN) == 1.0);

@@ -1,0 +1,104 @@
+//! What a client, or a flood of one class, may take at most; each limit has an answer of its own and a counter.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::GET;
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, admin, eventually, http};
+
+const OVERLOAD: &str = "ucs_gateway_requests_total{class=\"profile\",outcome=\"overload\"}";
+
+#[test]
+fn a_full_class_refuses_its_next_request_and_leaves_room_for_the_others() {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            if request.head.starts_with("GET /profiles/held") {
+                wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--max-in-flight", "profile=1"]);
+    let mut held = Connection::open(gateway.data);
+    held.send(http::compose(gateway.data, "GET /profiles/held", &[], b""));
+    eventually("it is with UCS", || upstream.received_text().contains("/profiles/held"));
+
+    let mut second = Connection::open(gateway.data);
+    second.send(http::compose(gateway.data, "GET /profiles/second", &[], b""));
+    let reply = second.read_reply();
+    assert_eq!((reply.status, reply.refusal()), (503, Some("overload")), "not the mode's 503");
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(admin::metric(&gateway, OVERLOAD), 1.0);
+
+    // Another class goes through on the same connection, and this one as soon as there is room.
+    second.send(http::compose(gateway.data, "GET /services/1", &[], b""));
+    assert_eq!(second.read_reply().status, 200);
+    go_on.send(()).unwrap();
+    assert_eq!(held.read_reply().status, 200);
+    second.send(http::compose(gateway.data, "GET /profiles/second", &[], b""));
+    assert_eq!(second.read_reply().status, 200);
+}
+
+#[test]
+fn a_class_that_was_given_up_on_has_room_again() {
+    let upstream = Scripted::start(|conn| while conn.read_request().is_some() {});
+    let flags = ["--max-in-flight", "profile=1", "--first-byte-timeout", "200ms", "--orphan-grace", "0s"];
+    let gateway = Gateway::bare(upstream.address, &flags);
+    for _ in 0..3 {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, GET, &[], b""));
+        assert_eq!(client.read_reply().status, 504);
+    }
+}
+
+#[test]
+fn a_limit_for_a_class_that_is_not_there_is_no_start() {
+    let dir = TempDir::new();
+    let upstream = Scripted::ok();
+    let started = Gateway::try_start_in(dir.path(), upstream.address, &["--max-in-flight", "profiles=5"]);
+    let Err((status, log)) = started else { panic!("it started") };
+    let log = log.join("\n");
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("no class \\\"profiles\\\"") || log.contains("no class \"profiles\""), "{log}");
+}
+
+/// Never silent for long, and yet it would take for ever.
+#[test]
+fn a_body_that_drips_is_cut_and_told_so() {
+    let upstream = Scripted::ok();
+    let flags = ["--idle-body-timeout", "400ms", "--min-body-rate", "1KiB", "--orphan-grace", "0s"];
+    let gateway = Gateway::bare(upstream.address, &flags);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, "POST /profiles", &[("Content-Length", "100000")], b""));
+    drip(&mut client, Duration::from_millis(50));
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.refusal()), (408, Some("body_too_slow")));
+    eventually("nothing is in flight", || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"production\"}") == 0.0);
+}
+
+#[test]
+fn a_body_that_drips_is_let_through_when_there_is_no_rate() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "400ms", "--min-body-rate", "0"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, "POST /profiles", &[("Content-Length", "24")], b""));
+    for _ in 0..24 {
+        std::thread::sleep(Duration::from_millis(50));
+        client.send("x");
+    }
+    assert_eq!(client.read_reply().status, 200);
+}
+
+/// One byte at a time, the pace of an attacker, until the other side has had enough.
+fn drip(client: &mut Connection, pace: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        std::thread::sleep(pace);
+        if !client.is_silent_for(Duration::from_millis(1)) || client.try_send("x").is_err() {
+            return;
+        }
+    }
+    panic!("it was let drip for {PATIENCE:?}");
+}
