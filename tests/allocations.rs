@@ -20,6 +20,7 @@ use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::account::Ledger;
+use ucs_gateway::proxy::bulkhead::Bulkheads;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
 use ucs_gateway::telemetry::Metrics;
 
@@ -66,6 +67,7 @@ fn allocations(requests: usize) -> u64 {
     let (sender, handover) = mpsc::unbounded_channel();
     let metrics = Metrics::new(1, Arc::new(ControlStats::default()));
     let shared = Shared {
+        bulkheads: Arc::new(Bulkheads::new(&[])),
         desk,
         access: Arc::new(Access::from_token_file(&state_dir).unwrap()),
         metrics: Arc::clone(&metrics),
