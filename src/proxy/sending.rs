@@ -17,6 +17,9 @@ use super::body::{ReplyBody, RequestBody};
 /// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
 const COPIED_BYTES: usize = 4 * 1024;
 
+/// Room for a usual head, in bytes.
+const HEAD_ROOM: usize = 1024;
+
 /// Why a message could not be sent to its end.
 #[derive(Debug)]
 pub enum SendFault {
@@ -75,7 +78,7 @@ enum Framing {
 impl Sending<RequestBody> {
     /// A request with this head and body. Of the head's own framing only the length of an empty body counts.
     pub fn request(head: &Parts, body: RequestBody) -> Sending<RequestBody> {
-        let mut bytes = Vec::with_capacity(1024);
+        let mut bytes = Vec::with_capacity(HEAD_ROOM + copied_part(body.size_hint().exact()));
         bytes.extend_from_slice(head.method.as_str().as_bytes());
         bytes.push(b' ');
         bytes.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
@@ -119,7 +122,7 @@ impl Sending<ReplyBody> {
         let ends_by_closing = !has_no_body && size.is_none() && terms.is_old;
         let closes =
             terms.closes || ends_by_closing || head.headers.get(CONNECTION).is_some_and(|word| word == "close");
-        let mut bytes = Vec::with_capacity(1024);
+        let mut bytes = Vec::with_capacity(HEAD_ROOM + copied_part(size));
         write_status_line(head.status, &mut bytes);
         let own = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
         write_fields(&head.headers, |name| !own.contains(name), &mut bytes);
@@ -182,9 +185,14 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             if self.written == self.bytes.len() && self.piece.is_empty() {
                 return if self.over { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            let slices = [IoSlice::new(&self.bytes[self.written..]), IoSlice::new(&self.piece)];
-            let slices = if self.piece.is_empty() { &slices[..1] } else { &slices[..] };
-            match ready!(Pin::new(&mut *writer).poll_write_vectored(context, slices)) {
+            let (bytes, writer) = (&self.bytes[self.written..], Pin::new(&mut *writer));
+            let wrote = if self.piece.is_empty() {
+                // send() costs the kernel less than writev().
+                writer.poll_write(context, bytes)
+            } else {
+                writer.poll_write_vectored(context, &[IoSlice::new(bytes), IoSlice::new(&self.piece)])
+            };
+            match ready!(wrote) {
                 Ok(0) => return Poll::Ready(Err(SendFault::Refused(io::ErrorKind::WriteZero.into()))),
                 Ok(length) => self.advance(length),
                 Err(error) => return Poll::Ready(Err(SendFault::Refused(error))),
@@ -250,6 +258,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         }
         self.bytes.extend_from_slice(b"\r\n");
     }
+}
+
+/// Room for what of a body of this size will be copied behind its head.
+fn copied_part(size: Option<u64>) -> usize {
+    size.map_or(0, |size| usize::try_from(size).unwrap_or(COPIED_BYTES).min(COPIED_BYTES))
 }
 
 fn write_status_line(status: StatusCode, bytes: &mut Vec<u8>) {
