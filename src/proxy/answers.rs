@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LOCATION, RANGE,
-};
-use hyper::{Request, Response, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, LOCATION};
 use serde::Deserialize;
 
 use super::account::Account;
-use super::body::{Download, ReplyBody};
 use super::error::Refusal;
-use super::forward::ForwardError;
-use super::reply;
-use super::respond::{Found, line, refuse, refuse_late, towards_upstream};
-use super::wire::ClientBody;
+use super::forward::{Answered, ForwardError};
+use super::reply::{self, Reply};
+use super::respond::{Found, admitted_line, refuse, towards_upstream};
+use super::wire::{ClientBody, RequestHead};
 use super::worker::Downstream;
 use crate::access::{Peer, Permission};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
@@ -27,6 +23,10 @@ use crate::telemetry::Outcome;
 
 /// The longest body that is read here, in bytes. UCS's own documents have a few hundred.
 const MAX_DOCUMENT: usize = 64 * 1024;
+
+/// Fields of a request for a part of a document, or for another form of it.
+const NOT_OF_THE_WHOLE: [&str; 7] =
+    ["accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 
 /// How long the client may take to send the small body of Set Server Mode.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -43,37 +43,44 @@ struct SetServerMode {
 pub async fn set_mode(
     downstream: &Rc<Downstream>,
     found: Found,
-    request: Request<ClientBody>,
+    head: &RequestHead,
+    body: ClientBody,
     mut account: Account,
-) -> Response<ReplyBody> {
-    let (head, body) = request.into_parts();
+) -> Reply {
     account.outcome = Outcome::Answered;
-    let late = |refusal: Refusal, account| refuse_late(downstream, &head, &found, &refusal, account);
-    let change = match read_change(downstream, head.headers.get(AUTHORIZATION), body).await {
+    let late = |refusal: Refusal, account| {
+        // The last is of the body, too: the rest of it may still be on the way.
+        let unread = matches!(refusal, Refusal::Access(_) | Refusal::Forbidden(_) | Refusal::BadModeRequest(_));
+        refuse(downstream, Some(head), Some(&found), &refusal, unread, account)
+    };
+    let change = match read_change(downstream, head.fields.get("authorization"), body).await {
         Ok(change) => change,
         Err(refusal) => return late(refusal, account),
     };
     match downstream.worker.desk.set_mode(change).await {
         Err(error) => late(Refusal::Change(error), account),
         Ok(flipped) => {
-            account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
+            if account.is_logged() {
+                let id = downstream.worker.request_ids.id_of(&head.fields);
+                account.line = Some(Box::new(admitted_line(downstream, head, &found, &id)));
+            }
             // The key has a space: so it is documented.
             let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
-            let mut response = reply::answer(StatusCode::OK, document.into_bytes(), account);
+            let mut reply = reply::answer(StatusCode::OK, document.into_bytes(), account);
             let location = format!("{}/server/status", found.table.table().base_path);
             let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static("/server/status"));
-            response.headers_mut().insert(LOCATION, location);
-            response
+            reply.add(LOCATION, &location);
+            reply
         }
     }
 }
 
 async fn read_change(
     downstream: &Downstream,
-    authorization: Option<&HeaderValue>,
+    authorization: Option<&[u8]>,
     body: ClientBody,
 ) -> Result<ModeChange, Refusal> {
-    let authorization = authorization.and_then(|value| value.to_str().ok());
+    let authorization = authorization.and_then(|value| std::str::from_utf8(value).ok());
     let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(downstream.peer)).await;
     let principal = principal.map_err(Refusal::Access)?;
     if !principal.permissions.allow(Permission::ModeSet) {
@@ -114,41 +121,41 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
 pub async fn status(
     downstream: &Rc<Downstream>,
     mut found: Found,
-    request: Request<ClientBody>,
+    head: &RequestHead,
+    body: ClientBody,
     mut account: Account,
-) -> Response<ReplyBody> {
+) -> Reply {
     account.outcome = Outcome::Answered;
     let Some(permit) = found.permit.take() else {
-        return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
+        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);
     };
-    let (kept, body) = request.into_parts();
-    let mut head = kept.clone();
-    towards_upstream(downstream, &found, &mut head);
     // The document is read and changed here: whole, plain, and never the copy that the client has.
-    for name in [ACCEPT_ENCODING, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
-        head.headers.remove(name);
+    let towards = towards_upstream(downstream, &found, head, &NOT_OF_THE_WHOLE);
+    if account.is_logged() {
+        account.line = Some(Box::new(admitted_line(downstream, head, &found, towards.request_id())));
     }
-    let answered = downstream.worker.forwarder.forward(permit, None, head, body, downstream.abort()).await;
+    let answered = downstream.worker.forwarder.forward(permit, None, towards, body, downstream.abort()).await;
     let document = match answered {
         Err(error) => Err(error),
-        Ok(response) => read_document(response).await,
+        Ok(answered) => read_document(answered).await,
     };
     match document {
-        Err(error) => refuse_late(downstream, &kept, &found, &Refusal::Forward(error), account),
+        Err(error) => refuse(downstream, Some(head), Some(&found), &Refusal::Forward(error), false, account),
         Ok((status, bytes)) => {
-            account.line = account.is_logged().then(|| Box::new(line(downstream, &kept, &found, status)));
             let record = downstream.worker.seat.published().record.clone();
             let (status, document) = with_mode(status, &bytes, record.as_deref());
+            if let Some(line) = &mut account.line {
+                line.status = status.as_u16();
+            }
             reply::answer(status, document, account)
         }
     }
 }
 
-async fn read_document(response: Response<Download>) -> Result<(StatusCode, Bytes), ForwardError> {
-    let status = response.status();
-    let collected = Limited::new(response.into_body(), MAX_DOCUMENT).collect().await;
+async fn read_document(answered: Answered) -> Result<(StatusCode, Bytes), ForwardError> {
+    let collected = Limited::new(answered.body, MAX_DOCUMENT).collect().await;
     let collected = collected.map_err(|_| ForwardError::BadDocument)?;
-    Ok((status, collected.to_bytes()))
+    Ok((answered.status, collected.to_bytes()))
 }
 
 /// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone; other refusals of

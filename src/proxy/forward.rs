@@ -8,17 +8,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::Body;
-use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use tokio::task::AbortHandle;
 
 use super::body::{Download, Link, RequestBody, UploadState, Uploading};
 use super::bulkhead::Place;
 use super::connection::Connection;
 use super::exchange::{Exchange, Exchanges, GaveUp};
+use super::headers::UpstreamHead;
 use super::pool::{ConnectError, Lease, Pool};
 use super::sending::{SendFault, Sending};
-use super::wire::{AnswerFault, AnswerHead, ClientBody, read_head};
+use super::wire::{AnswerFault, AnswerHead, ClientBody, Fields, read_head};
 use crate::gate::Permit;
 
 /// Why there is no answer of UCS to pass on.
@@ -47,6 +47,17 @@ pub enum ForwardError {
     BodyTooLarge,
 }
 
+/// UCS's answer.
+#[derive(Debug)]
+pub struct Answered {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its field lines, as UCS sent them.
+    pub fields: Fields,
+    /// Its body, as it comes.
+    pub body: Download,
+}
+
 /// What forwarding needs of its worker.
 #[derive(Debug)]
 pub struct Forwarder {
@@ -65,10 +76,10 @@ impl Forwarder {
         self: &Rc<Self>,
         permit: Permit,
         place: Option<Place>,
-        head: Parts,
+        head: UpstreamHead,
         body: ClientBody,
         downstream: Option<AbortHandle>,
-    ) -> Result<Response<Download>, ForwardError> {
+    ) -> Result<Answered, ForwardError> {
         // Announced as too long: neither UCS nor a client that waits for 100 need begin.
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
@@ -87,15 +98,16 @@ impl Forwarder {
 async fn exchange_with_ucs(
     forwarder: Rc<Forwarder>,
     exchange: Rc<Exchange>,
-    head: Parts,
+    head: UpstreamHead,
     body: ClientBody,
     mutating: bool,
-) -> Result<Response<Download>, ForwardError> {
+) -> Result<Answered, ForwardError> {
     // Only a request without a body can be said again word for word.
     let repeatable = !mutating && body.is_end_stream();
     let (body, upload) = RequestBody::relay(body, Rc::clone(&exchange), forwarder.max_body);
-    let mut sending = Sending::request(&head, body);
-    let (answer, mut lease) = match attempt(&forwarder, &exchange, &head.method, &mut sending, false).await {
+    let method = head.method.clone();
+    let mut sending = Sending::request(head, body);
+    let (answer, mut lease) = match attempt(&forwarder, &exchange, &method, &mut sending, false).await {
         Ok(answered) => answered,
         Err(Failure::Final(error)) => return Err(explain(&exchange, upload.get(), error)),
         Err(Failure::Broken { fault, stale: false }) => return Err(explain(&exchange, upload.get(), fault.into())),
@@ -104,17 +116,17 @@ async fn exchange_with_ucs(
                 return Err(explain(&exchange, upload.get(), fault.into()));
             }
             sending.rewind();
-            again(&forwarder, &exchange, &head.method, &mut sending, upload.get()).await?
+            again(&forwarder, &exchange, &method, &mut sending, upload.get()).await?
         }
     };
-    if answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(explain(&exchange, upload.get(), ForwardError::Switched));
     }
     exchange.answer_began();
     let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
     let pool = Rc::clone(&forwarder.pool);
     let link = Link { exchange, lease, pool, upload, uploading, mutating, keeps_open: answer.keeps_open };
-    Ok(Response::from_parts(answer.parts, Download::new(answer.body, link)))
+    Ok(Answered { status: answer.status, fields: answer.fields, body: Download::new(answer.body, link) })
 }
 
 /// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.

@@ -1,39 +1,43 @@
 //! What happens to headers on their way through: hop-by-hop headers end here in both directions, headers that could
-//! rewrite the request behind the classified one never reach UCS, and the gateway adds its own marks. Pure: it knows
-//! header maps, no messages and no sockets; whether a message may pass is not decided here.
+//! rewrite the request behind the classified one never reach UCS, and the gateway adds its own marks. Pure: it reads the
+//! lines as they came and writes those that go on; whether a message may pass, and its framing, are not decided here.
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::ops::Range;
 
-use hyper::HeaderMap;
-use hyper::header::{self, Entry, HeaderName, HeaderValue};
+use hyper::Method;
+use hyper::header::HeaderName;
 
-/// The gateway's own mark. UCS never sends it, and no client can make UCS or a log believe in it.
+use self::names::{is_hop_by_hop, is_of_the_message, is_override, is_unwanted_upstream};
+use super::wire::Fields;
+
+mod names;
+
+/// The gateway's own mark: it spoke, and not UCS, which never sends it. No client can make UCS or a log believe in it.
 pub const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
-/// The request's identity in the logs of every server that it passes.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_REQUEST_ID: &str = "x-request-id";
+
+/// What the gateway writes on a connection's path into `Via` (RFC 9110, 7.6.3).
+const VIA: &str = "1.1 ucs-gateway";
 
 /// The longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
 
-/// What one connection adds to its requests: made once when it is accepted, so that a request only clones.
+/// Room for what the gateway adds to a head, in bytes.
+const ADDED_BYTES: usize = 320;
+
+/// What one connection adds to its requests: made once when it is accepted.
 #[derive(Debug)]
 pub struct Hop {
-    peer: HeaderValue,
-    proto: HeaderValue,
-    via: HeaderValue,
+    peer: String,
+    proto: &'static str,
 }
 
 impl Hop {
     /// `peer` is the client's address; `tls` whether it came over TLS.
     pub fn new(peer: IpAddr, tls: bool) -> Hop {
-        let peer = HeaderValue::from_str(&peer.to_canonical().to_string()).expect("an address is ASCII");
-        Hop { peer, proto: HeaderValue::from_static(if tls { "https" } else { "http" }), via: via() }
+        Hop { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
     }
 }
 
@@ -50,257 +54,298 @@ impl RequestIds {
         RequestIds { prefix, next: Cell::new(0) }
     }
 
-    /// 32 lower-case hexadecimal digits that no other call has returned.
-    fn fresh(&self) -> HeaderValue {
+    /// The client's id, if it is one that can be trusted not to break a log; otherwise 32 lower-case hexadecimal digits
+    /// that no other call has returned.
+    pub fn id_of(&self, fields: &Fields) -> String {
+        match client_id(fields) {
+            Some(id) => String::from_utf8_lossy(id).into_owned(),
+            None => String::from_utf8_lossy(&self.fresh()).into_owned(),
+        }
+    }
+
+    fn fresh(&self) -> [u8; 32] {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         let mut text = [0; 32];
         write_hex(self.prefix, &mut text[..16]);
         write_hex(number, &mut text[16..]);
-        HeaderValue::from_bytes(&text).expect("hexadecimal digits are a header value")
+        text
     }
 }
 
-/// Makes a client's headers fit for UCS. Call it with the headers as received, whose framing the wire guard has checked;
-/// `Host` (which the caller sets from an absolute-form target) and the body's length stay as they are: `sending` writes the framing of the
-/// next hop itself.
+/// Where a request goes: what was classified, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The canonical path.
+    pub path: &'a [u8],
+    /// The query with its question mark, or nothing.
+    pub query: &'a [u8],
+    /// The one host.
+    pub host: &'a [u8],
+}
+
+/// The head of a request as UCS gets it, but for its framing.
+#[derive(Debug)]
+pub struct UpstreamHead {
+    /// Its method.
+    pub method: Method,
+    /// Request line and field lines.
+    pub bytes: Vec<u8>,
+    /// Whether the client told a length: then a body of no bytes has one, too.
+    pub says_length: bool,
+    /// The trailers that it announces.
+    pub trailers: Vec<HeaderName>,
+    request_id: Range<usize>,
+}
+
+impl UpstreamHead {
+    /// The id that UCS sees.
+    pub fn request_id(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.request_id.clone()]).unwrap_or_default()
+    }
+}
+
+/// Makes the head that UCS gets from a client's field lines, which the wire guard has checked.
 ///
-/// Removed: `Connection` and what it names, every other hop-by-hop header, method overrides, URL rewrites, underscore
-/// spellings of headers that matter here, and `UCS-Gateway`. Appended: `X-Forwarded-For`, `Via`. Set where absent:
-/// `X-Forwarded-Proto`, `X-Forwarded-Host`. Replaced where unusable: `X-Request-Id`. A `traceparent` that W3C Trace
-/// Context calls invalid goes, and `tracestate` with it.
-pub fn to_upstream(headers: &mut HeaderMap, hop: &Hop, ids: &RequestIds) {
-    let seen = Seen::in_request(headers);
-    if seen.connection {
-        remove_named_by_connection(headers);
+/// Left out: `Connection` and what it names, every other hop-by-hop header, `Expect` (the gateway asks the client for the
+/// body itself), method overrides, URL rewrites, underscore spellings of headers that matter here, `UCS-Gateway`, and
+/// what `without` names. Appended to: `X-Forwarded-For`, `Via`. Set where absent: `X-Forwarded-Proto`, `X-Forwarded-Host`.
+/// Replaced where unusable: `X-Request-Id`. A `traceparent` that W3C Trace Context calls invalid goes, and `tracestate`
+/// with it.
+pub fn to_upstream(
+    to: Destination<'_>,
+    fields: &Fields,
+    without: &[&str],
+    hop: &Hop,
+    ids: &RequestIds,
+) -> UpstreamHead {
+    let mut bytes = Vec::with_capacity(fields.head_length() + ADDED_BYTES);
+    for part in [to.method.as_str().as_bytes(), b" ", to.path, to.query, b" HTTP/1.1\r\n"] {
+        bytes.extend_from_slice(part);
     }
-    if seen.unwanted {
-        remove_where(headers, |name| is_hop_by_hop(name) || is_unwanted_upstream(name));
+    write_field(&mut bytes, "host", to.host);
+    let named = Named::by(fields);
+    let mut seen = Seen::default();
+    let (mut says_length, mut trailers) = (false, Vec::new());
+    for (name, value) in fields.iter() {
+        match fate_of_request(name) {
+            _ if named.takes(name) || without.iter().any(|other| other.as_bytes() == name) => {}
+            Fate::Goes => {}
+            Fate::Passes => write_line(&mut bytes, name, value),
+            Fate::Length => says_length = true,
+            Fate::Trailer => {
+                announce(value, &mut trailers);
+                write_line(&mut bytes, name, value);
+            }
+            Fate::Marks(mark) => seen.note(mark),
+        }
     }
-    append_to_list(headers, X_FORWARDED_FOR, &hop.peer);
-    // After a `Connection` that names them, they may be gone again.
-    if !(seen.forwarded_proto && headers.contains_key(X_FORWARDED_PROTO)) {
-        headers.insert(X_FORWARDED_PROTO, hop.proto.clone());
-    }
-    if !(seen.forwarded_host && headers.contains_key(X_FORWARDED_HOST))
-        && let Some(host) = headers.get(header::HOST).cloned()
-    {
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    append_to_list(headers, header::VIA, &hop.via);
-    keep_or_set_request_id(headers, ids);
-    if seen.trace {
-        keep_valid_trace_context(headers);
-    }
+    let request_id = write_marks(&mut bytes, to, fields, &named, seen, hop, ids);
+    UpstreamHead { method: to.method.clone(), bytes, says_length, trailers, request_id }
 }
 
-/// What one look over the names of a message finds: each lookup by name that is not needed saves a hash.
-#[derive(Default)]
-struct Seen {
-    connection: bool,
-    unwanted: bool,
-    forwarded_proto: bool,
-    forwarded_host: bool,
-    trace: bool,
+/// What the gateway has a word in, by what was seen of the client's.
+fn write_marks(
+    bytes: &mut Vec<u8>,
+    to: Destination<'_>,
+    fields: &Fields,
+    named: &Named,
+    seen: Seen,
+    hop: &Hop,
+    ids: &RequestIds,
+) -> Range<usize> {
+    let values = |name: &'static str, mark: Mark| {
+        let of_client = seen.has(mark) && !named.takes(name.as_bytes());
+        fields.values(name).take(if of_client { usize::MAX } else { 0 })
+    };
+    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &hop.peer);
+    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), hop.proto.as_bytes());
+    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", Mark::ForwardedHost), to.host);
+    write_list(bytes, "via", values("via", Mark::Via), VIA);
+    if seen.has(Mark::Trace) && is_trace_context(values("traceparent", Mark::Trace)) {
+        for name in ["traceparent", "tracestate"] {
+            values(name, Mark::Trace).for_each(|value| write_field(bytes, name, value));
+        }
+    }
+    let id = if seen.has(Mark::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) { client_id(fields) } else { None };
+    let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
+    match id {
+        Some(id) => write_field(bytes, X_REQUEST_ID, id),
+        None => write_field(bytes, X_REQUEST_ID, &ids.fresh()),
+    }
+    start..bytes.len() - "\r\n".len()
 }
+
+/// What becomes of one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passes,
+    Goes,
+    /// `Content-Length`: `sending` writes the framing of the next hop itself.
+    Length,
+    Trailer,
+    Marks(Mark),
+}
+
+/// What the gateway has a word in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    ForwardedFor = 1,
+    ForwardedProto = 2,
+    ForwardedHost = 4,
+    Via = 8,
+    RequestId = 16,
+    Trace = 32,
+}
+
+/// Which of them a message has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen(u8);
 
 impl Seen {
-    fn in_request(headers: &HeaderMap) -> Seen {
-        let mut seen = Seen::default();
-        for name in headers.keys() {
-            match name.as_str() {
-                "connection" => seen.connection = true,
-                "x-forwarded-proto" => seen.forwarded_proto = true,
-                "x-forwarded-host" => seen.forwarded_host = true,
-                "traceparent" | "tracestate" => seen.trace = true,
-                name => seen.unwanted |= is_hop_by_hop(name) || is_unwanted_upstream(name),
+    fn note(&mut self, mark: Mark) {
+        self.0 |= mark as u8;
+    }
+
+    fn has(self, mark: Mark) -> bool {
+        self.0 & mark as u8 != 0
+    }
+}
+
+fn fate_of_request(name: &[u8]) -> Fate {
+    match name {
+        // The one host was written.
+        b"host" | b"expect" => Fate::Goes,
+        b"content-length" => Fate::Length,
+        b"trailer" => Fate::Trailer,
+        b"via" => Fate::Marks(Mark::Via),
+        b"traceparent" | b"tracestate" => Fate::Marks(Mark::Trace),
+        [b'x', b'-', ..] => fate_of_extension(name),
+        name if is_hop_by_hop(name) || is_unwanted_upstream(name) => Fate::Goes,
+        _ => Fate::Passes,
+    }
+}
+
+fn fate_of_extension(name: &[u8]) -> Fate {
+    match name {
+        b"x-forwarded-for" => Fate::Marks(Mark::ForwardedFor),
+        b"x-forwarded-proto" => Fate::Marks(Mark::ForwardedProto),
+        b"x-forwarded-host" => Fate::Marks(Mark::ForwardedHost),
+        b"x-request-id" => Fate::Marks(Mark::RequestId),
+        name if is_override(name) => Fate::Goes,
+        _ => Fate::Passes,
+    }
+}
+
+/// What of UCS's head is told beside its lines.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// It has a `Date`.
+    pub dated: bool,
+    /// The trailers that it announces.
+    pub trailers: Vec<HeaderName>,
+}
+
+/// Writes those of UCS's lines that the client gets: without hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and
+/// the framing, which the caller writes; `Via` is appended.
+pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
+    let named = Named::by(fields);
+    let (mut told, mut has_via) = (Told::default(), false);
+    for (name, value) in fields.iter() {
+        if named.takes(name) || is_hop_by_hop(name) || name == UCS_GATEWAY.as_str().as_bytes() {
+            continue;
+        }
+        match name {
+            b"content-length" => continue,
+            b"via" => {
+                has_via = true;
+                continue;
             }
+            b"date" => told.dated = true,
+            b"trailer" => announce(value, &mut told.trailers),
+            _ => {}
         }
-        seen
+        write_line(bytes, name, value);
     }
-
-    fn in_answer(headers: &HeaderMap) -> Seen {
-        let mut seen = Seen::default();
-        for name in headers.keys().map(HeaderName::as_str) {
-            seen.connection |= name == "connection";
-            seen.unwanted |= is_hop_by_hop(name) || name == UCS_GATEWAY.as_str();
-        }
-        seen
-    }
+    write_list(bytes, "via", fields.values("via").take(if has_via { usize::MAX } else { 0 }), VIA);
+    told
 }
 
-/// Makes UCS's headers fit for the client: hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and a
-/// `Content-Length` beside `Transfer-Encoding` go; `Via` is appended.
-pub fn to_downstream(headers: &mut HeaderMap) {
-    let seen = Seen::in_answer(headers);
-    if seen.unwanted {
-        // RFC 9112, 6.3: the encoding wins. A length beside it is not that of the body, and the client would believe it.
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        if seen.connection {
-            remove_named_by_connection(headers);
-        }
-        remove_where(headers, |name| is_hop_by_hop(name) || name == UCS_GATEWAY.as_str());
-    }
-    append_to_list(headers, header::VIA, &via());
-}
-
-fn via() -> HeaderValue {
-    HeaderValue::from_static("1.1 ucs-gateway")
+/// RFC 9110, 6.6.2: the names that `Trailer` announces. Others would surprise the receiver.
+fn announce(value: &[u8], trailers: &mut Vec<HeaderName>) {
+    trailers
+        .extend(value.split(|&byte| byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
 }
 
 /// RFC 9110, 7.6.1: who names a header in `Connection` means it for this hop. Names of framing and of `Host` do nothing:
 /// these describe the message that goes on, and a client must not be able to take them away.
-fn remove_named_by_connection(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(header::CONNECTION) else { return };
-    let alone = headers.get_all(header::CONNECTION).iter().nth(1).is_none();
-    if alone
-        && (first.as_bytes().eq_ignore_ascii_case(b"keep-alive") || first.as_bytes().eq_ignore_ascii_case(b"close"))
-    {
-        headers.remove(header::CONNECTION);
-        headers.remove(KEEP_ALIVE);
-        return;
-    }
-    let mut named = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        for token in value.as_bytes().split(|&byte| byte == b',') {
-            if let Ok(name) = HeaderName::from_bytes(token.trim_ascii())
-                && !is_of_the_message(&name)
-            {
-                named.push(name);
+struct Named(Vec<HeaderName>);
+
+impl Named {
+    fn by(fields: &Fields) -> Named {
+        let mut named = Vec::new();
+        for value in fields.values("connection") {
+            // The usual words, which name nothing that would pass otherwise.
+            if !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close") {
+                announce(value, &mut named);
             }
         }
+        named.retain(|name| !is_of_the_message(name.as_str().as_bytes()));
+        Named(named)
     }
-    headers.remove(header::CONNECTION);
-    for name in named {
-        headers.remove(name);
-    }
-}
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
-fn is_of_the_message(name: &HeaderName) -> bool {
-    matches!(*name, header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::TRAILER)
-}
-
-/// Removes every header that `unwanted` says; allocates only if there is one.
-fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())) {
-        let name = name.clone();
-        headers.remove(name);
+    fn takes(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|named| named.as_str().as_bytes() == name)
     }
 }
 
-/// Headers that mean one hop only, whether or not `Connection` names them. `TE` goes as well: trailers are forwarded as
-/// they come, and the gateway asks UCS for none. `Trailer` stays, because the trailers do.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
+fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    write_line(bytes, name.as_bytes(), value);
 }
 
-/// What would make UCS, or a server in front of it, do something else than what was classified.
-fn is_unwanted_upstream(name: &str) -> bool {
-    match name.as_bytes() {
-        [b'x', b'-', ..] => is_override(name),
-        [b'u', ..] if name == UCS_GATEWAY.as_str() => true,
-        bytes => memchr::memchr(b'_', bytes).is_some() && is_disguised(name),
+/// Writes one line; neither name nor value may hold a line end.
+pub fn write_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// A comma list with our own entry behind the others, all on one line, so that readers who look at one line alone see the
+/// end that can be trusted.
+fn write_list<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &str) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    for other in others.filter(|other| !other.is_empty()) {
+        bytes.extend_from_slice(other);
+        bytes.extend_from_slice(b", ");
     }
+    bytes.extend_from_slice(own.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
 }
 
-/// Overrides of the method, and of the path or prefix that servlet filters and proxies honour.
-fn is_override(name: &str) -> bool {
-    matches!(
-        name,
-        "x-http-method-override"
-            | "x-http-method"
-            | "x-method-override"
-            | "x-method"
-            | "x-original-url"
-            | "x-original-uri"
-            | "x-original-method"
-            | "x-original-host"
-            | "x-rewrite-url"
-            | "x-rewrite-uri"
-            | "x-forwarded-prefix"
-            | "x-forwarded-path"
-            | "x-forwarded-uri"
-            | "x-forwarded-method"
-            | "x-envoy-original-path"
-            | "x-envoy-original-host"
-            | "x-envoy-original-method"
-            | "x-script-name"
-            | "x-servlet-path"
-    ) || (memchr::memchr(b'_', name.as_bytes()).is_some() && is_disguised(name))
-}
-
-/// Whether a name with underscores is, for servers that take these for dashes, a header that matters to framing, routing
-/// or trust. Other underscore names are the client's business.
-#[cold]
-fn is_disguised(name: &str) -> bool {
-    let dashed = name.replace('_', "-");
-    is_hop_by_hop(&dashed)
-        || is_override(&dashed)
-        || dashed.starts_with("x-forwarded-")
-        || matches!(dashed.as_str(), "content-length" | "ucs-gateway" | "x-real-ip" | "x-request-id")
-}
-
-/// Appends to a comma list: a header of its own if there is none yet, else behind the last value of the one list, so that
-/// readers who look at one header alone see the end that can be trusted.
-fn append_to_list(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    let mut list = match headers.entry(name) {
-        Entry::Vacant(entry) => {
-            entry.insert(value.clone());
-            return;
-        }
-        Entry::Occupied(entry) => entry,
-    };
-    let mut joined = Vec::new();
-    for part in list.iter().filter(|part| !part.is_empty()) {
-        joined.extend_from_slice(part.as_bytes());
-        joined.extend_from_slice(b", ");
+/// The lines as they came, or our own if there is none.
+fn write_else<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &[u8]) {
+    let mut others = others.peekable();
+    if others.peek().is_none() {
+        write_field(bytes, name, own);
     }
-    joined.extend_from_slice(value.as_bytes());
-    list.insert(HeaderValue::from_bytes(&joined).expect("values that were joined by a comma and a space are a value"));
+    others.for_each(|other| write_field(bytes, name, other));
 }
 
-/// An id that could break a log line or is absurdly long is replaced; so is a repeated one, which has no one reading.
-fn keep_or_set_request_id(headers: &mut HeaderMap, ids: &RequestIds) {
-    match headers.entry(X_REQUEST_ID) {
-        Entry::Vacant(entry) => {
-            entry.insert(ids.fresh());
-        }
-        Entry::Occupied(mut entry) => {
-            let id = entry.get().as_bytes();
-            let sane = (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-            if !sane || entry.iter().nth(1).is_some() {
-                entry.insert(ids.fresh());
-            }
-        }
-    }
+/// An id that could break a log line or is absurdly long is none; so is a repeated one, which has no one reading.
+fn client_id(fields: &Fields) -> Option<&[u8]> {
+    let mut ids = fields.values(X_REQUEST_ID);
+    let id = ids.next()?;
+    let sane = (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    (sane && ids.next().is_none()).then_some(id)
 }
 
-fn keep_valid_trace_context(headers: &mut HeaderMap) {
-    let mut values = headers.get_all(TRACEPARENT).iter();
-    let valid = match (values.next(), values.next()) {
-        (Some(value), None) => is_traceparent(value.as_bytes()),
-        (Some(_), Some(_)) => false,
-        (None, _) => !headers.contains_key(TRACESTATE),
-    };
-    if !valid {
-        headers.remove(TRACEPARENT);
-        headers.remove(TRACESTATE);
-    }
+/// Whether there is one `traceparent`, and that is valid.
+fn is_trace_context<'f>(mut parents: impl Iterator<Item = &'f [u8]>) -> bool {
+    parents.next().is_some_and(is_traceparent) && parents.next().is_none()
 }
 
 /// W3C Trace Context, 3.2: `version "-" trace-id "-" parent-id "-" flags`, lower-case hexadecimal, ids not all zero,
@@ -330,31 +375,63 @@ mod tests {
 
     use super::*;
 
-    fn map(lines: &[(&str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&str, &str)| {
-            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
-        };
-        lines.iter().map(pair).collect()
-    }
-
     fn hop() -> Hop {
         Hop::new("::ffff:192.0.2.7".parse().unwrap(), false)
     }
 
-    fn upstream(lines: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = map(lines);
-        to_upstream(&mut headers, &hop(), &RequestIds::new(0xabc));
-        headers
+    /// A head as its lines, without the first.
+    #[derive(Debug)]
+    struct Lines(Vec<(String, String)>);
+
+    impl Lines {
+        fn of(bytes: &[u8]) -> Lines {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Lines(text.split_terminator("\r\n").map(|line| pair(line).unwrap()).collect())
+        }
+
+        fn names(&self) -> Vec<&str> {
+            self.0.iter().map(|(name, _)| name.as_str()).collect()
+        }
+
+        fn all(&self, name: &str) -> Vec<&str> {
+            self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_str()).collect()
+        }
+
+        #[track_caller]
+        fn one(&self, name: &str) -> &str {
+            let [value] = self.all(name)[..] else { panic!("{name} is there {} times", self.all(name).len()) };
+            value
+        }
+
+        fn has(&self, name: &str) -> bool {
+            !self.all(name).is_empty()
+        }
+    }
+
+    fn upstream_head<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> UpstreamHead {
+        let to = Destination { method: &Method::GET, path: b"/a", query: b"?b", host: b"ucs:8080" };
+        to_upstream(to, &Fields::of_lines(lines), &[], &hop(), &RequestIds::new(0xabc))
+    }
+
+    fn upstream<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Lines {
+        let head = upstream_head(lines);
+        Lines::of(head.bytes.strip_prefix(b"GET /a?b HTTP/1.1\r\n").unwrap())
+    }
+
+    fn downstream<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Lines {
+        let mut bytes = Vec::new();
+        to_downstream(&Fields::of_lines(lines), &mut bytes);
+        Lines::of(&bytes)
     }
 
     /// What is left of `lines` beside what the gateway adds.
     fn left(lines: &[(&str, &str)]) -> Vec<String> {
-        let added = ["via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
-        let headers = upstream(lines);
-        // Removals reorder a map, so the names are put in the order of the lines.
-        let mut names: Vec<String> = lines.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let added = ["host", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+        let lines = upstream(lines);
+        let mut names: Vec<String> = lines.names().into_iter().map(str::to_owned).collect();
         names.dedup();
-        names.retain(|name| headers.contains_key(name) && !added.contains(&name.as_str()));
+        names.retain(|name| !added.contains(&name.as_str()));
         names
     }
 
@@ -363,24 +440,29 @@ mod tests {
         let lines =
             [("connection", "close, X-One ,,bad name"), ("connection", "x-two"), ("x-one", "1"), ("X-Two", "2")];
         assert_eq!(left(&lines), Vec::<String>::new());
-        let mut headers = map(&lines);
-        to_downstream(&mut headers);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), ["via"]);
+        assert_eq!(downstream(&lines).names(), ["via"]);
     }
 
     #[test]
     fn connection_cannot_take_host_or_framing() {
-        let lines =
-            [("connection", "host, content-length, trailer"), ("host", "a"), ("content-length", "1"), ("trailer", "x")];
-        assert_eq!(left(&lines), ["host", "content-length", "trailer"]);
+        let lines = [
+            ("connection", "host, content-length, trailer"),
+            ("host", "a"),
+            ("content-length", "1"),
+            ("trailer", "X, y"),
+        ];
+        assert_eq!(left(&lines), ["trailer"], "host and framing are written anew");
+        assert_eq!(upstream(&lines).one("host"), "ucs:8080");
+        let head = upstream_head(&lines);
+        assert_eq!((head.says_length, head.trailers), (true, vec!["x".parse().unwrap(), "y".parse().unwrap()]));
     }
 
     #[test]
     fn connection_cannot_take_what_the_gateway_adds() {
         let headers =
             upstream(&[("connection", "x-forwarded-for, via, x-request-id"), ("x-forwarded-for", "10.0.0.1")]);
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert!(headers.contains_key("via") && headers.contains_key("x-request-id"));
+        assert_eq!(headers.one("x-forwarded-for"), "192.0.2.7");
+        assert!(headers.has("via") && headers.has("x-request-id"));
     }
 
     #[test]
@@ -388,9 +470,7 @@ mod tests {
         let hops = ["keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate", "te", "upgrade"];
         for name in hops.into_iter().chain(["transfer-encoding", "http2-settings", "ucs-gateway"]) {
             assert_eq!(left(&[(name, "x"), (name, "y"), ("accept", "z")]), ["accept"], "{name}");
-            let mut headers = map(&[(name, "x"), ("server", "z")]);
-            to_downstream(&mut headers);
-            assert_eq!(headers.keys().collect::<Vec<_>>(), ["server", "via"], "{name}");
+            assert_eq!(downstream(&[(name, "x"), ("server", "z")]).names(), ["server", "via"], "{name}");
         }
         assert_eq!(left(&[("connection", "keep-alive"), ("keep-alive", "timeout=5")]), Vec::<String>::new());
     }
@@ -418,11 +498,11 @@ mod tests {
 
     #[test]
     fn the_peer_is_appended_and_the_rest_is_set_only_where_absent() {
-        let headers = upstream(&[("host", "ucs:8080")]);
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["x-forwarded-host"], "ucs:8080");
-        assert_eq!(headers["via"], "1.1 ucs-gateway");
+        let headers = upstream(&[("accept", "a")]);
+        assert_eq!(headers.one("x-forwarded-for"), "192.0.2.7");
+        assert_eq!(headers.one("x-forwarded-proto"), "http");
+        assert_eq!(headers.one("x-forwarded-host"), "ucs:8080");
+        assert_eq!(headers.one("via"), "1.1 ucs-gateway");
 
         let headers = upstream(&[
             ("x-forwarded-for", "10.0.0.1"),
@@ -431,23 +511,26 @@ mod tests {
             ("x-forwarded-host", "public"),
             ("via", "1.1 edge"),
         ]);
-        let chain: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-        assert_eq!(chain, ["10.0.0.1, 10.0.0.2, 192.0.2.7"]);
-        assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["x-forwarded-host"], "public");
-        assert_eq!(headers["via"], "1.1 edge, 1.1 ucs-gateway");
+        assert_eq!(headers.one("x-forwarded-for"), "10.0.0.1, 10.0.0.2, 192.0.2.7");
+        assert_eq!(headers.one("x-forwarded-proto"), "https");
+        assert_eq!(headers.one("x-forwarded-host"), "public");
+        assert_eq!(headers.one("via"), "1.1 edge, 1.1 ucs-gateway");
+        assert_eq!(downstream(&[("via", "1.0 a"), ("via", ""), ("via", "b")]).one("via"), "1.0 a, b, 1.1 ucs-gateway");
     }
 
     #[test]
     fn a_sane_request_id_is_kept_and_every_other_is_replaced() {
         let kept = "a-Z.0~".to_owned() + &"x".repeat(122);
-        assert_eq!(upstream(&[("x-request-id", &kept)])["x-request-id"], kept.as_str());
+        assert_eq!(upstream(&[("x-request-id", &kept)]).one("x-request-id"), kept);
+        assert_eq!(upstream_head(&[("x-request-id", &kept)]).request_id(), kept);
         let fresh = "0000000000000abc0000000000000000";
         for id in ["", "a b", "\t", &"x".repeat(129)] {
-            assert_eq!(upstream(&[("x-request-id", id)])["x-request-id"], fresh, "{id:?}");
+            assert_eq!(upstream(&[("x-request-id", id)]).one("x-request-id"), fresh, "{id:?}");
+            assert_eq!(upstream_head(&[("x-request-id", id)]).request_id(), fresh, "{id:?}");
         }
-        let twice = upstream(&[("x-request-id", "a"), ("x-request-id", "b")]);
-        assert_eq!(twice.get_all("x-request-id").iter().collect::<Vec<_>>(), [fresh]);
+        assert_eq!(upstream(&[("x-request-id", "a"), ("x-request-id", "b")]).one("x-request-id"), fresh);
+        assert_eq!(RequestIds::new(0xabc).id_of(&Fields::of_lines(&[("x-request-id", "a b")])), fresh);
+        assert_eq!(RequestIds::new(0xabc).id_of(&Fields::of_lines(&[("x-request-id", "a")])), "a");
         let ids = RequestIds::new(1);
         assert_ne!(ids.fresh(), ids.fresh());
     }
@@ -480,9 +563,9 @@ mod tests {
     fn ordinary_headers_stay_as_they_are() {
         let lines =
             [("accept", "a"), ("accept", "b"), ("cookie", "c"), ("authorization", "d"), ("content-length", "0")];
-        let headers = upstream(&lines);
-        assert_eq!(headers.get_all("accept").iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(left(&lines), ["accept", "cookie", "authorization", "content-length"]);
+        assert_eq!(upstream(&lines).all("accept"), ["a", "b"]);
+        assert_eq!(left(&lines), ["accept", "cookie", "authorization"]);
+        assert!(upstream_head(&lines).says_length);
     }
 
     proptest! {
@@ -491,24 +574,19 @@ mod tests {
             names in prop::collection::vec("[a-z][a-z0-9_-]{0,12}|accept|cookie|te|upgrade", 1..8),
             lines in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..4),
         ) {
-            let mut headers = HeaderMap::new();
+            let mut all: Vec<(&str, String)> = names.iter().map(|name| (name.as_str(), "v".to_owned())).collect();
             let mut named = Vec::new();
-            for name in &names {
-                headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("v"));
-            }
             for line in &lines {
                 let tokens: Vec<&str> = line.iter().map(|index| index.get(&names).as_str()).collect();
-                headers.append("connection", HeaderValue::from_str(&tokens.join(" ,\t")).unwrap());
+                all.push(("connection", tokens.join(" ,\t")));
                 named.extend(tokens);
             }
-            let mut downstream = headers.clone();
-            to_upstream(&mut headers, &hop(), &RequestIds::new(0));
-            to_downstream(&mut downstream);
+            let (up, down) = (upstream(&all), downstream(&all));
             let of_the_message = ["host", "content-length", "transfer-encoding", "trailer", "via"];
             for name in named.into_iter().filter(|name| !of_the_message.contains(name)) {
-                prop_assert!(!headers.contains_key(name) && !downstream.contains_key(name), "{} is left", name);
+                prop_assert!(!up.has(name) && !down.has(name), "{} is left", name);
             }
-            prop_assert!(!headers.contains_key("connection") && !downstream.contains_key("connection"));
+            prop_assert!(!up.has("connection") && !down.has("connection"));
         }
     }
 }

@@ -1,24 +1,71 @@
-//! Answers that the gateway makes itself: problem documents (RFC 9457), or the operator's own templates in their place.
-//! It decides nothing: see `error` for what is answered when.
+//! Answers on their way to the client: UCS's, and those that the gateway makes itself: problem documents (RFC 9457), or the
+//! operator's own templates in their place. It decides nothing: see `error` for what is answered when; and it frames nothing:
+//! see `sending`.
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{Method, Response, StatusCode};
+use hyper::body::Body;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::account::Account;
 use super::body::ReplyBody;
 use super::error::Refusal;
+use super::forward::Answered;
+use super::headers::{self, Told, UCS_GATEWAY};
+use super::sending::room_for;
+use super::wire::told_length;
 use crate::access::AccessError;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::routes::{AnswerTemplate, RouteTable};
 
-/// Tells that the gateway spoke and not UCS, which never sends it.
-pub const SPOKE: HeaderName = HeaderName::from_static("ucs-gateway");
-
 /// Sent as `Retry-After` when nothing better is known, in seconds.
 const DEFAULT_RETRY_SECONDS: i64 = 30;
+
+/// An answer for the client, but for its framing.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Status line and field lines.
+    pub head: Vec<u8>,
+    /// What of the head is known without reading it again.
+    pub told: Told,
+    /// The length that an answer without a body tells (RFC 9110, 8.6).
+    pub length: Option<u64>,
+    /// Whether the connection ends with it.
+    pub closes: bool,
+    /// Its body.
+    pub body: ReplyBody,
+}
+
+impl Reply {
+    /// An answer without field lines.
+    pub fn new(status: StatusCode, body: ReplyBody) -> Reply {
+        let mut head = Vec::with_capacity(room_for(body.size_hint().exact()));
+        head.extend_from_slice(b"HTTP/1.1 ");
+        head.extend_from_slice(status.as_str().as_bytes());
+        head.push(b' ');
+        head.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+        head.extend_from_slice(b"\r\n");
+        Reply { status, head, told: Told::default(), length: None, closes: false, body }
+    }
+
+    /// UCS's answer.
+    pub fn relay(answered: Answered, account: Account) -> Reply {
+        let Answered { status, fields, body } = answered;
+        let mut reply = Reply::new(status, ReplyBody::relay(body, account));
+        reply.told = headers::to_downstream(&fields, &mut reply.head);
+        reply.length = told_length(&fields);
+        reply
+    }
+
+    /// Adds a field line.
+    pub fn add(&mut self, name: HeaderName, value: &HeaderValue) {
+        headers::write_line(&mut self.head, name.as_str().as_bytes(), value.as_bytes());
+    }
+}
 
 /// What is known of the request that is refused.
 #[derive(Clone, Copy, Debug)]
@@ -93,13 +140,7 @@ fn write_json(json: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 /// The answer to a refused request. `unread`: bytes of its body may still be on the way, so the connection is closed.
-pub fn refuse(
-    refusal: &Refusal,
-    about: About<'_>,
-    table: &RouteTable,
-    unread: bool,
-    account: Account,
-) -> Response<ReplyBody> {
+pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, unread: bool, account: Account) -> Reply {
     let status = refusal.status();
     let record = refusal.record();
     let detail = detail(refusal, about, record.as_deref());
@@ -119,38 +160,31 @@ pub fn refuse(
         Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
         None => ("application/problem+json", problem.to_json()),
     };
-    let mut response = Response::new(ReplyBody::own(Bytes::from(content), account));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.reserve(6);
+    let mut reply = Reply::new(status, ReplyBody::own(Bytes::from(content), account));
     let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("text/plain"));
-    headers.insert(CONTENT_TYPE, content_type);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(SPOKE, spoke(problem.reason));
+    reply.add(CONTENT_TYPE, &content_type);
+    reply.add(CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+    reply.add(UCS_GATEWAY, &spoke(problem.reason));
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
-        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+        reply.add(RETRY_AFTER, &HeaderValue::from(retry_after.as_secs()));
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after(record.as_deref())));
+        reply.add(RETRY_AFTER, &HeaderValue::from(retry_after(record.as_deref())));
     }
     if status == StatusCode::UNAUTHORIZED {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ucs-gateway\", charset=\"UTF-8\""));
+        reply.add(WWW_AUTHENTICATE, &HeaderValue::from_static("Basic realm=\"ucs-gateway\", charset=\"UTF-8\""));
     }
-    if unread || refusal.closes() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    reply.closes = unread || refusal.closes();
+    reply
 }
 
 /// An answer of the gateway that is no refusal.
-pub fn answer(status: StatusCode, json: Vec<u8>, account: Account) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::own(Bytes::from(json), account));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(SPOKE, HeaderValue::from_static("answered"));
-    response
+pub fn answer(status: StatusCode, json: Vec<u8>, account: Account) -> Reply {
+    let mut reply = Reply::new(status, ReplyBody::own(Bytes::from(json), account));
+    reply.add(CONTENT_TYPE, &HeaderValue::from_static("application/json"));
+    reply.add(CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+    reply.add(UCS_GATEWAY, &HeaderValue::from_static("answered"));
+    reply
 }
 
 fn spoke(reason: &str) -> HeaderValue {

@@ -4,45 +4,39 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use hyper::body::Body;
-use hyper::header::{EXPECT, HOST, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use super::account::{Account, Line};
 use super::answers;
-use super::body::ReplyBody;
 use super::error::Refusal;
-use super::headers;
-use super::reply::{self, About};
-use super::wire::{ClientBody, WireFault};
+use super::headers::{self, Destination, UpstreamHead};
+use super::reply::{self, About, Reply};
+use super::wire::{ClientBody, RequestHead, WireFault};
 use super::worker::Downstream;
 use crate::gate::{Permit, Refused, TableLease};
 use crate::policy::path::CanonicalPath;
 use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
 
 /// Answers one request, always.
-pub async fn respond(
-    downstream: Rc<Downstream>,
-    request: Request<ClientBody>,
-    mut account: Account,
-) -> Response<ReplyBody> {
+pub async fn respond(downstream: Rc<Downstream>, head: RequestHead, body: ClientBody, mut account: Account) -> Reply {
     let worker = &downstream.worker;
-    let found = match decide(&downstream, &request) {
+    let found = match decide(&downstream, &head) {
         Decision::Admitted(found) => found,
-        Decision::Refused(refusal, found) => return refuse(&downstream, &request, found.as_ref(), &refusal, account),
+        Decision::Refused(refusal, found) => {
+            return refuse(&downstream, Some(&head), found.as_ref(), &refusal, !body.is_end_stream(), account);
+        }
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
-    downstream.mutating.set(!request.method().is_safe());
-    match found.route().and_then(|route| route.answer_to(request.method().as_str())) {
+    downstream.mutating.set(!head.method.is_safe());
+    match found.route().and_then(|route| route.answer_to(head.method.as_str())) {
         // The gateway answers these by itself: what they wait for must not wait for them.
         Some(Answer::SetMode) => {
             let found = found.without_permit();
-            answers::set_mode(&downstream, found, request, account).await
+            answers::set_mode(&downstream, found, &head, body, account).await
         }
-        Some(Answer::Status) => answers::status(&downstream, found, request, account).await,
-        None => forward(&downstream, found, request, account).await,
+        Some(Answer::Status) => answers::status(&downstream, found, &head, body, account).await,
+        None => forward(&downstream, found, &head, body, account).await,
     }
 }
 
@@ -87,21 +81,21 @@ enum Decision {
 }
 
 /// All that is decided before a byte goes to UCS.
-fn decide(downstream: &Downstream, request: &Request<ClientBody>) -> Decision {
-    let path = match CanonicalPath::parse(request.uri().path().as_bytes()) {
+fn decide(downstream: &Downstream, head: &RequestHead) -> Decision {
+    let path = match CanonicalPath::parse(head.path()) {
         Ok(path) => path,
         Err(why) => return Decision::Refused(Refusal::Path(why), None),
     };
     let seat = &downstream.worker.seat;
     loop {
         let table = seat.table();
-        let index = table.table().classify(request.method().as_str(), &path);
+        let index = table.table().classify(head.method.as_str(), &path);
         if index.is_none() && table.table().unmatched == Unmatched::NotFound {
             return Decision::Refused(Refusal::Unmatched, None);
         }
         let refusal = match seat.enter(&table, index) {
             Ok(permit) => {
-                let rewritten = (path.as_str() != request.uri().path()).then(|| path.as_str().to_owned());
+                let rewritten = (path.as_str().as_bytes() != head.path()).then(|| path.as_str().to_owned());
                 return Decision::Admitted(Found { table, index, rewritten, permit: Some(permit) });
             }
             Err(Refused::OldTable) => continue,
@@ -115,160 +109,118 @@ fn decide(downstream: &Downstream, request: &Request<ClientBody>) -> Decision {
 async fn forward(
     downstream: &Rc<Downstream>,
     mut found: Found,
-    request: Request<ClientBody>,
+    head: &RequestHead,
+    body: ClientBody,
     mut account: Account,
-) -> Response<ReplyBody> {
+) -> Reply {
     let worker = &downstream.worker;
     let Some(permit) = found.permit.take() else {
-        return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
+        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);
     };
     let place = match worker.place(&found.table, found.class()) {
         Ok(place) => place,
         Err(full) => {
             drop(permit);
-            return refuse(downstream, &request, Some(&found), &Refusal::ClassFull(full), account);
+            let unread = !body.is_end_stream();
+            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), unread, account);
         }
     };
-    let (mut head, body) = request.into_parts();
-    let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
-    towards_upstream(downstream, &found, &mut head);
-    account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
-    let answered = worker.forwarder.forward(permit, place, head, body, downstream.abort()).await;
-    match answered {
-        Ok(mut response) => {
-            headers::to_downstream(response.headers_mut());
-            worker.note_schema(&found, response.status());
-            account.answered(response.status());
-            response.map(|download| ReplyBody::relay(download, account))
+    let towards = towards_upstream(downstream, &found, head, &[]);
+    if account.is_logged() {
+        account.line = Some(Box::new(admitted_line(downstream, head, &found, towards.request_id())));
+    }
+    match worker.forwarder.forward(permit, place, towards, body, downstream.abort()).await {
+        Ok(answered) => {
+            worker.note_schema(&found, answered.status);
+            account.answered(answered.status);
+            Reply::relay(answered, account)
         }
         Err(error) => {
             let refusal = match downstream.wire.body_fault() {
                 Some(fault) => Refusal::Wire(fault),
                 None => Refusal::Forward(error),
             };
-            refuse_kept(downstream, &kept, Some(&found), &refusal, true, account)
+            refuse(downstream, Some(head), Some(&found), &refusal, true, account)
         }
     }
 }
 
-/// Makes the head that UCS gets: the bytes that were classified, one host, HTTP/1.1, no hop-by-hop header.
-pub fn towards_upstream(downstream: &Downstream, found: &Found, head: &mut Parts) {
+/// Makes the head that UCS gets: the bytes that were classified, one host, no hop-by-hop header, nothing of `without`.
+pub fn towards_upstream(downstream: &Downstream, found: &Found, head: &RequestHead, without: &[&str]) -> UpstreamHead {
+    let worker = &downstream.worker;
     // RFC 9112 3.2.2: the authority of an absolute-form target wins over Host.
-    if let Some(authority) = head.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        head.headers.insert(HOST, host);
-    }
-    if !head.headers.contains_key(HOST) {
-        head.headers.insert(HOST, downstream.worker.upstream_host.clone());
-    }
-    // The gateway asks the client for the body when a connection to UCS takes it; UCS need not ask again.
-    head.headers.remove(EXPECT);
-    headers::to_upstream(&mut head.headers, &downstream.hop, &downstream.worker.request_ids);
-    let canonical = found.rewritten.as_deref();
-    if canonical.is_some() || head.uri.authority().is_some() {
-        head.uri = origin_form(&head.uri, canonical);
-    }
-    head.version = Version::HTTP_11;
-}
-
-fn origin_form(uri: &Uri, canonical: Option<&str>) -> Uri {
-    let path = canonical.unwrap_or(uri.path());
-    let target = match uri.query() {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
+    let host = head.authority().or_else(|| head.fields.get("host"));
+    let to = Destination {
+        method: &head.method,
+        path: found.rewritten.as_deref().map_or(head.path(), str::as_bytes),
+        query: head.query(),
+        host: host.unwrap_or(worker.upstream_host.as_bytes()),
     };
-    // A canonical path holds nothing that a target may not hold; the query came from a parsed target.
-    Uri::from(target.unwrap_or(PathAndQuery::from_static("/")))
-}
-
-/// What a late refusal still has to name.
-#[derive(Debug)]
-struct Kept {
-    method: hyper::Method,
-    uri: Uri,
+    headers::to_upstream(to, &head.fields, without, &downstream.hop, &worker.request_ids)
 }
 
 /// Answers what is no request.
-pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Response<ReplyBody> {
-    let kept = Kept { method: hyper::Method::GET, uri: Uri::default() };
-    refuse_kept(downstream, &kept, None, &Refusal::Wire(fault), true, account)
+pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Reply {
+    refuse(downstream, None, None, &Refusal::Wire(fault), true, account)
 }
 
-/// The one place where a refusal becomes an answer.
+/// The one place where a refusal becomes an answer. `unread`: bytes of the request may still be on the way.
 pub fn refuse(
     downstream: &Downstream,
-    request: &Request<ClientBody>,
-    found: Option<&Found>,
-    refusal: &Refusal,
-    account: Account,
-) -> Response<ReplyBody> {
-    let kept = Kept { method: request.method().clone(), uri: request.uri().clone() };
-    refuse_kept(downstream, &kept, found, refusal, !request.body().is_end_stream(), account)
-}
-
-/// The same, when the body was read already, or given up.
-pub fn refuse_late(
-    downstream: &Downstream,
-    head: &Parts,
-    found: &Found,
-    refusal: &Refusal,
-    account: Account,
-) -> Response<ReplyBody> {
-    let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
-    let unread = matches!(refusal, Refusal::Access(_) | Refusal::Forbidden(_) | Refusal::BadModeRequest(_));
-    refuse_kept(downstream, &kept, Some(found), refusal, unread, account)
-}
-
-fn refuse_kept(
-    downstream: &Downstream,
-    kept: &Kept,
+    head: Option<&RequestHead>,
     found: Option<&Found>,
     refusal: &Refusal,
     unread: bool,
     mut account: Account,
-) -> Response<ReplyBody> {
+) -> Reply {
     let worker = &downstream.worker;
     let lease = found.map_or_else(|| worker.seat.table(), |found| Rc::clone(&found.table));
     let table = lease.table();
-    let path = if matches!(refusal, Refusal::Wire(_)) { "" } else { kept.uri.path() };
+    let path = if matches!(refusal, Refusal::Wire(_)) { "" } else { head.map_or("", RequestHead::path_text) };
     let route = found.and_then(Found::route);
     let class = route.map(|route| &table.classes[route.class].name);
     account.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
     account.outcome = refusal.outcome();
     let about = About {
-        method: &kept.method,
+        method: head.map_or(&hyper::Method::GET, |head| &head.method),
         path,
         operation: route.map(|route| &*route.operation),
         class: class.map(|class| &**class),
     };
     if account.is_logged() {
-        account.line = Some(Box::new(Line {
-            peer: downstream.peer.ip(),
-            method: kept.method.clone(),
-            path: path.to_owned(),
-            operation: about.operation.unwrap_or("-").to_owned(),
-            class: about.class.unwrap_or("none").to_owned(),
-            status: refusal.status().as_u16(),
-            revision: refusal.record().map_or(0, |record| record.revision),
-            request_id: String::new(),
-        }));
+        // What went to UCS has its id already.
+        let id = account.line.take().map(|line| line.request_id);
+        let id = id.or_else(|| head.map(|head| worker.request_ids.id_of(&head.fields))).unwrap_or_default();
+        account.line = Some(Box::new(refused_line(downstream, about, refusal, id)));
     }
     worker.count_refusal(refusal);
     reply::refuse(refusal, about, table, unread, account)
 }
 
-/// The log line of a request that was admitted.
-pub fn line(downstream: &Downstream, head: &Parts, found: &Found, status: StatusCode) -> Line {
+fn refused_line(downstream: &Downstream, about: About<'_>, refusal: &Refusal, request_id: String) -> Line {
+    Line {
+        peer: downstream.peer.ip(),
+        method: about.method.clone(),
+        path: about.path.to_owned(),
+        operation: about.operation.unwrap_or("-").to_owned(),
+        class: about.class.unwrap_or("none").to_owned(),
+        status: refusal.status().as_u16(),
+        revision: refusal.record().map_or(0, |record| record.revision),
+        request_id,
+    }
+}
+
+/// The log line of a request that was admitted, and will be answered well.
+pub fn admitted_line(downstream: &Downstream, head: &RequestHead, found: &Found, request_id: &str) -> Line {
     let class = found.class().map(|class| Arc::clone(&found.table.table().classes[class].name));
     Line {
         peer: downstream.peer.ip(),
         method: head.method.clone(),
-        path: found.rewritten.clone().unwrap_or_else(|| head.uri.path().to_owned()),
+        path: found.rewritten.clone().unwrap_or_else(|| head.path_text().to_owned()),
         operation: found.route().map_or("-", |route| &*route.operation).to_owned(),
         class: class.as_deref().unwrap_or("none").to_owned(),
-        status: status.as_u16(),
+        status: StatusCode::OK.as_u16(),
         revision: downstream.worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
-        request_id: head.headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
+        request_id: request_id.to_owned(),
     }
 }

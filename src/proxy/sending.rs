@@ -7,18 +7,24 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::Body;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TRAILER, TRANSFER_ENCODING};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::header::HeaderName;
+use hyper::{HeaderMap, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::body::{ReplyBody, RequestBody};
+use super::headers::{UpstreamHead, write_line};
+use super::reply::Reply;
 
 /// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
 const COPIED_BYTES: usize = 4 * 1024;
 
-/// Room for a usual head, in bytes.
+/// Room for the head of a usual answer, in bytes.
 const HEAD_ROOM: usize = 1024;
+
+/// Room for the framing of a request, in bytes.
+const FRAMING_BYTES: usize = 48;
+
+const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 
 /// Why a message could not be sent to its end.
 #[derive(Debug)]
@@ -77,24 +83,21 @@ enum Framing {
 
 impl Sending<RequestBody> {
     /// A request with this head and body. Of the head's own framing only the length of an empty body counts.
-    pub fn request(head: &Parts, body: RequestBody) -> Sending<RequestBody> {
-        let mut bytes = Vec::with_capacity(HEAD_ROOM + copied_part(body.size_hint().exact()));
-        bytes.extend_from_slice(head.method.as_str().as_bytes());
-        bytes.push(b' ');
-        bytes.extend_from_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
-        bytes.extend_from_slice(b" HTTP/1.1\r\n");
-        write_fields(&head.headers, |name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING, &mut bytes);
+    pub fn request(head: UpstreamHead, body: RequestBody) -> Sending<RequestBody> {
+        let UpstreamHead { mut bytes, says_length, trailers, .. } = head;
+        let size = body.size_hint().exact();
+        bytes.reserve(FRAMING_BYTES + copied_part(size));
         let over = matches!(body, RequestBody::Empty);
-        let framing = match body.size_hint().exact() {
+        let framing = match size {
             Some(length) => {
-                if !over || head.headers.contains_key(CONTENT_LENGTH) {
-                    write!(bytes, "content-length: {length}\r\n").expect("memory takes everything");
+                if !over || says_length {
+                    write_length(&mut bytes, length);
                 }
                 Framing::Counted
             }
             None => {
-                bytes.extend_from_slice(b"transfer-encoding: chunked\r\n");
-                Framing::Chunked { trailers: announced_trailers(&head.headers), piece_ends: false }
+                bytes.extend_from_slice(CHUNKED);
+                Framing::Chunked { trailers, piece_ends: false }
             }
         };
         bytes.extend_from_slice(b"\r\n");
@@ -113,33 +116,29 @@ impl Sending<RequestBody> {
 }
 
 impl Sending<ReplyBody> {
-    /// An answer to a client; `date` is for one that has none (RFC 9110, 6.6.1). Its own framing counts for nothing but the
-    /// length that an answer without a body tells.
-    pub fn answer(response: Response<ReplyBody>, terms: AnswerTerms, date: &str) -> Sending<ReplyBody> {
-        let (head, body) = response.into_parts();
+    /// An answer to a client; `date` is for one that has none (RFC 9110, 6.6.1).
+    pub fn answer(reply: Reply, terms: AnswerTerms, date: &str) -> Sending<ReplyBody> {
+        let Reply { status, head: mut bytes, told, length: told_length, closes, body } = reply;
         let size = body.size_hint().exact();
-        let has_no_body = terms.is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let has_no_body = terms.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ends_by_closing = !has_no_body && size.is_none() && terms.is_old;
-        let closes =
-            terms.closes || ends_by_closing || head.headers.get(CONNECTION).is_some_and(|word| word == "close");
-        let mut bytes = Vec::with_capacity(HEAD_ROOM + copied_part(size));
-        write_status_line(head.status, &mut bytes);
-        let own = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
-        write_fields(&head.headers, |name| !own.contains(name), &mut bytes);
-        if !head.headers.contains_key(DATE) {
-            write!(bytes, "date: {date}\r\n").expect("memory takes everything");
+        let closes = terms.closes || ends_by_closing || closes;
+        if !told.dated {
+            write_line(&mut bytes, b"date", date.as_bytes());
         }
         let framing = if has_no_body {
-            write_length_of_nothing(&head.headers, head.status, size, &mut bytes);
+            if let Some(length) = length_of_nothing(status, told_length, size) {
+                write_length(&mut bytes, length);
+            }
             Framing::Counted
         } else if let Some(length) = size {
-            write!(bytes, "content-length: {length}\r\n").expect("memory takes everything");
+            write_length(&mut bytes, length);
             Framing::Counted
         } else if terms.is_old {
             Framing::Counted
         } else {
-            bytes.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            let trailers = if terms.takes_trailers { announced_trailers(&head.headers) } else { Vec::new() };
+            bytes.extend_from_slice(CHUNKED);
+            let trailers = if terms.takes_trailers { told.trailers } else { Vec::new() };
             Framing::Chunked { trailers, piece_ends: false }
         };
         if closes {
@@ -254,52 +253,28 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         let Framing::Chunked { trailers: announced, .. } = &self.framing else { return };
         self.bytes.extend_from_slice(b"0\r\n");
         if let Some(trailers) = trailers {
-            write_fields(&trailers, |name| announced.contains(name), &mut self.bytes);
+            for (name, value) in trailers.iter().filter(|(name, _)| announced.contains(name)) {
+                write_line(&mut self.bytes, name.as_str().as_bytes(), value.as_bytes());
+            }
         }
         self.bytes.extend_from_slice(b"\r\n");
     }
 }
 
-/// Room for what of a body of this size will be copied behind its head.
+/// Room for a head and what of a body of this size will be copied behind it, in bytes.
+pub fn room_for(size: Option<u64>) -> usize {
+    HEAD_ROOM + copied_part(size)
+}
+
 fn copied_part(size: Option<u64>) -> usize {
     size.map_or(0, |size| usize::try_from(size).unwrap_or(COPIED_BYTES).min(COPIED_BYTES))
 }
 
-fn write_status_line(status: StatusCode, bytes: &mut Vec<u8>) {
-    bytes.extend_from_slice(b"HTTP/1.1 ");
-    bytes.extend_from_slice(status.as_str().as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
-    bytes.extend_from_slice(b"\r\n");
-}
-
 /// RFC 9110, 8.6: the length that the answer to a GET would have; never with 204.
-fn write_length_of_nothing(headers: &HeaderMap, status: StatusCode, size: Option<u64>, bytes: &mut Vec<u8>) {
-    if status == StatusCode::NO_CONTENT {
-        return;
-    }
-    match (headers.get(CONTENT_LENGTH), size) {
-        (Some(length), _) => {
-            bytes.extend_from_slice(b"content-length: ");
-            bytes.extend_from_slice(length.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        (None, Some(length @ 1..)) => write!(bytes, "content-length: {length}\r\n").expect("memory takes everything"),
-        (None, _) => {}
-    }
+fn length_of_nothing(status: StatusCode, told: Option<u64>, size: Option<u64>) -> Option<u64> {
+    if status == StatusCode::NO_CONTENT { None } else { told.or(size.filter(|&size| size > 0)) }
 }
 
-fn write_fields(fields: &HeaderMap, wanted: impl Fn(&HeaderName) -> bool, bytes: &mut Vec<u8>) {
-    for (name, value) in fields.iter().filter(|(name, _)| wanted(name)) {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-}
-
-/// RFC 9110, 6.6.2: the names that `Trailer` announces. Others would surprise UCS.
-fn announced_trailers(headers: &HeaderMap) -> Vec<HeaderName> {
-    let names = headers.get_all(TRAILER).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+fn write_length(bytes: &mut Vec<u8>, length: u64) {
+    write!(bytes, "content-length: {length}\r\n").expect("memory takes everything");
 }

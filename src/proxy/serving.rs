@@ -8,14 +8,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use hyper::Method;
 use hyper::body::Body;
-use hyper::{Method, Request, Response, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::account::Account;
-use super::body::ReplyBody;
+use super::reply::Reply;
 use super::respond::{refuse_fault, respond};
 use super::sending::{AnswerTerms, Sending};
 use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch, WireLimits};
@@ -93,13 +93,12 @@ enum After {
 
 async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWriteHalf, next: Next) -> After {
     let account = Account::open(downstream, Instant::now());
-    let (mut terms, response) = match next {
+    let (mut terms, reply) = match next {
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);
-            let request = Request::from_parts(head.parts, ClientBody::new(Rc::clone(input)));
-            match respond_to_client(downstream, input, writer, request, account).await {
-                Some(response) => (terms, response),
+            match respond_to_client(downstream, input, writer, head, account).await {
+                Some(reply) => (terms, reply),
                 None => return After::Broken,
             }
         }
@@ -107,17 +106,16 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWr
     input.borrow_mut().answer_begins();
     // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
     terms.closes |= downstream.wire.is_stopping() || !input.borrow().is_in_step();
-    write(downstream, input, writer, response, terms).await
+    write(downstream, input, writer, reply, terms).await
 }
 
 /// What a request says of the answer's form.
 fn terms_of(head: &RequestHead) -> AnswerTerms {
-    let RequestHead { parts, asks } = head;
-    let is_old = parts.version == Version::HTTP_10;
+    let asks = head.asks;
     AnswerTerms {
-        is_head: parts.method == Method::HEAD,
-        is_old,
-        closes: asks.close || (is_old && !asks.keep_alive),
+        is_head: head.method == Method::HEAD,
+        is_old: head.is_old,
+        closes: asks.close || (head.is_old && !asks.keep_alive),
         // RFC 9110, 6.5.1: trailers are for those who say that they take them.
         takes_trailers: asks.trailers,
     }
@@ -128,14 +126,15 @@ async fn respond_to_client(
     downstream: &Rc<Downstream>,
     input: &Input,
     writer: &OwnedWriteHalf,
-    request: Request<ClientBody>,
+    head: RequestHead,
     account: Account,
-) -> Option<Response<ReplyBody>> {
-    let mut responding = pin!(respond(Rc::clone(downstream), request, account));
+) -> Option<Reply> {
+    let body = ClientBody::new(Rc::clone(input));
+    let mut responding = pin!(respond(Rc::clone(downstream), head, body, account));
     poll_fn(|context| {
         let response = responding.as_mut().poll(context);
-        if let Poll::Ready(response) = response {
-            return Poll::Ready(Some(response));
+        if let Poll::Ready(reply) = response {
+            return Poll::Ready(Some(reply));
         }
         if downstream.wire.takes_continue() && !is_told_to_continue(writer) {
             return Poll::Ready(None);
@@ -154,10 +153,10 @@ async fn write(
     downstream: &Downstream,
     input: &Input,
     writer: &mut OwnedWriteHalf,
-    response: Response<ReplyBody>,
+    reply: Reply,
     terms: AnswerTerms,
 ) -> After {
-    let mut sending = Sending::answer(response, terms, &downstream.worker.date.borrow());
+    let mut sending = Sending::answer(reply, terms, &downstream.worker.date.borrow());
     let closes = sending.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer, &mut sending, context)).await;
     downstream.wire.all_was_read();

@@ -8,6 +8,7 @@ mod answer;
 mod chunks;
 mod client;
 mod fault;
+mod fields;
 mod head;
 mod limits;
 mod state;
@@ -15,8 +16,9 @@ mod state;
 #[cfg(test)]
 mod cases;
 
-pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, Taken, read_head};
+pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, Taken, read_head, told_length};
 pub use client::{Asks, BodyFailed, ClientBody, ClientInput, Next, RequestHead, Scratch};
 pub use fault::WireFault;
+pub use fields::Fields;
 pub use limits::WireLimits;
 pub use state::WireState;

@@ -7,12 +7,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use hyper::http::response::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
 
 use super::WireFault;
 use super::chunks::{ChunkEvent, Chunks};
+use super::fields::{FieldPlace, Fields};
 use super::head::Trailers;
 use super::limits::WireLimits;
 
@@ -65,8 +65,10 @@ impl AnswerFault {
 /// The head of an answer.
 #[derive(Debug)]
 pub struct AnswerHead {
-    /// Status and headers, as UCS sent them.
-    pub parts: Parts,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its field lines, as UCS sent them.
+    pub fields: Fields,
     /// How its body is framed.
     pub body: FramedBody,
     /// Whether UCS keeps the connection open behind it.
@@ -80,7 +82,7 @@ pub fn read_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<Answer
         let Some(head) = one_head(buffer, method)? else {
             return if buffer.len() > HEAD_BYTES { Err(AnswerFault::HeadTooLong) } else { Ok(None) };
         };
-        if !head.parts.status.is_informational() || head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Some(head));
         }
     }
@@ -99,37 +101,26 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
     }
     let is_old = head.version == Some(0);
     let status = StatusCode::from_u16(head.code.unwrap_or_default()).map_err(|_| httparse::Error::Status)?;
-    // Where each name and value lies: the bytes cannot be taken while they are borrowed.
-    let begin = buffer.as_ptr() as usize;
-    let place = |part: &[u8]| (part.as_ptr() as usize - begin)..(part.as_ptr() as usize - begin + part.len());
-    let places: Vec<_> = head.headers.iter().map(|line| (place(line.name.as_bytes()), place(line.value))).collect();
-    let bytes = buffer.split_to(length).freeze();
-    // Room for what the gateway adds.
-    let mut headers = HeaderMap::with_capacity(places.len() + 1);
-    for (name, value) in places {
-        let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| httparse::Error::HeaderName)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| httparse::Error::HeaderValue)?;
-        headers.append(name, value);
-    }
-    let body = FramedBody::framed_by(&headers, status, method, is_old)?;
-    let keeps_open = keeps_open(&headers, is_old) && !matches!(body, FramedBody::UntilClosed);
-    let mut parts = Response::new(()).into_parts().0;
-    (parts.status, parts.headers) = (status, headers);
-    Ok(Some(AnswerHead { parts, body, keeps_open }))
+    let place = |line: &httparse::Header<'_>| FieldPlace::of(line.name.as_bytes(), line.value, buffer);
+    let places = head.headers.iter().map(place).collect();
+    let fields = Fields::new(buffer.split_to(length), places);
+    let body = FramedBody::framed_by(&fields, status, method, is_old)?;
+    let keeps_open = keeps_open(&fields, is_old) && !matches!(body, FramedBody::UntilClosed);
+    Ok(Some(AnswerHead { status, fields, body, keeps_open }))
 }
 
 /// RFC 9112, 9.3. Two framings at once are no reason to trust what follows.
-fn keeps_open(headers: &HeaderMap, is_old: bool) -> bool {
+fn keeps_open(fields: &Fields, is_old: bool) -> bool {
     let mut open = !is_old;
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+    for value in fields.values("connection") {
+        for token in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             if token.eq_ignore_ascii_case(b"close") {
                 return false;
             }
             open |= token.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    open && !(headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH))
+    open && !(fields.contains("transfer-encoding") && fields.contains("content-length"))
 }
 
 /// The body of a message, by its framing (RFC 9112, 6.3).
@@ -173,7 +164,7 @@ impl FramedBody {
     }
 
     fn framed_by(
-        headers: &HeaderMap,
+        fields: &Fields,
         status: StatusCode,
         method: &Method,
         is_old: bool,
@@ -184,18 +175,18 @@ impl FramedBody {
         if has_none {
             return Ok(FramedBody::Length(0));
         }
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+        let mut codings = fields.values("transfer-encoding");
         if let Some(coding) = codings.next() {
-            let alone = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+            let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
             return if alone && !is_old { Ok(FramedBody::chunked()) } else { Err(AnswerFault::Encoding) };
         }
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        let mut lengths = fields.values("content-length");
         let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
         // Equal ones may be repeated (RFC 9110, 8.6), differing ones may be an attack.
         if lengths.any(|other| other != first) {
             return Err(AnswerFault::Length);
         }
-        length(first.as_bytes()).map(FramedBody::Length)
+        length(first).map(FramedBody::Length)
     }
 
     /// Takes the next piece from `buffer`; trailers have the limits of a head.
@@ -228,7 +219,7 @@ impl FramedBody {
                 };
                 *self = FramedBody::Length(0);
                 let section = buffer.split_to(length);
-                Ok(if length == 2 { Taken::End } else { Taken::Trailers(fields(&section)?) })
+                Ok(if length == 2 { Taken::End } else { Taken::Trailers(trailer_map(&section)?) })
             }
         }
     }
@@ -256,6 +247,14 @@ impl FramedBody {
     }
 }
 
+/// The length that an answer tells, when it is one number: with HEAD and 304 it is that of a body that does not follow
+/// (RFC 9110, 8.6).
+pub fn told_length(fields: &Fields) -> Option<u64> {
+    let mut lengths = fields.values("content-length");
+    let first = lengths.next().filter(|_| !fields.contains("transfer-encoding"))?;
+    if lengths.any(|other| other != first) { None } else { length(first).ok() }
+}
+
 /// RFC 9110, 8.6: digits only; a list of equal numbers is not worth taking.
 fn length(value: &[u8]) -> Result<u64, AnswerFault> {
     let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -263,7 +262,7 @@ fn length(value: &[u8]) -> Result<u64, AnswerFault> {
 }
 
 /// A section of trailers, with its final empty line, whose lines were checked.
-fn fields(section: &[u8]) -> Result<HeaderMap, AnswerFault> {
+fn trailer_map(section: &[u8]) -> Result<HeaderMap, AnswerFault> {
     let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES];
     let parsed = httparse::parse_headers(section, &mut lines)?;
     let httparse::Status::Complete((_, lines)) = parsed else { return Err(AnswerFault::Ended) };
@@ -306,7 +305,7 @@ mod tests {
             }
         }
         pieces.for_each(|piece| buffer.extend_from_slice(piece));
-        Ok((head.parts.status.as_u16(), body, trailers, buffer.to_vec(), head.keeps_open))
+        Ok((head.status.as_u16(), body, trailers, buffer.to_vec(), head.keeps_open))
     }
 
     #[test]

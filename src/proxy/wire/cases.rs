@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{ClientBody, ClientInput, Next, RequestHead, Scratch, WireFault, WireLimits, WireState};
+use super::{ClientBody, ClientInput, Next, Scratch, WireFault, WireLimits, WireState};
 
 pub(super) const LIMITS: WireLimits = WireLimits { target_bytes: 256, head_bytes: 1024, header_count: 16 };
 
@@ -108,14 +108,14 @@ fn read_within<'p>(limits: WireLimits, pieces: impl IntoIterator<Item = &'p [u8]
         match now(std::future::poll_fn(|context| input.borrow_mut().poll_next(context))) {
             None => return said,
             Some(Next::Fault(fault)) => said.push(Said::Fault(fault.reason())),
-            Some(Next::Request(RequestHead { parts: head, .. })) => {
-                match now(ClientBody::new(Rc::clone(&input)).collect()) {
-                    Ok(body) => {
-                        said.push(Said::Request(format!("{} {}", head.method, head.uri), body.to_bytes().to_vec()))
-                    }
-                    Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
+            Some(Next::Request(head)) => match now(ClientBody::new(Rc::clone(&input)).collect()) {
+                Ok(body) => {
+                    let target = [head.path(), head.query()].concat();
+                    let line = format!("{} {}", head.method, String::from_utf8(target).unwrap());
+                    said.push(Said::Request(line, body.to_bytes().to_vec()))
                 }
-            }
+                Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
+            },
         }
         if !input.borrow().is_in_step() {
             return said;

@@ -11,16 +11,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use hyper::Method;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{Method, Request, Uri, Version};
 use memchr::memchr;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::answer::{AnswerFault, FramedBody, Taken};
 use super::fault::WireFault;
+use super::fields::{Fields, Span};
 use super::head::{Framing, Head};
 use super::limits::WireLimits;
 use super::state::WireState;
@@ -35,12 +34,6 @@ const AHEAD_BYTES: usize = 32 * 1024;
 /// with unread input makes the kernel send RST, which can destroy the answer on its way.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
-
-/// Header lines that room is made for at once; more of them are rare, and let the map grow.
-const PLANNED_HEADERS: usize = 64;
-
-/// Headers that the gateway adds to a request: room for them spares the map its growth.
-const ADDED_HEADERS: usize = 5;
 
 /// The read buffer that all connections of one thread share: it is empty between two polls.
 pub struct Scratch(RefCell<Box<[u8]>>);
@@ -61,10 +54,66 @@ impl fmt::Debug for Scratch {
 /// The head of a request.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// As it was sent.
-    pub parts: Parts,
+    /// Its method.
+    pub method: Method,
+    /// Whether it speaks HTTP/1.0.
+    pub is_old: bool,
+    /// Its field lines.
+    pub fields: Fields,
     /// What it says of this connection.
     pub asks: Asks,
+    target: Span,
+}
+
+impl RequestHead {
+    /// Of a head that was checked, whose request target lies at `target`.
+    pub(super) fn new(method: Method, target: Span, is_old: bool, fields: Fields, asks: Asks) -> RequestHead {
+        RequestHead { method, is_old, fields, asks, target }
+    }
+
+    /// The authority of an absolute-form target (RFC 9112, 3.2.2).
+    pub fn authority(&self) -> Option<&[u8]> {
+        split_absolute(self.target()).map(|(authority, _)| authority)
+    }
+
+    /// The path as it was sent; `/` when the target has none, `*` for OPTIONS of the whole server. ASCII.
+    pub fn path(&self) -> &[u8] {
+        let target = self.origin_form();
+        match &target[..memchr(b'?', target).unwrap_or(target.len())] {
+            b"" => b"/",
+            path => path,
+        }
+    }
+
+    /// The same as text.
+    pub fn path_text(&self) -> &str {
+        std::str::from_utf8(self.path()).unwrap_or_default()
+    }
+
+    /// The query with its question mark; empty when there is none. ASCII.
+    pub fn query(&self) -> &[u8] {
+        let target = self.origin_form();
+        &target[memchr(b'?', target).unwrap_or(target.len())..]
+    }
+
+    fn target(&self) -> &[u8] {
+        self.fields.bytes(self.target)
+    }
+
+    fn origin_form(&self) -> &[u8] {
+        let target = self.target();
+        split_absolute(target).map_or(target, |(_, rest)| rest)
+    }
+}
+
+/// The authority of a target in absolute form, and what follows it.
+fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
+    if matches!(target.first(), Some(b'/' | b'*')) {
+        return None;
+    }
+    let start = memchr(b':', target)? + "://".len();
+    let rest = target.get(start..)?;
+    Some(rest.split_at(rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())))
 }
 
 /// What a client asks of its connection to the gateway; collected while the headers are read, as lookups cost more.
@@ -171,15 +220,16 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
             return Ok(None);
         };
-        let lines = std::mem::take(&mut self.head).header_count();
+        let head = std::mem::take(&mut self.head);
         self.state.head_over();
-        let bytes = self.unread.split_to(length).freeze();
-        self.rest();
+        // A request that came alone takes the buffer with it: to share it would be one more allocation.
+        let is_alone = self.unread.len() == length;
+        let bytes = if is_alone { std::mem::take(&mut self.unread) } else { self.unread.split_to(length) };
         self.body = match framing {
             Framing::Length(length) => FramedBody::Length(length),
             Framing::Chunked => FramedBody::chunked(),
         };
-        let head = request_head(&bytes, lines)?;
+        let head = head.into_request(bytes)?;
         self.expects = head.asks.continues;
         Ok(Some(head))
     }
@@ -299,57 +349,6 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     }
 }
 
-/// The head of a request whose lines [`Head`] has found good.
-fn request_head(bytes: &Bytes, lines: usize) -> Result<RequestHead, WireFault> {
-    let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-    let mut end = line_end(bytes, begin);
-    let method_end = begin + memchr(b' ', &bytes[begin..end]).ok_or(WireFault::Method)?;
-    let target_end = end.saturating_sub(" HTTP/1.1".len()).max(method_end + 1);
-    let mut parts = Request::new(()).into_parts().0;
-    parts.method = Method::from_bytes(&bytes[begin..method_end]).map_err(|_| WireFault::Method)?;
-    parts.uri = Uri::from_maybe_shared(bytes.slice(method_end + 1..target_end)).map_err(|_| WireFault::Target)?;
-    parts.version = if bytes[..end].ends_with(b"1.0") { Version::HTTP_10 } else { Version::HTTP_11 };
-    parts.headers = HeaderMap::with_capacity(lines.min(PLANNED_HEADERS) + ADDED_HEADERS);
-    let mut asks = Asks::default();
-    loop {
-        let start = end + 2;
-        end = line_end(bytes, start);
-        if end <= start {
-            asks.continues &= parts.version == Version::HTTP_11;
-            return Ok(RequestHead { parts, asks });
-        }
-        let colon = start + memchr(b':', &bytes[start..end]).ok_or(WireFault::MissingColon)?;
-        let name = HeaderName::from_bytes(&bytes[start..colon]).map_err(|_| WireFault::HeaderName)?;
-        let value = bytes.slice_ref(bytes[colon + 1..end].trim_ascii());
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| WireFault::ControlCharacter)?;
-        asks.note(&name, &value);
-        parts.headers.try_append(name, value).map_err(|_| WireFault::TooManyHeaders)?;
-    }
-}
-
-impl Asks {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) {
-        match *name {
-            header::CONNECTION => {
-                self.close |= has_token(value, b"close");
-                self.keep_alive |= has_token(value, b"keep-alive");
-            }
-            header::TE => self.trailers |= has_token(value, b"trailers"),
-            header::EXPECT => self.continues |= value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
-            _ => {}
-        }
-    }
-}
-
-fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
-    value.as_bytes().split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
-}
-
-/// Where the line that begins at `start` ends: no CR stands without its LF in a good head.
-fn line_end(bytes: &[u8], start: usize) -> usize {
-    bytes.get(start..).and_then(|rest| memchr(b'\r', rest)).map_or(start, |offset| start + offset)
-}
-
 /// The body of the request that was taken last.
 #[derive(Debug)]
 pub struct ClientBody<R = OwnedReadHalf>(Rc<RefCell<ClientInput<R>>>);
@@ -427,15 +426,36 @@ mod tests {
             .await
             .unwrap();
         let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
-        let Some(Next::Request(RequestHead { parts: head, asks })) = next else { panic!() };
-        assert_eq!(asks, Asks { close: true, ..Asks::default() });
+        let Some(Next::Request(head)) = next else { panic!() };
+        assert_eq!(head.asks, Asks { close: true, ..Asks::default() });
         assert_eq!(
-            (head.method.as_str(), head.uri.to_string(), head.version),
-            ("PUT", "/a?b=%20".to_owned(), Version::HTTP_10)
+            (head.method.as_str(), head.path(), head.query(), head.is_old),
+            ("PUT", &b"/a"[..], &b"?b=%20"[..], true)
         );
-        let values: Vec<&[u8]> = head.headers.get_all("x-one").iter().map(HeaderValue::as_bytes).collect();
-        assert_eq!(values, [&b"two words"[..], b""]);
-        assert_eq!(head.headers["x-two"].as_bytes(), b"\xe9");
+        assert_eq!(head.fields.values("x-one").collect::<Vec<_>>(), [&b"two words"[..], b""]);
+        assert_eq!(head.fields.get("x-two"), Some(&b"\xe9"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_target_has_its_parts_in_every_form() {
+        let cases: [(&str, Option<&str>, &str, &str); 7] = [
+            ("/", None, "/", ""),
+            ("/a?b?c", None, "/a", "?b?c"),
+            ("/?", None, "/", "?"),
+            ("http://ucs:80/a://b?c", Some("ucs:80"), "/a://b", "?c"),
+            ("HTTPS://[::1]:8080?c/d", Some("[::1]:8080"), "/", "?c/d"),
+            ("http://ucs", Some("ucs"), "/", ""),
+            ("*", None, "*", ""),
+        ];
+        for (target, authority, path, query) in cases {
+            let (mut client, server) = duplex(1024);
+            let (input, _) = input(server);
+            client.write_all(format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+            let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
+            let Some(Next::Request(head)) = next else { panic!("{target}") };
+            let parts = (head.authority(), head.path(), head.query());
+            assert_eq!(parts, (authority.map(str::as_bytes), path.as_bytes(), query.as_bytes()), "{target}");
+        }
     }
 
     #[tokio::test]

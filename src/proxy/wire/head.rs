@@ -1,9 +1,13 @@
 //! Request heads and trailers, line by line: what RFC 9112 demands and what more than one server could read in more than
 //! one way. It works on the bytes where they lie, and goes on where it stopped when more of them come.
 
+use bytes::BytesMut;
+use hyper::Method;
 use memchr::memchr;
 
+use super::client::{Asks, RequestHead};
 use super::fault::WireFault;
+use super::fields::{FieldPlace, Fields, Span};
 use super::limits::WireLimits;
 
 /// The longest method: the registered ones have at most 17 characters.
@@ -46,13 +50,25 @@ pub(super) enum Framing {
     Chunked,
 }
 
+/// What a request line holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct RequestLine {
+    method: Span,
+    target: Span,
+    is_http10: bool,
+}
+
+/// Room for this many field lines is made at once: most requests have fewer.
+const PLANNED_FIELDS: usize = 16;
+
 /// A head that is being read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Head {
     lines: Lines,
     empty_lines: u8,
-    headers: usize,
-    http10: bool,
+    line: RequestLine,
+    fields: Vec<FieldPlace>,
+    asks: Asks,
     host: bool,
     chunked: bool,
     length: Option<u64>,
@@ -66,8 +82,7 @@ impl Head {
             if self.lines.number == 0 {
                 first_byte(bytes, self.lines.start)?;
             } else if let Some((name, value)) = self.lines.next_good_field(bytes, limits.head_bytes) {
-                self.count_header(limits)?;
-                self.header(name, value)?;
+                self.field(name, value, bytes, limits)?;
                 continue;
             }
             let line_limit = if self.lines.number == 0 {
@@ -88,29 +103,47 @@ impl Head {
                     return Err(WireFault::EmptyLines);
                 }
             } else if self.lines.number == 1 {
-                self.http10 = request_line(line, limits)?;
+                self.line = request_line(line, bytes, limits)?;
             } else if line.is_empty() {
                 return self.finish().map(|framing| Some((self.lines.start, framing)));
             } else {
-                self.count_header(limits)?;
                 let (name, value) = field(line)?;
-                self.header(name, value)?;
+                self.field(name, value, bytes, limits)?;
             }
         }
     }
 
-    /// How many header lines there were.
-    pub(super) fn header_count(&self) -> usize {
-        self.headers
+    /// The request, once [`Head::advance`] has found the end of its head: `bytes` are the head alone.
+    pub(super) fn into_request(mut self, bytes: BytesMut) -> Result<RequestHead, WireFault> {
+        let method = Method::from_bytes(&bytes[self.line.method.range()]).map_err(|_| WireFault::Method)?;
+        // RFC 9110, 10.1.1: means nothing in HTTP/1.0.
+        self.asks.continues &= !self.line.is_http10;
+        let fields = Fields::new(bytes, self.fields);
+        Ok(RequestHead::new(method, self.line.target, self.line.is_http10, fields, self.asks))
     }
 
-    fn count_header(&mut self, limits: &WireLimits) -> Result<(), WireFault> {
-        self.headers += 1;
-        if self.headers > limits.header_count { Err(WireFault::TooManyHeaders) } else { Ok(()) }
+    fn field(&mut self, name: &[u8], value: &[u8], head: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
+        if self.fields.len() >= limits.header_count {
+            return Err(WireFault::TooManyHeaders);
+        }
+        if self.fields.is_empty() {
+            self.fields.reserve(PLANNED_FIELDS.min(limits.header_count));
+        }
+        self.fields.push(FieldPlace::of(name, value, head));
+        self.note(name, value)
     }
 
-    fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireFault> {
+    /// What the line says of the framing and of the connection.
+    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireFault> {
         match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => self.asks.trailers |= has_token(value, b"trailers"),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.asks.continues |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.asks.close |= has_token(value, b"close");
+                self.asks.keep_alive |= has_token(value, b"keep-alive");
+            }
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host {
                     return Err(WireFault::HostRepeated);
@@ -139,12 +172,13 @@ impl Head {
 
     /// What only the whole head shows.
     fn finish(&self) -> Result<Framing, WireFault> {
-        if !self.host && !self.http10 {
+        let is_http10 = self.line.is_http10;
+        if !self.host && !is_http10 {
             return Err(WireFault::HostMissing);
         }
         match (self.chunked, self.length) {
             (true, Some(_)) => Err(WireFault::LengthAndEncoding),
-            (true, None) if self.http10 => Err(WireFault::EncodingOnHttp10),
+            (true, None) if is_http10 => Err(WireFault::EncodingOnHttp10),
             (true, None) => Ok(Framing::Chunked),
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
@@ -252,8 +286,8 @@ fn first_byte(bytes: &[u8], start: usize) -> Result<(), WireFault> {
     }
 }
 
-/// Checks a request line; true for HTTP/1.0.
-fn request_line(line: &[u8], limits: &WireLimits) -> Result<bool, WireFault> {
+/// Checks a request line of `head`.
+fn request_line(line: &[u8], head: &[u8], limits: &WireLimits) -> Result<RequestLine, WireFault> {
     if line == b"PRI * HTTP/2.0" {
         return Err(WireFault::Http2Preface);
     }
@@ -264,7 +298,7 @@ fn request_line(line: &[u8], limits: &WireLimits) -> Result<bool, WireFault> {
     if method_end == 0 || method_end > METHOD_BYTES {
         return Err(WireFault::Method);
     }
-    let (target, http10) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
+    let (target, is_http10) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
         (target, false)
     } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
         (target, true)
@@ -276,12 +310,11 @@ fn request_line(line: &[u8], limits: &WireLimits) -> Result<bool, WireFault> {
     }
     match &line[..method_end] {
         b"CONNECT" => return Err(WireFault::Connect),
-        method if target == b"*" => {
-            return if method == b"OPTIONS" { Ok(http10) } else { Err(WireFault::Asterisk) };
-        }
+        b"OPTIONS" if target == b"*" => {}
+        _ if target == b"*" => return Err(WireFault::Asterisk),
         _ => check_target(target)?,
     }
-    Ok(http10)
+    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: Span::of(target, head), is_http10 })
 }
 
 /// Origin form, or absolute form with http or https (RFC 9112, 3.2).
@@ -400,6 +433,10 @@ fn is_spelling_of(name: &[u8], canonical: &str) -> bool {
             .iter()
             .zip(canonical.bytes())
             .all(|(&byte, wanted)| byte.to_ascii_lowercase() == wanted || (byte == b'_' && wanted == b'-'))
+}
+
+fn has_token(value: &[u8], token: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn is_token(byte: u8) -> bool {

@@ -3,7 +3,7 @@
 /// Limits of a request's head.
 #[derive(Clone, Copy, Debug)]
 pub struct WireLimits {
-    /// Longest request target, in bytes; beyond it 414. No target can be longer than 65,534 bytes.
+    /// Longest request target, in bytes; beyond it 414.
     pub target_bytes: usize,
     /// Longest head with its final empty line, in bytes; beyond it 431.
     pub head_bytes: usize,
