@@ -1,7 +1,6 @@
 //! The two bodies that stream through: the client's request on its way to UCS, and UCS's answer on its way back. Each
 //! piece is passed on when it is asked for, never stored; each tells the exchange whom it waits for.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,22 +10,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::account::Account;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, UploadState};
 use super::pool::{Lease, Pool};
 use super::wire::{ANSWER_LIMITS, AnswerFault, BodyFailed, ClientBody, FramedBody, Taken};
-
-/// What became of a request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadState {
-    /// More is to come.
-    Running,
-    /// All of it was handed over.
-    Done,
-    /// The client's side failed: bad framing, or gone.
-    Broken,
-    /// It is longer than the limit.
-    TooLarge,
-}
 
 /// A request's body on its way to UCS.
 #[derive(Debug)]
@@ -42,19 +28,17 @@ pub enum RequestBody {
 pub struct Upload {
     incoming: ClientBody,
     exchange: Rc<Exchange>,
-    state: Rc<Cell<UploadState>>,
     left: u64,
 }
 
 impl RequestBody {
-    /// The client's body with at most `limit` bytes, and where to read what became of it.
-    pub fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> (RequestBody, Rc<Cell<UploadState>>) {
+    /// The client's body with at most `limit` bytes; the exchange knows what became of it.
+    pub fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> RequestBody {
         if incoming.is_end_stream() {
-            return (RequestBody::Empty, Rc::new(Cell::new(UploadState::Done)));
+            return RequestBody::Empty;
         }
-        let state = Rc::new(Cell::new(UploadState::Running));
-        let upload = Upload { incoming, exchange, state: Rc::clone(&state), left: limit };
-        (RequestBody::Relay(upload), state)
+        exchange.set_upload(UploadState::Running);
+        RequestBody::Relay(Upload { incoming, exchange, left: limit })
     }
 }
 
@@ -96,7 +80,7 @@ impl Upload {
             Some(Err(_)) => UploadState::Broken,
             Some(Ok(frame)) => self.count(frame),
         };
-        self.state.set(state);
+        self.exchange.set_upload(state);
         match (frame, state) {
             (Some(_), UploadState::Broken | UploadState::TooLarge) => Poll::Ready(Some(Err(BodyFailed))),
             (frame, _) => Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyFailed))),
@@ -149,8 +133,6 @@ pub struct Link {
     pub lease: Lease,
     /// Where the connection goes afterwards.
     pub pool: Rc<Pool>,
-    /// Whether the request went out whole: else the connection cannot be used again.
-    pub upload: Rc<Cell<UploadState>>,
     /// The task that still sends the rest of the request, when UCS answered before it had all of it.
     pub uploading: Option<Uploading>,
     /// Whether it must be read to its end even when the client goes away.
@@ -258,7 +240,7 @@ impl Stream {
         let Some(link) = self.link.take() else { return };
         link.exchange.finish();
         // What UCS sent behind its answer, or did not read of the request, must not meet a next request.
-        let in_step = link.upload.get() == UploadState::Done && link.lease.connection.is_whole();
+        let in_step = link.exchange.upload() == UploadState::Done && link.lease.connection.is_whole();
         if link.keeps_open && in_step {
             link.pool.give_back(link.lease);
         }

@@ -45,6 +45,19 @@ pub enum GaveUp {
     Cut,
 }
 
+/// What became of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// More is to come.
+    Running,
+    /// All of it was handed over.
+    Done,
+    /// The client's side failed: bad framing, or gone.
+    Broken,
+    /// It is longer than the limit.
+    TooLarge,
+}
+
 /// Whom the exchange waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
@@ -92,6 +105,7 @@ struct Inner {
     progress: Cell<Instant>,
     pace: Cell<Pace>,
     gave_up: Cell<Option<GaveUp>>,
+    upload: Cell<UploadState>,
     /// Whether the head of the answer is out: then the rest can only be cut short, by ending the client's connection.
     answered: Cell<bool>,
     /// Who moves its bytes at the moment, and must hear of an end.
@@ -130,6 +144,7 @@ impl Exchanges {
             progress: Cell::new(self.now.get()),
             pace: Cell::default(),
             gave_up: Cell::new(None),
+            upload: Cell::new(UploadState::Done),
             answered: Cell::new(false),
             mover: RefCell::new(None),
             downstream,
@@ -293,6 +308,16 @@ impl Exchange {
     /// Why the gateway gave up, when it did.
     pub fn gave_up(&self) -> Option<GaveUp> {
         self.inner.gave_up.get()
+    }
+
+    /// What became of the request's body; `Done` when there is none.
+    pub fn upload(&self) -> UploadState {
+        self.inner.upload.get()
+    }
+
+    /// Something became of the request's body.
+    pub fn set_upload(&self, state: UploadState) {
+        self.inner.upload.set(state);
     }
 
     /// UCS has answered in full: the permit is dropped. Any other end is none that the gateway can see.

@@ -11,10 +11,10 @@ use hyper::body::Body;
 use hyper::{Method, StatusCode};
 use tokio::task::AbortHandle;
 
-use super::body::{Download, Link, RequestBody, UploadState, Uploading};
+use super::body::{Download, Link, RequestBody, Uploading};
 use super::bulkhead::Place;
 use super::connection::Connection;
-use super::exchange::{Exchange, Exchanges, GaveUp};
+use super::exchange::{Exchange, Exchanges, GaveUp, UploadState};
 use super::headers::UpstreamHead;
 use super::pool::{ConnectError, Lease, Pool};
 use super::sending::{SendFault, Sending};
@@ -104,28 +104,28 @@ async fn exchange_with_ucs(
 ) -> Result<Answered, ForwardError> {
     // Only a request without a body can be said again word for word.
     let repeatable = !mutating && body.is_end_stream();
-    let (body, upload) = RequestBody::relay(body, Rc::clone(&exchange), forwarder.max_body);
+    let body = RequestBody::relay(body, Rc::clone(&exchange), forwarder.max_body);
     let method = head.method.clone();
     let mut sending = Sending::request(head, body);
     let (answer, mut lease) = match attempt(&forwarder, &exchange, &method, &mut sending, false).await {
         Ok(answered) => answered,
-        Err(Failure::Final(error)) => return Err(explain(&exchange, upload.get(), error)),
-        Err(Failure::Broken { fault, stale: false }) => return Err(explain(&exchange, upload.get(), fault.into())),
+        Err(Failure::Final(error)) => return Err(explain(&exchange, error)),
+        Err(Failure::Broken { fault, stale: false }) => return Err(explain(&exchange, fault.into())),
         Err(Failure::Broken { fault, stale: true }) => {
             if !repeatable && !sending.is_untouched() {
-                return Err(explain(&exchange, upload.get(), fault.into()));
+                return Err(explain(&exchange, fault.into()));
             }
             sending.rewind();
-            again(&forwarder, &exchange, &method, &mut sending, upload.get()).await?
+            Box::pin(again(&forwarder, &exchange, &method, &mut sending)).await?
         }
     };
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(explain(&exchange, upload.get(), ForwardError::Switched));
+        return Err(explain(&exchange, ForwardError::Switched));
     }
     exchange.answer_began();
     let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
     let pool = Rc::clone(&forwarder.pool);
-    let link = Link { exchange, lease, pool, upload, uploading, mutating, keeps_open: answer.keeps_open };
+    let link = Link { exchange, lease, pool, uploading, mutating, keeps_open: answer.keeps_open };
     Ok(Answered { status: answer.status, fields: answer.fields, body: Download::new(answer.body, link) })
 }
 
@@ -145,7 +145,6 @@ async fn again(
     exchange: &Exchange,
     method: &Method,
     sending: &mut Sending<RequestBody>,
-    upload: UploadState,
 ) -> Result<(AnswerHead, Lease), ForwardError> {
     exchange.was_not_sent();
     forwarder.pool.count_retry();
@@ -154,7 +153,7 @@ async fn again(
         Err(Failure::Final(error)) => error,
         Err(Failure::Broken { fault, .. }) => fault.into(),
     };
-    Err(explain(exchange, upload, error))
+    Err(explain(exchange, error))
 }
 
 enum Failure {
@@ -174,7 +173,12 @@ async fn attempt(
     sending: &mut Sending<RequestBody>,
     fresh: bool,
 ) -> Result<(AnswerHead, Lease), Failure> {
-    let mut lease = forwarder.pool.lease(fresh).await.map_err(|error| Failure::Final(error.into()))?;
+    let idle = if fresh { None } else { forwarder.pool.lease_idle() };
+    let mut lease = match idle {
+        Some(lease) => lease,
+        // In a box, as it is rare.
+        None => Box::pin(forwarder.pool.lease(fresh)).await.map_err(|error| Failure::Final(error.into()))?,
+    };
     // A cut while it waited for the connection: nothing was sent, nothing will be.
     if let Some(why) = exchange.gave_up() {
         return Err(Failure::Final(ForwardError::GaveUp(why)));
@@ -228,11 +232,11 @@ fn poll_answer(
 }
 
 /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
-fn explain(exchange: &Exchange, upload: UploadState, error: ForwardError) -> ForwardError {
+fn explain(exchange: &Exchange, error: ForwardError) -> ForwardError {
     if let Some(why) = exchange.gave_up() {
         return ForwardError::GaveUp(why);
     }
-    match (upload, error) {
+    match (exchange.upload(), error) {
         (UploadState::Broken, _) => ForwardError::BadBody,
         (UploadState::TooLarge, _) => ForwardError::BodyTooLarge,
         // A connection that UCS broke says nothing of what UCS still does: the exchange counts as abandoned.

@@ -82,14 +82,20 @@ impl Pool {
         })
     }
 
+    /// The newest idle connection that still stands, if there is one and a place for it.
+    pub fn lease_idle(&self) -> Option<Lease> {
+        if self.idle.borrow().is_empty() {
+            return None;
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        self.newest_standing().map(|connection| Lease { connection, reused: true, place })
+    }
+
     /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
     pub async fn lease(&self, fresh: bool) -> Result<Lease, ConnectError> {
         let place = self.place().await?;
-        while let Some(idle) = self.newest_idle(fresh) {
-            if idle.connection.is_quiet() {
-                self.metrics.upstream_reused();
-                return Ok(Lease { connection: idle.connection, reused: true, place });
-            }
+        if !fresh && let Some(connection) = self.newest_standing() {
+            return Ok(Lease { connection, reused: true, place });
         }
         Ok(Lease { connection: self.connect().await?, reused: false, place })
     }
@@ -113,8 +119,14 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && idle.since.elapsed() < limit);
     }
 
-    fn newest_idle(&self, fresh: bool) -> Option<Idle> {
-        if fresh { None } else { self.idle.borrow_mut().pop() }
+    fn newest_standing(&self) -> Option<Connection> {
+        loop {
+            let Idle { connection, .. } = self.idle.borrow_mut().pop()?;
+            if connection.is_quiet() {
+                self.metrics.upstream_reused();
+                return Some(connection);
+            }
+        }
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, ConnectError> {

@@ -19,24 +19,24 @@ use crate::policy::path::CanonicalPath;
 use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
 
 /// Answers one request, always.
-pub async fn respond(downstream: Rc<Downstream>, head: RequestHead, body: ClientBody, mut account: Account) -> Reply {
+pub async fn respond(downstream: &Rc<Downstream>, head: &RequestHead, body: ClientBody, mut account: Account) -> Reply {
     let worker = &downstream.worker;
-    let found = match decide(&downstream, &head) {
+    let found = match decide(downstream, head) {
         Decision::Admitted(found) => found,
         Decision::Refused(refusal, found) => {
-            return refuse(&downstream, Some(&head), found.as_ref(), &refusal, !body.is_end_stream(), account);
+            return refuse(downstream, Some(head), found.as_ref(), &refusal, !body.is_end_stream(), account);
         }
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
     downstream.mutating.set(!head.method.is_safe());
     match found.route().and_then(|route| route.answer_to(head.method.as_str())) {
-        // The gateway answers these by itself: what they wait for must not wait for them.
+        // The gateway answers these by itself: what they wait for must not wait for them. In boxes, as they are rare.
         Some(Answer::SetMode) => {
             let found = found.without_permit();
-            answers::set_mode(&downstream, found, &head, body, account).await
+            Box::pin(answers::set_mode(downstream, found, head, body, account)).await
         }
-        Some(Answer::Status) => answers::status(&downstream, found, &head, body, account).await,
-        None => forward(&downstream, found, &head, body, account).await,
+        Some(Answer::Status) => Box::pin(answers::status(downstream, found, head, body, account)).await,
+        None => forward(downstream, found, head, body, account).await,
     }
 }
 

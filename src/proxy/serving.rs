@@ -18,16 +18,16 @@ use super::account::Account;
 use super::reply::Reply;
 use super::respond::{refuse_fault, respond};
 use super::sending::{AnswerTerms, Sending};
-use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch, WireLimits};
+use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch};
 use super::worker::Downstream;
 
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Serves a client until its connection is over.
-pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, limits: WireLimits, scratch: Rc<Scratch>) {
+pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, scratch: Rc<Scratch>) {
     let (reader, mut writer) = stream.into_split();
-    let input = ClientInput::new(reader, limits, Rc::clone(&downstream.wire), scratch);
+    let input = ClientInput::new(reader, Rc::clone(&downstream.wire), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
         // In a box of its own, which goes when the client is idle: what a request needs is many times what a wait needs.
@@ -39,7 +39,8 @@ pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, limits: WireLi
     }
     // A client that has gone cannot be told.
     if writer.shutdown().await.is_ok() {
-        ClientInput::linger(&input.0).await;
+        // In a box, as its timer is larger than all that an idle connection needs.
+        Box::pin(ClientInput::linger(&input.0)).await;
     }
 }
 
@@ -97,7 +98,7 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWr
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);
-            match respond_to_client(downstream, input, writer, head, account).await {
+            match respond_to_client(downstream, input, writer, &head, account).await {
                 Some(reply) => (terms, reply),
                 None => return After::Broken,
             }
@@ -126,11 +127,11 @@ async fn respond_to_client(
     downstream: &Rc<Downstream>,
     input: &Input,
     writer: &OwnedWriteHalf,
-    head: RequestHead,
+    head: &RequestHead,
     account: Account,
 ) -> Option<Reply> {
     let body = ClientBody::new(Rc::clone(input));
-    let mut responding = pin!(respond(Rc::clone(downstream), head, body, account));
+    let mut responding = pin!(respond(downstream, head, body, account));
     poll_fn(|context| {
         let response = responding.as_mut().poll(context);
         if let Poll::Ready(reply) = response {

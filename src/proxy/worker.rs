@@ -36,7 +36,7 @@ use crate::upstream::UpstreamUrl;
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
 
 /// How long a connection must have been idle to give its memory back.
-const REST_AFTER: Duration = Duration::from_secs(1);
+const REST_AFTER: Duration = Duration::from_millis(200);
 
 /// What every worker is told.
 #[derive(Clone, Debug)]
@@ -258,7 +258,7 @@ struct Connections {
 
 impl Connections {
     fn new(worker: Rc<Worker>, index: usize, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new(settings.wire);
         Connections { worker, index, settings, shared, scratch, open: RefCell::default(), is_full: Cell::new(false) }
     }
 
@@ -288,6 +288,11 @@ impl Connections {
     }
 
     fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // Small answers must not wait for the acknowledgement of earlier ones.
+        if stream.set_nodelay(true).is_err() {
+            self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
         let downstream = Rc::new(Downstream {
             worker: Rc::clone(&self.worker),
             peer,
@@ -303,11 +308,7 @@ impl Connections {
 
     async fn serve_to_end(self: Rc<Self>, stream: TcpStream, downstream: Rc<Downstream>) {
         let _open = Open::new(&self, Rc::clone(&downstream));
-        // Small answers must not wait for the acknowledgement of earlier ones.
-        if stream.set_nodelay(true).is_err() {
-            return;
-        }
-        serving::serve(stream, downstream, self.settings.wire, Rc::clone(&self.scratch)).await;
+        serving::serve(stream, downstream, Rc::clone(&self.scratch)).await;
     }
 
     /// Waits until all requests are done, or the time for it is over.
@@ -326,8 +327,7 @@ impl Connections {
     /// Closes connections that are idle or unread for too long, and gives up on heads that do not end.
     fn sweep_clients(&self) {
         let limits = &self.settings.clients;
-        let open = self.open.borrow().clone();
-        for downstream in open {
+        for downstream in self.open.borrow().iter() {
             let wire = &downstream.wire;
             if is_older(wire.head_started(), limits.header) {
                 wire.expire(WireFault::HeaderTimeout);

@@ -101,7 +101,7 @@ pub(super) fn read<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Said> 
 fn read_within<'p>(limits: WireLimits, pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Said> {
     let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).map(<[u8]>::to_vec).collect();
     let state = Rc::new(WireState::default());
-    let input = ClientInput::new(Pieces(pieces), limits, Rc::clone(&state), Scratch::new());
+    let input = ClientInput::new(Pieces(pieces), Rc::clone(&state), Scratch::new(limits));
     let input = Rc::new(RefCell::new(input));
     let mut said = Vec::new();
     loop {

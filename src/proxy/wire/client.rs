@@ -35,13 +35,16 @@ const AHEAD_BYTES: usize = 32 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// The read buffer that all connections of one thread share: it is empty between two polls.
-pub struct Scratch(RefCell<Box<[u8]>>);
+/// What all connections of one thread share: the limits of their heads, and a read buffer that is empty between two polls.
+pub struct Scratch {
+    limits: WireLimits,
+    buffer: RefCell<Box<[u8]>>,
+}
 
 impl Scratch {
     /// One for each worker thread.
-    pub fn new() -> Rc<Scratch> {
-        Rc::new(Scratch(RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice())))
+    pub fn new(limits: WireLimits) -> Rc<Scratch> {
+        Rc::new(Scratch { limits, buffer: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()) })
     }
 }
 
@@ -146,7 +149,6 @@ pub struct ClientInput<R = OwnedReadHalf> {
     reader: R,
     scratch: Rc<Scratch>,
     state: Rc<WireState>,
-    limits: WireLimits,
     /// What was read and nobody has taken.
     unread: BytesMut,
     head: Head,
@@ -163,12 +165,11 @@ pub struct ClientInput<R = OwnedReadHalf> {
 
 impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// The input of a new connection. `state` is shared with the sweeper, `scratch` with the thread's other connections.
-    pub fn new(reader: R, limits: WireLimits, state: Rc<WireState>, scratch: Rc<Scratch>) -> ClientInput<R> {
+    pub fn new(reader: R, state: Rc<WireState>, scratch: Rc<Scratch>) -> ClientInput<R> {
         ClientInput {
             reader,
             scratch,
             state,
-            limits,
             unread: BytesMut::new(),
             head: Head::default(),
             body: FramedBody::Length(0),
@@ -216,7 +217,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let Some((length, framing)) = self.head.advance(&self.unread, &self.limits)? else {
+        let Some((length, framing)) = self.head.advance(&self.unread, &self.scratch.limits)? else {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
             return Ok(None);
         };
@@ -239,7 +240,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             if self.closed || self.failed {
                 return Poll::Ready(Some(Err(BodyFailed)));
             }
-            match self.body.take(&mut self.unread, &self.limits) {
+            match self.body.take(&mut self.unread, &self.scratch.limits) {
                 Ok(Taken::Data(data)) => {
                     self.rest();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -333,7 +334,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
 
     /// Reads once; 0 at the end of the client's side.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut scratch = self.scratch.0.borrow_mut();
+        let mut scratch = self.scratch.buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
         ready!(Pin::new(&mut self.reader).poll_read(context, &mut buffer))?;
         self.state.note_bytes();
@@ -395,7 +396,7 @@ mod tests {
 
     fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<WireState>) {
         let state = Rc::new(WireState::default());
-        let input = ClientInput::new(reader, LIMITS, Rc::clone(&state), Scratch::new());
+        let input = ClientInput::new(reader, Rc::clone(&state), Scratch::new(LIMITS));
         (Rc::new(RefCell::new(input)), state)
     }
 
