@@ -128,7 +128,8 @@ pub async fn status(
     for name in [ACCEPT_ENCODING, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         head.headers.remove(name);
     }
-    let answered = downstream.worker.forwarder.forward(permit, None, head, body, downstream.abort()).await;
+    // Its client has seen nothing of the answer while it is read here: so it is told, and never cut.
+    let answered = downstream.worker.forwarder.forward(permit, None, head, body, None).await;
     let document = match answered {
         Err(error) => Err(error),
         Ok(response) => read_document(response).await,
@@ -147,7 +148,11 @@ pub async fn status(
 async fn read_document(response: Response<Download>) -> Result<(StatusCode, Bytes), ForwardError> {
     let status = response.status();
     let collected = Limited::new(response.into_body(), MAX_DOCUMENT).collect().await;
-    let collected = collected.map_err(|_| ForwardError::BadDocument)?;
+    // What is not UCS's own failure is the limit's.
+    let why = |error: Box<dyn std::error::Error + Send + Sync>| {
+        error.downcast::<ForwardError>().map_or(ForwardError::BadDocument, |error| *error)
+    };
+    let collected = collected.map_err(why)?;
     Ok((status, collected.to_bytes()))
 }
 

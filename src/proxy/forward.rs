@@ -18,7 +18,7 @@ use super::connection::Connection;
 use super::exchange::{Exchange, Exchanges, GaveUp};
 use super::pool::{ConnectError, Lease, Pool};
 use super::sending::{SendFault, Sending};
-use super::wire::{AnswerFault, AnswerHead, ClientBody, read_head};
+use super::wire::{AnswerFault, AnswerHead, ClientBody, HEAD_BYTES, read_head};
 use crate::gate::Permit;
 
 /// Why there is no answer of UCS to pass on.
@@ -168,9 +168,9 @@ async fn attempt(
         return Err(Failure::Final(ForwardError::GaveUp(why)));
     }
     exchange.sent();
-    let mut refused = None;
+    let mut so_far = SoFar::default();
     let connection = &mut lease.connection;
-    match poll_fn(|context| poll_answer(connection, exchange, method, sending, &mut refused, context)).await {
+    match poll_fn(|context| poll_answer(connection, exchange, method, sending, &mut so_far, context)).await {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => {
             let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && connection.unread.is_empty();
@@ -179,25 +179,34 @@ async fn attempt(
     }
 }
 
-/// Sends what UCS takes, and looks for the head of its answer. A UCS that takes no more may have answered already: what
-/// it refused with is in `refused`, and counts only if no answer comes.
+/// What is known of an attempt before its answer.
+#[derive(Default)]
+struct SoFar {
+    /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
+    refused: Option<io::Error>,
+    /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
+    /// deadline.
+    came: usize,
+}
+
+/// Sends what UCS takes, and looks for the head of its answer.
 fn poll_answer(
     connection: &mut Connection,
     exchange: &Exchange,
     method: &Method,
     sending: &mut Sending<RequestBody>,
-    refused: &mut Option<io::Error>,
+    so_far: &mut SoFar,
     context: &mut Context<'_>,
 ) -> Poll<Result<AnswerHead, AnswerFault>> {
     if exchange.gave_up().is_some() {
         return Poll::Ready(Err(AnswerFault::GaveUp));
     }
-    if refused.is_none()
+    if so_far.refused.is_none()
         && !sending.is_over()
         && let Some(writer) = connection.writer()
     {
         match sending.poll(writer, context) {
-            Poll::Ready(Err(SendFault::Refused(error))) => *refused = Some(error),
+            Poll::Ready(Err(SendFault::Refused(error))) => so_far.refused = Some(error),
             Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
@@ -206,10 +215,13 @@ fn poll_answer(
         if let Some(answer) = read_head(&mut connection.unread, method)? {
             return Poll::Ready(Ok(answer));
         }
+        if so_far.came > HEAD_BYTES {
+            return Poll::Ready(Err(AnswerFault::HeadTooLong));
+        }
         exchange.wake_when_given_up(context);
         match ready!(connection.poll_fill(None, context)) {
-            Ok(0) => return Poll::Ready(Err(refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
-            Ok(_) => {}
+            Ok(0) => return Poll::Ready(Err(so_far.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
+            Ok(length) => so_far.came += length,
             Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
         }
     }
