@@ -1,7 +1,7 @@
 //! An upstream that does exactly what a test says, byte by byte, and remembers every byte that it was sent. It knows
 //! just enough HTTP to read one request.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -225,6 +225,8 @@ impl Conn {
     fn fill(&mut self) -> Option<()> {
         let mut buffer = [0; 64 * 1024];
         match self.stream.read(&mut buffer) {
+            // The machine stopped the tests for a moment.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Ok(0) | Err(_) => None,
             Ok(length) => {
                 self.ahead.extend_from_slice(&buffer[..length]);
