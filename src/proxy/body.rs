@@ -328,6 +328,11 @@ impl Drop for Download {
 
 impl Stream {
     async fn read_to_end(mut self) {
-        while let Some(Ok(_)) = std::future::poll_fn(|cx| self.poll(cx)).await {}
+        let Some(pool) = self.link.as_ref().map(|link| Rc::clone(&link.pool)) else { return };
+        while let Some(frame) = std::future::poll_fn(|cx| self.poll(cx)).await {
+            if let Err(error) = frame {
+                pool.count_fault(error.upstream_fault());
+            }
+        }
     }
 }

@@ -77,7 +77,8 @@ impl Forwarder {
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
         let mutating = !head.method.is_safe() || !body.is_end_stream();
         if mutating {
-            FinishAnyway::new(exchange_with_ucs(Rc::clone(self), exchange, head, body, true)).await
+            let exchange = exchange_with_ucs(Rc::clone(self), exchange, head, body, true);
+            FinishAnyway { future: Some(Box::pin(exchange)), pool: Rc::clone(&self.pool) }.await
         } else {
             exchange_with_ucs(Rc::clone(self), exchange, head, body, false).await
         }
@@ -240,31 +241,35 @@ fn explain(exchange: &Exchange, upload: UploadState, error: ForwardError) -> For
     }
 }
 
-/// A future that goes on in a task of its own when its owner drops it.
-struct FinishAnyway<F: Future + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future + 'static> FinishAnyway<F> {
-    fn new(future: F) -> FinishAnyway<F> {
-        FinishAnyway(Some(Box::pin(future)))
-    }
+/// An exchange that goes on in a task of its own when its owner drops it.
+struct FinishAnyway<F: Future<Output = Forwarded> + 'static> {
+    future: Option<Pin<Box<F>>>,
+    pool: Rc<Pool>,
 }
 
-impl<F: Future + 'static> Future for FinishAnyway<F> {
-    type Output = F::Output;
+type Forwarded = Result<Response<Download>, ForwardError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(future) = &mut self.0 else { return Poll::Pending };
+impl<F: Future<Output = Forwarded> + 'static> Future for FinishAnyway<F> {
+    type Output = Forwarded;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Forwarded> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
         let output = std::task::ready!(future.as_mut().poll(cx));
-        self.0 = None;
+        self.future = None;
         Poll::Ready(output)
     }
 }
 
-impl<F: Future + 'static> Drop for FinishAnyway<F> {
+impl<F: Future<Output = Forwarded> + 'static> Drop for FinishAnyway<F> {
     fn drop(&mut self) {
-        if let Some(future) = self.0.take() {
-            // What the answer's end must settle, its own drop does: see `Download`.
-            tokio::task::spawn_local(async move { drop(future.await) });
+        if let Some(future) = self.future.take() {
+            let pool = Rc::clone(&self.pool);
+            tokio::task::spawn_local(async move {
+                // What the answer's end must settle, its own drop does: see `Download`.
+                if let Err(error) = future.await {
+                    pool.count_fault(error.upstream_fault());
+                }
+            });
         }
     }
 }

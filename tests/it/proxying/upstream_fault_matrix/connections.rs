@@ -5,9 +5,9 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, mpsc};
 
-use super::rig::{Asked, Counts, Expected, Got, Play, Rig, begin, connect, finish, play_all};
+use super::rig::{Asked, Counts, Expected, Got, Play, Rig, begin, connect, finish, play_all, read_to_end};
 use super::{BEFORE_THE_ANSWER, ENDS, End, Reads, Stage, with_ends};
-use crate::support::{Gateway, PATIENCE, Scripted, admin, request};
+use crate::support::{Conn, Gateway, PATIENCE, Scripted, admin, request};
 
 #[test]
 fn a_ucs_that_refuses_connections_is_unreachable_until_it_listens() {
@@ -159,6 +159,36 @@ fn a_connection_that_closes_as_it_is_used_again_is_tried_once_more_for_safe_requ
             }
         },
     );
+}
+
+#[test]
+fn an_upload_that_was_answered_early_may_stall_no_longer_than_any_answer() {
+    const LENGTH: usize = 64 << 20;
+    let (was_cut, over) = mpsc::channel::<()>();
+    let over = Mutex::new(over);
+    let fault = move |conn: &mut Conn| {
+        conn.read_head();
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+        let _ = over.lock().unwrap().recv_timeout(PATIENCE);
+    };
+    // Waiting for the first byte would take longer than the test's patience.
+    let rig = Rig::start(fault, false, &["--first-byte-timeout", "60s", "--idle-body-timeout", "1s"]);
+    let before = Counts::of(&rig.gateway);
+    rig.set(Play::Fault);
+    let mut client = connect(rig.gateway.data);
+    let mut writer = client.try_clone().unwrap();
+    let head = format!("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let writing = std::thread::spawn(move || {
+        let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![b'x'; LENGTH]));
+    });
+    // The reset that ends it may take away what was not read yet: so no word on what came.
+    read_to_end(&mut client);
+    was_cut.send(()).unwrap();
+    drop(client);
+    writing.join().unwrap();
+    let expected = Expected { got: Got::Cut(200), kind: Some("idle_body_timeout"), seen: 1, abandoned: true };
+    rig.settles_at("afterwards", &before, &expected);
+    rig.serves("afterwards");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 //! UCS's answer itself.
 
 use std::io::Write;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::rig::{Counts, Expected, Got, Play, Rig, begin, connect, finish, play_all, read_to_end};
-use super::{BEFORE_THE_ANSWER, End, IN_THE_ANSWER, Reads, SHORT, Stage, stage, with_ends};
+use super::rig::{Asked, Counts, Expected, Got, Play, Rig, begin, connect, finish, play_all, read_to_end};
+use super::{BEFORE_THE_ANSWER, ENDS, End, IN_THE_ANSWER, Reads, SHORT, Stage, stage, with_ends};
 use crate::support::{Conn, Connection, PATIENCE, admin, eventually};
 
 /// An old client knows the end of a body by the end of its connection: a FIN would make half a body whole.
@@ -63,6 +63,56 @@ fn a_status_document_that_does_not_come_whole_is_a_refusal() {
             assert_eq!(finish(&mut client), got, "{}, {end:?}", stage.name);
             let expected = Expected { got, kind: Some(kind), seen: 1, abandoned: true };
             rig.settles_at(&format!("{}, {end:?}", stage.name), &before, &expected);
+        },
+    );
+}
+
+/// A change runs to its end without its client; that end may be a fault like any other.
+#[test]
+fn a_fault_that_no_client_waits_for_leaves_nothing_in_flight_and_is_counted() {
+    const LEFT: [&str; 6] =
+        ["after the request", "in a header", "after 100", "behind the head, length", "in a chunk", "in the trailers"];
+    let stages = [BEFORE_THE_ANSWER, IN_THE_ANSWER].map(with_ends).concat();
+    let rows: Vec<_> = stages.into_iter().filter(|(stage, _)| LEFT.contains(&stage.name)).collect();
+    assert_eq!(rows.len(), LEFT.len() * ENDS.len());
+    play_all(
+        &rows,
+        |(stage, end)| format!("{}, {end:?}", stage.name),
+        |&(stage, end)| {
+            let (reached, is_there) = mpsc::channel();
+            let (go_on, told) = mpsc::channel::<()>();
+            let told = Mutex::new(told);
+            let fault = move |conn: &mut Conn| {
+                stage.play(conn, |conn| {
+                    reached.send(()).unwrap();
+                    told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                    end.play(conn);
+                });
+            };
+            let rig = Rig::start(fault, false, end.flags());
+            let has_begun = IN_THE_ANSWER.iter().any(|other| other.name == stage.name);
+            for asked in Asked::POSTS {
+                let what = format!("{}, {end:?}, {asked:?}", stage.name);
+                let before = Counts::of(&rig.gateway);
+                rig.set(Play::Fault);
+                let (client, mark) = begin(rig.gateway.data, asked, false);
+                is_there.recv_timeout(PATIENCE).unwrap();
+                socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+                drop(client);
+                let open = "ucs_gateway_client_connections_open";
+                eventually("the client is gone", || admin::metric(&rig.gateway, open) == 0.0);
+                go_on.send(()).unwrap();
+                let kind = match end {
+                    End::Stall if has_begun => "idle_body_timeout",
+                    End::Stall => "first_byte_timeout",
+                    End::Fin | End::Reset => "closed",
+                };
+                let expected = Expected { got: Got::Nothing, kind: Some(kind), seen: 1, abandoned: true };
+                rig.settles_at(&what, &before, &expected);
+                let sent = rig.upstream.received_text().matches(&format!("x-case: {mark}\r\n")).count();
+                assert_eq!(sent, 1, "{what}");
+                rig.serves(&what);
+            }
         },
     );
 }
