@@ -7,6 +7,7 @@ use std::time::Instant;
 use hyper::{Method, StatusCode};
 
 use super::access_log::AccessLog;
+use super::forward::ForwardError;
 use super::worker::Downstream;
 use crate::telemetry::{Outcome, WorkerMetrics};
 
@@ -80,9 +81,12 @@ impl Account {
         self.bytes += bytes as u64;
     }
 
-    /// UCS broke off in the middle of its answer.
-    pub fn broken(&mut self) {
-        self.outcome = Outcome::UpstreamBroken;
+    /// The answer ended in its middle, for this reason.
+    pub fn cut_short(&mut self, error: &ForwardError) {
+        self.outcome = error.outcome();
+        if let Some(fault) = error.upstream_fault() {
+            self.downstream.worker.ledger.metrics.upstream_failed(fault);
+        }
     }
 }
 

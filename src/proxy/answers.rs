@@ -134,7 +134,8 @@ pub async fn status(
     if account.is_logged() {
         account.line = Some(Box::new(admitted_line(downstream, head, &found, towards.request_id())));
     }
-    let answered = downstream.worker.forwarder.forward(permit, None, towards, body, downstream.abort()).await;
+    // Its client has seen nothing of the answer while it is read here: so it is told, and never cut.
+    let answered = downstream.worker.forwarder.forward(permit, None, towards, body, None).await;
     let document = match answered {
         Err(error) => Err(error),
         Ok(answered) => read_document(answered).await,
@@ -154,8 +155,11 @@ pub async fn status(
 
 async fn read_document(answered: Answered) -> Result<(StatusCode, Bytes), ForwardError> {
     let collected = Limited::new(answered.body, MAX_DOCUMENT).collect().await;
-    let collected = collected.map_err(|_| ForwardError::BadDocument)?;
-    Ok((answered.status, collected.to_bytes()))
+    // What is not UCS's own failure is the limit's.
+    let why = |error: Box<dyn std::error::Error + Send + Sync>| {
+        error.downcast::<ForwardError>().map_or(ForwardError::BadDocument, |error| *error)
+    };
+    Ok((answered.status, collected.map_err(why)?.to_bytes()))
 }
 
 /// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone; other refusals of

@@ -10,7 +10,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::account::Account;
-use super::exchange::{Exchange, UploadState};
+use super::exchange::{Exchange, GaveUp, UploadState};
+use super::forward::ForwardError;
 use super::pool::{Lease, Pool};
 use super::wire::{ANSWER_LIMITS, AnswerFault, BodyFailed, ClientBody, FramedBody, Taken};
 
@@ -166,13 +167,18 @@ impl Download {
         }
         Download(Some(stream))
     }
+
+    /// Why the gateway gave up on the exchange; `None` also when that was told already as an error.
+    fn gave_up(&self) -> Option<GaveUp> {
+        self.0.as_ref()?.link.as_ref()?.exchange.gave_up()
+    }
 }
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = AnswerFault;
+    type Error = ForwardError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         let this = self.get_mut();
         let frame = match &mut this.source {
             Source::Own(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
@@ -181,7 +187,7 @@ impl Body for ReplyBody {
         if let Poll::Ready(Some(frame)) = &frame {
             match frame {
                 Ok(frame) => this.account.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Err(_) => this.account.broken(),
+                Err(error) => this.account.cut_short(error),
             }
         }
         frame
@@ -204,9 +210,9 @@ impl Body for ReplyBody {
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = AnswerFault;
+    type Error = ForwardError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         self.get_mut().0.as_mut().map_or(Poll::Ready(None), |stream| stream.poll(cx))
     }
 
@@ -220,7 +226,7 @@ impl Body for Download {
 }
 
 impl Stream {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         let Some(link) = &mut self.link else { return Poll::Ready(None) };
         let polled = poll_piece(&mut self.body, link, context);
         match &polled {
@@ -252,9 +258,9 @@ fn poll_piece(
     body: &mut FramedBody,
     link: &mut Link,
     context: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, AnswerFault>>> {
-    if link.exchange.gave_up().is_some() {
-        return Poll::Ready(Some(Err(AnswerFault::GaveUp)));
+) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
+    if let Some(why) = link.exchange.gave_up() {
+        return Poll::Ready(Some(Err(ForwardError::GaveUp(why))));
     }
     let connection = &mut link.lease.connection;
     loop {
@@ -263,13 +269,13 @@ fn poll_piece(
             Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(Taken::End) => return Poll::Ready(None),
             Ok(Taken::More) => {}
-            Err(fault) => return Poll::Ready(Some(Err(fault))),
+            Err(fault) => return Poll::Ready(Some(Err(fault.into()))),
         }
         link.exchange.wake_when_given_up(context);
         match ready!(connection.poll_fill(body.left(), context)) {
-            Ok(0) => return Poll::Ready(body.end().err().map(Err)),
+            Ok(0) => return Poll::Ready(body.end().err().map(|fault| Err(fault.into()))),
             Ok(_) => {}
-            Err(error) => return Poll::Ready(Some(Err(AnswerFault::Broke(error)))),
+            Err(error) => return Poll::Ready(Some(Err(AnswerFault::Broke(error).into()))),
         }
     }
 }
@@ -277,6 +283,17 @@ fn poll_piece(
 impl Drop for Uploading {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        // A client's connection that is ended from outside, as one that is waited for too long, polls its body no more.
+        if let Source::Relay(download) = &self.source
+            && let Some(why) = download.gave_up()
+        {
+            self.account.cut_short(&ForwardError::GaveUp(why));
+        }
     }
 }
 
@@ -293,6 +310,11 @@ impl Drop for Download {
 
 impl Stream {
     async fn read_to_end(mut self) {
-        while let Some(Ok(_)) = std::future::poll_fn(|cx| self.poll(cx)).await {}
+        let Some(pool) = self.link.as_ref().map(|link| Rc::clone(&link.pool)) else { return };
+        while let Some(frame) = std::future::poll_fn(|cx| self.poll(cx)).await {
+            if let Err(error) = frame {
+                pool.count_fault(error.upstream_fault());
+            }
+        }
     }
 }

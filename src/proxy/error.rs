@@ -106,7 +106,7 @@ impl Refusal {
             Refusal::Access(_) => Outcome::Unauthorized,
             Refusal::Forbidden(_) => Outcome::Forbidden,
             Refusal::Change(_) => Outcome::Answered,
-            Refusal::Forward(error) => forward_outcome(error),
+            Refusal::Forward(error) => error.outcome(),
         }
     }
 
@@ -129,8 +129,37 @@ impl Refusal {
 
     /// The kind of UCS's failure, when it was UCS's.
     pub fn upstream_fault(&self) -> Option<UpstreamFault> {
-        let Refusal::Forward(error) = self else { return None };
-        match error {
+        if let Refusal::Forward(error) = self { error.upstream_fault() } else { None }
+    }
+
+    /// Whether bytes of the request may still be unread: then the connection must not be used again, or the rest of a
+    /// body would be read as the next request.
+    pub fn closes(&self) -> bool {
+        matches!(self, Refusal::Wire(_) | Refusal::Stopping) || matches!(self, Refusal::Forward(_))
+    }
+}
+
+impl ForwardError {
+    /// How metrics count it, as a refusal or as the end of an answer that had begun.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
+            ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
+            ForwardError::Connect(_) => Outcome::UpstreamUnreachable,
+            ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => Outcome::UpstreamBroken,
+            ForwardError::GaveUp(why) => match why {
+                GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
+                GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
+                GaveUp::Cut => Outcome::Cut,
+            },
+            ForwardError::BadBody => Outcome::BadRequest,
+            ForwardError::BodyTooLarge => Outcome::TooLarge,
+        }
+    }
+
+    /// The kind of UCS's failure, when it was UCS's.
+    pub fn upstream_fault(&self) -> Option<UpstreamFault> {
+        match self {
             ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
             ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
             ForwardError::Connect(_) => Some(UpstreamFault::Connect),
@@ -142,12 +171,6 @@ impl Refusal {
             ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace | GaveUp::Cut) => None,
             ForwardError::BadBody | ForwardError::BodyTooLarge => None,
         }
-    }
-
-    /// Whether bytes of the request may still be unread: then the connection must not be used again, or the rest of a
-    /// body would be read as the next request.
-    pub fn closes(&self) -> bool {
-        matches!(self, Refusal::Wire(_) | Refusal::Stopping) || matches!(self, Refusal::Forward(_))
     }
 }
 
@@ -219,21 +242,5 @@ fn forward_reason(error: &ForwardError) -> &'static str {
         },
         ForwardError::BadBody => "bad_body",
         ForwardError::BodyTooLarge => "body_too_large",
-    }
-}
-
-fn forward_outcome(error: &ForwardError) -> Outcome {
-    match error {
-        ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
-        ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
-        ForwardError::Connect(_) => Outcome::UpstreamUnreachable,
-        ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => Outcome::UpstreamBroken,
-        ForwardError::GaveUp(why) => match why {
-            GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
-            GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
-            GaveUp::Cut => Outcome::Cut,
-        },
-        ForwardError::BadBody => Outcome::BadRequest,
-        ForwardError::BodyTooLarge => Outcome::TooLarge,
     }
 }

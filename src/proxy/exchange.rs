@@ -284,7 +284,8 @@ impl Exchange {
 
     /// UCS is waited for: to take what it was given, or to begin its answer.
     pub fn wait_for_answer(&self) {
-        self.wait(Waiting::Answer);
+        // One that answers before it has all of the request may be silent no longer than any other that has begun.
+        self.wait(if self.inner.answered.get() { Waiting::UpstreamBody } else { Waiting::Answer });
     }
 
     /// The next piece of the answer's body is waited for.

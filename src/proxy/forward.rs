@@ -18,7 +18,7 @@ use super::exchange::{Exchange, Exchanges, GaveUp, UploadState};
 use super::headers::UpstreamHead;
 use super::pool::{ConnectError, Lease, Pool};
 use super::sending::{SendFault, Sending};
-use super::wire::{AnswerFault, AnswerHead, ClientBody, Fields, read_head};
+use super::wire::{AnswerFault, AnswerHead, ClientBody, Fields, HEAD_BYTES, read_head};
 use crate::gate::Permit;
 
 /// Why there is no answer of UCS to pass on.
@@ -88,7 +88,8 @@ impl Forwarder {
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
         let mutating = !head.method.is_safe() || !body.is_end_stream();
         if mutating {
-            FinishAnyway::new(exchange_with_ucs(Rc::clone(self), exchange, head, body, true)).await
+            let exchange = exchange_with_ucs(Rc::clone(self), exchange, head, body, true);
+            FinishAnyway { future: Some(Box::pin(exchange)), pool: Rc::clone(&self.pool) }.await
         } else {
             exchange_with_ucs(Rc::clone(self), exchange, head, body, false).await
         }
@@ -184,9 +185,9 @@ async fn attempt(
         return Err(Failure::Final(ForwardError::GaveUp(why)));
     }
     exchange.sent();
-    let mut refused = None;
+    let mut so_far = SoFar::default();
     let connection = &mut lease.connection;
-    match poll_fn(|context| poll_answer(connection, exchange, method, sending, &mut refused, context)).await {
+    match poll_fn(|context| poll_answer(connection, exchange, method, sending, &mut so_far, context)).await {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => {
             let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && connection.unread.is_empty();
@@ -195,25 +196,34 @@ async fn attempt(
     }
 }
 
-/// Sends what UCS takes, and looks for the head of its answer. A UCS that takes no more may have answered already: what
-/// it refused with is in `refused`, and counts only if no answer comes.
+/// What is known of an attempt before its answer.
+#[derive(Default)]
+struct SoFar {
+    /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
+    refused: Option<io::Error>,
+    /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
+    /// deadline.
+    came: usize,
+}
+
+/// Sends what UCS takes, and looks for the head of its answer.
 fn poll_answer(
     connection: &mut Connection,
     exchange: &Exchange,
     method: &Method,
     sending: &mut Sending<RequestBody>,
-    refused: &mut Option<io::Error>,
+    so_far: &mut SoFar,
     context: &mut Context<'_>,
 ) -> Poll<Result<AnswerHead, AnswerFault>> {
     if exchange.gave_up().is_some() {
         return Poll::Ready(Err(AnswerFault::GaveUp));
     }
-    if refused.is_none()
+    if so_far.refused.is_none()
         && !sending.is_over()
         && let Some(writer) = connection.writer()
     {
         match sending.poll(writer, context) {
-            Poll::Ready(Err(SendFault::Refused(error))) => *refused = Some(error),
+            Poll::Ready(Err(SendFault::Refused(error))) => so_far.refused = Some(error),
             Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
@@ -222,10 +232,13 @@ fn poll_answer(
         if let Some(answer) = read_head(&mut connection.unread, method)? {
             return Poll::Ready(Ok(answer));
         }
+        if so_far.came > HEAD_BYTES {
+            return Poll::Ready(Err(AnswerFault::HeadTooLong));
+        }
         exchange.wake_when_given_up(context);
         match ready!(connection.poll_fill(None, context)) {
-            Ok(0) => return Poll::Ready(Err(refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
-            Ok(_) => {}
+            Ok(0) => return Poll::Ready(Err(so_far.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
+            Ok(length) => so_far.came += length,
             Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
         }
     }
@@ -244,31 +257,35 @@ fn explain(exchange: &Exchange, error: ForwardError) -> ForwardError {
     }
 }
 
-/// A future that goes on in a task of its own when its owner drops it.
-struct FinishAnyway<F: Future + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future + 'static> FinishAnyway<F> {
-    fn new(future: F) -> FinishAnyway<F> {
-        FinishAnyway(Some(Box::pin(future)))
-    }
+/// An exchange that goes on in a task of its own when its owner drops it.
+struct FinishAnyway<F: Future<Output = Forwarded> + 'static> {
+    future: Option<Pin<Box<F>>>,
+    pool: Rc<Pool>,
 }
 
-impl<F: Future + 'static> Future for FinishAnyway<F> {
-    type Output = F::Output;
+type Forwarded = Result<Answered, ForwardError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(future) = &mut self.0 else { return Poll::Pending };
+impl<F: Future<Output = Forwarded> + 'static> Future for FinishAnyway<F> {
+    type Output = Forwarded;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Forwarded> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
         let output = std::task::ready!(future.as_mut().poll(cx));
-        self.0 = None;
+        self.future = None;
         Poll::Ready(output)
     }
 }
 
-impl<F: Future + 'static> Drop for FinishAnyway<F> {
+impl<F: Future<Output = Forwarded> + 'static> Drop for FinishAnyway<F> {
     fn drop(&mut self) {
-        if let Some(future) = self.0.take() {
-            // What the answer's end must settle, its own drop does: see `Download`.
-            tokio::task::spawn_local(async move { drop(future.await) });
+        if let Some(future) = self.future.take() {
+            let pool = Rc::clone(&self.pool);
+            tokio::task::spawn_local(async move {
+                // What the answer's end must settle, its own drop does: see `Download`.
+                if let Err(error) = future.await {
+                    pool.count_fault(error.upstream_fault());
+                }
+            });
         }
     }
 }

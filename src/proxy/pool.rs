@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::Connection;
-use crate::telemetry::WorkerMetrics;
+use crate::telemetry::{UpstreamFault, WorkerMetrics};
 use crate::upstream::UpstreamUrl;
 
 /// Limits of a worker's pool.
@@ -111,6 +111,11 @@ impl Pool {
     /// Counts an exchange that is tried again.
     pub fn count_retry(&self) {
         self.metrics.upstream_retried();
+    }
+
+    /// Counts how an exchange failed that no client waits for any more.
+    pub fn count_fault(&self, fault: Option<UpstreamFault>) {
+        fault.into_iter().for_each(|fault| self.metrics.upstream_failed(fault));
     }
 
     /// Closes what has been idle for too long.

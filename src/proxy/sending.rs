@@ -51,6 +51,11 @@ pub struct Sending<B> {
     sent: u64,
     /// Whether the connection ends with it.
     closes: bool,
+    /// Whether nothing but the end of the connection tells the end of the body.
+    ends_by_closing: bool,
+    /// Whether what came before a fault of the body is sent all the same.
+    sends_beginning: bool,
+    failed: bool,
 }
 
 /// What a client's request says of the form of its answer.
@@ -101,7 +106,20 @@ impl Sending<RequestBody> {
             }
         };
         bytes.extend_from_slice(b"\r\n");
-        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes: false }
+        Sending {
+            bytes,
+            written: 0,
+            piece: Bytes::new(),
+            framing,
+            body,
+            over,
+            sent: 0,
+            closes: false,
+            ends_by_closing: false,
+            // UCS need not begin with what cannot be ended.
+            sends_beginning: false,
+            failed: false,
+        }
     }
 
     /// Whether UCS took nothing of it, so that it can be sent on another connection as it is.
@@ -148,7 +166,21 @@ impl Sending<ReplyBody> {
         }
         bytes.extend_from_slice(b"\r\n");
         let over = has_no_body || body.is_end_stream();
-        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes }
+        Sending {
+            bytes,
+            written: 0,
+            piece: Bytes::new(),
+            framing,
+            body,
+            over,
+            sent: 0,
+            closes,
+            ends_by_closing,
+            // A client that sees a connection end without one byte may take that for leave to ask again, and some do so
+            // even for a POST. Half an answer says that UCS was reached.
+            sends_beginning: true,
+            failed: false,
+        }
     }
 }
 
@@ -161,6 +193,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// Whether the connection ends with it.
     pub fn closes(&self) -> bool {
         self.closes
+    }
+
+    /// Whether nothing but the end of the connection tells the end of the body: then a cut must not look like an end.
+    pub fn ends_by_closing(&self) -> bool {
+        self.ends_by_closing
     }
 
     /// How many bytes the other side took.
@@ -180,9 +217,16 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendFault>> {
         loop {
-            self.take_body(context)?;
+            self.take_body(context);
+            if self.failed && !self.sends_beginning {
+                return Poll::Ready(Err(SendFault::Body));
+            }
             if self.written == self.bytes.len() && self.piece.is_empty() {
-                return if self.over { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return match (self.failed, self.over) {
+                    (true, _) => Poll::Ready(Err(SendFault::Body)),
+                    (false, true) => Poll::Ready(Ok(())),
+                    (false, false) => Poll::Pending,
+                };
             }
             let (bytes, writer) = (&self.bytes[self.written..], Pin::new(&mut *writer));
             let wrote = if self.piece.is_empty() {
@@ -212,8 +256,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 
     /// Takes what there is of the body, up to a long piece.
-    fn take_body(&mut self, context: &mut Context<'_>) -> Result<(), SendFault> {
-        while !self.over && self.piece.is_empty() && self.bytes.len() < COPIED_BYTES {
+    fn take_body(&mut self, context: &mut Context<'_>) {
+        while !self.over && !self.failed && self.piece.is_empty() && self.bytes.len() < COPIED_BYTES {
             if let Framing::Chunked { piece_ends, .. } = &mut self.framing
                 && std::mem::take(piece_ends)
             {
@@ -221,7 +265,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             }
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Err(_))) => return Err(SendFault::Body),
+                Poll::Ready(Some(Err(_))) => self.failed = true,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => self.append(data),
                     Err(frame) => self.end(frame.into_trailers().ok()),
@@ -229,11 +273,10 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 Poll::Ready(None) => self.end(None),
             }
             // A length that was announced is over with its last byte: no need to ask once more.
-            if matches!(self.framing, Framing::Counted) && self.body.is_end_stream() {
+            if matches!(self.framing, Framing::Counted) && !self.failed && self.body.is_end_stream() {
                 self.over = true;
             }
         }
-        Ok(())
     }
 
     fn append(&mut self, data: Bytes) {

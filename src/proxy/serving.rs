@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use hyper::body::Body;
@@ -26,7 +26,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Serves a client until its connection is over.
 pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, scratch: Rc<Scratch>) {
-    let (reader, mut writer) = stream.into_split();
+    let (reader, writer) = stream.into_split();
+    let mut writer = Outward { half: Some(writer), resets: false };
     let input = ClientInput::new(reader, Rc::clone(&downstream.wire), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
@@ -38,7 +39,7 @@ pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, scratch: Rc<Sc
         }
     }
     // A client that has gone cannot be told.
-    if writer.shutdown().await.is_ok() {
+    if writer.half().shutdown().await.is_ok() {
         // In a box, as its timer is larger than all that an idle connection needs.
         Box::pin(ClientInput::linger(&input.0)).await;
     }
@@ -58,13 +59,33 @@ impl Drop for Open {
     }
 }
 
+/// The way to the client.
+struct Outward {
+    half: Option<OwnedWriteHalf>,
+    /// Whether an end would be taken for the end of the body under way: an old client knows no other sign of it.
+    resets: bool,
+}
+
+impl Outward {
+    fn half(&mut self) -> &mut OwnedWriteHalf {
+        self.half.as_mut().expect("it is taken only when this is dropped")
+    }
+}
+
+impl Drop for Outward {
+    /// Also when the whole task is given up. The half would say a regular end first, so it must not hear of it.
+    fn drop(&mut self) {
+        if let Some(half) = self.half.take_if(|_| self.resets) {
+            let stream: &TcpStream = half.as_ref();
+            // A connection that cannot be told so is broken already.
+            drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+            half.forget();
+        }
+    }
+}
+
 /// Answers requests until the client has been idle for a while, or has ended.
-async fn serve_while_busy(
-    downstream: &Rc<Downstream>,
-    input: &Input,
-    writer: &mut OwnedWriteHalf,
-    mut next: Next,
-) -> After {
+async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, mut next: Next) -> After {
     loop {
         match answer(downstream, input, writer, next).await {
             After::Next => {}
@@ -92,13 +113,13 @@ enum After {
     Broken,
 }
 
-async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWriteHalf, next: Next) -> After {
+async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, next: Next) -> After {
     let account = Account::open(downstream, Instant::now());
     let (mut terms, reply) = match next {
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);
-            match respond_to_client(downstream, input, writer, &head, account).await {
+            match respond_to_client(downstream, input, writer.half(), &head, account).await {
                 Some(reply) => (terms, reply),
                 None => return After::Broken,
             }
@@ -153,13 +174,15 @@ fn is_told_to_continue(writer: &OwnedWriteHalf) -> bool {
 async fn write(
     downstream: &Downstream,
     input: &Input,
-    writer: &mut OwnedWriteHalf,
+    writer: &mut Outward,
     reply: Reply,
     terms: AnswerTerms,
 ) -> After {
     let mut sending = Sending::answer(reply, terms, &downstream.worker.date.borrow());
     let closes = sending.closes();
-    let wrote = poll_fn(|context| poll_write(downstream, input, writer, &mut sending, context)).await;
+    writer.resets = sending.ends_by_closing();
+    let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
+    writer.resets &= !wrote;
     downstream.wire.all_was_read();
     match wrote {
         false => After::Broken,

@@ -16,7 +16,7 @@ mod state;
 #[cfg(test)]
 mod cases;
 
-pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, Taken, read_head, told_length};
+pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, HEAD_BYTES, Taken, read_head, told_length};
 pub use client::{Asks, BodyFailed, ClientBody, ClientInput, Next, RequestHead, Scratch};
 pub use fault::WireFault;
 pub use fields::Fields;

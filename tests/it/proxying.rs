@@ -19,6 +19,8 @@ mod paths;
 mod refusals;
 /// Bodies that stream, and the memory that they take.
 mod streaming;
+/// Every fault of UCS at every stage of an exchange.
+mod upstream_fault_matrix;
 /// UCS late, gone, or talking nonsense.
 mod upstream_faults;
 /// The wire cases from end to end.

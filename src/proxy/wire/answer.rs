@@ -16,8 +16,8 @@ use super::fields::{FieldPlace, Fields};
 use super::head::Trailers;
 use super::limits::WireLimits;
 
-/// The longest head of an answer that is taken from UCS, in bytes.
-const HEAD_BYTES: usize = 256 * 1024;
+/// The longest head of an answer that is taken from UCS, in bytes; also the most of interim answers before it.
+pub const HEAD_BYTES: usize = 256 * 1024;
 
 /// Most header lines of an answer.
 const HEADER_LINES: usize = 128;
@@ -32,7 +32,7 @@ pub enum AnswerFault {
     /// The head is not HTTP/1.
     #[error("its head is not HTTP/1: {0}")]
     Head(#[from] httparse::Error),
-    /// The head is longer than 256 KiB.
+    /// The head, or what came of interim answers before it, is longer than 256 KiB.
     #[error("its head is too long")]
     HeadTooLong,
     /// Lengths that contradict each other, or are none.

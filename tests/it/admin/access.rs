@@ -97,6 +97,50 @@ fn guesses_are_slowed_down_and_the_right_token_is_not() {
 }
 
 #[test]
+fn no_credential_and_no_query_reaches_a_log_a_metric_or_a_file() {
+    use base64::Engine;
+    let dir = TempDir::new();
+    let login = dir.file("ucs", "ada:sesame-upstream\n");
+    std::fs::set_permissions(&login, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let upstream = Ucs::start(ucs_gateway::demo::StandInOptions {
+        login: Some(("ada".to_owned(), "sesame-upstream".to_owned())),
+        ..ucs_gateway::demo::StandInOptions::new()
+    });
+    let state = dir.path().join("state");
+    let flags = ["--log-level", "trace", "--access-log", "--upstream-credentials", login.to_str().unwrap()];
+    let gateway = Gateway::start_in(&state, upstream.address, &flags);
+    let basic = |pair: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+    let credentials = [
+        bearer(&gateway.token()),
+        basic(&format!("admin:{}", gateway.token())),
+        bearer("sesame-guess"),
+        basic("eve:sesame-guess"),
+        basic("ada:sesame-upstream"),
+    ];
+    for credential in &credentials {
+        let headers = [("Authorization", &**credential), JSON];
+        request(gateway.admin, "PUT /mode?sesame-query", &headers, br#"{"mode":"maintenance"}"#);
+        request(gateway.data, "POST /server/mode?sesame-query", &headers, br#"{"mode":"production"}"#);
+        request(gateway.data, "GET /profiles/1?sesame-query", &headers, b"");
+        request(gateway.data, "GET /nowhere?sesame-query", &headers, b"");
+    }
+    let all = 3 * credentials.len();
+    crate::support::eventually("all was logged", || gateway.access_lines().len() >= all);
+    let metrics = admin::call(&gateway, "GET /metrics", None).text();
+    let files = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.file_name().is_some_and(|name| name != "admin.token"));
+    let kept: Vec<String> =
+        files.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect();
+    assert!(kept.iter().any(|text| text.contains("maintenance")), "the journal was looked at");
+    let told = [gateway.log(), gateway.access_lines().join("\n"), metrics, kept.join("\n")].join("\n");
+    assert!(told.contains("/profiles/1") && told.contains("unauthorized"), "the logs were looked at");
+    let encoded = credentials.iter().filter_map(|credential| credential.split(' ').nth(1));
+    for secret in encoded.chain([&*gateway.token(), "sesame"]) {
+        assert!(!told.contains(secret), "{secret} was told");
+    }
+}
+
+#[test]
 fn foreign_names_and_foreign_pages_are_refused() {
     let ucs = Ucs::usual();
     let gateway = Gateway::bare(ucs.address, &["--admin-host", "gw.example"]);

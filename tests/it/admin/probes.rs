@@ -50,6 +50,33 @@ fn who_stops_is_alive_and_not_ready() {
 }
 
 #[test]
+fn what_a_client_chooses_is_no_label() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let lines = || admin::call(&gateway, "GET /metrics", None).text();
+    let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    let ask = |turn: usize| {
+        let marks = [("Host", format!("sesame{turn}.example")), ("X-Request-Id", format!("sesame-{turn}"))];
+        let headers: Vec<(&str, &str)> = marks.iter().map(|(name, value)| (*name, &**value)).collect();
+        for line in ["GET /profiles/sesame", "GET /sesame", "SESAME /profiles/1", "GET /%2e%2e/sesame"] {
+            crate::support::request(gateway.data, &format!("{line}{turn}"), &headers, b"");
+        }
+    };
+    let counted = |text: &str| {
+        let counts = text.lines().filter(|line| line.starts_with("ucs_gateway_requests_total{"));
+        counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
+    };
+    ask(0);
+    // A request is counted just after its answer is out.
+    eventually("the first requests are counted", || counted(&lines()) >= 4.0);
+    let before = lines();
+    (1..50).for_each(ask);
+    let after = lines();
+    assert!(!after.to_lowercase().contains("sesame"), "{after}");
+    assert_eq!(series(&after), series(&before), "their number does not grow with what clients send");
+}
+
+#[test]
 fn metrics_want_a_credential_unless_opened() {
     let ucs = Ucs::usual();
     let closed = Gateway::bare(ucs.address, &[]);

@@ -89,10 +89,26 @@ fn what_ucs_sends_behind_its_answer_meets_no_other_request() {
 }
 
 #[test]
-fn a_storm_of_interim_answers_ends_at_the_deadline() {
+fn a_head_that_drips_ends_at_the_deadline() {
     let upstream = Scripted::start(|conn| {
         conn.read_request();
-        while conn.try_write("HTTP/1.1 102 Processing\r\n\r\n".repeat(100)) {}
+        conn.write("HTTP/1.1 200 OK\r\nA: ");
+        while conn.try_write("x") {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "300ms"]);
+    let reply = request(gateway.data, POST, &[], b"x");
+    assert_eq!((reply.status, reply.refusal()), (504, Some("upstream_timeout")));
+}
+
+#[test]
+fn interim_answers_that_go_on_and_on_end_at_the_deadline() {
+    let upstream = Scripted::start(|conn| {
+        conn.read_request();
+        while conn.try_write("HTTP/1.1 102 Processing\r\n\r\n") {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     });
     let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "300ms"]);
     let reply = request(gateway.data, GET, &[], b"");

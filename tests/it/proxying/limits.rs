@@ -30,7 +30,7 @@ fn a_full_class_refuses_its_next_request_and_leaves_room_for_the_others() {
     let reply = second.read_reply();
     assert_eq!((reply.status, reply.refusal()), (503, Some("overload")), "not the mode's 503");
     assert!(reply.header("retry-after").is_some());
-    assert_eq!(admin::metric(&gateway, OVERLOAD), 1.0);
+    eventually("it is counted", || admin::metric(&gateway, OVERLOAD) == 1.0);
 
     // Another class goes through on the same connection, and this one as soon as there is room.
     second.send(http::compose(gateway.data, "GET /services/1", &[], b""));

@@ -240,6 +240,8 @@ impl Connection {
                 length > 0
             }
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            // The machine stopped the tests for a moment.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Err(error) if is_timeout(error.kind()) => {
                 panic!("no answer within {PATIENCE:?}; so far {:?}", String::from_utf8_lossy(&self.ahead))
             }

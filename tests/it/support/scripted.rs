@@ -1,7 +1,7 @@
 //! An upstream that does exactly what a test says, byte by byte, and remembers every byte that it was sent. It knows
 //! just enough HTTP to read one request.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -149,6 +149,21 @@ impl Conn {
         self.ahead.is_empty() && self.fill().is_none()
     }
 
+    /// Waits for the first bytes of a request and leaves them; false when the gateway closes instead.
+    pub fn is_asked(&mut self) -> bool {
+        !self.ahead.is_empty() || self.fill().is_some()
+    }
+
+    /// Waits until something has come, and leaves it with the system; false when the gateway closes instead.
+    pub fn leaves_unread(&mut self) -> bool {
+        self.stream.peek(&mut [0]).is_ok_and(|length| length > 0)
+    }
+
+    /// Reads on until the gateway closes or cuts the connection.
+    pub fn wait_for_the_end(&mut self) {
+        while self.fill().is_some() {}
+    }
+
     /// Sends these bytes; a gateway that has gone away is no error here.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
@@ -167,6 +182,13 @@ impl Conn {
     /// Goes away with a RST, as a killed process does; takes effect when the script returns.
     pub fn reset(&mut self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// The same at once.
+    pub fn reset_now(&mut self) {
+        self.reset();
+        let unconnected = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        self.stream = unconnected.into();
     }
 
     fn read_chunks(&mut self, received: &mut Received) -> Option<()> {
@@ -189,7 +211,8 @@ impl Conn {
         }
     }
 
-    fn read_through(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+    /// All bytes up to and with these.
+    pub fn read_through(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.ahead.windows(end.len()).position(|window| window == end) {
                 return Some(self.ahead.drain(..at + end.len()).collect());
@@ -202,6 +225,8 @@ impl Conn {
     fn fill(&mut self) -> Option<()> {
         let mut buffer = [0; 64 * 1024];
         match self.stream.read(&mut buffer) {
+            // The machine stopped the tests for a moment.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
             Ok(0) | Err(_) => None,
             Ok(length) => {
                 self.ahead.extend_from_slice(&buffer[..length]);
