@@ -52,8 +52,13 @@ def main():
         return 1 if broken else 0
     finally:
         for child in reversed(children):
-            child.kill()
-            child.wait()
+            # nginx ends its workers with itself only when it is asked to end.
+            child.terminate()
+            try:
+                child.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
