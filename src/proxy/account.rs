@@ -7,8 +7,10 @@ use std::time::Instant;
 use hyper::{Method, StatusCode};
 
 use super::access_log::AccessLog;
+use super::exchange::GaveUp;
+use super::wire::AnswerFault;
 use super::worker::Downstream;
-use crate::telemetry::{Outcome, WorkerMetrics};
+use crate::telemetry::{Outcome, UpstreamFault, WorkerMetrics};
 
 /// Where a worker's requests are counted and logged.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub struct Line {
     pub operation: String,
     /// Its class.
     pub class: String,
-    /// The answer's status.
+    /// The answer's status; 0 when the client went before there was one.
     pub status: u16,
     /// Revision of the mode record that admitted or refused it.
     pub revision: u64,
@@ -81,8 +83,18 @@ impl Account {
     }
 
     /// UCS broke off in the middle of its answer.
-    pub fn broken(&mut self) {
+    pub fn broken(&mut self, fault: &AnswerFault) {
         self.outcome = Outcome::UpstreamBroken;
+        let kind = if fault.is_malformed() { UpstreamFault::Malformed } else { UpstreamFault::Closed };
+        self.downstream.worker.ledger.metrics.upstream_failed(kind);
+    }
+
+    /// The answer ended before its end: the gateway gave up on it, or else the client has gone.
+    pub fn cut_short(&mut self, gave_up: Option<GaveUp>) {
+        self.outcome = gave_up.map_or(Outcome::ClientGone, GaveUp::outcome);
+        if gave_up == Some(GaveUp::UpstreamBody) {
+            self.downstream.worker.ledger.metrics.upstream_failed(UpstreamFault::IdleBodyTimeout);
+        }
     }
 }
 
@@ -90,6 +102,9 @@ impl Drop for Account {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         self.downstream.wire.end_answer();
+        if self.downstream.wire.ended_unread() {
+            self.outcome = Outcome::ClientTimeout;
+        }
         let ledger = &self.downstream.worker.ledger;
         ledger.metrics.record(self.class_slot, self.outcome, elapsed);
         if let (Some(log), Some(line)) = (&ledger.access_log, &self.line) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, LOCATION, RANGE,
@@ -16,9 +16,10 @@ use serde::Deserialize;
 use super::account::Account;
 use super::body::{Download, ReplyBody};
 use super::error::Refusal;
+use super::exchange::GaveUp;
 use super::forward::ForwardError;
 use super::reply;
-use super::respond::{Found, line, refuse, refuse_late, towards_upstream};
+use super::respond::{Found, NO_ANSWER, line, refuse, refuse_late, towards_upstream};
 use super::wire::ClientBody;
 use super::worker::Downstream;
 use crate::access::{Peer, Permission};
@@ -56,7 +57,8 @@ pub async fn set_mode(
     match downstream.worker.desk.set_mode(change).await {
         Err(error) => late(Refusal::Change(error), account),
         Ok(flipped) => {
-            account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
+            account.line =
+                account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK.as_u16())));
             // The key has a space: so it is documented.
             let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
             let mut response = reply::answer(StatusCode::OK, document.into_bytes(), account);
@@ -79,9 +81,14 @@ async fn read_change(
     if !principal.permissions.allow(Permission::ModeSet) {
         return Err(Refusal::Forbidden(Permission::ModeSet.as_str()));
     }
-    let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_DOCUMENT).collect()).await;
-    let collected = collected.map_err(|_| Refusal::BadModeRequest("the body did not come in time".to_owned()))?;
-    let bytes = collected.map_err(|error| Refusal::BadModeRequest(format!("the body cannot be read: {error}")))?;
+    let limit = BODY_TIME.min(downstream.worker.forwarder.exchanges.idle_body());
+    let collected = tokio::time::timeout(limit, Limited::new(body, MAX_DOCUMENT).collect()).await;
+    let collected = collected.map_err(|_| ForwardError::GaveUp(GaveUp::ClientBody))?;
+    let bytes = collected.map_err(|error| match downstream.wire.body_fault() {
+        _ if error.is::<LengthLimitError>() => Refusal::Forward(ForwardError::BodyTooLarge),
+        Some(fault) => Refusal::Wire(fault),
+        None => Refusal::Forward(ForwardError::BadBody),
+    })?;
     let mode = parse_mode(&bytes.to_bytes()).map_err(Refusal::BadModeRequest)?;
     Ok(ModeChange {
         mode,
@@ -121,6 +128,13 @@ pub async fn status(
     let Some(permit) = found.permit.take() else {
         return refuse(downstream, &request, Some(&found), &Refusal::Stopping, account);
     };
+    let place = match downstream.worker.place(&found.table, found.class()) {
+        Ok(place) => place,
+        Err(full) => {
+            drop(permit);
+            return refuse(downstream, &request, Some(&found), &Refusal::ClassFull(full), account);
+        }
+    };
     let (kept, body) = request.into_parts();
     let mut head = kept.clone();
     towards_upstream(downstream, &found, &mut head);
@@ -128,7 +142,9 @@ pub async fn status(
     for name in [ACCEPT_ENCODING, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         head.headers.remove(name);
     }
-    let answered = downstream.worker.forwarder.forward(permit, None, head, body, downstream.abort()).await;
+    account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, NO_ANSWER)));
+    // Given up on, it still gets an answer: nothing goes to the client before the document is whole.
+    let answered = downstream.worker.forwarder.forward(permit, place, head, body, None).await;
     let document = match answered {
         Err(error) => Err(error),
         Ok(response) => read_document(response).await,
@@ -136,9 +152,9 @@ pub async fn status(
     match document {
         Err(error) => refuse_late(downstream, &kept, &found, &Refusal::Forward(error), account),
         Ok((status, bytes)) => {
-            account.line = account.is_logged().then(|| Box::new(line(downstream, &kept, &found, status)));
             let record = downstream.worker.seat.published().record.clone();
             let (status, document) = with_mode(status, &bytes, record.as_deref());
+            account.line.iter_mut().for_each(|line| line.status = status.as_u16());
             reply::answer(status, document, account)
         }
     }
@@ -146,8 +162,10 @@ pub async fn status(
 
 async fn read_document(response: Response<Download>) -> Result<(StatusCode, Bytes), ForwardError> {
     let status = response.status();
+    let exchange = response.body().exchange().cloned();
     let collected = Limited::new(response.into_body(), MAX_DOCUMENT).collect().await;
-    let collected = collected.map_err(|_| ForwardError::BadDocument)?;
+    let gave_up = || exchange.and_then(|exchange| exchange.gave_up());
+    let collected = collected.map_err(|_| gave_up().map_or(ForwardError::BadDocument, ForwardError::GaveUp))?;
     Ok((status, collected.to_bytes()))
 }
 

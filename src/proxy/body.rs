@@ -175,7 +175,22 @@ impl ReplyBody {
     }
 }
 
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        if let Source::Relay(download) = &self.source
+            && let Some(exchange) = download.exchange()
+        {
+            self.account.cut_short(exchange.gave_up());
+        }
+    }
+}
+
 impl Download {
+    /// The exchange, as long as it is not over.
+    pub fn exchange(&self) -> Option<&Rc<Exchange>> {
+        self.0.as_ref()?.link.as_ref().map(|link| &link.exchange)
+    }
+
     /// The body of an answer whose head just came. One without a body is over at once.
     pub fn new(body: FramedBody, link: Link) -> Download {
         let mut stream = Stream { body, link: Some(link) };
@@ -199,7 +214,7 @@ impl Body for ReplyBody {
         if let Poll::Ready(Some(frame)) = &frame {
             match frame {
                 Ok(frame) => this.account.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Err(_) => this.account.broken(),
+                Err(fault) => this.account.broken(fault),
             }
         }
         frame

@@ -222,17 +222,24 @@ fn forward_reason(error: &ForwardError) -> &'static str {
     }
 }
 
+impl GaveUp {
+    /// How metrics count it.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
+            GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
+            GaveUp::Cut => Outcome::Cut,
+        }
+    }
+}
+
 fn forward_outcome(error: &ForwardError) -> Outcome {
     match error {
         ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
         ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
         ForwardError::Connect(_) => Outcome::UpstreamUnreachable,
         ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => Outcome::UpstreamBroken,
-        ForwardError::GaveUp(why) => match why {
-            GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
-            GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
-            GaveUp::Cut => Outcome::Cut,
-        },
+        ForwardError::GaveUp(why) => why.outcome(),
         ForwardError::BadBody => Outcome::BadRequest,
         ForwardError::BodyTooLarge => Outcome::TooLarge,
     }

@@ -281,13 +281,22 @@ fn keep_or_set_request_id(headers: &mut HeaderMap, ids: &RequestIds) {
             entry.insert(ids.fresh());
         }
         Entry::Occupied(mut entry) => {
-            let id = entry.get().as_bytes();
-            let sane = (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-            if !sane || entry.iter().nth(1).is_some() {
+            if !is_sane_id(entry.get()) || entry.iter().nth(1).is_some() {
                 entry.insert(ids.fresh());
             }
         }
     }
+}
+
+/// The id of a request, for the log: what [`to_upstream`] leaves or would leave, or a new one.
+pub fn request_id(headers: &HeaderMap, ids: &RequestIds) -> String {
+    let mut given = headers.get_all(X_REQUEST_ID).iter();
+    let kept = given.next().filter(|id| is_sane_id(id) && given.next().is_none()).cloned();
+    kept.unwrap_or_else(|| ids.fresh()).to_str().unwrap_or_default().to_owned()
+}
+
+fn is_sane_id(id: &HeaderValue) -> bool {
+    (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
 fn keep_valid_trace_context(headers: &mut HeaderMap) {

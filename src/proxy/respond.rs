@@ -8,7 +8,7 @@ use hyper::body::Body;
 use hyper::header::{EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{HeaderMap, Request, Response, Uri, Version};
 
 use super::account::{Account, Line};
 use super::answers;
@@ -130,9 +130,9 @@ async fn forward(
         }
     };
     let (mut head, body) = request.into_parts();
-    let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
+    let kept = Kept { method: head.method.clone(), uri: head.uri.clone(), headers: None };
     towards_upstream(downstream, &found, &mut head);
-    account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, StatusCode::OK)));
+    account.line = account.is_logged().then(|| Box::new(line(downstream, &head, &found, NO_ANSWER)));
     let answered = worker.forwarder.forward(permit, place, head, body, downstream.abort()).await;
     match answered {
         Ok(mut response) => {
@@ -184,14 +184,16 @@ fn origin_form(uri: &Uri, canonical: Option<&str>) -> Uri {
 
 /// What a late refusal still has to name.
 #[derive(Debug)]
-struct Kept {
+struct Kept<'h> {
     method: hyper::Method,
     uri: Uri,
+    /// Where the request's id is, when no line of the log has it yet.
+    headers: Option<&'h HeaderMap>,
 }
 
 /// Answers what is no request.
 pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Response<ReplyBody> {
-    let kept = Kept { method: hyper::Method::GET, uri: Uri::default() };
+    let kept = Kept { method: hyper::Method::GET, uri: Uri::default(), headers: None };
     refuse_kept(downstream, &kept, None, &Refusal::Wire(fault), true, account)
 }
 
@@ -203,7 +205,7 @@ pub fn refuse(
     refusal: &Refusal,
     account: Account,
 ) -> Response<ReplyBody> {
-    let kept = Kept { method: request.method().clone(), uri: request.uri().clone() };
+    let kept = Kept { method: request.method().clone(), uri: request.uri().clone(), headers: Some(request.headers()) };
     refuse_kept(downstream, &kept, found, refusal, !request.body().is_end_stream(), account)
 }
 
@@ -215,14 +217,14 @@ pub fn refuse_late(
     refusal: &Refusal,
     account: Account,
 ) -> Response<ReplyBody> {
-    let kept = Kept { method: head.method.clone(), uri: head.uri.clone() };
+    let kept = Kept { method: head.method.clone(), uri: head.uri.clone(), headers: Some(&head.headers) };
     let unread = matches!(refusal, Refusal::Access(_) | Refusal::Forbidden(_) | Refusal::BadModeRequest(_));
     refuse_kept(downstream, &kept, Some(found), refusal, unread, account)
 }
 
 fn refuse_kept(
     downstream: &Downstream,
-    kept: &Kept,
+    kept: &Kept<'_>,
     found: Option<&Found>,
     refusal: &Refusal,
     unread: bool,
@@ -243,6 +245,8 @@ fn refuse_kept(
         class: class.map(|class| &**class),
     };
     if account.is_logged() {
+        let made = || kept.headers.map(|headers| headers::request_id(headers, &worker.request_ids)).unwrap_or_default();
+        let request_id = account.line.take().map_or_else(made, |line| line.request_id);
         account.line = Some(Box::new(Line {
             peer: downstream.peer.ip(),
             method: kept.method.clone(),
@@ -251,15 +255,18 @@ fn refuse_kept(
             class: about.class.unwrap_or("none").to_owned(),
             status: refusal.status().as_u16(),
             revision: refusal.record().map_or(0, |record| record.revision),
-            request_id: String::new(),
+            request_id,
         }));
     }
     worker.count_refusal(refusal);
     reply::refuse(refusal, about, table, unread, account)
 }
 
+/// The status in the log of a request that was not answered.
+pub const NO_ANSWER: u16 = 0;
+
 /// The log line of a request that was admitted.
-pub fn line(downstream: &Downstream, head: &Parts, found: &Found, status: StatusCode) -> Line {
+pub fn line(downstream: &Downstream, head: &Parts, found: &Found, status: u16) -> Line {
     let class = found.class().map(|class| Arc::clone(&found.table.table().classes[class].name));
     Line {
         peer: downstream.peer.ip(),
@@ -267,8 +274,8 @@ pub fn line(downstream: &Downstream, head: &Parts, found: &Found, status: Status
         path: found.rewritten.clone().unwrap_or_else(|| head.uri.path().to_owned()),
         operation: found.route().map_or("-", |route| &*route.operation).to_owned(),
         class: class.as_deref().unwrap_or("none").to_owned(),
-        status: status.as_u16(),
+        status,
         revision: downstream.worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
-        request_id: head.headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
+        request_id: headers::request_id(&head.headers, &downstream.worker.request_ids),
     }
 }

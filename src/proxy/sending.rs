@@ -42,6 +42,8 @@ pub struct Sending<B> {
     sent: u64,
     /// Whether the connection ends with it.
     closes: bool,
+    /// Whether nothing but that tells its end.
+    is_open_ended: bool,
 }
 
 /// What a client's request says of the form of its answer.
@@ -95,7 +97,17 @@ impl Sending<RequestBody> {
             }
         };
         bytes.extend_from_slice(b"\r\n");
-        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes: false }
+        Sending {
+            bytes,
+            written: 0,
+            piece: Bytes::new(),
+            framing,
+            body,
+            over,
+            sent: 0,
+            closes: false,
+            is_open_ended: false,
+        }
     }
 
     /// Whether UCS took nothing of it, so that it can be sent on another connection as it is.
@@ -146,7 +158,8 @@ impl Sending<ReplyBody> {
         }
         bytes.extend_from_slice(b"\r\n");
         let over = has_no_body || body.is_end_stream();
-        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes }
+        let is_open_ended = ends_by_closing;
+        Sending { bytes, written: 0, piece: Bytes::new(), framing, body, over, sent: 0, closes, is_open_ended }
     }
 }
 
@@ -159,6 +172,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// Whether the connection ends with it.
     pub fn closes(&self) -> bool {
         self.closes
+    }
+
+    /// Whether nothing but the end of the connection tells its end.
+    pub fn is_open_ended(&self) -> bool {
+        self.is_open_ended
     }
 
     /// How many bytes the other side took.

@@ -26,24 +26,48 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Serves a client until its connection is over.
 pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, limits: WireLimits, scratch: Rc<Scratch>) {
-    let (reader, mut writer) = stream.into_split();
+    let (reader, writer) = stream.into_split();
+    let mut output = Output { writer: Some(writer), is_open_ended: false };
     let input = ClientInput::new(reader, limits, Rc::clone(&downstream.wire), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
         // In a box of its own, which goes when the client is idle: what a request needs is many times what a wait needs.
-        match Box::pin(serve_while_busy(&downstream, &input.0, &mut writer, next)).await {
+        match Box::pin(serve_while_busy(&downstream, &input.0, &mut output, next)).await {
             After::Next => {}
             After::End => break,
             After::Broken => return,
         }
     }
     // A client that has gone cannot be told.
-    if writer.shutdown().await.is_ok() {
+    if output.writer().shutdown().await.is_ok() {
         ClientInput::linger(&input.0).await;
     }
 }
 
 type Input = Rc<RefCell<ClientInput>>;
+
+/// The way to the client.
+struct Output {
+    /// Gone only once it is dropped.
+    writer: Option<OwnedWriteHalf>,
+    /// An answer is on its way that only the end of the connection ends.
+    is_open_ended: bool,
+}
+
+impl Output {
+    fn writer(&mut self) -> &mut OwnedWriteHalf {
+        self.writer.as_mut().expect("only its drop takes it")
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let Some(writer) = self.writer.take().filter(|_| self.is_open_ended) else { return };
+        // A regular end would make a whole answer of what was sent of it: the connection breaks instead.
+        drop(writer.as_ref().set_zero_linger());
+        writer.forget();
+    }
+}
 
 /// Ends the input with the connection: the body of a request that goes on without its client must not be waited for.
 struct Open(Input);
@@ -58,14 +82,9 @@ impl Drop for Open {
 }
 
 /// Answers requests until the client has been idle for a while, or has ended.
-async fn serve_while_busy(
-    downstream: &Rc<Downstream>,
-    input: &Input,
-    writer: &mut OwnedWriteHalf,
-    mut next: Next,
-) -> After {
+async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, output: &mut Output, mut next: Next) -> After {
     loop {
-        match answer(downstream, input, writer, next).await {
+        match answer(downstream, input, output, next).await {
             After::Next => {}
             over => return over,
         }
@@ -91,14 +110,14 @@ enum After {
     Broken,
 }
 
-async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWriteHalf, next: Next) -> After {
+async fn answer(downstream: &Rc<Downstream>, input: &Input, output: &mut Output, next: Next) -> After {
     let account = Account::open(downstream, Instant::now());
     let (mut terms, response) = match next {
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);
             let request = Request::from_parts(head.parts, ClientBody::new(Rc::clone(input)));
-            match respond_to_client(downstream, input, writer, request, account).await {
+            match respond_to_client(downstream, input, output.writer(), request, account).await {
                 Some(response) => (terms, response),
                 None => return After::Broken,
             }
@@ -107,7 +126,7 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut OwnedWr
     input.borrow_mut().answer_begins();
     // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
     terms.closes |= downstream.wire.is_stopping() || !input.borrow().is_in_step();
-    write(downstream, input, writer, response, terms).await
+    write(downstream, input, output, response, terms).await
 }
 
 /// What a request says of the answer's form.
@@ -153,13 +172,16 @@ fn is_told_to_continue(writer: &OwnedWriteHalf) -> bool {
 async fn write(
     downstream: &Downstream,
     input: &Input,
-    writer: &mut OwnedWriteHalf,
+    output: &mut Output,
     response: Response<ReplyBody>,
     terms: AnswerTerms,
 ) -> After {
     let mut sending = Sending::answer(response, terms, &downstream.worker.date.borrow());
     let closes = sending.closes();
+    output.is_open_ended = sending.is_open_ended();
+    let writer = output.writer();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer, &mut sending, context)).await;
+    output.is_open_ended &= !wrote;
     downstream.wire.all_was_read();
     match wrote {
         false => After::Broken,
