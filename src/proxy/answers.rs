@@ -10,7 +10,8 @@ use hyper::header::{
     ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, LOCATION, RANGE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::http::response::Parts;
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 
 use super::account::Account;
@@ -18,6 +19,7 @@ use super::body::{Download, ReplyBody};
 use super::error::Refusal;
 use super::exchange::GaveUp;
 use super::forward::ForwardError;
+use super::headers;
 use super::reply;
 use super::respond::{Found, NO_ANSWER, line, refuse, refuse_late, towards_upstream};
 use super::wire::ClientBody;
@@ -138,6 +140,10 @@ pub async fn status(
     let (kept, body) = request.into_parts();
     let mut head = kept.clone();
     towards_upstream(downstream, &found, &mut head);
+    // The answer to HEAD tells the length of the document, so there must be one.
+    if head.method == Method::HEAD {
+        head.method = Method::GET;
+    }
     // The document is read and changed here: whole, plain, and never the copy that the client has.
     for name in [ACCEPT_ENCODING, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         head.headers.remove(name);
@@ -151,27 +157,32 @@ pub async fn status(
     };
     match document {
         Err(error) => refuse_late(downstream, &kept, &found, &Refusal::Forward(error), account),
-        Ok((status, bytes)) => {
+        Ok((mut head, bytes)) => {
             let record = downstream.worker.seat.published().record.clone();
-            let (status, document) = with_mode(status, &bytes, record.as_deref());
-            account.line.iter_mut().for_each(|line| line.status = status.as_u16());
-            reply::answer(status, document, account)
+            let Some(document) = with_mode(head.status, &bytes, record.as_deref()) else {
+                headers::to_downstream(&mut head.headers);
+                head.headers.insert(reply::SPOKE, HeaderValue::from_static("answered"));
+                account.line.iter_mut().for_each(|line| line.status = head.status.as_u16());
+                return Response::from_parts(head, ReplyBody::own(bytes, account));
+            };
+            account.line.iter_mut().for_each(|line| line.status = StatusCode::OK.as_u16());
+            reply::answer(StatusCode::OK, document, account)
         }
     }
 }
 
-async fn read_document(response: Response<Download>) -> Result<(StatusCode, Bytes), ForwardError> {
-    let status = response.status();
-    let exchange = response.body().exchange().cloned();
-    let collected = Limited::new(response.into_body(), MAX_DOCUMENT).collect().await;
+async fn read_document(response: Response<Download>) -> Result<(Parts, Bytes), ForwardError> {
+    let (head, body) = response.into_parts();
+    let exchange = body.exchange().cloned();
+    let collected = Limited::new(body, MAX_DOCUMENT).collect().await;
     let gave_up = || exchange.and_then(|exchange| exchange.gave_up());
     let collected = collected.map_err(|_| gave_up().map_or(ForwardError::BadDocument, ForwardError::GaveUp))?;
-    Ok((status, collected.to_bytes()))
+    Ok((head, collected.to_bytes()))
 }
 
-/// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone; other refusals of
-/// UCS (a login, say) pass.
-fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -> (StatusCode, Vec<u8>) {
+/// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone. `None`: other refusals
+/// of UCS (a login, say) pass.
+fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -> Option<Vec<u8>> {
     let mode = record.map(|record| match (record.phase, record.from) {
         (Phase::Switching, Some(from)) => from,
         (Phase::Switching, None) | (Phase::Settled, _) => record.mode,
@@ -181,10 +192,10 @@ fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -
     let mut members = match parsed {
         Ok(members) if status.is_success() => members,
         Ok(_) | Err(_) if status.is_success() || lacks_operation => serde_json::Map::new(),
-        Ok(_) | Err(_) => return (status, document.to_vec()),
+        Ok(_) | Err(_) => return None,
     };
     if let Some(mode) = mode {
         members.insert("mode".to_owned(), mode.as_str().into());
     }
-    (StatusCode::OK, serde_json::to_vec(&members).unwrap_or_default())
+    Some(serde_json::to_vec(&members).unwrap_or_default())
 }

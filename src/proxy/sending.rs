@@ -200,14 +200,26 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             if self.written == self.bytes.len() && self.piece.is_empty() {
                 return if self.over { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            let slices = [IoSlice::new(&self.bytes[self.written..]), IoSlice::new(&self.piece)];
-            let slices = if self.piece.is_empty() { &slices[..1] } else { &slices[..] };
-            match ready!(Pin::new(&mut *writer).poll_write_vectored(context, slices)) {
+            match ready!(self.poll_write(writer, context)) {
                 Ok(0) => return Poll::Ready(Err(SendFault::Refused(io::ErrorKind::WriteZero.into()))),
                 Ok(length) => self.advance(length),
                 Err(error) => return Poll::Ready(Err(SendFault::Refused(error))),
             }
         }
+    }
+
+    /// Writes what is ready and is taken at once: when the connection ends, as the rest will not come.
+    pub fn write_last<W: AsyncWrite + Unpin>(&mut self, writer: &mut W, context: &mut Context<'_>) {
+        if self.waits_for_reader() {
+            // Whoever takes nothing now will get nothing.
+            let _ = self.poll_write(writer, context);
+        }
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(&self, writer: &mut W, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let slices = [IoSlice::new(&self.bytes[self.written..]), IoSlice::new(&self.piece)];
+        let slices = if self.piece.is_empty() { &slices[..1] } else { &slices[..] };
+        Pin::new(writer).poll_write_vectored(context, slices)
     }
 
     fn advance(&mut self, length: usize) {

@@ -17,7 +17,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::account::Account;
 use super::body::ReplyBody;
 use super::respond::{refuse_fault, respond};
-use super::sending::{AnswerTerms, Sending};
+use super::sending::{AnswerTerms, SendFault, Sending};
 use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch, WireLimits};
 use super::worker::Downstream;
 
@@ -199,6 +199,10 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
 ) -> Poll<bool> {
     let before = sending.sent();
     if let Poll::Ready(written) = sending.poll(writer, context) {
+        if let Err(SendFault::Body) = written {
+            // A connection that ends without a byte tells clients that nothing was done, and that they may ask again.
+            sending.write_last(writer, context);
+        }
         return Poll::Ready(written.is_ok());
     }
     if sending.waits_for_reader() {

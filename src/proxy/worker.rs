@@ -219,13 +219,19 @@ pub async fn run(
     let connections = Rc::new(Connections::new(worker, index, settings, shared));
     let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
     let mut stop = connections.shared.stop.clone();
+    let mut is_failing = false;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => connections.place(stream, peer),
+                Ok((stream, peer)) => {
+                    is_failing = false;
+                    connections.place(stream, peer);
+                }
                 // Of the connection itself, or no more descriptors: neither must end or spin the loop.
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             },

@@ -266,6 +266,41 @@ fn a_body_of_set_server_mode_that_is_late_or_too_long_is_told_so() {
     assert_eq!(ucs.asked("POST", "/server/mode").len(), 0);
 }
 
+#[test]
+fn the_status_document_has_the_same_length_for_head() {
+    let upstream = Scripted::start(|conn| {
+        while let Some(received) = conn.read_request() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n");
+            if !received.head.starts_with("HEAD ") {
+                conn.write(r#"{"started":"a"}"#);
+            }
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let [whole, head] =
+        ["GET", "HEAD"].map(|method| request(gateway.data, &format!("{method} /server/status"), &[], b""));
+    assert_eq!((whole.status, head.status, head.body.len()), (200, 200, 0));
+    assert_eq!(whole.json(), json!({"started": "a", "mode": "production"}));
+    assert_eq!(head.header("content-length"), whole.header("content-length"));
+}
+
+#[test]
+fn a_refusal_of_the_status_by_ucs_comes_as_it_is() {
+    let upstream = Scripted::answering(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"ucs\"\r\nContent-Type: text/plain\r\n\
+         Connection: close\r\nContent-Length: 5\r\n\r\nlogin",
+    );
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    for _ in 0..2 {
+        client.send(compose(gateway.data, "GET /server/status", &[], b""));
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.header("connection")), (401, None), "the connection to UCS is another one");
+        assert_eq!(reply.header("www-authenticate"), Some("Basic realm=\"ucs\""));
+        assert_eq!((reply.header("content-type"), &*reply.text()), (Some("text/plain"), "login"));
+    }
+}
+
 /// Nothing was sent of an answer that is put together first, so that there can be another one.
 #[test]
 fn a_status_document_that_stalls_is_an_answer_and_no_broken_connection() {

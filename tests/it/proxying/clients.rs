@@ -373,3 +373,20 @@ fn an_answer_that_breaks_off_never_looks_whole_to_an_old_client() {
         assert!(client.is_cut(), "{target}: a regular end");
     }
 }
+
+/// Clients send a request again when its connection ends without a byte: that must mean that UCS has not answered.
+#[test]
+fn what_came_of_an_answer_that_breaks_off_reaches_the_client() {
+    let upstream = Scripted::start(|conn| {
+        conn.read_request();
+        conn.write("HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nhalf");
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    // Often: the end may come with the answer, or a moment later.
+    for _ in 0..40 {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, POST, &[], b"{}"));
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 ") && answer.ends_with("half"), "{answer:?}");
+    }
+}
