@@ -7,7 +7,7 @@ mod turnstile;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,14 +36,22 @@ pub struct Published {
 pub struct Gate {
     turnstile: Turnstile,
     table: ArcSwap<LiveTable>,
-    /// Replaced tables that still have requests in flight: a flip waits for these too.
-    retired: Mutex<Vec<Arc<LiveTable>>>,
+    retired: Mutex<Retired>,
     published: ArcSwap<Published>,
     watchers: watch::Sender<Arc<Published>>,
     cuts: watch::Sender<Option<Mode>>,
     abandoned: AbandonedTimes,
     taken: Box<[AtomicBool]>,
     workers: usize,
+}
+
+/// What is left of replaced tables.
+#[derive(Debug, Default)]
+struct Retired {
+    /// Those that still have requests in flight: a flip waits for these too.
+    live: Vec<Arc<LiveTable>>,
+    /// Of the others what was given up on, with the table's generation.
+    abandoned: Vec<(u32, OperationTally)>,
 }
 
 /// When something of a set was last given up on, in milliseconds since `origin` plus one; 0 for never.
@@ -71,7 +79,7 @@ impl Gate {
         let gate = Gate {
             turnstile: Turnstile::new(workers),
             table: ArcSwap::from_pointee(LiveTable::new(table, 1, workers)),
-            retired: Mutex::new(Vec::new()),
+            retired: Mutex::default(),
             published: ArcSwap::new(Arc::clone(&closed)),
             watchers: watch::Sender::new(closed),
             cuts: watch::Sender::new(None),
@@ -129,9 +137,16 @@ impl Gate {
     pub fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
         let generation = self.turnstile.word().generation().wrapping_add(1);
         let live = Arc::new(LiveTable::new(table, generation, self.workers));
+        // Held over the swap, so that nobody finds the old table in both places or in none.
+        let mut retired = self.lock_retired();
         let old = self.table.swap(Arc::clone(&live));
         self.turnstile.publish(word_of(&self.published.load(), generation));
-        self.lock_retired().push(old);
+        retired.live.push(old);
+        // What was given up on lately may be of another set by the new table: it gets its grace in every set.
+        let newest = self.abandoned.last.iter().map(|last| last.load(Ordering::Acquire)).max().unwrap_or(0);
+        for last in &self.abandoned.last {
+            last.fetch_max(newest, Ordering::AcqRel);
+        }
         live
     }
 
@@ -142,9 +157,26 @@ impl Gate {
 
     /// In flight that was admitted by tables that are no longer in force.
     pub fn in_flight_of_old_tables(&self) -> u64 {
-        let mut retired = self.lock_retired();
-        retired.retain(|table| table.in_flight() > 0);
-        retired.iter().map(|table| table.in_flight()).sum()
+        let Retired { live, abandoned } = &mut *self.lock_retired();
+        live.retain(|table| {
+            let is_live = table.in_flight() > 0;
+            if !is_live {
+                abandoned.extend(table.numbered_tallies().filter(|(_, tally)| tally.abandoned > 0));
+            }
+            is_live
+        });
+        live.iter().map(|table| table.in_flight()).sum()
+    }
+
+    /// The counts by operation with the generation of their table: of the table in force all, of replaced ones those with
+    /// something in flight or given up on.
+    pub fn tallies_of_all_tables(&self) -> Vec<(u32, OperationTally)> {
+        let retired = self.lock_retired();
+        let mut tallies: Vec<_> = self.table.load().numbered_tallies().collect();
+        let live = retired.live.iter().flat_map(|table| table.numbered_tallies());
+        tallies.extend(live.filter(|(_, tally)| tally.in_flight > 0 || tally.abandoned > 0));
+        tallies.extend(retired.abandoned.iter().cloned());
+        tallies
     }
 
     /// How many must end before nothing that needs `leaving` is in flight. True only after the record that closed
@@ -159,7 +191,7 @@ impl Gate {
         let mut running = self.table.load().tallies();
         let set = mode.map(ModeSet::only);
         running.retain(|tally| set.is_none_or(|set| tally.modes == set));
-        for table in self.lock_retired().iter() {
+        for table in &self.lock_retired().live {
             running.extend(table.tallies());
         }
         running.retain(|tally| tally.in_flight > 0);
@@ -187,7 +219,7 @@ impl Gate {
         self.cuts.subscribe()
     }
 
-    fn lock_retired(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveTable>>> {
+    fn lock_retired(&self) -> std::sync::MutexGuard<'_, Retired> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -317,10 +349,14 @@ impl Permit {
         // Before the count goes down, so that a drain which reads zero also reads this time.
         let times = &self.seat.gate.abandoned;
         let now = u64::try_from(times.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        times.last[self.set.index()].fetch_max(now, Ordering::AcqRel);
+        // Its mirror is in `replace_table`: either that one sees the time, or the table is seen to be replaced here.
+        fence(Ordering::SeqCst);
         // What a replaced table admitted may be judged otherwise by the table in force: it gets its grace in every set.
-        let old = self.is_of_old_table();
-        for set in ModeSet::ALL.into_iter().filter(|set| old || *set == self.set) {
-            times.last[set.index()].fetch_max(now, Ordering::AcqRel);
+        if self.is_of_old_table() {
+            for last in &times.last {
+                last.fetch_max(now, Ordering::AcqRel);
+            }
         }
     }
 

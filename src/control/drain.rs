@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::desk::OperationCount;
 use crate::gate::{Gate, OperationTally};
 use crate::policy::mode::{Mode, ModeSet};
+use crate::policy::routes::RouteIndex;
 
 /// How often the counts are read. Short, as callers wait for it; cheap, as it is one load a worker.
 const LOOK: Duration = Duration::from_millis(1);
@@ -51,27 +52,35 @@ impl Drain {
 /// The abandoned counts at one instant, to tell later what was abandoned since.
 #[derive(Clone, Debug)]
 pub(super) struct AbandonedSoFar {
-    generation: u32,
-    by_route: HashMap<Option<u32>, u64>,
+    /// By the table's generation and the route.
+    by_route: HashMap<(u32, Option<RouteIndex>), u64>,
 }
 
 impl AbandonedSoFar {
     pub(super) fn now(gate: &Gate) -> AbandonedSoFar {
-        let table = gate.table();
-        let by_route = table.tallies().into_iter().map(|tally| (tally.route, tally.abandoned)).collect();
-        AbandonedSoFar { generation: table.generation(), by_route }
+        let tallies = gate.tallies_of_all_tables().into_iter().filter(|(_, tally)| tally.abandoned > 0);
+        let by_route = tallies.map(|(generation, tally)| ((generation, tally.route), tally.abandoned)).collect();
+        AbandonedSoFar { by_route }
     }
 
-    /// What was abandoned since then of that which only `mode` admits.
+    /// What was abandoned since then of that which only `mode` admits; of replaced tables everything, as a drain waits for
+    /// all of it.
     pub(super) fn since(&self, gate: &Gate, mode: Mode) -> Vec<OperationCount> {
-        let table = gate.table();
-        let before = |tally: &OperationTally| match table.generation() == self.generation {
-            true => self.by_route.get(&tally.route).copied().unwrap_or(0),
-            false => 0,
-        };
-        let mine = table.tallies().into_iter().filter(|tally| tally.modes == ModeSet::only(mode));
-        let since = mine.map(|tally| counted(&tally, tally.abandoned - before(&tally)));
-        since.filter(|operation| operation.count > 0).collect()
+        let in_force = gate.table().generation();
+        let mut since: Vec<OperationCount> = Vec::new();
+        for (generation, tally) in gate.tallies_of_all_tables() {
+            let before = self.by_route.get(&(generation, tally.route)).copied().unwrap_or(0);
+            let count = tally.abandoned.saturating_sub(before);
+            if count == 0 || (generation == in_force && tally.modes != ModeSet::only(mode)) {
+                continue;
+            }
+            let operation = counted(&tally, count);
+            match since.iter_mut().find(|of| (&of.operation, &of.class) == (&operation.operation, &operation.class)) {
+                Some(known) => known.count += count,
+                None => since.push(operation),
+            }
+        }
+        since
     }
 }
 

@@ -43,7 +43,7 @@ pub struct OperationTally {
     pub admitted: u64,
     /// Refused since then.
     pub refused: u64,
-    /// Given up on by the gateway since then.
+    /// Given up on by the gateway since then, also after the table was replaced.
     pub abandoned: u64,
 }
 
@@ -77,6 +77,11 @@ impl LiveTable {
     /// The counts by operation, in the order of the table, unmatched last.
     pub fn tallies(&self) -> Vec<OperationTally> {
         (0..self.admissions.len()).map(|slot| self.tally(slot)).collect()
+    }
+
+    /// The same, each with the generation.
+    pub(super) fn numbered_tallies(&self) -> impl Iterator<Item = (u32, OperationTally)> {
+        self.tallies().into_iter().map(|tally| (self.generation, tally))
     }
 
     /// All that this table admitted and that is still in flight.

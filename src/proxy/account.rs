@@ -47,7 +47,7 @@ pub struct Line {
     pub operation: String,
     /// Its class.
     pub class: String,
-    /// The answer's status.
+    /// The answer's status; 0 when the client went before there was one.
     pub status: u16,
     /// Revision of the mode record that admitted or refused it.
     pub revision: u64,
@@ -94,6 +94,9 @@ impl Drop for Account {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         self.downstream.wire.end_answer();
+        if self.downstream.wire.ended_unread() {
+            self.outcome = Outcome::ClientTimeout;
+        }
         let ledger = &self.downstream.worker.ledger;
         ledger.metrics.record(self.class_slot, self.outcome, elapsed);
         if let (Some(log), Some(line)) = (&ledger.access_log, &self.line) {

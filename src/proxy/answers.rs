@@ -5,17 +5,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{HeaderValue, LOCATION};
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::account::Account;
 use super::error::Refusal;
+use super::exchange::GaveUp;
 use super::forward::{Answered, ForwardError};
 use super::reply::{self, Reply};
-use super::respond::{Found, admitted_line, refuse, towards_upstream};
-use super::wire::{ClientBody, RequestHead};
+use super::respond::{Found, NO_ANSWER, admitted_line, refuse, towards_upstream};
+use super::wire::{ClientBody, Fields, RequestHead};
 use super::worker::Downstream;
 use crate::access::{Peer, Permission};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
@@ -49,8 +50,8 @@ pub async fn set_mode(
 ) -> Reply {
     account.outcome = Outcome::Answered;
     let late = |refusal: Refusal, account| {
-        // The last is of the body, too: the rest of it may still be on the way.
-        let unread = matches!(refusal, Refusal::Access(_) | Refusal::Forbidden(_) | Refusal::BadModeRequest(_));
+        // Only what the desk says comes after the whole body.
+        let unread = !matches!(refusal, Refusal::Change(_));
         refuse(downstream, Some(head), Some(&found), &refusal, unread, account)
     };
     let change = match read_change(downstream, head.fields.get("authorization"), body).await {
@@ -62,7 +63,8 @@ pub async fn set_mode(
         Ok(flipped) => {
             if account.is_logged() {
                 let id = downstream.worker.request_ids.id_of(&head.fields);
-                account.line = Some(Box::new(admitted_line(downstream, head, &found, &id)));
+                let status = StatusCode::OK.as_u16();
+                account.line = Some(Box::new(admitted_line(downstream, head, &found, status, &id)));
             }
             // The key has a space: so it is documented.
             let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
@@ -86,9 +88,14 @@ async fn read_change(
     if !principal.permissions.allow(Permission::ModeSet) {
         return Err(Refusal::Forbidden(Permission::ModeSet.as_str()));
     }
-    let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_DOCUMENT).collect()).await;
-    let collected = collected.map_err(|_| Refusal::BadModeRequest("the body did not come in time".to_owned()))?;
-    let bytes = collected.map_err(|error| Refusal::BadModeRequest(format!("the body cannot be read: {error}")))?;
+    let limit = BODY_TIME.min(downstream.worker.forwarder.exchanges.idle_body());
+    let collected = tokio::time::timeout(limit, Limited::new(body, MAX_DOCUMENT).collect()).await;
+    let collected = collected.map_err(|_| ForwardError::GaveUp(GaveUp::ClientBody))?;
+    let bytes = collected.map_err(|error| match downstream.wire.body_fault() {
+        _ if error.is::<LengthLimitError>() => Refusal::Forward(ForwardError::BodyTooLarge),
+        Some(fault) => Refusal::Wire(fault),
+        None => Refusal::Forward(ForwardError::BadBody),
+    })?;
     let mode = parse_mode(&bytes.to_bytes()).map_err(Refusal::BadModeRequest)?;
     Ok(ModeChange {
         mode,
@@ -129,42 +136,56 @@ pub async fn status(
     let Some(permit) = found.permit.take() else {
         return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);
     };
+    let place = match downstream.worker.place(&found.table, found.class()) {
+        Ok(place) => place,
+        Err(full) => {
+            drop(permit);
+            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), true, account);
+        }
+    };
+    // The answer to HEAD tells the length of the document, so there must be one.
+    let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     // The document is read and changed here: whole, plain, and never the copy that the client has.
-    let towards = towards_upstream(downstream, &found, head, &NOT_OF_THE_WHOLE);
+    let towards = towards_upstream(downstream, &found, head, method, &NOT_OF_THE_WHOLE);
     if account.is_logged() {
-        account.line = Some(Box::new(admitted_line(downstream, head, &found, towards.request_id())));
+        account.line = Some(Box::new(admitted_line(downstream, head, &found, NO_ANSWER, towards.request_id())));
     }
     // Its client has seen nothing of the answer while it is read here: so it is told, and never cut.
-    let answered = downstream.worker.forwarder.forward(permit, None, towards, body, None).await;
+    let answered = downstream.worker.forwarder.forward(permit, place, towards, body, None).await;
     let document = match answered {
         Err(error) => Err(error),
         Ok(answered) => read_document(answered).await,
     };
     match document {
         Err(error) => refuse(downstream, Some(head), Some(&found), &Refusal::Forward(error), false, account),
-        Ok((status, bytes)) => {
+        Ok((status, fields, bytes)) => {
             let record = downstream.worker.seat.published().record.clone();
-            let (status, document) = with_mode(status, &bytes, record.as_deref());
+            let document = with_mode(status, &bytes, record.as_deref());
+            let told = if document.is_some() { StatusCode::OK } else { status };
             if let Some(line) = &mut account.line {
-                line.status = status.as_u16();
+                line.status = told.as_u16();
             }
-            reply::answer(status, document, account)
+            match document {
+                Some(document) => reply::answer(told, document, account),
+                None => Reply::read(told, &fields, bytes, account),
+            }
         }
     }
 }
 
-async fn read_document(answered: Answered) -> Result<(StatusCode, Bytes), ForwardError> {
-    let collected = Limited::new(answered.body, MAX_DOCUMENT).collect().await;
+async fn read_document(answered: Answered) -> Result<(StatusCode, Fields, Bytes), ForwardError> {
+    let Answered { status, fields, body } = answered;
+    let collected = Limited::new(body, MAX_DOCUMENT).collect().await;
     // What is not UCS's own failure is the limit's.
     let why = |error: Box<dyn std::error::Error + Send + Sync>| {
         error.downcast::<ForwardError>().map_or(ForwardError::BadDocument, |error| *error)
     };
-    Ok((answered.status, collected.map_err(why)?.to_bytes()))
+    Ok((status, fields, collected.map_err(why)?.to_bytes()))
 }
 
-/// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone; other refusals of
-/// UCS (a login, say) pass.
-fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -> (StatusCode, Vec<u8>) {
+/// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone. `None`: other refusals
+/// of UCS (a login, say) pass.
+fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -> Option<Vec<u8>> {
     let mode = record.map(|record| match (record.phase, record.from) {
         (Phase::Switching, Some(from)) => from,
         (Phase::Switching, None) | (Phase::Settled, _) => record.mode,
@@ -174,10 +195,10 @@ fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -
     let mut members = match parsed {
         Ok(members) if status.is_success() => members,
         Ok(_) | Err(_) if status.is_success() || lacks_operation => serde_json::Map::new(),
-        Ok(_) | Err(_) => return (status, document.to_vec()),
+        Ok(_) | Err(_) => return None,
     };
     if let Some(mode) = mode {
         members.insert("mode".to_owned(), mode.as_str().into());
     }
-    (StatusCode::OK, serde_json::to_vec(&members).unwrap_or_default())
+    Some(serde_json::to_vec(&members).unwrap_or_default())
 }

@@ -10,10 +10,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::account::Account;
-use super::exchange::{Exchange, GaveUp, UploadState};
+use super::exchange::{Exchange, UploadState};
 use super::forward::ForwardError;
 use super::pool::{Lease, Pool};
 use super::wire::{ANSWER_LIMITS, AnswerFault, BodyFailed, ClientBody, FramedBody, Taken};
+use crate::telemetry::Outcome;
 
 /// A request's body on its way to UCS.
 #[derive(Debug)]
@@ -168,9 +169,9 @@ impl Download {
         Download(Some(stream))
     }
 
-    /// Why the gateway gave up on the exchange; `None` also when that was told already as an error.
-    fn gave_up(&self) -> Option<GaveUp> {
-        self.0.as_ref()?.link.as_ref()?.exchange.gave_up()
+    /// The exchange, as long as it is not over, and no error told how it ended.
+    fn exchange(&self) -> Option<&Rc<Exchange>> {
+        self.0.as_ref()?.link.as_ref().map(|link| &link.exchange)
     }
 }
 
@@ -290,9 +291,12 @@ impl Drop for ReplyBody {
     fn drop(&mut self) {
         // A client's connection that is ended from outside, as one that is waited for too long, polls its body no more.
         if let Source::Relay(download) = &self.source
-            && let Some(why) = download.gave_up()
+            && let Some(exchange) = download.exchange()
         {
-            self.account.cut_short(&ForwardError::GaveUp(why));
+            match exchange.gave_up() {
+                Some(why) => self.account.cut_short(&ForwardError::GaveUp(why)),
+                None => self.account.outcome = Outcome::ClientGone,
+            }
         }
     }
 }

@@ -161,6 +161,11 @@ impl Exchanges {
         Exchange { inner, all: Rc::clone(self), slot }
     }
 
+    /// The longest silence within a body.
+    pub fn idle_body(&self) -> Duration {
+        self.timeouts.idle_body
+    }
+
     /// Whether none is under way.
     pub fn is_empty(&self) -> bool {
         let slots = self.slots.borrow();

@@ -15,7 +15,7 @@ use super::error::Refusal;
 use super::forward::Answered;
 use super::headers::{self, Told, UCS_GATEWAY};
 use super::sending::room_for;
-use super::wire::told_length;
+use super::wire::{Fields, told_length};
 use crate::access::AccessError;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::routes::{AnswerTemplate, RouteTable};
@@ -58,6 +58,14 @@ impl Reply {
         let mut reply = Reply::new(status, ReplyBody::relay(body, account));
         reply.told = headers::to_downstream(&fields, &mut reply.head);
         reply.length = told_length(&fields);
+        reply
+    }
+
+    /// An answer of UCS whose body was read here.
+    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, account: Account) -> Reply {
+        let mut reply = Reply::new(status, ReplyBody::own(content, account));
+        reply.told = headers::to_downstream(fields, &mut reply.head);
+        reply.add(UCS_GATEWAY, &HeaderValue::from_static("answered"));
         reply
     }
 

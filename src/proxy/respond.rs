@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::StatusCode;
+use hyper::Method;
 use hyper::body::Body;
 
 use super::account::{Account, Line};
@@ -125,9 +125,9 @@ async fn forward(
             return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), unread, account);
         }
     };
-    let towards = towards_upstream(downstream, &found, head, &[]);
+    let towards = towards_upstream(downstream, &found, head, &head.method, &[]);
     if account.is_logged() {
-        account.line = Some(Box::new(admitted_line(downstream, head, &found, towards.request_id())));
+        account.line = Some(Box::new(admitted_line(downstream, head, &found, NO_ANSWER, towards.request_id())));
     }
     match worker.forwarder.forward(permit, place, towards, body, downstream.abort()).await {
         Ok(answered) => {
@@ -146,12 +146,18 @@ async fn forward(
 }
 
 /// Makes the head that UCS gets: the bytes that were classified, one host, no hop-by-hop header, nothing of `without`.
-pub fn towards_upstream(downstream: &Downstream, found: &Found, head: &RequestHead, without: &[&str]) -> UpstreamHead {
+pub fn towards_upstream(
+    downstream: &Downstream,
+    found: &Found,
+    head: &RequestHead,
+    method: &Method,
+    without: &[&str],
+) -> UpstreamHead {
     let worker = &downstream.worker;
     // RFC 9112 3.2.2: the authority of an absolute-form target wins over Host.
     let host = head.authority().or_else(|| head.fields.get("host"));
     let to = Destination {
-        method: &head.method,
+        method,
         path: found.rewritten.as_deref().map_or(head.path(), str::as_bytes),
         query: head.query(),
         host: host.unwrap_or(worker.upstream_host.as_bytes()),
@@ -182,7 +188,7 @@ pub fn refuse(
     account.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
     account.outcome = refusal.outcome();
     let about = About {
-        method: head.map_or(&hyper::Method::GET, |head| &head.method),
+        method: head.map_or(&Method::GET, |head| &head.method),
         path,
         operation: route.map(|route| &*route.operation),
         class: class.map(|class| &**class),
@@ -210,8 +216,17 @@ fn refused_line(downstream: &Downstream, about: About<'_>, refusal: &Refusal, re
     }
 }
 
-/// The log line of a request that was admitted, and will be answered well.
-pub fn admitted_line(downstream: &Downstream, head: &RequestHead, found: &Found, request_id: &str) -> Line {
+/// The status in the log of a request that was not answered.
+pub const NO_ANSWER: u16 = 0;
+
+/// The log line of a request that was admitted.
+pub fn admitted_line(
+    downstream: &Downstream,
+    head: &RequestHead,
+    found: &Found,
+    status: u16,
+    request_id: &str,
+) -> Line {
     let class = found.class().map(|class| Arc::clone(&found.table.table().classes[class].name));
     Line {
         peer: downstream.peer.ip(),
@@ -219,7 +234,7 @@ pub fn admitted_line(downstream: &Downstream, head: &RequestHead, found: &Found,
         path: found.rewritten.clone().unwrap_or_else(|| head.path_text().to_owned()),
         operation: found.route().map_or("-", |route| &*route.operation).to_owned(),
         class: class.as_deref().unwrap_or("none").to_owned(),
-        status: StatusCode::OK.as_u16(),
+        status,
         revision: downstream.worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
         request_id: request_id.to_owned(),
     }

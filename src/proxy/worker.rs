@@ -219,21 +219,27 @@ pub async fn run(
     let connections = Rc::new(Connections::new(worker, index, settings, shared));
     let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
     let mut stop = connections.shared.stop.clone();
+    let mut is_failing = false;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => connections.place(stream, peer),
+                Ok((stream, peer)) => {
+                    is_failing = false;
+                    connections.place(stream, peer);
+                }
                 // Of the connection itself, or no more descriptors: neither must end or spin the loop.
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                    }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             },
-            Some((stream, peer)) = handover.recv() => {
-                if let Ok(stream) = TcpStream::from_std(stream) {
-                    connections.serve(stream, peer);
-                }
-            }
+            Some((stream, peer)) = handover.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => connections.serve(stream, peer),
+                // It was counted before it was handed over.
+                Err(_) => drop(connections.shared.loads[index].fetch_sub(1, Ordering::Relaxed)),
+            },
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
@@ -331,11 +337,12 @@ impl Connections {
             let wire = &downstream.wire;
             if is_older(wire.head_started(), limits.header) {
                 wire.expire(WireFault::HeaderTimeout);
+            } else if is_older(wire.unread_since(), self.settings.timeouts.idle_body) {
+                wire.give_up_unread();
+                downstream.abort().inspect(AbortHandle::abort);
             } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 wire.give_up_half_closed();
-            } else if is_older(wire.unread_since(), self.settings.timeouts.idle_body)
-                || (is_older(wire.idle_since(), limits.idle) && !wire.is_answering())
-            {
+            } else if is_older(wire.idle_since(), limits.idle) && !wire.is_answering() {
                 downstream.abort().inspect(AbortHandle::abort);
             } else if is_older(wire.idle_since(), REST_AFTER) {
                 wire.rest();

@@ -93,13 +93,13 @@ impl Scrape {
         gauges(encoder, "ucs_gateway_in_flight", help, &by_set)?;
         let mut by_class: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         let mut abandoned: BTreeMap<Arc<str>, u64> = BTreeMap::new();
-        for tally in self.gate.table().tallies() {
+        for (_, tally) in self.gate.tallies_of_all_tables() {
             *by_class.entry(Arc::clone(&tally.class)).or_default() += tally.in_flight;
             *abandoned.entry(tally.class).or_default() += tally.abandoned;
         }
         let help = "Admitted requests whose exchange is not over, by class";
         gauges(encoder, "ucs_gateway_class_in_flight", help, &by_name("class", &by_class))?;
-        let help = "Exchanges that the gateway gave up on since the route table came into force, by class";
+        let help = "Exchanges that the gateway gave up on, by class";
         gauges(encoder, "ucs_gateway_abandoned", help, &by_name("class", &abandoned))
     }
 

@@ -1,6 +1,7 @@
 //! The flip as operators and clients live through it. UCS has no mode of its own here, so that the gateway alone
 //! refuses; the gateway sends nothing of its own, so that UCS's record holds what clients sent and nothing else.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -172,6 +173,70 @@ fn a_cut_ends_an_upload_whose_answer_has_begun() {
     assert_eq!(admin::set_mode(&gateway, &change).status, 200);
     ended.recv_timeout(PATIENCE).expect("UCS gets no more of it");
     assert!(uploading.join().unwrap() < ENDLESS);
+}
+
+const IN_FLIGHT: &str = "ucs_gateway_in_flight{set=\"production\"}";
+
+#[test]
+fn a_cut_reaches_every_stage_of_an_exchange() {
+    let (closed, ended) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        let Some(head) = conn.read_head() else { return };
+        if head.contains("/profiles/answered") {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin");
+        }
+        // Says no more, until the gateway closes.
+        while conn.read_exact(1).is_some() {}
+        let _ = closed.send(());
+    });
+    let gateway = Gateway::bare(upstream.address, &["--orphan-grace", "0s"]);
+    let begin = |line: &str, sent: &str| {
+        let mut client = Connection::open(gateway.data);
+        let length = if line.starts_with("GET ") { "0" } else { "10" };
+        client.send(http::compose(gateway.data, line, &[("Content-Length", length)], b""));
+        client.send(sent);
+        client
+    };
+    let (awaited, uploading) = (begin("GET /profiles/1", ""), begin("PUT /profiles/1", "half"));
+    let mut downloading = begin("GET /profiles/answered", "");
+    let (gone, mut left) = (begin("PUT /profiles/1", "0123456789"), begin("PUT /profiles/answered", "0123456789"));
+    assert_eq!((downloading.read_head().status, left.read_head().status), (200, 200));
+    eventually("all are with UCS", || upstream.connections() == 5 && admin::metric(&gateway, IN_FLIGHT) == 5.0);
+    eventually("its body too", || upstream.received_text().matches("0123456789").count() == 2);
+    gone.reset();
+    left.reset();
+    eventually("two have gone", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 3.0);
+    let change = json!({"mode": "maintenance", "drain_timeout": "100ms", "on_timeout": "cut"});
+    let settled = admin::set_mode(&gateway, &change);
+    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+    assert_eq!(admin::metric(&gateway, IN_FLIGHT), 0.0);
+    for _ in 0..5 {
+        ended.recv_timeout(PATIENCE).expect("its connection to UCS is closed");
+    }
+    for mut client in [awaited, uploading] {
+        assert_eq!(client.read_reply().refusal(), Some("cut"));
+    }
+    assert_eq!(downloading.read_to_end(), b"begin", "its connection breaks");
+}
+
+#[test]
+fn a_cut_keeps_what_waits_for_a_connection_from_ucs() {
+    let upstream = Scripted::start(|conn| while conn.read_request().is_some() {});
+    let flags = ["--orphan-grace", "0s", "--workers", "1", "--upstream-connections", "1"];
+    let gateway = Gateway::bare(upstream.address, &flags);
+    let begin = |line: &str| {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, line, &[], b""));
+        client
+    };
+    let mut held = begin("GET /profiles/held");
+    eventually("it is with UCS", || upstream.received_text().contains("/profiles/held"));
+    let mut queued = begin("DELETE /profiles/queued");
+    eventually("the other waits", || admin::metric(&gateway, IN_FLIGHT) == 2.0);
+    let change = json!({"mode": "maintenance", "drain_timeout": "100ms", "on_timeout": "cut"});
+    assert_eq!(admin::set_mode(&gateway, &change).json()["drained"], true);
+    assert_eq!((held.read_reply().refusal(), queued.read_reply().refusal()), (Some("cut"), Some("cut")));
+    assert!(!upstream.received_text().contains("/profiles/queued"), "{}", upstream.received_text());
 }
 
 #[test]

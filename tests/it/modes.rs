@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
 
+use crate::support::http::compose;
 use crate::support::tool::{run, run_with_input};
-use crate::support::{Connection, Gateway, Reply, TempDir, Ucs, admin, eventually, request};
+use crate::support::{Connection, Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -242,6 +243,75 @@ fn while_switching_only_what_both_modes_admit_passes() {
     assert_eq!(running.read_reply().refusal(), None, "what was admitted is answered by UCS");
     assert_eq!(flipping.read_reply().status, 200);
     assert_eq!(request(gateway.data, "GET /profiles/2", &[], b"").refusal(), Some("mode"));
+}
+
+/// Neither is a matter of what the body says.
+#[test]
+fn a_body_of_set_server_mode_that_is_late_or_too_long_is_told_so() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::start(ucs.address, &["--idle-body-timeout", "300ms"]);
+    let long = format!("{{\"mode\":\"{}\"}}", "x".repeat(65 * 1024));
+    let reply = ask_for_mode(&gateway, Some(&bearer(&gateway)), long.as_bytes());
+    assert_eq!((reply.status, reply.refusal()), (413, Some("body_too_large")));
+    for (sent, answer) in [("", (408, Some("body_timeout"))), ("zz\r\n", (400, Some("chunk_size")))] {
+        let credential = bearer(&gateway);
+        let headers = [("Authorization", &*credential), ("Transfer-Encoding", "chunked")];
+        let mut client = Connection::open(gateway.data);
+        client.send(compose(gateway.data, "POST /server/mode", &headers, b""));
+        client.send(sent);
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.refusal()), answer, "{}", reply.text());
+        assert!(client.is_closed());
+    }
+    assert_eq!(ucs.asked("POST", "/server/mode").len(), 0);
+}
+
+#[test]
+fn the_status_document_has_the_same_length_for_head() {
+    let upstream = Scripted::start(|conn| {
+        while let Some(received) = conn.read_request() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n");
+            if !received.head.starts_with("HEAD ") {
+                conn.write(r#"{"started":"a"}"#);
+            }
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let [whole, head] =
+        ["GET", "HEAD"].map(|method| request(gateway.data, &format!("{method} /server/status"), &[], b""));
+    assert_eq!((whole.status, head.status, head.body.len()), (200, 200, 0));
+    assert_eq!(whole.json(), json!({"started": "a", "mode": "production"}));
+    assert_eq!(head.header("content-length"), whole.header("content-length"));
+}
+
+#[test]
+fn a_refusal_of_the_status_by_ucs_comes_as_it_is() {
+    let upstream = Scripted::answering(
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"ucs\"\r\nContent-Type: text/plain\r\n\
+         Connection: close\r\nContent-Length: 5\r\n\r\nlogin",
+    );
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    for _ in 0..2 {
+        client.send(compose(gateway.data, "GET /server/status", &[], b""));
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.header("connection")), (401, None), "the connection to UCS is another one");
+        assert_eq!(reply.header("www-authenticate"), Some("Basic realm=\"ucs\""));
+        assert_eq!((reply.header("content-type"), &*reply.text()), (Some("text/plain"), "login"));
+    }
+}
+
+/// Nothing was sent of an answer that is put together first, so that there can be another one.
+#[test]
+fn a_status_document_that_stalls_is_an_answer_and_no_broken_connection() {
+    let upstream = Scripted::start(|conn| {
+        conn.read_request();
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{");
+        conn.is_closed();
+    });
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "300ms"]);
+    let reply = request(gateway.data, "GET /server/status", &[], b"");
+    assert_eq!((reply.status, reply.refusal()), (504, Some("upstream_body_timeout")));
 }
 
 #[test]

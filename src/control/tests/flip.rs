@@ -110,6 +110,32 @@ async fn what_was_abandoned_shortly_before_a_flip_gets_its_grace_and_is_named() 
 }
 
 #[tokio::test]
+async fn what_a_replaced_table_admitted_and_was_abandoned_is_named_and_gets_its_grace() {
+    let folder = Folder::new();
+    let line = Line::begin(crate::control::ControlSettings { orphan_grace: SOON, ..settings(&folder) }).await;
+    let running = line.enter(CREATE_PROFILE).unwrap();
+    line.enter(CREATE_PROFILE).unwrap().abandon();
+    line.gate.replace_table(table());
+    running.abandon();
+    assert_eq!(line.gate.in_flight_of_old_tables(), 0, "nothing is left of the old table but what was given up");
+    let ago = [Mode::Production, Mode::Maintenance].map(|mode| line.gate.last_abandoned(mode));
+    assert!(ago.iter().all(Option::is_some), "the new table may judge it otherwise: {ago:?}");
+    let flipped = line.set(Mode::Maintenance).await.unwrap();
+    let named = flipped.report.abandoned;
+    assert_eq!((named.len(), &*named[0].operation, named[0].count), (1, "create-profile", 2));
+}
+
+#[tokio::test]
+async fn a_table_that_comes_lately_gives_its_grace_to_what_was_abandoned_before() {
+    let folder = Folder::new();
+    let line = Line::simple(&folder).await;
+    line.enter(CREATE_PROFILE).unwrap().abandon();
+    assert!(line.gate.last_abandoned(Mode::Maintenance).is_none());
+    line.gate.replace_table(table());
+    assert!(line.gate.last_abandoned(Mode::Maintenance).is_some());
+}
+
+#[tokio::test]
 async fn a_wish_for_the_old_mode_cancels_and_any_other_must_wait() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;

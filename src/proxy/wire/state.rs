@@ -25,6 +25,8 @@ pub struct WireState {
     continue_wanted: Cell<bool>,
     /// Since when the client has taken nothing of an answer that waits for it.
     unread_since: Cell<Option<Instant>>,
+    /// The connection ends because of that.
+    unread: Cell<bool>,
     /// Idle for long enough to give memory back.
     resting: Cell<bool>,
     stopping: Cell<bool>,
@@ -129,6 +131,16 @@ impl WireState {
     /// Since when the client has taken nothing of what waits for it.
     pub fn unread_since(&self) -> Option<Instant> {
         self.unread_since.get()
+    }
+
+    /// The connection ends now, because the client does not read.
+    pub fn give_up_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether that is why it ended.
+    pub fn ended_unread(&self) -> bool {
+        self.unread.get()
     }
 
     /// Whether the half-closed client was given up; from the first call on its time runs.

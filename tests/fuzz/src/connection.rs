@@ -138,7 +138,9 @@ fn serve(mut stream: TcpStream, table: &RouteTable) -> Result<(), String> {
         // A client that goes away in the middle of a body ends the connection: that is no fault.
         let whole = match framing {
             Framing::Length(length) => take(&mut stream, &mut unread, length).is_some(),
-            Framing::Chunked => take_chunks(&mut stream, &mut unread).map_err(|wrong| format!("{wrong} after {:?}", shown()))?,
+            Framing::Chunked => {
+                take_chunks(&mut stream, &mut unread).map_err(|wrong| format!("{wrong} after {:?}", shown()))?
+            }
         };
         if !whole || stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
             return Ok(());
@@ -156,7 +158,9 @@ fn check_head(head: &[u8], table: &RouteTable) -> Result<Framing, String> {
     let mut lines = [httparse::EMPTY_HEADER; 256];
     let mut request = httparse::Request::new(&mut lines);
     let read = request.parse(head).map_err(|error| format!("no head ({error})"))?;
-    if read != httparse::Status::Complete(head.len()) || head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r') {
+    if read != httparse::Status::Complete(head.len())
+        || head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
+    {
         return Err("a head with odd line ends".to_owned());
     }
     let values = |name: &str| -> Vec<&[u8]> {

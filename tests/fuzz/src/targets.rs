@@ -20,7 +20,8 @@ use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::headers::{self, Destination, Hop, RequestIds};
 use ucs_gateway::proxy::wire::{
-    ANSWER_LIMITS, AnswerFault, ClientBody, ClientInput, Next, RequestHead, Scratch, Taken, WireLimits, WireState, read_head,
+    ANSWER_LIMITS, AnswerFault, ClientBody, ClientInput, Next, RequestHead, Scratch, Taken, WireLimits, WireState,
+    read_head,
 };
 
 #[path = "connection.rs"]
@@ -34,7 +35,10 @@ pub fn path(bytes: &[u8]) {
     let Ok(path) = CanonicalPath::parse(bytes) else { return };
     let text = path.as_str();
     assert!(text.starts_with('/') && text.is_ascii() && !text.contains("//"), "{text:?}");
-    assert!(!text.contains([';', '\\', '#', '?']) && !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f), "{text:?}");
+    assert!(
+        !text.contains([';', '\\', '#', '?']) && !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f),
+        "{text:?}"
+    );
     assert!(text.split('/').all(|segment| segment != "." && segment != ".."), "{text:?}");
     let lower = text.to_ascii_lowercase();
     for escape in ["%2f", "%5c", "%3b", "%2e", "%00", "%252f", "%252e"] {
@@ -133,8 +137,11 @@ fn check_forwarded(head: &RequestHead) -> Vec<u8> {
     for (name, times) in [("host", 1), ("via", 1), ("x-forwarded-for", 1), ("x-request-id", 1)] {
         assert_eq!(count(name), times, "{name}: {:?}", String::from_utf8_lossy(&sent));
     }
-    let never = ["connection", "keep-alive", "te", "upgrade", "expect", "transfer-encoding", "content-length", "ucs-gateway"];
-    for name in never.into_iter().chain(["proxy-connection", "x-http-method-override", "x-original-url", "x-rewrite-url"]) {
+    let never =
+        ["connection", "keep-alive", "te", "upgrade", "expect", "transfer-encoding", "content-length", "ucs-gateway"];
+    for name in
+        never.into_iter().chain(["proxy-connection", "x-http-method-override", "x-original-url", "x-rewrite-url"])
+    {
         assert_eq!(count(name), 0, "{name}: {:?}", String::from_utf8_lossy(&sent));
     }
     assert!(parsed.headers.iter().all(|line| !line.name.bytes().any(|byte| byte.is_ascii_uppercase())));

@@ -80,6 +80,8 @@ fn what_does_not_end_is_cut_at_the_stop_timeout() {
     gateway.signal("TERM");
     assert_eq!(gateway.exited(PATIENCE).code(), Some(0));
     assert!(told.elapsed() >= Duration::from_millis(200), "it had its time");
+    assert!(!gateway.log().contains("panic"), "{}", gateway.log());
+    assert!(!gateway.state_dir().join("clean-shutdown").exists(), "UCS may go on with it");
     drop(upload);
 }
 

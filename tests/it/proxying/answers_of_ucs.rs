@@ -41,6 +41,30 @@ fn a_refusal_of_ucs_reaches_a_client_whose_body_it_did_not_read() {
     assert_eq!((reply.status, reply.text()), (413, "large".to_owned()));
 }
 
+/// The answer is whole before the body is: what is left of that must be read as nothing at all.
+#[test]
+fn the_rest_of_a_body_that_ucs_did_not_wait_for_is_never_a_request() {
+    const SMUGGLED: &str = "GET /profiles/smuggled HTTP/1.1\r\nHost: ucs\r\n\r\n";
+    let upstream = Scripted::start(|conn| {
+        while conn.read_head().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1"]);
+    for framing in [("Content-Length", "5000"), ("Transfer-Encoding", "chunked")] {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, POST, &[framing], b""));
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+        let _ = client.try_send(SMUGGLED.repeat(3));
+        assert!(client.read_to_end().is_empty());
+        // The next request must not get the answer to what was left over, either.
+        assert_eq!(request(gateway.data, GET, &[], b"").text(), "ok");
+    }
+    assert!(!upstream.received_text().contains("smuggled"), "{}", upstream.received_text());
+    assert_eq!(upstream.connections(), 3, "a connection with half a request serves no other one");
+}
+
 #[test]
 fn chunks_that_come_byte_by_byte_are_one_body() {
     let upstream = Scripted::start(|conn| {

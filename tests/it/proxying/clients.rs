@@ -304,3 +304,89 @@ fn one_client_too_many_is_turned_away() {
     eventually("there is room again", || admin::metric(&gateway, OPEN) == 1.0);
     assert_eq!(ask(&mut Connection::open(gateway.data)), 200);
 }
+
+/// The answers fill what the kernel holds; the one that no longer fits was whole before it was stuck, so that no exchange
+/// and none of its deadlines is left.
+#[test]
+fn a_client_that_half_closes_and_never_reads_is_let_go() {
+    let upstream = Scripted::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 8000\r\n\r\n{}", "x".repeat(8000)));
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "1s"]);
+    let mut client = Connection::open(gateway.data).with_small_receive_buffer();
+    client.send("GET /profiles/1 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(800));
+    client.half_close();
+    eventually("its connection is closed", || {
+        let outcome = "ucs_gateway_requests_total{class=\"profile\",outcome=\"client_timeout\"}";
+        admin::metric(&gateway, OPEN) == 0.0 && admin::metric(&gateway, outcome) == 1.0
+    });
+}
+
+#[test]
+fn an_answer_that_was_cut_short_is_counted_as_what_cut_it() {
+    const LENGTH: u64 = 1 << 40;
+    let upstream = Scripted::start(move |conn| {
+        let Some(request) = conn.read_request() else { return };
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\nbegin"));
+        if request.head.contains("/profiles/long") {
+            conn.write_pattern(LENGTH, PATIENCE, |_| {});
+        }
+        conn.is_closed();
+    });
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "300ms"]);
+    let outcome = |outcome: &str| {
+        admin::metric(&gateway, &format!("ucs_gateway_requests_total{{class=\"profile\",outcome=\"{outcome}\"}}"))
+    };
+    let ask = |line: &str| {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, line, &[], b""));
+        client
+    };
+    let _unread = ask("GET /profiles/long");
+    eventually("the client did not read", || outcome("client_timeout") == 1.0);
+    ask("GET /profiles/stalled").read_to_end();
+    eventually("UCS stopped", || outcome("upstream_timeout") == 1.0);
+    let mut gone = ask("GET /profiles/left");
+    gone.read_some();
+    gone.reset();
+    eventually("the client went", || outcome("client_gone") == 1.0);
+    assert_eq!(outcome("forwarded_2xx"), 0.0);
+}
+
+/// Without length and chunks the end of the connection is the end of the answer, so it must not look like one.
+#[test]
+fn an_answer_that_breaks_off_never_looks_whole_to_an_old_client() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Scripted::start(move |conn| {
+        let Some(request) = conn.read_request() else { return };
+        conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+        match request.head.contains("/profiles/stalled") {
+            true => drop(conn.is_closed()),
+            false => drop(told.lock().unwrap().recv_timeout(PATIENCE)),
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "300ms"]);
+    for target in ["/profiles/broken", "/profiles/stalled"] {
+        let mut client = Connection::open(gateway.data);
+        client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+        assert_eq!(client.read_head().status, 200);
+        let _ = go_on.send(());
+        assert!(client.is_cut(), "{target}: a regular end");
+    }
+}
+
+/// Clients send a request again when its connection ends without a byte: that must mean that UCS has not answered.
+#[test]
+fn what_came_of_an_answer_that_breaks_off_reaches_the_client() {
+    let upstream = Scripted::start(|conn| {
+        conn.read_request();
+        conn.write("HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nhalf");
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    // Often: the end may come with the answer, or a moment later.
+    for _ in 0..40 {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, POST, &[], b"{}"));
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 ") && answer.ends_with("half"), "{answer:?}");
+    }
+}

@@ -53,6 +53,31 @@ fn a_class_that_was_given_up_on_has_room_again() {
     }
 }
 
+/// The gateway changes UCS's status document on its way, and the request takes its place all the same.
+#[test]
+fn the_status_of_ucs_takes_a_place_of_its_class() {
+    let (go_on, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Scripted::start(move |conn| {
+        while conn.read_request().is_some() {
+            wait.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--max-in-flight", "server=1"]);
+    let ask = || {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, "GET /server/status", &[], b""));
+        client
+    };
+    let mut held = ask();
+    eventually("it is with UCS", || upstream.received_text().contains("/server/status"));
+    let reply = ask().read_reply();
+    assert_eq!((reply.status, reply.refusal()), (503, Some("overload")));
+    go_on.send(()).unwrap();
+    assert_eq!(held.read_reply().status, 200);
+}
+
 #[test]
 fn a_limit_for_a_class_that_is_not_there_is_no_start() {
     let dir = TempDir::new();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::GET;
-use crate::support::{Connection, Gateway, Scripted, http};
+use crate::support::{Connection, Gateway, Scripted, eventually, http, request};
 
 /// A body that is a request itself, and would be admitted.
 const SMUGGLED: &str = "GET /profiles/smuggled HTTP/1.1\r\nHost: ucs\r\n\r\n";
@@ -110,4 +110,49 @@ fn a_refusal_says_who_what_and_why() {
         assert_eq!(problem[member], value, "{member} of {problem}");
     }
     assert!(problem["revision"].is_u64(), "{problem}");
+}
+
+/// UCS and the log know it by the same id; who was refused has one too.
+#[test]
+fn every_request_has_an_id_in_the_access_log() {
+    let upstream = Scripted::start(|conn| {
+        while let Some(request) = conn.read_request() {
+            match request.head.contains("/profiles/broken") {
+                true => return conn.write("nonsense\r\n\r\n"),
+                false => conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+            }
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--access-log", "--workers", "1"]);
+    let lines = ["GET /profiles/1", "GET /profiles/broken", "GET /server/status", "GET /nowhere", "GET /a%00"];
+    let statuses = [200, 502, 200, 404, 400];
+    for (line, status) in lines.iter().zip(statuses) {
+        for headers in [&[][..], &[("X-Request-Id", "mine")], &[("X-Request-Id", "not one")]] {
+            assert_eq!(request(gateway.data, line, headers, b"").status, status, "{line}");
+        }
+    }
+    eventually("all are logged", || gateway.access_lines().len() == 3 * lines.len());
+    let logged: Vec<Value> = gateway.access_lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let received = upstream.received_text();
+    for (number, line) in logged.iter().enumerate() {
+        let id = line["request_id"].as_str().unwrap();
+        match number % 3 {
+            1 => assert_eq!(id, "mine", "{line}"),
+            _ => assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}"),
+        }
+        assert_eq!(received.contains(&format!("x-request-id: {id}\r\n")), number < 9 || number % 3 == 1, "{line}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_without_an_answer_has_no_status_in_the_access_log() {
+    let upstream = Scripted::start(|conn| while conn.read_request().is_some() {});
+    let gateway = Gateway::bare(upstream.address, &["--access-log"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    eventually("it is with UCS", || upstream.received_text().contains("/profiles/1"));
+    client.reset();
+    eventually("it is logged", || gateway.access_lines().len() == 1);
+    let line: Value = serde_json::from_str(&gateway.access_lines()[0]).unwrap();
+    assert_eq!((&line["outcome"], &line["status"]), (&"client_gone".into(), &0.into()), "{line}");
 }

@@ -118,6 +118,17 @@ impl Connection {
         self.ahead.is_empty() && !self.fill()
     }
 
+    /// Whether the connection ends with a RST, after whatever else comes. Waits for its end.
+    pub fn is_cut(&mut self) -> bool {
+        loop {
+            match self.stream.read(&mut [0; 1024]) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     /// Whether nothing comes for `time`: for asserting that the server waits.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
