@@ -168,13 +168,21 @@ pub enum AccessSetupError {
         /// All that is wrong, each with its place.
         faults: Vec<String>,
     },
-    /// The token file cannot be made or used.
+    /// The token file is not to be used as it is.
     #[error("admin token {}: {detail}", path.display())]
     TokenFile {
         /// Which file.
         path: PathBuf,
         /// What is wrong, and what to do.
         detail: String,
+    },
+    /// The disk did not give the token, or did not take it. Another start may work.
+    #[error("admin token {}: {source}", path.display())]
+    TokenIo {
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
     },
 }
 

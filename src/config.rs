@@ -1,11 +1,14 @@
 //! The settings of `serve`: what was typed (flags over environment over defaults), and what it means once checked. It
 //! opens nothing and reads no file.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, ValueEnum};
 
 use crate::policy::duration::parse as parse_duration;
 use crate::policy::mode::Mode;
@@ -17,6 +20,9 @@ use crate::proxy::worker::{ClientTimeouts, ProxySettings};
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamUrl;
 
+/// The highest limit for heads, in bytes.
+const LONGEST_HEAD: u64 = 16 << 20;
+
 /// Everything that `serve` can be told.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
@@ -25,7 +31,7 @@ pub struct ServeArgs {
     pub routes: PathBuf,
 
     /// The UCS behind the gateway, as http://HOST:PORT.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM", value_name = "URL")]
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
     pub upstream: UpstreamUrl,
 
     /// Where clients of UCS connect.
@@ -134,11 +140,11 @@ pub struct ServeArgs {
     pub max_body: u64,
 
     /// Longest head of a request.
-    #[arg(long, env = "UCS_GATEWAY_MAX_HEAD", value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
+    #[arg(long, env = "UCS_GATEWAY_MAX_HEAD", value_name = "SIZE", default_value = "64KiB", value_parser = parse_head_size)]
     pub max_head: u64,
 
     /// Longest target (path and query) of a request.
-    #[arg(long, env = "UCS_GATEWAY_MAX_TARGET", value_name = "SIZE", default_value = "8KiB", value_parser = parse_size)]
+    #[arg(long, env = "UCS_GATEWAY_MAX_TARGET", value_name = "SIZE", default_value = "8KiB", value_parser = parse_head_size)]
     pub max_target: u64,
 
     /// Most header lines of a request.
@@ -315,6 +321,28 @@ fn parse_schema_probe(text: &str) -> Result<String, String> {
     } else {
         Err(format!("{text:?} is no path; write one that begins with a slash, such as /metadata/profiles, or off"))
     }
+}
+
+/// Reads `--upstream`. clap's own error would repeat the text, and who writes a password into it by mistake would find it in
+/// the log.
+#[derive(Clone)]
+struct UpstreamParser;
+
+impl TypedValueParser for UpstreamParser {
+    type Value = UpstreamUrl;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, text: &OsStr) -> Result<UpstreamUrl, clap::Error> {
+        let url = text.to_string_lossy().parse::<UpstreamUrl>();
+        url.map_err(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--upstream: {error}\n")).with_cmd(command)
+        })
+    }
+}
+
+/// Heads are held in memory whole, so that "no limit" would be one for whoever sends them.
+fn parse_head_size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?;
+    if size <= LONGEST_HEAD { Ok(size) } else { Err("at most 16MiB: heads are held in memory".to_owned()) }
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

@@ -10,32 +10,32 @@ use std::path::Path;
 
 #[test]
 fn path() {
-    run("path", targets::path, 20_000);
+    run("path", targets::path, 200_000);
 }
 
 #[test]
 fn routes_yaml() {
-    run("routes_yaml", targets::routes_yaml, 150);
+    run("routes_yaml", targets::routes_yaml, 1_000);
 }
 
 #[test]
 fn client() {
-    run("client", targets::client, 10_000);
+    run("client", targets::client, 100_000);
 }
 
 #[test]
 fn answer() {
-    run("answer", targets::answer, 10_000);
+    run("answer", targets::answer, 100_000);
 }
 
 #[test]
 fn state_file() {
-    run("state_file", targets::state_file, 500);
+    run("state_file", targets::state_file, 2_000);
 }
 
 #[test]
 fn connection() {
-    run("connection", targets::connection, 1_000);
+    run("connection", targets::connection, 5_000);
 }
 
 fn run(name: &str, target: impl Fn(&[u8]), mutations: usize) {

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{FAILED, MISCONFIGURED, fail};
+use crate::access::AccessSetupError;
 use crate::config::ServeArgs;
 use crate::gateway::{self, GatewayError, Ready};
 use crate::telemetry;
@@ -29,6 +30,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
 /// 2 where starting again would not help.
 pub(super) fn exit_code(error: &GatewayError) -> u8 {
     match error {
+        GatewayError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
         GatewayError::Table(_) | GatewayError::Access(_) | GatewayError::Settings(_) | GatewayError::Read { .. } => {
             MISCONFIGURED
         }

@@ -182,6 +182,8 @@ impl Journal {
         if !self.path.try_exists()? {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} was removed", self.path.display())));
         }
+        // What a line that could not be taken back left behind must not follow this one.
+        self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(line)?;
         self.file.sync_all()

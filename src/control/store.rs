@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Saves `record` if the store still holds `expected_revision` (0: nothing), durably, and returns it with its
-    /// journal head. After an error the old record is what a restart will find, unless only the very last step failed.
+    /// journal head. After an error the old record is what a restart will find, as far as the disk lets it.
     pub async fn save(&self, expected_revision: u64, record: &ModeRecord) -> Result<ModeRecord, StoreError> {
         let record = record.clone();
         self.on_dir(move |dir| dir.save(expected_revision, &record)).await

@@ -133,7 +133,14 @@ impl StateDir {
             let _ = journal.take_back();
             return Err(error);
         }
-        sync_dir(&self.dir)?;
+        if let Err(error) = sync_dir(&self.dir) {
+            // The new record has its name, and nobody will be told of it: whoever is told "not saved" and then kills
+            // the gateway must find the old one.
+            if self.saved.as_ref().is_some_and(|saved| write_record(&self.dir, saved).is_ok()) {
+                let _ = journal.take_back();
+            }
+            return Err(error);
+        }
         self.saved = Some(record.clone());
         Ok(record)
     }

@@ -136,7 +136,7 @@ def measure(gateway, name, seconds):
     stop, told = multiprocessing.Event(), multiprocessing.Queue()
     asker = multiprocessing.Process(target=ask, args=(gateway.port, stop, told))
     flood = FLOODS.get(name, [])
-    floods = [multiprocessing.Process(target=part, args=(gateway.port, stop, told)) for part in flood]
+    floods = [multiprocessing.Process(target=part, args=(gateway, stop, told)) for part in flood]
     for process in [*floods, asker]:
         process.start()
     peak_memory = peak_descriptors = peak_open = 0
@@ -306,8 +306,8 @@ class Crowd:
 
 
 def crowd(name, wanted, first, **how):
-    def part(port, stop, told):
-        people = Crowd(port, stop)
+    def part(gateway, stop, told):
+        people = Crowd(gateway.port, stop)
         people.run(wanted, first, **how)
         told.put((name, people.summary()))
 
@@ -315,14 +315,14 @@ def crowd(name, wanted, first, **how):
 
 
 def new_connections(name):
-    def part(port, stop, told):
+    def part(gateway, stop, told):
         """Connects, asks once, and goes away without a word, as fast as it can."""
         made = failed = 0
         while not stop.is_set():
             stream = socket.socket()
             stream.settimeout(2)
             try:
-                stream.connect(("127.0.0.1", port))
+                stream.connect(("127.0.0.1", gateway.port))
                 if made % 2:
                     stream.sendall(HEAD + b"\r\n")
                     stream.recv(100)
@@ -337,6 +337,42 @@ def new_connections(name):
     return part
 
 
+def admin_calls(name):
+    def part(gateway, stop, told):
+        """Operators without patience: 50 event streams that nobody reads, and calls one after the other, some with a wrong
+        token. On the admin port, so that ordinary clients must not notice."""
+        head = b"Host: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\n\r\n"
+        right, wrong = (head % (gateway.admin, token) for token in (gateway.token.encode(), b"guess"))
+        streams = [socket.create_connection(("127.0.0.1", gateway.admin)) for _ in range(50)]
+        for stream in streams:
+            stream.sendall(b"GET /mode/events HTTP/1.1\r\n" + right)
+        asked = socket.create_connection(("127.0.0.1", gateway.admin))
+        calls = [b"GET /mode", b"GET /metrics", b"GET /mode/history", b"GET /routes", b"GET /explain?path=/profiles/1"]
+        answered = 0
+        while not stop.is_set():
+            for call in calls:
+                asked.sendall(call + b" HTTP/1.1\r\n" + right)
+                read_answer(asked)
+            asked.sendall(b"GET /mode HTTP/1.1\r\n" + wrong)
+            read_answer(asked)
+            answered += len(calls) + 1
+        for stream in [*streams, asked]:
+            stream.close()
+        told.put((name, f"{answered} calls"))
+
+    return part
+
+
+def read_answer(stream):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += stream.recv(65536)
+    head, body = data.split(b"\r\n\r\n", 1)
+    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    while len(body) < length:
+        body += stream.recv(65536)
+
+
 POST = b"POST /profiles HTTP/1.1\r\nHost: ucs.test\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
 FLOODS = {
     "slow-heads": [crowd("slow-heads", 2000, HEAD + b"X-Slow: ", drip=b"x")],
@@ -345,6 +381,7 @@ FLOODS = {
     "idle": [crowd("idle", 5000, HEAD + b"\r\n")],
     "silent": [crowd("silent", 5000, b"")],
     "new-connections": [new_connections("one"), new_connections("two")],
+    "admin-calls": [admin_calls("one"), admin_calls("two")],
     "unending-heads": [crowd("unending-heads", 200, HEAD + b"X-Long: " + b"x" * 60_000, drip=b"x" * 2000)],
 }
 

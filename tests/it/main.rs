@@ -31,6 +31,9 @@ mod stress;
 /// Kills at random moments, state files that are damaged, and a disk that takes no more.
 mod crash;
 
+/// What the machine does to the gateway: disks that fail, clocks that jump, descriptors that run out, pauses.
+mod machine;
+
 /// Refusals by mode, Set Server Mode and the status on the data port.
 mod modes;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{bearer, plain};
 use crate::support::tool::{run, run_with_input};
-use crate::support::{Gateway, PATIENCE, Reply, TempDir, Ucs, admin, request};
+use crate::support::{Connection, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, http, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -340,4 +340,55 @@ fn a_unix_socket_answers_and_knows_its_peers() {
     assert_eq!((status, &mode["mode"]), (200, &json!("production")), "by the kernel's word");
     let (status, refused) = over_unix(&socket, "PUT /mode");
     assert_eq!((status, &refused["permission"]), (403, &json!("mode:set")));
+}
+
+/// Whoever is connected and says nothing, or too little, is sent away; ordinary requests do not notice, operators once it is over.
+#[test]
+fn slow_clients_of_the_admin_port_go_and_hurt_nobody() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let credential = bearer(&gateway.token());
+    let headers = [("Authorization", &*credential), JSON, ("Content-Length", "20")];
+    let mut half_a_body = Connection::open(gateway.admin);
+    half_a_body.send(http::compose(gateway.admin, "PUT /mode", &headers, b""));
+    half_a_body.send("{\"mode\":");
+    // As many as it takes at once.
+    let half_heads: Vec<Connection> = (0..255)
+        .map(|_| {
+            let mut client = Connection::open(gateway.admin);
+            client.send("GET /mode HTTP/1.1\r\nHost:");
+            client
+        })
+        .collect();
+    assert_eq!(request(gateway.data, "GET /profiles/absent", &[], b"").status, 404);
+    let late = half_a_body.read_reply();
+    assert_eq!((late.status, late.json()["reason"].as_str()), (408, Some("body_timeout")), "{}", late.text());
+    for mut client in half_heads {
+        client.read_to_end();
+    }
+    assert_eq!(admin::mode(&gateway)["mode"], "production");
+}
+
+/// Neither `--help`, which shows the variables that are set, nor a complaint tells what must stay secret.
+#[test]
+fn no_secret_is_in_help_or_in_a_complaint() {
+    let secrets =
+        [("UCS_GATEWAY_TOKEN", "sesame-token"), ("UCS_GATEWAY_UPSTREAM", "http://ada:sesame-login@ucs.test:80")];
+    let told = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ucs-gateway"));
+        let output = command.args(arguments).envs(secrets).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    for arguments in [
+        &["serve", "--help"][..],
+        &["serve", "-h"],
+        &["mode", "--help"],
+        &["mode", "get", "--help"],
+        &["mode", "get", "--admin", "127.0.0.1:1"],
+        &["mode", "get", "--admin", "no address"],
+        &["serve"],
+    ] {
+        let said = told(arguments);
+        assert!(said.len() > 20 && !said.contains("sesame"), "{arguments:?}: {said}");
+    }
 }

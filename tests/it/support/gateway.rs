@@ -67,15 +67,26 @@ impl Gateway {
 
     /// The same with SIGXFSZ ignored, so that a file size limit (see [`Gateway::limit_files`]) is an error and no end.
     pub fn start_limitable_in(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Gateway {
+        Gateway::start_after("trap '' XFSZ", state_dir, upstream, extra)
+            .unwrap_or_else(|(status, log)| panic!("the gateway did not start: {status}\n{}", log.join("\n")))
+    }
+
+    /// Started by a shell that runs `prelude` first: limits, signals and variables are the gateway's own then.
+    pub fn start_after(
+        prelude: &str,
+        state_dir: &Path,
+        upstream: SocketAddr,
+        extra: &[&str],
+    ) -> Result<Gateway, (ExitStatus, Vec<String>)> {
         let plain = command(state_dir, upstream, extra);
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
+        command.arg("-c").arg(format!("{prelude}; exec \"$0\" \"$@\""));
+        command.arg(plain.get_program()).args(plain.get_args());
         for (foreign, _) in plain.get_envs() {
             command.env_remove(foreign);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Gateway::watch(command, state_dir)
-            .unwrap_or_else(|(status, log)| panic!("the gateway did not start: {status}\n{}", log.join("\n")))
     }
 
     /// No file that it writes may grow beyond so many bytes; `None` lifts the limit.

@@ -1,0 +1,109 @@
+//! Pauses (SIGSTOP, a virtual machine that stands still) and descriptors that run out.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{ALONE, ready};
+use crate::support::{Connection, Gateway, TempDir, Ucs, Upload, admin, eventually, http, request};
+
+/// Paused in a drain for longer than its deadline, while what it waited for ends. Either way out is right, if the
+/// answer, the record and what is admitted agree.
+#[test]
+fn a_pause_over_the_deadline_of_a_drain_leaves_one_truth() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &["--orphan-grace", "50ms"]);
+    let upload = Upload::begin(&gateway, &ucs);
+    let mut asker = Connection::open(gateway.admin);
+    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance", "drain_timeout": "500ms"})));
+    eventually("the flip began", || ready(&gateway)["phase"] == "switching");
+    gateway.signal("STOP");
+    std::thread::sleep(Duration::from_secs(1));
+    gateway.signal("CONT");
+    assert_eq!(upload.finish().status, 201, "what was admitted is served to its end");
+    let answer = asker.read_reply();
+    let now = admin::mode(&gateway);
+    let mode = match answer.status {
+        200 => "maintenance",
+        504 => "production",
+        other => panic!("{other}: {}", answer.text()),
+    };
+    assert_eq!((&now["mode"], &now["phase"]), (&json!(mode), &json!("settled")), "{now} after {}", answer.text());
+    let refused = request(gateway.data, "POST /profiles", &[], b"{}").refusal().map(str::to_owned);
+    assert_eq!(refused.as_deref(), (mode == "maintenance").then_some("mode"));
+}
+
+/// Requests and connections live through a pause that is shorter than their deadlines, on both sides.
+#[test]
+fn a_pause_loses_no_request() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let mut kept = Connection::open(gateway.data);
+    kept.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));
+    assert_eq!(kept.read_reply().status, 404);
+    let upload = Upload::begin(&gateway, &ucs);
+    gateway.signal("STOP");
+    // Those of the paused are taken by the kernel and answered later.
+    let mut new = Connection::open(gateway.data);
+    new.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));
+    kept.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));
+    assert!(kept.is_silent_for(Duration::from_secs(1)));
+    gateway.signal("CONT");
+    assert_eq!((kept.read_reply().status, new.read_reply().status), (404, 404));
+    assert_eq!(upload.finish().status, 201);
+    let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
+    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+}
+
+/// How much processor time it has used so far, in seconds.
+fn processor_time(gateway: &Gateway) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid())).unwrap();
+    // Behind the name in brackets; fields 14 and 15 of proc(5), in hundredths of a second on every Linux.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// How many descriptors it has open.
+fn descriptors(gateway: &Gateway) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
+}
+
+#[test]
+fn without_descriptors_what_is_there_goes_on_and_flips_are_refused() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let gateway = Gateway::start_after("ulimit -n 64", dir.path(), ucs.address, &ALONE)
+        .unwrap_or_else(|(status, log)| panic!("{status}\n{}", log.join("\n")));
+    let mut client = Connection::open(gateway.data);
+    let mut served = |gateway: &Gateway| {
+        client.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));
+        client.read_reply().status
+    };
+    assert_eq!(served(&gateway), 404);
+    let mut operator = Connection::open(gateway.admin);
+    let credential = format!("Bearer {}", gateway.token());
+    let headers = [("Authorization", &*credential), ("Content-Type", "application/json")];
+    let mut ask = |line: &str, body: &[u8]| {
+        operator.send(http::compose(gateway.admin, line, &headers, body));
+        operator.read_reply()
+    };
+    assert_eq!(ask("GET /mode", b"").status, 200);
+
+    let waiting: Vec<Connection> = (0..80).map(|_| Connection::open(gateway.data)).collect();
+    eventually("none is left", || descriptors(&gateway) >= 64);
+    let before = processor_time(&gateway);
+    std::thread::sleep(Duration::from_secs(1));
+    let used = processor_time(&gateway) - before;
+    assert!(used < 0.5, "it spins: {used} s of processor time in one second");
+    assert_eq!(served(&gateway), 404, "a connection that exists goes on");
+    let refused = ask("PUT /mode", br#"{"mode":"maintenance"}"#);
+    assert_eq!((refused.status, &refused.json()["reason"]), (507, &json!("not_durable")), "{}", refused.text());
+    assert_eq!(ask("GET /mode", b"").json()["mode"], "production");
+
+    drop(waiting);
+    eventually("a new connection is served", || request(gateway.data, "GET /profiles/absent", &[], b"").status == 404);
+    let settled = ask("PUT /mode", br#"{"mode":"maintenance"}"#);
+    assert_eq!(settled.status, 200, "{}", settled.text());
+    gateway.kill();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    assert_eq!((&ready(&gateway)["mode"], &ready(&gateway)["alarm"]), (&json!("maintenance"), &json!(null)));
+}

@@ -1,0 +1,126 @@
+/* Stands between the gateway and its C library (LD_PRELOAD) and makes the machine fail on command, without root.
+ *
+ * SHIM_CONTROL names a file of six 64-bit integers that the test writes and this reads at each call; see shim.rs.
+ * SHIM_DIR names the state directory: files elsewhere, sockets and pipes are never touched. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct control {
+    volatile long long sync_error;     /* fsync and fdatasync of files */
+    volatile long long sync_dir_error; /* fsync of the directory */
+    volatile long long sync_delay;     /* milliseconds before each sync is done */
+    volatile long long write_error;    /* whatever changes a file or its name */
+    volatile long long read_error;     /* opening a file to read it */
+    volatile long long clock_offset;   /* milliseconds that the wall clock is ahead */
+};
+
+static struct control none;
+static struct control *control = &none;
+static const char *state_dir = "";
+
+__attribute__((constructor)) static void begin(void) {
+    const char *path = getenv("SHIM_CONTROL"), *dir = getenv("SHIM_DIR");
+    int file = path ? open(path, O_RDONLY) : -1;
+    if (file < 0 || !dir) {
+        fprintf(stderr, "the shim has no SHIM_CONTROL or SHIM_DIR\n");
+        abort();
+    }
+    void *shared = mmap(NULL, sizeof(struct control), PROT_READ, MAP_SHARED, file, 0);
+    if (shared == MAP_FAILED) abort();
+    state_dir = dir;
+    control = shared;
+    close(file);
+}
+
+static int is_ours(const char *path) { return *state_dir && strncmp(path, state_dir, strlen(state_dir)) == 0; }
+
+static int is_open_ours(int file) {
+    char link[64], path[4096];
+    struct stat about;
+    if (fstat(file, &about) != 0 || (!S_ISREG(about.st_mode) && !S_ISDIR(about.st_mode))) return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return is_ours(path);
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static int fails(long long error) {
+    if (error) errno = (int)error;
+    return error != 0;
+}
+
+static int sync_fails(int file) {
+    struct stat about;
+    if (!is_open_ours(file) || fstat(file, &about) != 0) return 0;
+    /* In short pieces, so that a delay can be ended. */
+    for (long long waited = 0; waited < control->sync_delay; waited += 10) usleep(10 * 1000);
+    return fails(S_ISDIR(about.st_mode) ? control->sync_dir_error : control->sync_error);
+}
+
+int fsync(int file) { return sync_fails(file) ? -1 : REAL(fsync)(file); }
+int fdatasync(int file) { return sync_fails(file) ? -1 : REAL(fdatasync)(file); }
+
+ssize_t write(int file, const void *bytes, size_t count) {
+    if (control->write_error && is_open_ours(file) && fails(control->write_error)) return -1;
+    return REAL(write)(file, bytes, count);
+}
+
+int ftruncate64(int file, off64_t length) {
+    if (is_open_ours(file) && fails(control->write_error)) return -1;
+    return REAL(ftruncate64)(file, length);
+}
+
+int rename(const char *from, const char *to) {
+    if (is_ours(to) && fails(control->write_error)) return -1;
+    return REAL(rename)(from, to);
+}
+
+int unlink(const char *path) {
+    if (is_ours(path) && fails(control->write_error)) return -1;
+    return REAL(unlink)(path);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    /* What is there already is told to be there. */
+    if (is_ours(path) && access(path, F_OK) != 0 && fails(control->write_error)) return -1;
+    return REAL(mkdir)(path, mode);
+}
+
+int open64(const char *path, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = (flags & O_CREAT) ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    if (is_ours(path)) {
+        struct stat about;
+        int is_there = stat(path, &about) == 0, to_write = (flags & O_ACCMODE) != O_RDONLY;
+        /* A read-only disk refuses every open to write, any other broken one only what makes a new file. */
+        int is_refused = to_write && (control->write_error == EROFS || ((flags & O_CREAT) && !is_there));
+        if (is_refused && fails(control->write_error)) return -1;
+        if (!to_write && is_there && S_ISREG(about.st_mode) && fails(control->read_error)) return -1;
+    }
+    return REAL(open64)(path, flags, mode);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = REAL(clock_gettime)(clock, time);
+    if (result == 0 && clock == CLOCK_REALTIME && control->clock_offset) {
+        long long nanoseconds = time->tv_nsec + (control->clock_offset % 1000) * 1000000LL;
+        time->tv_sec += control->clock_offset / 1000 + (nanoseconds < 0 ? -1 : nanoseconds / 1000000000LL);
+        time->tv_nsec = nanoseconds < 0 ? nanoseconds + 1000000000LL : nanoseconds % 1000000000LL;
+    }
+    return result;
+}

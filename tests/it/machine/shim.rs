@@ -1,0 +1,120 @@
+//! A machine that fails on command: `shim.c`, compiled once a run and put between the gateway and its C library. It
+//! needs no root and no kernel module, and touches nothing but the state directory and the wall clock.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::support::{Gateway, TempDir};
+
+/// "Input/output error": the disk is broken.
+pub const EIO: i64 = 5;
+/// "No space left on device".
+pub const ENOSPC: i64 = 28;
+/// "Read-only file system".
+pub const EROFS: i64 = 30;
+
+/// What can be broken: the place of each in the file that the shim reads.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Sync = 0,
+    SyncDir = 1,
+    SyncDelay = 2,
+    Write = 3,
+    Read = 4,
+    Clock = 5,
+}
+
+/// The machine under one gateway after another. Everything works until it is told otherwise.
+pub struct Machine {
+    control: File,
+    folder: TempDir,
+    state: PathBuf,
+}
+
+impl Machine {
+    pub fn new() -> Machine {
+        let folder = TempDir::new();
+        let control = folder.file("control", &"\0".repeat(6 * 8));
+        let control = File::options().write(true).open(control).unwrap();
+        let state = folder.path().join("state");
+        Machine { control, folder, state }
+    }
+
+    /// A gateway on this machine, always with the same state directory.
+    pub fn start(&self, upstream: SocketAddr, extra: &[&str]) -> Gateway {
+        self.try_start(upstream, extra)
+            .unwrap_or_else(|(status, log)| panic!("the gateway did not start: {status}\n{}", log.join("\n")))
+    }
+
+    /// The same, or how it ended and what it said.
+    pub fn try_start(&self, upstream: SocketAddr, extra: &[&str]) -> Result<Gateway, (ExitStatus, Vec<String>)> {
+        let control = self.folder.path().join("control");
+        let prelude = format!(
+            "export LD_PRELOAD='{}' SHIM_CONTROL='{}' SHIM_DIR='{}'",
+            library().display(),
+            control.display(),
+            self.state.display()
+        );
+        Gateway::start_after(&prelude, &self.state, upstream, extra)
+    }
+
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Each sync of a file fails with this error; 0 mends it.
+    pub fn syncs_fail(&self, error: i64) {
+        self.set(Fault::Sync, error);
+    }
+
+    /// Each sync of the directory, the last step of a save, fails with this error; 0 mends it.
+    pub fn syncs_of_the_directory_fail(&self, error: i64) {
+        self.set(Fault::SyncDir, error);
+    }
+
+    /// Each sync takes so long; a shorter time ends those that wait.
+    pub fn syncs_take(&self, time: Duration) {
+        self.set(Fault::SyncDelay, i64::try_from(time.as_millis()).unwrap());
+    }
+
+    /// Each write, new name and removal fails with this error; 0 mends it.
+    pub fn writes_fail(&self, error: i64) {
+        self.set(Fault::Write, error);
+    }
+
+    /// Each file that is opened to be read fails with this error; 0 mends it.
+    pub fn reads_fail(&self, error: i64) {
+        self.set(Fault::Read, error);
+    }
+
+    /// The wall clock is so many seconds ahead of the true one, or behind.
+    pub fn clock_is_ahead(&self, seconds: i64) {
+        self.set(Fault::Clock, seconds * 1000);
+    }
+
+    fn set(&self, fault: Fault, value: i64) {
+        self.control.write_all_at(&value.to_ne_bytes(), 8 * fault as u64).unwrap();
+    }
+}
+
+/// The compiled shim. A C compiler is there: Rust links with it.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim.so");
+        // Another run may be using the one that is there.
+        let fresh = library.with_extension(std::process::id().to_string());
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/machine/shim.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O1", source, "-ldl", "-o"]).arg(&fresh);
+        let compiled = compiler.output().expect("cc, which Rust links with, is there");
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        std::fs::rename(&fresh, &library).unwrap();
+        library
+    })
+}
