@@ -15,7 +15,7 @@ use crate::access::Permission;
 const LARGEST_BODY: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OPENAPI: &str = include_str!("openapi.json");
 

@@ -38,7 +38,7 @@ use rates::Rates;
 const CONNECTIONS: usize = 256;
 
 /// How long a client may take to send a request's head, and how long a kept connection may stay idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long connections may go on once the listener is told to end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -217,7 +217,7 @@ where
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(32 * 1024)
+        .max_buf_size(128 * 1024)
         .max_headers(64)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);

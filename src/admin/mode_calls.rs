@@ -38,6 +38,7 @@ struct WantedChange {
     #[serde(deserialize_with = "mode_in_any_case")]
     mode: Mode,
     reason: Option<String>,
+    #[serde(default, deserialize_with = "revision")]
     if_revision: Option<u64>,
     drain_timeout: Option<Written>,
     on_timeout: Option<OnTimeout>,
@@ -53,6 +54,18 @@ fn mode_in_any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, 
         let wanted = "write \"production\" or \"maintenance\"";
         serde::de::Error::custom(format!("{:?} is no mode; {wanted}", text.chars().take(40).collect::<String>()))
     })
+}
+
+/// JSON knows no integers: 7.0 is 7, and some clients write it so.
+fn revision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    // Up to 2^53 each whole number has a floating point one of its own.
+    let whole =
+        number.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(number));
+    let revision = number.as_u64().or(whole.map(|number| number as u64));
+    let wrong =
+        || serde::de::Error::custom(format!("invalid value: {number}, expected a revision, which is a whole number"));
+    revision.map(Some).ok_or_else(wrong)
 }
 
 fn read_mode(text: &str) -> Option<Mode> {

@@ -93,6 +93,7 @@ fn a_change_that_is_not_understood_is_told_what_to_write() {
         (r#"{"mode":"maintenance","mode":"production"}"#, &["duplicate", "mode"]),
         (r#"{"mode":"maintenance","drain":"5s"}"#, &["`drain`", "drain_timeout", "expires_in", "if_revision"]),
         (r#"{"mode":"maintenance","if_revision":"7"}"#, &["if_revision", "string"]),
+        (r#"{"mode":"maintenance","if_revision":1.5}"#, &["if_revision", "1.5"]),
         (r#"{"mode":"maintenance","if_revision":-1}"#, &["if_revision", "-1"]),
         (r#"{"mode":"maintenance","drain_timeout":"5"}"#, &["drain_timeout", "500ms, 5s, 2m, 1h"]),
         (r#"{"mode":"maintenance","drain_timeout":5}"#, &["drain_timeout", "string"]),
@@ -144,7 +145,8 @@ fn a_stale_change_is_answered_with_the_record_in_force() {
     let ucs = Ucs::usual();
     let gateway = Gateway::bare(ucs.address, &[]);
     let seen = admin::mode(&gateway)["revision"].as_u64().unwrap();
-    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "if_revision": seen})).status, 200);
+    let seen_by_others = seen.as_u64().unwrap() as f64;
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "if_revision": seen_by_others})).status, 200);
     let late = admin::set_mode(&gateway, &json!({"mode": "production", "if_revision": seen}));
     assert_eq!((late.status, &late.json()["reason"]), (409, &json!("stale")), "{}", late.text());
     let mut in_force = admin::mode(&gateway);
