@@ -145,7 +145,7 @@ fn a_stale_change_is_answered_with_the_record_in_force() {
     let ucs = Ucs::usual();
     let gateway = Gateway::bare(ucs.address, &[]);
     let seen = admin::mode(&gateway)["revision"].as_u64().unwrap();
-    let seen_by_others = seen.as_u64().unwrap() as f64;
+    let seen_by_others = seen as f64;
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "if_revision": seen_by_others})).status, 200);
     let late = admin::set_mode(&gateway, &json!({"mode": "production", "if_revision": seen}));
     assert_eq!((late.status, &late.json()["reason"]), (409, &json!("stale")), "{}", late.text());
