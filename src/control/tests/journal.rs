@@ -1,6 +1,8 @@
 //! The chain holds, and every kind of damage shows.
 #![allow(clippy::unwrap_used)]
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::control::tests::support::Folder;
 use crate::policy::mode::Mode;
@@ -81,4 +83,43 @@ fn taking_back_leaves_the_line_before() {
     assert_eq!(read(&path, 9).unwrap().len(), 1);
     journal.append(JournalKind::Settled, &record(5), Timestamp::UNIX_EPOCH).unwrap();
     assert!(Journal::open(&path).unwrap().broken.is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any one byte changed in whole lines breaks the chain, or tears the last line off; nothing else passes.
+    #[test]
+    fn any_changed_byte_shows(lines in 1..5_u64, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let (_folder, path) = journal_of(lines);
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        let at = at.index(whole.len());
+        damaged[at] = byte;
+        prop_assume!(damaged != whole);
+        std::fs::write(&path, &damaged).unwrap();
+        let opened = Journal::open(&path).unwrap();
+        // Without its end the last line is one that was not written whole.
+        let is_torn = at == whole.len() - 1;
+        prop_assert_eq!((opened.broken.is_some(), opened.torn.is_some()), (!is_torn, is_torn), "byte {} became {}", at, byte);
+    }
+
+    /// Cut anywhere, whole lines stay, the rest is set aside, and the next line makes a whole journal of it.
+    #[test]
+    fn wherever_it_is_cut_whole_lines_stay(lines in 1..5_u64, cut in any::<prop::sample::Index>()) {
+        let (_folder, path) = journal_of(lines);
+        let whole = std::fs::read(&path).unwrap();
+        let cut = cut.index(whole.len() + 1);
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let mut opened = Journal::open(&path).unwrap();
+        prop_assert!(opened.broken.is_none());
+        let kept = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+        prop_assert_eq!(opened.journal.len(), kept);
+        prop_assert_eq!(opened.torn.is_some(), cut > 0 && whole[cut - 1] != b'\n');
+        opened.journal.append(JournalKind::Settled, &record(kept as u64 + 1), Timestamp::UNIX_EPOCH).unwrap();
+        drop(opened);
+        let again = Journal::open(&path).unwrap();
+        prop_assert!(again.broken.is_none() && again.torn.is_none());
+        prop_assert_eq!(again.journal.len(), kept + 1);
+    }
 }
