@@ -7,6 +7,7 @@ use std::time::Instant;
 use hyper::{Method, StatusCode};
 
 use super::access_log::AccessLog;
+use super::buffers::Buffers;
 use super::forward::ForwardError;
 use super::worker::Downstream;
 use crate::telemetry::{Outcome, WorkerMetrics};
@@ -61,6 +62,11 @@ impl Account {
         downstream.wire.begin_answer();
         let downstream = Rc::clone(downstream);
         Account { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, line: None, bytes: 0 }
+    }
+
+    /// The worker's buffers.
+    pub fn buffers(&self) -> &Rc<Buffers> {
+        &self.downstream.worker.buffers
     }
 
     /// Whether a log line is wanted.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::header::{HeaderValue, LOCATION};
+use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
@@ -47,7 +47,7 @@ pub async fn set_mode(
     head: &RequestHead,
     body: ClientBody,
     mut account: Account,
-) -> Reply {
+) -> Box<Reply> {
     account.outcome = Outcome::Answered;
     let late = |refusal: Refusal, account| {
         // Only what the desk says comes after the whole body.
@@ -69,9 +69,7 @@ pub async fn set_mode(
             // The key has a space: so it is documented.
             let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
             let mut reply = reply::answer(StatusCode::OK, document.into_bytes(), account);
-            let location = format!("{}/server/status", found.table.table().base_path);
-            let location = HeaderValue::from_str(&location).unwrap_or(HeaderValue::from_static("/server/status"));
-            reply.add(LOCATION, &location);
+            reply.add(LOCATION, format!("{}/server/status", found.table.table().base_path));
             reply
         }
     }
@@ -131,7 +129,7 @@ pub async fn status(
     head: &RequestHead,
     body: ClientBody,
     mut account: Account,
-) -> Reply {
+) -> Box<Reply> {
     account.outcome = Outcome::Answered;
     let Some(permit) = found.permit.take() else {
         return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);

@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use super::account::Account;
+use super::buffers::Buffers;
 use super::exchange::{Exchange, UploadState};
 use super::forward::ForwardError;
 use super::pool::{Lease, Pool};
@@ -151,6 +152,11 @@ impl ReplyBody {
     /// A body that the gateway made.
     pub fn own(content: Bytes, account: Account) -> ReplyBody {
         ReplyBody { source: Source::Own((!content.is_empty()).then_some(content)), account }
+    }
+
+    /// The buffers of the worker that sends it.
+    pub fn buffers(&self) -> &Rc<Buffers> {
+        self.account.buffers()
     }
 
     /// UCS's own.

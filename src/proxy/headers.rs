@@ -5,12 +5,14 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::rc::Rc;
 
 use hyper::Method;
 use hyper::header::HeaderName;
 
 use self::names::{is_hop_by_hop, is_of_the_message, is_override, is_unwanted_upstream};
-use super::wire::Fields;
+use super::buffers::{Buffer, Buffers};
+use super::wire::{FieldLine, Fields};
 
 mod names;
 
@@ -86,13 +88,24 @@ pub struct Destination<'a> {
     pub host: &'a [u8],
 }
 
+/// What the gateway adds of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Of the client's connection.
+    pub hop: &'a Hop,
+    /// For requests that come without an id.
+    pub ids: &'a RequestIds,
+    /// Where the head is written.
+    pub buffers: &'a Rc<Buffers>,
+}
+
 /// The head of a request as UCS gets it, but for its framing.
 #[derive(Debug)]
 pub struct UpstreamHead {
     /// Its method.
     pub method: Method,
     /// Request line and field lines.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// Whether the client told a length: then a body of no bytes has one, too.
     pub says_length: bool,
     /// The trailers that it announces.
@@ -114,14 +127,8 @@ impl UpstreamHead {
 /// what `without` names. Appended to: `X-Forwarded-For`, `Via`. Set where absent: `X-Forwarded-Proto`, `X-Forwarded-Host`.
 /// Replaced where unusable: `X-Request-Id`. A `traceparent` that W3C Trace Context calls invalid goes, and `tracestate`
 /// with it.
-pub fn to_upstream(
-    to: Destination<'_>,
-    fields: &Fields,
-    without: &[&str],
-    hop: &Hop,
-    ids: &RequestIds,
-) -> UpstreamHead {
-    let mut bytes = Vec::with_capacity(fields.head_length() + ADDED_BYTES);
+pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: Own<'_>) -> UpstreamHead {
+    let mut bytes = own.buffers.take(fields.head_length() + ADDED_BYTES);
     for part in [to.method.as_str().as_bytes(), b" ", to.path, to.query, b" HTTP/1.1\r\n"] {
         bytes.extend_from_slice(part);
     }
@@ -129,20 +136,21 @@ pub fn to_upstream(
     let named = Named::by(fields);
     let mut seen = Seen::default();
     let (mut says_length, mut trailers) = (false, Vec::new());
-    for (name, value) in fields.iter() {
+    for line in fields.lines() {
+        let FieldLine { name, value, .. } = line;
         match fate_of_request(name) {
             _ if named.takes(name) || without.iter().any(|other| other.as_bytes() == name) => {}
             Fate::Goes => {}
-            Fate::Passes => write_line(&mut bytes, name, value),
+            Fate::Passes => pass_line(&mut bytes, line),
             Fate::Length => says_length = true,
             Fate::Trailer => {
                 announce(value, &mut trailers);
-                write_line(&mut bytes, name, value);
+                pass_line(&mut bytes, line);
             }
             Fate::Marks(mark) => seen.note(mark),
         }
     }
-    let request_id = write_marks(&mut bytes, to, fields, &named, seen, hop, ids);
+    let request_id = write_marks(&mut bytes, to, fields, &named, seen, own);
     UpstreamHead { method: to.method.clone(), bytes, says_length, trailers, request_id }
 }
 
@@ -153,15 +161,14 @@ fn write_marks(
     fields: &Fields,
     named: &Named,
     seen: Seen,
-    hop: &Hop,
-    ids: &RequestIds,
+    own: Own<'_>,
 ) -> Range<usize> {
     let values = |name: &'static str, mark: Mark| {
         let of_client = seen.has(mark) && !named.takes(name.as_bytes());
         fields.values(name).take(if of_client { usize::MAX } else { 0 })
     };
-    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &hop.peer);
-    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), hop.proto.as_bytes());
+    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &own.hop.peer);
+    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), own.hop.proto.as_bytes());
     write_else(bytes, "x-forwarded-host", values("x-forwarded-host", Mark::ForwardedHost), to.host);
     write_list(bytes, "via", values("via", Mark::Via), VIA);
     if seen.has(Mark::Trace) && is_trace_context(values("traceparent", Mark::Trace)) {
@@ -173,7 +180,7 @@ fn write_marks(
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
         Some(id) => write_field(bytes, X_REQUEST_ID, id),
-        None => write_field(bytes, X_REQUEST_ID, &ids.fresh()),
+        None => write_field(bytes, X_REQUEST_ID, &own.ids.fresh()),
     }
     start..bytes.len() - "\r\n".len()
 }
@@ -253,7 +260,8 @@ pub struct Told {
 pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
     let named = Named::by(fields);
     let (mut told, mut has_via) = (Told::default(), false);
-    for (name, value) in fields.iter() {
+    for line in fields.lines() {
+        let FieldLine { name, value, .. } = line;
         if named.takes(name) || is_hop_by_hop(name) || name == UCS_GATEWAY.as_str().as_bytes() {
             continue;
         }
@@ -267,7 +275,7 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
             b"trailer" => announce(value, &mut told.trailers),
             _ => {}
         }
-        write_line(bytes, name, value);
+        pass_line(bytes, line);
     }
     write_list(bytes, "via", fields.values("via").take(if has_via { usize::MAX } else { 0 }), VIA);
     told
@@ -301,8 +309,38 @@ impl Named {
     }
 }
 
+/// Writes a line with a number in it.
+pub fn write_number(bytes: &mut Vec<u8>, name: &[u8], number: u64) {
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(b": ");
+    write_decimal(bytes, number);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// Writes the digits of a number, without the machinery of formatting.
+pub fn write_decimal(bytes: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return bytes.extend_from_slice(&digits[start..]);
+        }
+    }
+}
+
 fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     write_line(bytes, name.as_bytes(), value);
+}
+
+/// Writes a line that goes on: as it came, if that is how we write lines.
+fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
+    match line.plain {
+        Some(plain) => bytes.extend_from_slice(plain),
+        None => write_line(bytes, line.name, line.value),
+    }
 }
 
 /// Writes one line; neither name nor value may hold a line end.
@@ -411,7 +449,8 @@ mod tests {
 
     fn upstream_head<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> UpstreamHead {
         let to = Destination { method: &Method::GET, path: b"/a", query: b"?b", host: b"ucs:8080" };
-        to_upstream(to, &Fields::of_lines(lines), &[], &hop(), &RequestIds::new(0xabc))
+        let own = Own { hop: &hop(), ids: &RequestIds::new(0xabc), buffers: &Rc::default() };
+        to_upstream(to, &Fields::of_lines(lines), &[], own)
     }
 
     fn upstream<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Lines {

@@ -66,6 +66,8 @@ pub struct Pool {
     idle: RefCell<Vec<Idle>>,
     places: Arc<Semaphore>,
     waiting: Cell<usize>,
+    /// When the last sweep was: near enough for how long a connection has been idle.
+    swept: Cell<Instant>,
     metrics: Arc<WorkerMetrics>,
 }
 
@@ -78,6 +80,7 @@ impl Pool {
             idle: RefCell::default(),
             places: Arc::new(Semaphore::new(limits.connections)),
             waiting: Cell::new(0),
+            swept: Cell::new(Instant::now()),
             metrics,
         })
     }
@@ -105,7 +108,7 @@ impl Pool {
         let Lease { mut connection, place, .. } = lease;
         drop(place);
         connection.rest();
-        self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
+        self.idle.borrow_mut().push(Idle { connection, since: self.swept.get() });
     }
 
     /// Counts an exchange that is tried again.
@@ -120,8 +123,9 @@ impl Pool {
 
     /// Closes what has been idle for too long.
     pub fn sweep(&self) {
-        let limit = self.limits.idle;
-        self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && idle.since.elapsed() < limit);
+        let (now, limit) = (Instant::now(), self.limits.idle);
+        self.swept.set(now);
+        self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && now - idle.since < limit);
     }
 
     fn newest_standing(&self) -> Option<Connection> {

@@ -4,13 +4,14 @@
 
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::account::Account;
 use super::body::ReplyBody;
+use super::buffers::Buffer;
 use super::error::Refusal;
 use super::forward::Answered;
 use super::headers::{self, Told, UCS_GATEWAY};
@@ -21,15 +22,15 @@ use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::routes::{AnswerTemplate, RouteTable};
 
 /// Sent as `Retry-After` when nothing better is known, in seconds.
-const DEFAULT_RETRY_SECONDS: i64 = 30;
+const DEFAULT_RETRY_SECONDS: u64 = 30;
 
-/// An answer for the client, but for its framing.
+/// An answer for the client, but for its framing. Always in a box, as it goes up through several futures.
 #[derive(Debug)]
 pub struct Reply {
     /// Its status.
     pub status: StatusCode,
     /// Status line and field lines.
-    pub head: Vec<u8>,
+    pub head: Buffer,
     /// What of the head is known without reading it again.
     pub told: Told,
     /// The length that an answer without a body tells (RFC 9110, 8.6).
@@ -42,36 +43,41 @@ pub struct Reply {
 
 impl Reply {
     /// An answer without field lines.
-    pub fn new(status: StatusCode, body: ReplyBody) -> Reply {
-        let mut head = Vec::with_capacity(room_for(body.size_hint().exact()));
+    pub fn new(status: StatusCode, body: ReplyBody) -> Box<Reply> {
+        let mut head = body.buffers().take(room_for(body.size_hint().exact()));
         head.extend_from_slice(b"HTTP/1.1 ");
         head.extend_from_slice(status.as_str().as_bytes());
         head.push(b' ');
         head.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
         head.extend_from_slice(b"\r\n");
-        Reply { status, head, told: Told::default(), length: None, closes: false, body }
+        Box::new(Reply { status, head, told: Told::default(), length: None, closes: false, body })
     }
 
     /// UCS's answer.
-    pub fn relay(answered: Answered, account: Account) -> Reply {
+    pub fn relay(answered: Answered, account: Account) -> Box<Reply> {
         let Answered { status, fields, body } = answered;
+        let has_none = body.is_end_stream();
         let mut reply = Reply::new(status, ReplyBody::relay(body, account));
         reply.told = headers::to_downstream(&fields, &mut reply.head);
-        reply.length = told_length(&fields);
+        reply.length = if has_none { told_length(&fields) } else { None };
         reply
     }
 
     /// An answer of UCS whose body was read here.
-    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, account: Account) -> Reply {
+    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, account: Account) -> Box<Reply> {
         let mut reply = Reply::new(status, ReplyBody::own(content, account));
         reply.told = headers::to_downstream(fields, &mut reply.head);
-        reply.add(UCS_GATEWAY, &HeaderValue::from_static("answered"));
+        reply.add(UCS_GATEWAY, "answered");
         reply
     }
 
-    /// Adds a field line.
-    pub fn add(&mut self, name: HeaderName, value: &HeaderValue) {
-        headers::write_line(&mut self.head, name.as_str().as_bytes(), value.as_bytes());
+    /// Adds a field line; the value may hold no line end.
+    pub fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
+        headers::write_line(&mut self.head, name.as_str().as_bytes(), value.as_ref());
+    }
+
+    fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
+        headers::write_number(&mut self.head, name.as_str().as_bytes(), seconds);
     }
 }
 
@@ -88,121 +94,103 @@ pub struct About<'a> {
     pub class: Option<&'a str>,
 }
 
+/// RFC 9457. What is not known is left out.
+#[derive(Serialize)]
 struct Problem<'a> {
     title: &'a str,
-    status: u16,
     detail: &'a str,
     reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'a str>,
-    revision: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
 }
 
 impl Problem<'_> {
-    /// As a JSON object. By hand, because refusals come by the thousand; see benches/README.md for what it saves.
     fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(512);
-        let texts = [
-            ("title", Some(self.title)),
-            ("detail", Some(self.detail)),
-            ("reason", Some(self.reason)),
-            ("mode", self.mode),
-            ("operation", self.operation),
-            ("class", self.class),
-            ("cause", self.cause),
-        ];
-        for (name, text) in texts.iter().filter_map(|(name, text)| text.map(|text| (name, text))) {
-            json.extend_from_slice(if json.is_empty() { b"{\"" } else { b",\"" });
-            json.extend_from_slice(name.as_bytes());
-            json.extend_from_slice(b"\":");
-            write_text(&mut json, text);
-        }
-        json.extend_from_slice(b",\"status\":");
-        write_json(&mut json, &self.status);
-        if let Some(revision) = self.revision {
-            json.extend_from_slice(b",\"revision\":");
-            write_json(&mut json, &revision);
-        }
-        json.push(b'}');
-        json
+        serde_json::to_vec(self).expect("texts and numbers are JSON, and memory takes it")
     }
-}
-
-/// Most texts need no escape and are copied; serde_json looks after the others.
-fn write_text(json: &mut Vec<u8>, text: &str) {
-    // All bytes are looked at, without a jump: that is faster than to stop at the first.
-    let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
-    if is_plain {
-        json.push(b'"');
-        json.extend_from_slice(text.as_bytes());
-        json.push(b'"');
-    } else {
-        write_json(json, &text);
-    }
-}
-
-fn write_json(json: &mut Vec<u8>, value: &impl Serialize) {
-    serde_json::to_writer(json, value).expect("a number or a text is JSON, and memory takes it");
 }
 
 /// The answer to a refused request. `unread`: bytes of its body may still be on the way, so the connection is closed.
-pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, unread: bool, account: Account) -> Reply {
-    let status = refusal.status();
+pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, unread: bool, account: Account) -> Box<Reply> {
+    let Page { lines, content } = page(refusal, about, table);
+    refuse_with(refusal, &lines, Bytes::from(content), unread, account)
+}
+
+/// What a refusal says, but for what depends on the moment.
+pub(super) struct Page {
+    /// Field lines.
+    pub lines: Vec<u8>,
+    /// The body.
+    pub content: Vec<u8>,
+}
+
+pub(super) fn page(refusal: &Refusal, about: About<'_>, table: &RouteTable) -> Page {
     let record = refusal.record();
-    let detail = detail(refusal, about, record.as_deref());
+    let (status, reason) = (refusal.status(), refusal.reason());
     let problem = Problem {
         title: title(refusal, status),
         status: status.as_u16(),
-        detail: &detail,
-        reason: refusal.reason(),
+        detail: &detail(refusal, about, record.as_deref()),
+        reason,
         mode: record.as_ref().map(|record| record.mode.as_str()),
         operation: about.operation,
         class: about.class,
         revision: record.as_ref().map(|record| record.revision),
         cause: record.as_ref().and_then(|record| record.cause.as_deref()),
     };
-    let template = table.answers.iter().find(|(reason, _)| **reason == *problem.reason).map(|(_, template)| template);
+    let template = table.answers.iter().find(|(other, _)| **other == *reason).map(|(_, template)| template);
     let (content_type, content) = match template {
         Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
         None => ("application/problem+json", problem.to_json()),
     };
-    let mut reply = Reply::new(status, ReplyBody::own(Bytes::from(content), account));
-    let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("text/plain"));
-    reply.add(CONTENT_TYPE, &content_type);
-    reply.add(CACHE_CONTROL, &HeaderValue::from_static("no-store"));
-    reply.add(UCS_GATEWAY, &spoke(problem.reason));
+    let mut lines = Vec::new();
+    for (name, value) in [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")] {
+        headers::write_line(&mut lines, name.as_str().as_bytes(), value.as_bytes());
+    }
+    headers::write_line(&mut lines, UCS_GATEWAY.as_str().as_bytes(), format!("refused; reason={reason}").as_bytes());
+    Page { lines, content }
+}
+
+/// The answer that says this, with what depends on the moment.
+pub(super) fn refuse_with(
+    refusal: &Refusal,
+    lines: &[u8],
+    content: Bytes,
+    unread: bool,
+    account: Account,
+) -> Box<Reply> {
+    let status = refusal.status();
+    let mut reply = Reply::new(status, ReplyBody::own(content, account));
+    reply.head.extend_from_slice(lines);
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
-        reply.add(RETRY_AFTER, &HeaderValue::from(retry_after.as_secs()));
+        reply.add_seconds(RETRY_AFTER, retry_after.as_secs());
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.add(RETRY_AFTER, &HeaderValue::from(retry_after(record.as_deref())));
+        reply.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref()));
     }
     if status == StatusCode::UNAUTHORIZED {
-        reply.add(WWW_AUTHENTICATE, &HeaderValue::from_static("Basic realm=\"ucs-gateway\", charset=\"UTF-8\""));
+        reply.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
     }
     reply.closes = unread || refusal.closes();
     reply
 }
 
 /// An answer of the gateway that is no refusal.
-pub fn answer(status: StatusCode, json: Vec<u8>, account: Account) -> Reply {
+pub fn answer(status: StatusCode, json: Vec<u8>, account: Account) -> Box<Reply> {
     let mut reply = Reply::new(status, ReplyBody::own(Bytes::from(json), account));
-    reply.add(CONTENT_TYPE, &HeaderValue::from_static("application/json"));
-    reply.add(CACHE_CONTROL, &HeaderValue::from_static("no-store"));
-    reply.add(UCS_GATEWAY, &HeaderValue::from_static("answered"));
+    reply.add(CONTENT_TYPE, "application/json");
+    reply.add(CACHE_CONTROL, "no-store");
+    reply.add(UCS_GATEWAY, "answered");
     reply
-}
-
-fn spoke(reason: &str) -> HeaderValue {
-    // The refusal that is sent by the thousand needs no formatting.
-    match reason {
-        "mode" => HeaderValue::from_static("refused; reason=mode"),
-        reason => {
-            HeaderValue::from_str(&format!("refused; reason={reason}")).unwrap_or(HeaderValue::from_static("refused"))
-        }
-    }
 }
 
 fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
@@ -250,13 +238,13 @@ fn detail(refusal: &Refusal, about: About<'_>, record: Option<&ModeRecord>) -> S
     }
 }
 
-fn retry_after(record: Option<&ModeRecord>) -> i64 {
+fn retry_after(record: Option<&ModeRecord>) -> u64 {
     let end = record.and_then(|record| match record.phase {
         Phase::Settled => record.expires,
         Phase::Switching => record.deadline,
     });
     let Some(end) = end else { return DEFAULT_RETRY_SECONDS };
-    (end.as_second() - Timestamp::now().as_second()).max(1)
+    u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0).max(1)
 }
 
 /// Fills the placeholders of a template, each as the inside of a JSON string.

@@ -10,7 +10,7 @@ use hyper::body::Body;
 use super::account::{Account, Line};
 use super::answers;
 use super::error::Refusal;
-use super::headers::{self, Destination, UpstreamHead};
+use super::headers::{self, Destination, Own, UpstreamHead};
 use super::reply::{self, About, Reply};
 use super::wire::{ClientBody, RequestHead, WireFault};
 use super::worker::Downstream;
@@ -19,7 +19,12 @@ use crate::policy::path::CanonicalPath;
 use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
 
 /// Answers one request, always.
-pub async fn respond(downstream: &Rc<Downstream>, head: &RequestHead, body: ClientBody, mut account: Account) -> Reply {
+pub async fn respond(
+    downstream: &Rc<Downstream>,
+    head: &RequestHead,
+    body: ClientBody,
+    mut account: Account,
+) -> Box<Reply> {
     let worker = &downstream.worker;
     let found = match decide(downstream, head) {
         Decision::Admitted(found) => found,
@@ -112,7 +117,7 @@ async fn forward(
     head: &RequestHead,
     body: ClientBody,
     mut account: Account,
-) -> Reply {
+) -> Box<Reply> {
     let worker = &downstream.worker;
     let Some(permit) = found.permit.take() else {
         return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);
@@ -162,11 +167,12 @@ pub fn towards_upstream(
         query: head.query(),
         host: host.unwrap_or(worker.upstream_host.as_bytes()),
     };
-    headers::to_upstream(to, &head.fields, without, &downstream.hop, &worker.request_ids)
+    let own = Own { hop: &downstream.hop, ids: &worker.request_ids, buffers: &worker.buffers };
+    headers::to_upstream(to, &head.fields, without, own)
 }
 
 /// Answers what is no request.
-pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Reply {
+pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Box<Reply> {
     refuse(downstream, None, None, &Refusal::Wire(fault), true, account)
 }
 
@@ -178,7 +184,7 @@ pub fn refuse(
     refusal: &Refusal,
     unread: bool,
     mut account: Account,
-) -> Reply {
+) -> Box<Reply> {
     let worker = &downstream.worker;
     let lease = found.map_or_else(|| worker.seat.table(), |found| Rc::clone(&found.table));
     let table = lease.table();
@@ -200,7 +206,10 @@ pub fn refuse(
         account.line = Some(Box::new(refused_line(downstream, about, refusal, id)));
     }
     worker.count_refusal(refusal);
-    reply::refuse(refusal, about, table, unread, account)
+    match found {
+        Some(found) => worker.pages.refuse(refusal, found, about, unread, account),
+        None => reply::refuse(refusal, about, table, unread, account),
+    }
 }
 
 fn refused_line(downstream: &Downstream, about: About<'_>, refusal: &Refusal, request_id: String) -> Line {

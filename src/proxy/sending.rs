@@ -10,9 +10,11 @@ use hyper::body::Body;
 use hyper::header::HeaderName;
 use hyper::{HeaderMap, StatusCode};
 use tokio::io::AsyncWrite;
+use tokio::net::tcp::OwnedWriteHalf;
 
 use super::body::{ReplyBody, RequestBody};
-use super::headers::{UpstreamHead, write_line};
+use super::buffers::Buffer;
+use super::headers::{UpstreamHead, write_line, write_number};
 use super::reply::Reply;
 
 /// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
@@ -39,7 +41,7 @@ pub enum SendFault {
 #[derive(Debug)]
 pub struct Sending<B> {
     /// Head and copied pieces.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     /// How many of them were written.
     written: usize,
     /// A long piece of the body, behind them.
@@ -135,8 +137,8 @@ impl Sending<RequestBody> {
 
 impl Sending<ReplyBody> {
     /// An answer to a client; `date` is for one that has none (RFC 9110, 6.6.1).
-    pub fn answer(reply: Reply, terms: AnswerTerms, date: &str) -> Sending<ReplyBody> {
-        let Reply { status, head: mut bytes, told, length: told_length, closes, body } = reply;
+    pub fn answer(reply: Box<Reply>, terms: AnswerTerms, date: &str) -> Sending<ReplyBody> {
+        let Reply { status, head: mut bytes, told, length: told_length, closes, body } = *reply;
         let size = body.size_hint().exact();
         let has_no_body = terms.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ends_by_closing = !has_no_body && size.is_none() && terms.is_old;
@@ -211,11 +213,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 
     /// Writes on; ready when all was written.
-    pub fn poll<W: AsyncWrite + Unpin>(
-        &mut self,
-        writer: &mut W,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), SendFault>> {
+    pub fn poll(&mut self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
         loop {
             self.take_body(context);
             if self.failed && !self.sends_beginning {
@@ -228,18 +226,25 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                     (false, false) => Poll::Pending,
                 };
             }
-            let (bytes, writer) = (&self.bytes[self.written..], Pin::new(&mut *writer));
-            let wrote = if self.piece.is_empty() {
-                // send() costs the kernel less than writev().
-                writer.poll_write(context, bytes)
-            } else {
-                writer.poll_write_vectored(context, &[IoSlice::new(bytes), IoSlice::new(&self.piece)])
-            };
-            match ready!(wrote) {
+            match ready!(self.poll_write(writer, context)) {
                 Ok(0) => return Poll::Ready(Err(SendFault::Refused(io::ErrorKind::WriteZero.into()))),
                 Ok(length) => self.advance(length),
                 Err(error) => return Poll::Ready(Err(SendFault::Refused(error))),
             }
+        }
+    }
+
+    /// Writes once of what waits.
+    fn poll_write(&self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let bytes = &self.bytes[self.written..];
+        if !self.piece.is_empty() {
+            let pieces = [IoSlice::new(bytes), IoSlice::new(&self.piece)];
+            return Pin::new(writer).poll_write_vectored(context, &pieces);
+        }
+        // send() costs the kernel less than writev(), and there is nearly always room: no need to get ready for a wait.
+        match writer.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pin::new(writer).poll_write(context, bytes),
+            wrote => Poll::Ready(wrote),
         }
     }
 
@@ -319,5 +324,5 @@ fn length_of_nothing(status: StatusCode, told: Option<u64>, size: Option<u64>) -
 }
 
 fn write_length(bytes: &mut Vec<u8>, length: u64) {
-    write!(bytes, "content-length: {length}\r\n").expect("memory takes everything");
+    write_number(bytes, b"content-length", length);
 }

@@ -150,7 +150,7 @@ async fn respond_to_client(
     writer: &OwnedWriteHalf,
     head: &RequestHead,
     account: Account,
-) -> Option<Reply> {
+) -> Option<Box<Reply>> {
     let body = ClientBody::new(Rc::clone(input));
     let mut responding = pin!(respond(downstream, head, body, account));
     poll_fn(|context| {
@@ -175,7 +175,7 @@ async fn write(
     downstream: &Downstream,
     input: &Input,
     writer: &mut Outward,
-    reply: Reply,
+    reply: Box<Reply>,
     terms: AnswerTerms,
 ) -> After {
     let mut sending = Sending::answer(reply, terms, &downstream.worker.date.borrow());

@@ -6,11 +6,13 @@
 
 mod answer;
 mod chunks;
+mod classes;
 mod client;
 mod fault;
 mod fields;
 mod head;
 mod limits;
+mod plain;
 mod state;
 
 #[cfg(test)]
@@ -19,6 +21,6 @@ mod cases;
 pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, HEAD_BYTES, Taken, read_head, told_length};
 pub use client::{Asks, BodyFailed, ClientBody, ClientInput, Next, RequestHead, Scratch};
 pub use fault::WireFault;
-pub use fields::Fields;
+pub use fields::{FieldLine, Fields};
 pub use limits::WireLimits;
 pub use state::WireState;

@@ -17,11 +17,13 @@ use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::account::Ledger;
+use super::buffers::Buffers;
 use super::bulkhead::{Bulkheads, ClassFull, Place};
 use super::error::Refusal;
 use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
 use super::forward::Forwarder;
 use super::headers::{Hop, RequestIds};
+use super::pages::Pages;
 use super::pool::{Pool, PoolLimits};
 use super::respond::Found;
 use super::serving;
@@ -100,6 +102,10 @@ pub struct Worker {
     pub desk: Desk,
     /// Who may ask.
     pub access: Arc<Access>,
+    /// For messages on their way out.
+    pub buffers: Rc<Buffers>,
+    /// What refusals by the mode say.
+    pub pages: Pages,
     /// Makes ids for requests that come without.
     pub request_ids: RequestIds,
     /// `Host` for requests that come without.
@@ -155,6 +161,8 @@ impl Worker {
             ledger: Rc::new(ledger),
             desk: shared.desk.clone(),
             access: Arc::clone(&shared.access),
+            buffers: Rc::default(),
+            pages: Pages::default(),
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),

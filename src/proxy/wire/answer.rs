@@ -15,6 +15,7 @@ use super::chunks::{ChunkEvent, Chunks};
 use super::fields::{FieldPlace, Fields};
 use super::head::Trailers;
 use super::limits::WireLimits;
+use super::plain::{self, PlainAnswer};
 
 /// The longest head of an answer that is taken from UCS, in bytes; also the most of interim answers before it.
 pub const HEAD_BYTES: usize = 256 * 1024;
@@ -92,21 +93,33 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
     if buffer.is_empty() {
         return Ok(None);
     }
-    let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
-    let mut head = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, buffer, &mut lines)?;
-    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+    let Some(PlainAnswer { length, status, is_old, places }) = (match plain::answer(buffer, HEADER_LINES) {
+        Some(plain) => Some(plain),
+        None => careful(buffer)?,
+    }) else {
+        return Ok(None);
+    };
     if length > HEAD_BYTES {
         return Err(AnswerFault::HeadTooLong);
     }
-    let is_old = head.version == Some(0);
-    let status = StatusCode::from_u16(head.code.unwrap_or_default()).map_err(|_| httparse::Error::Status)?;
-    let place = |line: &httparse::Header<'_>| FieldPlace::of(line.name.as_bytes(), line.value, buffer);
-    let places = head.headers.iter().map(place).collect();
+    let status = StatusCode::from_u16(status).map_err(|_| httparse::Error::Status)?;
     let fields = Fields::new(buffer.split_to(length), places);
     let body = FramedBody::framed_by(&fields, status, method, is_old)?;
     let keeps_open = keeps_open(&fields, is_old) && !matches!(body, FramedBody::UntilClosed);
     Ok(Some(AnswerHead { status, fields, body, keeps_open }))
+}
+
+/// Reads what is not plain: unfinished, faulty, or in a form that is allowed and rare.
+fn careful(bytes: &mut [u8]) -> Result<Option<PlainAnswer>, AnswerFault> {
+    let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
+    let mut head = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, &mut lines)?;
+    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+    let place = |line: &httparse::Header<'_>| FieldPlace::of(line.name.as_bytes(), line.value, bytes);
+    let places: Vec<FieldPlace> = head.headers.iter().map(place).collect();
+    let (status, is_old) = (head.code.unwrap_or_default(), head.version == Some(0));
+    places.iter().for_each(|place| place.lower_name(bytes));
+    Ok(Some(PlainAnswer { length, status, is_old, places }))
 }
 
 /// RFC 9112, 9.3. Two framings at once are no reason to trust what follows.
@@ -257,8 +270,7 @@ pub fn told_length(fields: &Fields) -> Option<u64> {
 
 /// RFC 9110, 8.6: digits only; a list of equal numbers is not worth taking.
 fn length(value: &[u8]) -> Result<u64, AnswerFault> {
-    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    digits.and_then(|digits| digits.parse().ok()).ok_or(AnswerFault::Length)
+    plain::number(value).ok_or(AnswerFault::Length)
 }
 
 /// A section of trailers, with its final empty line, whose lines were checked.
@@ -403,6 +415,26 @@ mod tests {
             for length in 0..bytes.len() {
                 let fault = read(&bytes.as_bytes()[..length], &Method::GET, 64).unwrap_err();
                 assert!(matches!(fault, AnswerFault::Ended), "{:?}: {fault:?}", &bytes[..length]);
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_reads_a_head_as_the_careful_one_does(
+            head in "HTTP/1\\.[0-2] ([0-9]{3}|[0-9]{2}) ?[ -~\\t\u{e9}]{0,6}\r?\n(([A-Za-z_-]{1,9}|[ -~]{0,3})(:|: | :|:\t)[ -~\\t\u{e9}]{0,9}\r?\n){0,4}\r?\n?.{0,3}",
+        ) {
+            let (mut short, mut long) = (head.clone().into_bytes(), head.into_bytes());
+            if let Some(plain) = plain::answer(&mut short, HEADER_LINES) {
+                let careful = careful(&mut long).unwrap().unwrap();
+                let told = |bytes: &[u8], answer: &PlainAnswer| {
+                    let pair = |place: &FieldPlace| {
+                        let (name, value) = place.of_head(bytes);
+                        (name.to_vec(), value.to_vec())
+                    };
+                    (answer.length, answer.status, answer.is_old, answer.places.iter().map(pair).collect::<Vec<_>>())
+                };
+                proptest::prop_assert_eq!(told(&short, &plain), told(&long, &careful));
             }
         }
     }

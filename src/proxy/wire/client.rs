@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::Method;
 use hyper::body::{Body, Frame, SizeHint};
-use memchr::memchr;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
@@ -65,24 +64,32 @@ pub struct RequestHead {
     pub fields: Fields,
     /// What it says of this connection.
     pub asks: Asks,
-    target: Span,
+    target: Target,
+}
+
+/// Where the parts of a request target lie; those that it lacks are empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Target {
+    pub authority: Span,
+    pub path: Span,
+    /// With its question mark.
+    pub query: Span,
 }
 
 impl RequestHead {
-    /// Of a head that was checked, whose request target lies at `target`.
-    pub(super) fn new(method: Method, target: Span, is_old: bool, fields: Fields, asks: Asks) -> RequestHead {
+    /// Of a head that was checked.
+    pub(super) fn new(method: Method, target: Target, is_old: bool, fields: Fields, asks: Asks) -> RequestHead {
         RequestHead { method, is_old, fields, asks, target }
     }
 
     /// The authority of an absolute-form target (RFC 9112, 3.2.2).
     pub fn authority(&self) -> Option<&[u8]> {
-        split_absolute(self.target()).map(|(authority, _)| authority)
+        Some(self.fields.bytes(self.target.authority)).filter(|authority| !authority.is_empty())
     }
 
     /// The path as it was sent; `/` when the target has none, `*` for OPTIONS of the whole server. ASCII.
     pub fn path(&self) -> &[u8] {
-        let target = self.origin_form();
-        match &target[..memchr(b'?', target).unwrap_or(target.len())] {
+        match self.fields.bytes(self.target.path) {
             b"" => b"/",
             path => path,
         }
@@ -95,28 +102,8 @@ impl RequestHead {
 
     /// The query with its question mark; empty when there is none. ASCII.
     pub fn query(&self) -> &[u8] {
-        let target = self.origin_form();
-        &target[memchr(b'?', target).unwrap_or(target.len())..]
+        self.fields.bytes(self.target.query)
     }
-
-    fn target(&self) -> &[u8] {
-        self.fields.bytes(self.target)
-    }
-
-    fn origin_form(&self) -> &[u8] {
-        let target = self.target();
-        split_absolute(target).map_or(target, |(_, rest)| rest)
-    }
-}
-
-/// The authority of a target in absolute form, and what follows it.
-fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
-    if matches!(target.first(), Some(b'/' | b'*')) {
-        return None;
-    }
-    let start = memchr(b':', target)? + "://".len();
-    let rest = target.get(start..)?;
-    Some(rest.split_at(rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())))
 }
 
 /// What a client asks of its connection to the gateway; collected while the headers are read, as lookups cost more.
@@ -217,7 +204,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let Some((length, framing)) = self.head.advance(&self.unread, &self.scratch.limits)? else {
+        let Some((length, framing)) = self.head.advance(&mut self.unread, &self.scratch.limits)? else {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
             return Ok(None);
         };

@@ -11,6 +11,28 @@ use bytes::BytesMut;
 pub struct Fields {
     head: BytesMut,
     places: Vec<FieldPlace>,
+    lengths: NameLengths,
+}
+
+/// How long the names of a head are, one bit a length: most names that are asked for are absent, and then no line need be
+/// looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct NameLengths(u64);
+
+impl NameLengths {
+    fn note(&mut self, name: Span) {
+        self.0 |= NameLengths::bit(name.range().len());
+    }
+
+    /// False when no name has this length.
+    fn may_have(self, name: &str) -> bool {
+        self.0 & NameLengths::bit(name.len()) != 0
+    }
+
+    /// All long names share a bit.
+    fn bit(length: usize) -> u64 {
+        1 << length.min(63)
+    }
 }
 
 /// Where something lies in the bytes of a head.
@@ -23,11 +45,16 @@ pub(super) struct Span {
 /// Where a field's name and value lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldPlace {
-    name: Span,
-    value: Span,
+    pub name: Span,
+    pub value: Span,
 }
 
 impl Span {
+    /// From `start` to before `end`; `None` beyond 4 GiB.
+    pub(super) fn new(start: usize, end: usize) -> Option<Span> {
+        Some(Span { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+    }
+
     /// The place of `part`, which is a piece of `head`.
     ///
     /// # Panics
@@ -54,20 +81,56 @@ impl FieldPlace {
     pub(super) fn of(name: &[u8], value: &[u8], head: &[u8]) -> FieldPlace {
         FieldPlace { name: Span::of(name, head), value: Span::of(value, head) }
     }
+
+    /// Has the name in lower case.
+    pub(super) fn lower_name(self, head: &mut [u8]) {
+        head[self.name.range()].make_ascii_lowercase();
+    }
+
+    /// Name and value.
+    pub(super) fn of_head(self, head: &[u8]) -> (&[u8], &[u8]) {
+        (&head[self.name.range()], &head[self.value.range()])
+    }
+
+    /// The whole line, when it lies in `head` just as it would be written anew.
+    fn plain_line(self, head: &[u8]) -> Option<&[u8]> {
+        let (start, end) = (self.name.start as usize, self.value.end as usize);
+        let between = head.get(self.name.end as usize..self.value.start as usize)?;
+        let line = head.get(start..end + 2)?;
+        (between == b": " && line.ends_with(b"\r\n")).then_some(line)
+    }
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldLine<'a> {
+    /// Its name, in lower case.
+    pub name: &'a [u8],
+    /// Its value, without the white space around it.
+    pub value: &'a [u8],
+    /// Both with `: ` between them and CR LF behind, if that is how the line came: then it can be copied whole.
+    pub plain: Option<&'a [u8]>,
 }
 
 impl Fields {
-    /// Of a head whose lines were checked.
-    pub(super) fn new(mut head: BytesMut, places: Vec<FieldPlace>) -> Fields {
-        for place in &places {
-            head[place.name.range()].make_ascii_lowercase();
-        }
-        Fields { head, places }
+    /// Of a head whose lines were checked, and whose names are in lower case.
+    pub(super) fn new(head: BytesMut, places: Vec<FieldPlace>) -> Fields {
+        let mut lengths = NameLengths::default();
+        places.iter().for_each(|place| lengths.note(place.name));
+        Fields { head, places, lengths }
     }
 
     /// Each line's name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places.iter().map(|place| (&self.head[place.name.range()], &self.head[place.value.range()]))
+        self.places.iter().map(|place| place.of_head(&self.head))
+    }
+
+    /// Each line, with its name and value.
+    pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
+        self.places.iter().map(|place| {
+            let (name, value) = place.of_head(&self.head);
+            FieldLine { name, value, plain: place.plain_line(&self.head) }
+        })
     }
 
     /// The value of the first line with this name, in lower case.
@@ -77,7 +140,9 @@ impl Fields {
 
     /// The values of all lines with this name, in lower case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.iter().filter(move |(other, _)| *other == name.as_bytes()).map(|(_, value)| value)
+        let places = if self.lengths.may_have(name) { &self.places[..] } else { &[] };
+        let lines = places.iter().map(|place| place.of_head(&self.head));
+        lines.filter(move |(other, _)| *other == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// Whether there is a line with this name, in lower case.
@@ -108,6 +173,7 @@ impl Fields {
         for (name, value) in lines {
             places.push(FieldPlace { name: append(name.as_ref().as_bytes()), value: append(value.as_ref()) });
         }
+        places.iter().for_each(|place| place.lower_name(&mut head));
         Fields::new(head, places)
     }
 }

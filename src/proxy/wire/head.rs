@@ -5,10 +5,12 @@ use bytes::BytesMut;
 use hyper::Method;
 use memchr::memchr;
 
-use super::client::{Asks, RequestHead};
+use super::classes::{CLASSES, HOST, PATH, QUERY, has_control, is_control, is_token};
+use super::client::{Asks, RequestHead, Target};
 use super::fault::WireFault;
 use super::fields::{FieldPlace, Fields, Span};
 use super::limits::WireLimits;
+use super::plain;
 
 /// The longest method: the registered ones have at most 17 characters.
 const METHOD_BYTES: usize = 32;
@@ -54,7 +56,7 @@ pub(super) enum Framing {
 #[derive(Clone, Copy, Debug, Default)]
 struct RequestLine {
     method: Span,
-    target: Span,
+    target: Target,
     is_http10: bool,
 }
 
@@ -77,12 +79,16 @@ pub(super) struct Head {
 impl Head {
     /// Reads the complete lines that came since the last call; `bytes` begin at the head's first byte. Answers with the
     /// head's length and framing once its empty line is there.
-    pub(super) fn advance(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<Option<(usize, Framing)>, WireFault> {
+    pub(super) fn advance(
+        &mut self,
+        bytes: &mut [u8],
+        limits: &WireLimits,
+    ) -> Result<Option<(usize, Framing)>, WireFault> {
         loop {
             if self.lines.number == 0 {
                 first_byte(bytes, self.lines.start)?;
-            } else if let Some((name, value)) = self.lines.next_good_field(bytes, limits.head_bytes) {
-                self.field(name, value, bytes, limits)?;
+            } else if let Some(place) = self.lines.next_plain_field(bytes, limits.head_bytes) {
+                self.field(place, bytes, limits)?;
                 continue;
             }
             let line_limit = if self.lines.number == 0 {
@@ -108,7 +114,9 @@ impl Head {
                 return self.finish().map(|framing| Some((self.lines.start, framing)));
             } else {
                 let (name, value) = field(line)?;
-                self.field(name, value, bytes, limits)?;
+                let place = FieldPlace::of(name, value, bytes);
+                place.lower_name(bytes);
+                self.field(place, bytes, limits)?;
             }
         }
     }
@@ -122,29 +130,28 @@ impl Head {
         Ok(RequestHead::new(method, self.line.target, self.line.is_http10, fields, self.asks))
     }
 
-    fn field(&mut self, name: &[u8], value: &[u8], head: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
+    fn field(&mut self, place: FieldPlace, head: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
         if self.fields.len() >= limits.header_count {
             return Err(WireFault::TooManyHeaders);
         }
         if self.fields.is_empty() {
             self.fields.reserve(PLANNED_FIELDS.min(limits.header_count));
         }
-        self.fields.push(FieldPlace::of(name, value, head));
+        self.fields.push(place);
+        let (name, value) = place.of_head(head);
         self.note(name, value)
     }
 
     /// What the line says of the framing and of the connection.
     fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireFault> {
-        match name.len() {
-            2 if name.eq_ignore_ascii_case(b"te") => self.asks.trailers |= has_token(value, b"trailers"),
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.asks.continues |= value.eq_ignore_ascii_case(b"100-continue");
-            }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+        match name {
+            b"te" => self.asks.trailers |= has_token(value, b"trailers"),
+            b"expect" => self.asks.continues |= value.eq_ignore_ascii_case(b"100-continue"),
+            b"connection" => {
                 self.asks.close |= has_token(value, b"close");
                 self.asks.keep_alive |= has_token(value, b"keep-alive");
             }
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            b"host" => {
                 if self.host {
                     return Err(WireFault::HostRepeated);
                 }
@@ -153,13 +160,13 @@ impl Head {
                     return Err(WireFault::HostInvalid);
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            b"content-length" => {
                 if self.length.is_some() {
                     return Err(WireFault::LengthRepeated);
                 }
                 self.length = Some(content_length(value)?);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            b"transfer-encoding" => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(WireFault::EncodingUnsupported);
                 }
@@ -253,27 +260,16 @@ impl Lines {
         Ok(Some(line.strip_suffix(b"\r").ok_or(WireFault::BareLf)))
     }
 
-    /// The short way for the usual case: a header line that is there whole and has no fault, in one pass. `None` takes
-    /// nothing and says nothing; [`Lines::next`] decides. A line that was looked at before is left to it too, so that a
-    /// line that comes byte by byte is not read again and again.
-    fn next_good_field<'b>(&mut self, bytes: &'b [u8], section_limit: usize) -> Option<(&'b [u8], &'b [u8])> {
+    /// The short way for the usual case: see `plain`. `None` takes nothing and says nothing; [`Lines::next`] decides. A line
+    /// that was looked at before is left to it too, so that a line that comes byte by byte is not read again and again.
+    fn next_plain_field(&mut self, bytes: &mut [u8], section_limit: usize) -> Option<FieldPlace> {
         if self.searched != self.start {
             return None;
         }
-        let line = &bytes[self.start..];
-        let colon = line.iter().position(|&byte| !is_token(byte))?;
-        if colon == 0 || line[colon] != b':' {
-            return None;
-        }
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        let cr = find_control(value)?;
-        let end = self.start + colon + 1 + cr + 2;
-        if !value[cr..].starts_with(b"\r\n") || end > section_limit {
-            return None;
-        }
+        let (place, end) = plain::field(bytes, self.start).filter(|(_, end)| *end <= section_limit)?;
         (self.start, self.searched) = (end, end);
         self.number += 1;
-        Some((name, value[..cr].trim_ascii()))
+        Some(place)
     }
 }
 
@@ -308,27 +304,43 @@ fn request_line(line: &[u8], head: &[u8], limits: &WireLimits) -> Result<Request
     if target.len() > limits.target_bytes {
         return Err(WireFault::TargetTooLong);
     }
-    match &line[..method_end] {
+    let parts = match &line[..method_end] {
         b"CONNECT" => return Err(WireFault::Connect),
-        b"OPTIONS" if target == b"*" => {}
+        b"OPTIONS" if target == b"*" => TargetParts { path: target, ..TargetParts::default() },
         _ if target == b"*" => return Err(WireFault::Asterisk),
-        _ => check_target(target)?,
+        _ => target_parts(target)?,
+    };
+    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_http10 })
+}
+
+/// What a request target is made of.
+#[derive(Clone, Copy, Default)]
+struct TargetParts<'t> {
+    authority: &'t [u8],
+    path: &'t [u8],
+    query: &'t [u8],
+}
+
+impl TargetParts<'_> {
+    fn within(self, head: &[u8]) -> Target {
+        let [authority, path, query] = [self.authority, self.path, self.query].map(|part| Span::of(part, head));
+        Target { authority, path, query }
     }
-    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: Span::of(target, head), is_http10 })
 }
 
 /// Origin form, or absolute form with http or https (RFC 9112, 3.2).
-fn check_target(target: &[u8]) -> Result<(), WireFault> {
+fn target_parts(target: &[u8]) -> Result<TargetParts<'_>, WireFault> {
     if target.first() == Some(&b'/') {
-        return check_path_and_query(target);
+        return path_and_query(target);
     }
     let rest =
         after_scheme(target, b"http://").or_else(|| after_scheme(target, b"https://")).ok_or(WireFault::Target)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    if !is_authority(&rest[..end]) {
+    let (authority, rest) = rest.split_at(end);
+    if !is_authority(authority) {
         return Err(WireFault::Target);
     }
-    check_path_and_query(&rest[end..])
+    Ok(TargetParts { authority, ..path_and_query(rest)? })
 }
 
 fn after_scheme<'t>(target: &'t [u8], scheme: &[u8]) -> Option<&'t [u8]> {
@@ -336,15 +348,15 @@ fn after_scheme<'t>(target: &'t [u8], scheme: &[u8]) -> Option<&'t [u8]> {
     head.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-fn check_path_and_query(target: &[u8]) -> Result<(), WireFault> {
+fn path_and_query(target: &[u8]) -> Result<TargetParts<'_>, WireFault> {
     let path_end = memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(path_end);
-    let Some(wrong) = first_not(PATH, path).or_else(|| first_not(QUERY, query)) else { return Ok(()) };
-    Err(match wrong {
-        b'#' => WireFault::Fragment,
-        b'\r' => WireFault::BareCr,
-        _ => WireFault::Target,
-    })
+    match first_not(PATH, path).or_else(|| first_not(QUERY, query)) {
+        None => Ok(TargetParts { path, query, ..TargetParts::default() }),
+        Some(b'#') => Err(WireFault::Fragment),
+        Some(b'\r') => Err(WireFault::BareCr),
+        Some(_) => Err(WireFault::Target),
+    }
 }
 
 /// The first byte that is not of the class.
@@ -391,11 +403,9 @@ fn content_length(value: &[u8]) -> Result<u64, WireFault> {
     if memchr(b',', value).is_some() {
         return Err(WireFault::LengthRepeated);
     }
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(WireFault::LengthInvalid);
-    }
-    let number = std::str::from_utf8(value).ok().and_then(|digits| digits.parse::<i64>().ok());
-    number.map(i64::unsigned_abs).ok_or(WireFault::LengthInvalid)
+    // A greater one than a signed number holds is negative to some servers.
+    let number = plain::number(value).filter(|&number| i64::try_from(number).is_ok());
+    number.ok_or(WireFault::LengthInvalid)
 }
 
 /// `host [":" port]`, narrower than RFC 3986: no user, no escapes, no sub-delimiters, because servers read these in
@@ -437,75 +447,4 @@ fn is_spelling_of(name: &[u8], canonical: &str) -> bool {
 
 fn has_token(value: &[u8], token: &[u8]) -> bool {
     value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
-}
-
-fn is_token(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & TOKEN != 0
-}
-
-fn is_control(byte: u8) -> bool {
-    (byte < 0x20 && byte != b'\t') || byte == 0x7f
-}
-
-fn has_control(bytes: &[u8]) -> bool {
-    find_control(bytes).is_some()
-}
-
-/// Where the first control character other than tab is: eight bytes at a time, bytewise only behind a tab.
-fn find_control(bytes: &[u8]) -> Option<usize> {
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for word in words {
-        let hits = control_or_tab(u64::from_le_bytes(*word));
-        if hits != 0 {
-            at += hits.trailing_zeros() as usize / 8;
-            break;
-        }
-        at += 8;
-    }
-    bytes[at..].iter().position(|&byte| is_control(byte)).map(|offset| at + offset)
-}
-
-/// The lowest bit that is set lies in the first of the eight bytes that is below 0x20 or is 0x7f; none if none is.
-fn control_or_tab(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = ONES * 0x80;
-    let delete = word ^ (ONES * 0x7f);
-    ((word.wrapping_sub(ONES * 0x20) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGHS
-}
-
-const TOKEN: u8 = 1;
-const PATH: u8 = 2;
-const QUERY: u8 = 4;
-const HOST: u8 = 8;
-
-/// What each byte may stand in. Paths and queries are as wide as the URI type takes them, but for `#`: what only the
-/// policy judges (backslashes, escapes, braces) passes here.
-const CLASSES: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0x21_u8;
-    while byte < 0x7f {
-        let alphanumeric = byte.is_ascii_alphanumeric();
-        let mut class = 0;
-        if alphanumeric
-            || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_')
-            || matches!(byte, b'`' | b'|' | b'~')
-        {
-            class |= TOKEN;
-        }
-        if !matches!(byte, b'#' | b'<' | b'>' | b'?' | b'`') {
-            class |= PATH;
-        }
-        if !matches!(byte, b'"' | b'#' | b'<' | b'>') {
-            class |= QUERY;
-        }
-        if alphanumeric || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            class |= HOST;
-        }
-        table[byte as usize] = class;
-        byte += 1;
-    }
-    table
 }

@@ -13,6 +13,7 @@ use super::fault::WireFault;
 pub struct WireState {
     body_fault: Cell<Option<WireFault>>,
     head_started: Cell<Option<Instant>>,
+    idle: Cell<bool>,
     idle_since: Cell<Option<Instant>>,
     expired: Cell<Option<WireFault>>,
     /// Requests of this connection whose answer is not over.
@@ -44,8 +45,12 @@ impl WireState {
         self.head_started.get()
     }
 
-    /// Since when the client has sent nothing, between two requests.
+    /// Since when the client has sent nothing, between two requests. The time runs from the first call that finds it so: the
+    /// sweeper calls often enough, and a request need not ask for the time.
     pub fn idle_since(&self) -> Option<Instant> {
+        if self.idle.get() && self.idle_since.get().is_none() {
+            self.idle_since.set(Some(Instant::now()));
+        }
         self.idle_since.get()
     }
 
@@ -181,15 +186,14 @@ impl WireState {
 
     /// Bytes came, or the end.
     pub(super) fn note_bytes(&self) {
+        self.idle.set(false);
         self.idle_since.set(None);
         self.resting.set(false);
     }
 
     /// Nothing to read, between two requests or inside a head.
     pub(super) fn note_waiting(&self) {
-        if self.head_started.get().is_none() && self.idle_since.get().is_none() {
-            self.idle_since.set(Some(Instant::now()));
-        }
+        self.idle.set(self.head_started.get().is_none());
     }
 
     pub(super) fn wake_reader(&self) {

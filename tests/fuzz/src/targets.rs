@@ -18,7 +18,7 @@ use ucs_gateway::policy::explain::explain;
 use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
-use ucs_gateway::proxy::headers::{self, Destination, Hop, RequestIds};
+use ucs_gateway::proxy::headers::{self, Destination, Hop, Own, RequestIds};
 use ucs_gateway::proxy::wire::{
     ANSWER_LIMITS, AnswerFault, ClientBody, ClientInput, Next, RequestHead, Scratch, Taken, WireLimits, WireState,
     read_head,
@@ -127,7 +127,8 @@ fn check_forwarded(head: &RequestHead) -> Vec<u8> {
     let host = head.authority().or_else(|| head.fields.get("host")).unwrap_or(b"ucs");
     let to = Destination { method: &head.method, path: b"/a", query: head.query(), host };
     let hop = Hop::new("192.0.2.1".parse().unwrap(), false);
-    let mut sent = headers::to_upstream(to, &head.fields, &[], &hop, &RequestIds::new(7)).bytes;
+    let own = Own { hop: &hop, ids: &RequestIds::new(7), buffers: &Rc::default() };
+    let mut sent = headers::to_upstream(to, &head.fields, &[], own).bytes.to_vec();
     sent.extend_from_slice(b"\r\n");
     let mut lines = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut lines);

@@ -1,0 +1,77 @@
+//! One worker's buffers for messages on their way out. They are used again and again, the one that was given back last
+//! first, as the processor still has it at hand. It knows nothing of what is in them.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+/// So many are kept; those of a burst beyond it are freed.
+const KEPT: usize = 64;
+
+/// A buffer that has grown beyond this is freed, in bytes.
+const KEPT_BYTES: usize = 8 * 1024;
+
+/// Buffers that nobody uses now.
+#[derive(Debug, Default)]
+pub struct Buffers(RefCell<Vec<Vec<u8>>>);
+
+/// A buffer in use. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    home: Rc<Buffers>,
+}
+
+impl Buffers {
+    /// An empty buffer with room for so many bytes.
+    pub fn take(self: &Rc<Self>, room: usize) -> Buffer {
+        let mut bytes = self.0.borrow_mut().pop().unwrap_or_default();
+        bytes.reserve(room);
+        Buffer { bytes, home: Rc::clone(self) }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut kept = self.home.0.borrow_mut();
+        if kept.len() < KEPT && self.bytes.capacity() <= KEPT_BYTES {
+            self.bytes.clear();
+            kept.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_unless_it_is_long_or_one_of_too_many() {
+        let buffers = Rc::new(Buffers::default());
+        let mut first = buffers.take(10);
+        first.extend_from_slice(b"left over");
+        drop(first);
+        let again = buffers.take(10);
+        assert!(again.is_empty() && buffers.0.borrow().is_empty(), "the same one");
+        drop(buffers.take(KEPT_BYTES + 1));
+        assert!(buffers.0.borrow().is_empty());
+        let many: Vec<Buffer> = (0..2 * KEPT).map(|_| buffers.take(10)).collect();
+        drop(many);
+        drop(again);
+        assert_eq!(buffers.0.borrow().len(), KEPT);
+    }
+}

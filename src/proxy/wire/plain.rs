@@ -1,0 +1,93 @@
+//! The short way for what is usual: a field line, or the head of an answer, that is there whole and has no fault, in one
+//! pass. It refuses nothing: whatever is not plain is `None`, and judged by the careful readers in `head` and `answer`.
+
+use super::classes::{LOWER_TOKEN, find_control};
+use super::fields::{FieldPlace, Span};
+
+/// Most answers have fewer lines: room for so many is made at once.
+const PLANNED_FIELDS: usize = 12;
+
+/// `HTTP/1.1 200 `, without which there is no status line.
+const STATUS_LINE_BYTES: usize = 13;
+
+/// The field line that begins at `start`: its place, and where the next line begins. `None` also when its end has not come.
+/// Its name is in lower case from now on, whatever comes of it.
+#[inline]
+pub(super) fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
+    let line = bytes.get_mut(start..)?;
+    let colon = lower_name(line);
+    if colon == 0 || line.get(colon) != Some(&b':') {
+        return None;
+    }
+    let value = &line[colon + 1..];
+    let cr = find_control(value)?;
+    if value.get(cr..cr + 2) != Some(b"\r\n") {
+        return None;
+    }
+    let value = &value[..cr];
+    let before = value.iter().position(|&byte| !is_blank(byte)).unwrap_or(cr);
+    let behind = value.iter().rposition(|&byte| !is_blank(byte)).map_or(before, |last| last + 1);
+    let value_start = start + colon + 1;
+    let place = FieldPlace {
+        name: Span::new(start, start + colon)?,
+        value: Span::new(value_start + before, value_start + behind)?,
+    };
+    Some((place, value_start + cr + 2))
+}
+
+/// The length of the token that `line` begins with, which is in lower case from now on.
+fn lower_name(line: &mut [u8]) -> usize {
+    let mut length = 0;
+    for byte in line {
+        let lower = LOWER_TOKEN[usize::from(*byte)];
+        if lower == 0 {
+            break;
+        }
+        *byte = lower;
+        length += 1;
+    }
+    length
+}
+
+/// The head of an answer.
+pub(super) struct PlainAnswer {
+    /// Its length, with the empty line.
+    pub length: usize,
+    /// Its status.
+    pub status: u16,
+    /// Whether it is of HTTP/1.0.
+    pub is_old: bool,
+    /// Its field lines.
+    pub places: Vec<FieldPlace>,
+}
+
+/// The head of an answer that `bytes` begin with, of at most `most` field lines.
+pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<PlainAnswer> {
+    let line = bytes.first_chunk::<STATUS_LINE_BYTES>()?;
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', digits @ .., b' '] = line else {
+        return None;
+    };
+    let (status, is_old) = (number(digits)? as u16, *minor == b'0');
+    let reason = &bytes[STATUS_LINE_BYTES..];
+    let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
+    let mut start = STATUS_LINE_BYTES + cr + 2;
+    let mut places = Vec::with_capacity(PLANNED_FIELDS);
+    while !bytes[start..].starts_with(b"\r\n") {
+        let (place, next) = field(bytes, start).filter(|_| places.len() < most)?;
+        places.push(place);
+        start = next;
+    }
+    Some(PlainAnswer { length: start + 2, status, is_old, places })
+}
+
+/// The number that up to 19 digits stand for; `None` when that is not what they are.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    if !(1..=19).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
