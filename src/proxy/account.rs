@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 
@@ -10,6 +10,8 @@ use super::access_log::AccessLog;
 use super::buffers::Buffers;
 use super::forward::ForwardError;
 use super::worker::Downstream;
+use crate::gate::TableLease;
+use crate::policy::routes::RouteIndex;
 use crate::telemetry::{Outcome, WorkerMetrics};
 
 /// Where a worker's requests are counted and logged.
@@ -38,22 +40,47 @@ pub struct Account {
 /// The parts of a log line.
 #[derive(Debug)]
 pub struct Line {
-    /// The client's address.
-    pub peer: std::net::IpAddr,
     /// The request's method.
     pub method: Method,
     /// The path as classified (or as sent, when it was refused), without the query.
     pub path: String,
-    /// The operation's name.
-    pub operation: String,
-    /// Its class.
-    pub class: String,
+    /// The table that it was looked up in.
+    pub table: Rc<TableLease>,
+    /// The route that took it.
+    pub route: Option<RouteIndex>,
+    /// Its class, in the table.
+    pub class: Option<usize>,
     /// The answer's status; 0 when the client went before there was one.
     pub status: u16,
     /// Revision of the mode record that admitted or refused it.
     pub revision: u64,
     /// The id that UCS and the client also see.
     pub request_id: String,
+}
+
+impl Line {
+    /// The operation's name.
+    pub fn operation(&self) -> &str {
+        self.route.map_or("-", |route| &self.table.table().routes[route as usize].operation)
+    }
+
+    /// The name of its class.
+    pub fn class(&self) -> &str {
+        self.class.map_or("none", |class| &self.table.table().classes[class].name)
+    }
+}
+
+/// What is known only when the request is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// The client's address.
+    pub peer: &'a str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// From the request's head to the last byte of the answer.
+    pub elapsed: Duration,
 }
 
 impl Account {
@@ -106,7 +133,8 @@ impl Drop for Account {
         let ledger = &self.downstream.worker.ledger;
         ledger.metrics.record(self.class_slot, self.outcome, elapsed);
         if let (Some(log), Some(line)) = (&ledger.access_log, &self.line) {
-            log.write(line, self.outcome, self.bytes, elapsed);
+            let peer = self.downstream.hop.peer();
+            log.write(line, Ended { peer, outcome: self.outcome, bytes: self.bytes, elapsed });
         }
     }
 }

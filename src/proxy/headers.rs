@@ -41,6 +41,11 @@ impl Hop {
     pub fn new(peer: IpAddr, tls: bool) -> Hop {
         Hop { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
     }
+
+    /// The client's address; one of IPv4 in its own form, however it came.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
 }
 
 /// Makes request ids: a random prefix for each worker and a counter behind it.

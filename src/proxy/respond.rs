@@ -2,7 +2,6 @@
 //! never fails: whatever goes wrong inside becomes an answer here, in one place.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hyper::Method;
 use hyper::body::Body;
@@ -203,25 +202,21 @@ pub fn refuse(
         // What went to UCS has its id already.
         let id = account.line.take().map(|line| line.request_id);
         let id = id.or_else(|| head.map(|head| worker.request_ids.id_of(&head.fields))).unwrap_or_default();
-        account.line = Some(Box::new(refused_line(downstream, about, refusal, id)));
+        account.line = Some(Box::new(Line {
+            method: about.method.clone(),
+            path: about.path.to_owned(),
+            table: Rc::clone(&lease),
+            route: found.and_then(|found| found.index),
+            class: route.map(|route| route.class),
+            status: refusal.status().as_u16(),
+            revision: refusal.record().map_or(0, |record| record.revision),
+            request_id: id,
+        }));
     }
     worker.count_refusal(refusal);
     match found {
         Some(found) => worker.pages.refuse(refusal, found, about, unread, account),
         None => reply::refuse(refusal, about, table, unread, account),
-    }
-}
-
-fn refused_line(downstream: &Downstream, about: About<'_>, refusal: &Refusal, request_id: String) -> Line {
-    Line {
-        peer: downstream.peer.ip(),
-        method: about.method.clone(),
-        path: about.path.to_owned(),
-        operation: about.operation.unwrap_or("-").to_owned(),
-        class: about.class.unwrap_or("none").to_owned(),
-        status: refusal.status().as_u16(),
-        revision: refusal.record().map_or(0, |record| record.revision),
-        request_id,
     }
 }
 
@@ -236,13 +231,12 @@ pub fn admitted_line(
     status: u16,
     request_id: &str,
 ) -> Line {
-    let class = found.class().map(|class| Arc::clone(&found.table.table().classes[class].name));
     Line {
-        peer: downstream.peer.ip(),
         method: head.method.clone(),
         path: found.rewritten.clone().unwrap_or_else(|| head.path_text().to_owned()),
-        operation: found.route().map_or("-", |route| &*route.operation).to_owned(),
-        class: class.as_deref().unwrap_or("none").to_owned(),
+        table: Rc::clone(&found.table),
+        route: found.index,
+        class: found.class(),
         status,
         revision: downstream.worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
         request_id: request_id.to_owned(),
