@@ -208,13 +208,17 @@ def gateway_command(program, s, admin):
     return command + (["--access-log", "--log-format", "json"] if s.logged else [])
 
 
-def start_upstream(program, folder, workers, processors):
-    """The stand-in for UCS; returns its two ports (1 KB answers, 64 KB answers)."""
+def start_upstream(programs, folder, processors):
+    """The stand-ins for UCS; returns their two ports (1 KB answers, 64 KB answers)."""
     os.makedirs(folder, exist_ok=True)
-    small, large = free_port(), free_port()
-    config = peers.write(folder, "nginx.conf", peers.upstream(folder, workers, small, large))
-    process = spawn([program, "-e", "stderr", "-c", config], folder, "upstream", processors.load)
-    await_port(process, small, "upstream", folder)
+    small, large, workers = free_port(), free_port(), len(processors.load)
+    config = peers.write(folder, "nginx.conf", peers.upstream(folder, workers, large))
+    commands = {
+        "small": (small, [programs["upstream"], f"127.0.0.1:{small}", str(workers)]),
+        "large": (large, [programs["nginx"], "-e", "stderr", "-c", config]),
+    }
+    for name, (port, command) in commands.items():
+        await_port(spawn(command, folder, name, processors.load), port, name, folder)
     return small, large
 
 

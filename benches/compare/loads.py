@@ -1,5 +1,5 @@
-"""The kinds of load: wrk for throughput, the open loop for latency at a fixed rate, idle connections for memory, and flips of
-the mode while wrk runs. Each returns a dict of numbers. It keeps no results and judges none.
+"""The kinds of load: full speed (our own closed loop, or wrk) for throughput, the open loop for latency at a fixed rate, idle
+connections for memory, and flips of the mode meanwhile. Each returns a dict of numbers. It keeps no results and judges none.
 """
 
 import http.client
@@ -17,15 +17,25 @@ class LoadFailed(Exception):
     """The load could not be made, or was answered wrongly."""
 
 
-def wrk(programs, processors, contender, mix, connections, seconds, seed, body=0, statuses=False, refused=False):
-    """Closed loop at full speed. CPU is taken around the whole run of wrk."""
-    environment = os.environ | {"UCS_MIX": mix, "UCS_SEED": str(seed), "UCS_BODY": str(body)}
-    if statuses:
-        environment["UCS_STATUSES"] = "1"
-    command = [programs["wrk"], "-t", str(max(1, len(processors.load) // 2)), "-c", str(connections), "-d", f"{seconds}s"]
-    command += ["--timeout", "10s", "-s", f"{HERE}/load.lua", f"http://127.0.0.1:{contender.port}"]
+def closed_loop(programs, contender, mix, threads, connections, seconds, seed, body):
+    """The command of our own load at full speed, and what its environment needs."""
+    numbers = [str(number) for number in (threads, connections, seconds)]
+    return [programs["load"], f"127.0.0.1:{contender.port}", *numbers, mix, str(seed), str(body)], {}
+
+
+def wrk(programs, contender, mix, threads, connections, seconds, seed, body):
+    """The same by wrk."""
+    command = [programs["wrk"], "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s"]
+    return command + ["-s", f"{HERE}/load.lua", f"http://127.0.0.1:{contender.port}"], {
+        "UCS_MIX": mix, "UCS_SEED": str(seed), "UCS_BODY": str(body)}
+
+
+def full_speed(generator, programs, processors, contender, mix, connections, seconds, seed, body=0, statuses=False, refused=False):
+    """Closed loop at full speed. CPU is taken around the whole run of the load."""
+    threads = max(1, len(processors.load) // 2)
+    command, environment = generator(programs, contender, mix, threads, connections, seconds, seed, body)
     before, began = contender.cpu_seconds(), time.monotonic()
-    measured = generate(command, processors, environment, seconds)
+    measured = generate(command, processors, os.environ | environment, seconds)
     cpu, wall = contender.cpu_seconds() - before, time.monotonic() - began
     if not measured["requests"]:
         raise LoadFailed(f"{contender.name} answered nothing to {connections} connections in {seconds} s")

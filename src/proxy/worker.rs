@@ -37,8 +37,8 @@ use crate::upstream::UpstreamUrl;
 /// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
 
-/// How long a connection must have been idle to give its memory back.
-const REST_AFTER: Duration = Duration::from_millis(200);
+/// How long a connection must have been seen idle to give its memory back: until the second sweep that finds it so.
+const REST_AFTER: Duration = Duration::from_millis(50);
 
 /// What every worker is told.
 #[derive(Clone, Debug)]
@@ -315,14 +315,10 @@ impl Connections {
             mutating: Cell::new(false),
             task: RefCell::new(None),
         });
-        let task = tokio::task::spawn_local(Rc::clone(self).serve_to_end(stream, Rc::clone(&downstream)));
+        let connected = Connected::new(self, Rc::clone(&downstream));
+        let task = tokio::task::spawn_local(serving::serve(stream, connected, Rc::clone(&self.scratch)));
         *downstream.task.borrow_mut() = Some(task.abort_handle());
         self.open.borrow_mut().push(downstream);
-    }
-
-    async fn serve_to_end(self: Rc<Self>, stream: TcpStream, downstream: Rc<Downstream>) {
-        let _open = Open::new(&self, Rc::clone(&downstream));
-        serving::serve(stream, downstream, Rc::clone(&self.scratch)).await;
     }
 
     /// Waits until all requests are done, or the time for it is over.
@@ -382,19 +378,21 @@ async fn sweep(connections: Rc<Connections>) {
 }
 
 /// Counts a connection while it is open, and out however its task ends.
-struct Open {
+#[derive(Debug)]
+pub struct Connected {
     connections: Rc<Connections>,
-    downstream: Rc<Downstream>,
+    /// The connection.
+    pub downstream: Rc<Downstream>,
 }
 
-impl Open {
-    fn new(connections: &Rc<Connections>, downstream: Rc<Downstream>) -> Open {
+impl Connected {
+    fn new(connections: &Rc<Connections>, downstream: Rc<Downstream>) -> Connected {
         connections.worker.ledger.metrics.client_connected();
-        Open { connections: Rc::clone(connections), downstream }
+        Connected { connections: Rc::clone(connections), downstream }
     }
 }
 
-impl Drop for Open {
+impl Drop for Connected {
     fn drop(&mut self) {
         self.connections.shared.loads[self.connections.index].fetch_sub(1, Ordering::Relaxed);
         self.connections.worker.ledger.metrics.client_disconnected();

@@ -72,6 +72,9 @@ pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
         let hits = control_or_tab(u64::from_le_bytes(*word));
         if hits != 0 {
             at += hits.trailing_zeros() as usize / 8;
+            if bytes[at] != b'\t' {
+                return Some(at);
+            }
             break;
         }
         at += 8;

@@ -138,7 +138,8 @@ pub struct ClientInput<R = OwnedReadHalf> {
     state: Rc<WireState>,
     /// What was read and nobody has taken.
     unread: BytesMut,
-    head: Head,
+    /// What was read of a head whose end has not come; an idle connection needs no room for it.
+    head: Option<Box<Head>>,
     body: FramedBody,
     /// The client may wait for 100 (Continue) before it sends the body.
     expects: bool,
@@ -158,7 +159,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             scratch,
             state,
             unread: BytesMut::new(),
-            head: Head::default(),
+            head: None,
             body: FramedBody::Length(0),
             expects: false,
             ended: false,
@@ -204,11 +205,12 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let Some((length, framing)) = self.head.advance(&mut self.unread, &self.scratch.limits)? else {
+        let mut head = self.head.take().map_or_else(Head::default, |begun| *begun);
+        let Some((length, framing)) = head.advance(&mut self.unread, &self.scratch.limits)? else {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
+            self.head = Some(Box::new(head));
             return Ok(None);
         };
-        let head = std::mem::take(&mut self.head);
         self.state.head_over();
         // A request that came alone takes the buffer with it: to share it would be one more allocation.
         let is_alone = self.unread.len() == length;

@@ -21,7 +21,7 @@ struct NameLengths(u64);
 
 impl NameLengths {
     fn note(&mut self, name: Span) {
-        self.0 |= NameLengths::bit(name.range().len());
+        self.0 |= NameLengths::bit(name.len());
     }
 
     /// False when no name has this length.
@@ -68,6 +68,10 @@ impl Span {
         assert!(start + part.len() <= head.len(), "not a part of the head");
         let narrow = |place: usize| u32::try_from(place).expect("heads are shorter than 4 GiB");
         Span { start: narrow(start), end: narrow(start + part.len()) }
+    }
+
+    fn len(self) -> usize {
+        (self.end - self.start) as usize
     }
 
     /// The same as a range.
@@ -141,8 +145,10 @@ impl Fields {
     /// The values of all lines with this name, in lower case.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let places = if self.lengths.may_have(name) { &self.places[..] } else { &[] };
-        let lines = places.iter().map(|place| place.of_head(&self.head));
-        lines.filter(move |(other, _)| *other == name.as_bytes()).map(|(_, value)| value)
+        // The length first: it costs less than to go and look.
+        let named =
+            move |place: &&FieldPlace| place.name.len() == name.len() && self.bytes(place.name) == name.as_bytes();
+        places.iter().filter(named).map(|place| self.bytes(place.value))
     }
 
     /// Whether there is a line with this name, in lower case.

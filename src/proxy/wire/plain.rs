@@ -25,8 +25,8 @@ pub(super) fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize
         return None;
     }
     let value = &value[..cr];
-    let before = value.iter().position(|&byte| !is_blank(byte)).unwrap_or(cr);
-    let behind = value.iter().rposition(|&byte| !is_blank(byte)).map_or(before, |last| last + 1);
+    let before = value.iter().take_while(|&&byte| is_blank(byte)).count();
+    let behind = cr - value[before..].iter().rev().take_while(|&&byte| is_blank(byte)).count();
     let value_start = start + colon + 1;
     let place = FieldPlace {
         name: Span::new(start, start + colon)?,
