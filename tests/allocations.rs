@@ -6,23 +6,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
-use std::sync::Arc;
 
-use clap::Parser;
-use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
-use ucs_gateway::access::Access;
-use ucs_gateway::config::ServeArgs;
-use ucs_gateway::control::stats::ControlStats;
-use ucs_gateway::desk::Desk;
-use ucs_gateway::gate::{Gate, Published};
-use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
-use ucs_gateway::policy::routes_yaml;
-use ucs_gateway::proxy::account::Ledger;
-use ucs_gateway::proxy::bulkhead::Bulkheads;
-use ucs_gateway::proxy::worker::{self, Shared, Worker};
-use ucs_gateway::telemetry::Metrics;
+use worker::Stand;
+
+mod worker;
 
 /// What a GET with three headers and an answer of 1 KB costs in steady state: for each side the bytes that were read and the
 /// places of its header lines (what is to be written goes into buffers that are used again); between them the exchange and
@@ -31,12 +18,6 @@ const ALLOCATIONS: u64 = 6;
 
 const REQUEST: &[u8] =
     b"GET /profiles/0123456789AB HTTP/1.1\r\nHost: ucs.test:8080\r\nUser-Agent: load\r\nAccept: application/json\r\n\r\n";
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    serve: ServeArgs,
-}
 
 #[test]
 fn a_forwarded_request_allocates_no_more_than_it_did() {
@@ -49,47 +30,14 @@ fn a_forwarded_request_allocates_no_more_than_it_did() {
 
 /// Allocations of a worker's thread for so many requests on one connection.
 fn allocations(requests: usize) -> u64 {
-    let upstream = upstream();
-    let line = ["test", "--upstream", &format!("http://{upstream}"), "--upstream-mode", "off", "--schema-probe", "off"];
-    let settings = Arguments::parse_from(line).serve.proxy();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-
-    let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")).unwrap();
-    let gate = Gate::new(1, routes_yaml::parse(&table, "routes.yaml").unwrap());
-    let record = ModeRecord::first(Mode::Production, 1, "test", Timestamp::now());
-    gate.publish(Published { record: Some(Arc::new(record)), schema: SchemaKnowledge::Unknown, alarm: None });
-    let state_dir = std::env::temp_dir().join(format!("ucs-gateway-allocations-{}-{requests}", std::process::id()));
-    std::fs::create_dir_all(&state_dir).unwrap();
-    let (desk, _inbox) = Desk::new();
-    let (stop, stopped) = watch::channel(false);
-    let (sender, handover) = mpsc::unbounded_channel();
-    let metrics = Metrics::new(1, Arc::new(ControlStats::default()));
-    let shared = Shared {
-        bulkheads: Arc::new(Bulkheads::new(&[])),
-        desk,
-        access: Arc::new(Access::from_token_file(&state_dir).unwrap()),
-        metrics: Arc::clone(&metrics),
-        loads: [std::sync::atomic::AtomicUsize::new(0)].into(),
-        handovers: [sender].into(),
-        stop: stopped,
-    };
+    let stand = Stand::new(&format!("http://{}", upstream()));
+    let (address, stop) = (stand.address, stand.stop.clone());
     let client = std::thread::spawn(move || {
         ask(address, requests);
         stop.send(true).unwrap();
     });
-    let counted = allocation_counter::measure(|| {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
-        runtime.block_on(async {
-            let ledger = Ledger { metrics: metrics.worker(0), access_log: None };
-            let worker = Worker::new(0, gate.seat(0), &settings, &shared, ledger);
-            worker::run(worker, 0, listener, handover, Rc::new(settings), shared).await.unwrap();
-        });
-    });
+    let counted = allocation_counter::measure(|| stand.run(std::future::ready(())));
     client.join().unwrap();
-    std::fs::remove_dir_all(&state_dir).unwrap();
     counted.count_total
 }
 

@@ -1,18 +1,17 @@
 -- The load of wrk: request lines from a file (UCS_MIX), a random identifier in each place, the totals as one JSON line.
--- With UCS_BODY a body of so many bytes is sent; with UCS_STATUSES the answers are counted by status, which costs time.
+-- With UCS_BODY a body of so many bytes is sent.
 
 -- Requests without a body are made before the load begins, as making them would take a tenth of wrk's time: so many that no
 -- proxy still remembers one when it comes again (HAProxy keeps 10,000 lookups). Those with a body are made one by one.
 local COUNT = 32768
 local requests, turn = {}, 0
 
-local templates, tail, thread_number, threads = {}, "", 0, {}
+local templates, tail, thread_number = {}, "", 0
 local random = math.random
 
 function setup(thread)
   thread:set("id", thread_number)
   thread_number = thread_number + 1
-  threads[#threads + 1] = thread
 end
 
 local function read_templates()
@@ -56,18 +55,6 @@ function init(args)
   else
     for i = 1, COUNT do requests[i] = make() end
   end
-  statuses = ""
-  if os.getenv("UCS_STATUSES") then
-    local counts = {}
-    function response(status)
-      counts[status] = (counts[status] or 0) + 1
-      if counts[status] % 64 == 1 then
-        local text = {}
-        for key, count in pairs(counts) do text[#text + 1] = '"' .. key .. '":' .. count end
-        statuses = table.concat(text, ",")
-      end
-    end
-  end
 end
 
 function request()
@@ -76,12 +63,8 @@ function request()
 end
 
 function done(summary, latency, requests)
-  local e, seen = summary.errors, {}
-  for _, thread in ipairs(threads) do
-    local text = thread:get("statuses")
-    if text ~= "" then seen[#seen + 1] = "{" .. text .. "}" end
-  end
-  io.write(string.format('JSON {"requests":%d,"micros":%d,"bytes":%d,"failed":%d,"refused":%d,"p50":%d,"p90":%d,"p99":%d,"max":%d,"statuses":[%s]}\n',
+  local e = summary.errors
+  io.write(string.format('JSON {"requests":%d,"micros":%d,"bytes":%d,"failed":%d,"refused":%d,"p50":%d,"p90":%d,"p99":%d,"max":%d}\n',
     summary.requests, summary.duration, summary.bytes, e.connect + e.read + e.write + e.timeout, e.status,
-    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max, table.concat(seen, ",")))
+    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency.max))
 end

@@ -129,9 +129,9 @@ fn write_thousandths(buffer: &mut Vec<u8>, number: u64) {
     buffer.extend([100, 10, 1].map(|place| b'0' + (number / place % 10) as u8));
 }
 
-/// By hand, as there is a line for each request; see benches/README.md for what it saves.
+/// By hand, as there is a line for each request: see *Tried* in benches/README.md.
 fn write_json(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
-    // Neither an address nor a method that was admitted holds what JSON escapes.
+    // An address and a method, which is a token, hold nothing that JSON escapes.
     let plain = [(",\"peer\":\"", ended.peer), ("\",\"method\":\"", line.method.as_str())];
     plain.iter().for_each(|(name, value)| write_pair(buffer, name, value));
     let texts = [("\",\"path\":", &*line.path), (",\"operation\":", line.operation()), (",\"class\":", line.class())];

@@ -93,7 +93,7 @@ pub struct Destination<'a> {
     pub host: &'a [u8],
 }
 
-/// What the gateway adds of its own.
+/// What the gateway brings to a request: its marks, and room for the head.
 #[derive(Clone, Copy, Debug)]
 pub struct Own<'a> {
     /// Of the client's connection.

@@ -14,7 +14,8 @@ use super::respond::Found;
 use crate::gate::Published;
 use crate::policy::routes::RouteTable;
 
-/// Stands where the path belongs. No path that was classified holds this character, and JSON does not escape it.
+/// Stands where the path belongs. JSON does not escape this character, and neither paths that were classified nor anything
+/// that a table says holds it.
 const MARK: &str = "\u{7f}";
 
 /// What the operations of one table say while one record is in force.
@@ -34,7 +35,7 @@ struct Set {
 struct Cut {
     method: Method,
     lines: Vec<u8>,
-    /// What stands between the paths.
+    /// What stands before, between and behind the paths.
     pieces: Vec<Box<[u8]>>,
 }
 

@@ -20,7 +20,7 @@ use crate::upstream::UpstreamUrl;
 pub struct PoolLimits {
     /// Time for a connection to be made, and for a place in the queue.
     pub connect_timeout: Duration,
-    /// An idle connection older than this is closed: keep it below UCS's own keep-alive.
+    /// An idle connection older than this is closed, up to a sweep (100 ms) too early: keep it below UCS's own keep-alive.
     pub idle: Duration,
     /// Connections of this worker at the most.
     pub connections: usize,

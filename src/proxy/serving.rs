@@ -24,8 +24,8 @@ use super::worker::{Connected, Downstream};
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Serves a client until its connection is over. This future is most of what an idle connection costs: see benches/README.md
-/// before it grows.
+/// Serves a client until its connection is over. This future is much of what an idle connection costs: the row *idle* of
+/// benches/compare tells when it grows.
 pub async fn serve(stream: TcpStream, connected: Connected, scratch: Rc<Scratch>) {
     let downstream = &connected.downstream;
     let (reader, writer) = stream.into_split();
@@ -89,6 +89,8 @@ impl Drop for Outward {
 /// Answers requests until the client has been idle for a while, or has ended.
 async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, mut next: Next) -> After {
     loop {
+        // A client that sends many requests at once must not keep all others of this worker waiting.
+        tokio::task::coop::consume_budget().await;
         match answer(downstream, input, writer, next).await {
             After::Next => {}
             over => return over,

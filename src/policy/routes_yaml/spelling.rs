@@ -170,6 +170,10 @@ pub(super) fn content_type(text: &str) -> Result<(), Flaw> {
 
 /// A body with placeholders. When its content type is JSON it must be JSON once it is filled in.
 pub(super) fn body(text: &str, content_type: &str) -> Result<(), Flaw> {
+    if let Some(control) = text.chars().find(|char| char.is_control() && !matches!(char, '\t' | '\r' | '\n')) {
+        let found = control.escape_unicode().to_string();
+        return Err(Flaw::new(&found, format!("the control character {found}"), "leave it out".to_owned()));
+    }
     let mut filled = String::new();
     let mut rest = text;
     while let Some(open) = rest.find('{') {

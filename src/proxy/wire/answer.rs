@@ -15,7 +15,7 @@ use super::chunks::{ChunkEvent, Chunks};
 use super::fields::{FieldPlace, Fields};
 use super::head::Trailers;
 use super::limits::WireLimits;
-use super::plain::{self, PlainAnswer};
+use super::plain::{self, AnswerParts};
 
 /// The longest head of an answer that is taken from UCS, in bytes; also the most of interim answers before it.
 pub const HEAD_BYTES: usize = 256 * 1024;
@@ -93,7 +93,7 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
     if buffer.is_empty() {
         return Ok(None);
     }
-    let Some(PlainAnswer { length, status, is_old, places }) = (match plain::answer(buffer, HEADER_LINES) {
+    let Some(AnswerParts { length, status, is_old, places }) = (match plain::answer(buffer, HEADER_LINES) {
         Some(plain) => Some(plain),
         None => careful(buffer)?,
     }) else {
@@ -110,7 +110,7 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
 }
 
 /// Reads what is not plain: unfinished, faulty, or in a form that is allowed and rare.
-fn careful(bytes: &mut [u8]) -> Result<Option<PlainAnswer>, AnswerFault> {
+fn careful(bytes: &mut [u8]) -> Result<Option<AnswerParts>, AnswerFault> {
     let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
     let mut head = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, &mut lines)?;
@@ -119,7 +119,7 @@ fn careful(bytes: &mut [u8]) -> Result<Option<PlainAnswer>, AnswerFault> {
     let places: Vec<FieldPlace> = head.headers.iter().map(place).collect();
     let (status, is_old) = (head.code.unwrap_or_default(), head.version == Some(0));
     places.iter().for_each(|place| place.lower_name(bytes));
-    Ok(Some(PlainAnswer { length, status, is_old, places }))
+    Ok(Some(AnswerParts { length, status, is_old, places }))
 }
 
 /// RFC 9112, 9.3. Two framings at once are no reason to trust what follows.
@@ -425,9 +425,14 @@ mod tests {
             head in "HTTP/1\\.[0-2] ([0-9]{3}|[0-9]{2}) ?[ -~\\t\u{e9}]{0,6}\r?\n(([A-Za-z_-]{1,9}|[ -~]{0,3})(:|: | :|:\t)[ -~\\t\u{e9}]{0,9}\r?\n){0,4}\r?\n?.{0,3}",
         ) {
             let (mut short, mut long) = (head.clone().into_bytes(), head.into_bytes());
-            if let Some(plain) = plain::answer(&mut short, HEADER_LINES) {
+            let plain = plain::answer(&mut short, HEADER_LINES);
+            // The careful way gets what the short way has touched.
+            let after = careful(&mut short.clone()).map(|answer| answer.map(|answer| (answer.length, answer.places.len())));
+            let untouched = careful(&mut long.clone()).map(|answer| answer.map(|answer| (answer.length, answer.places.len())));
+            proptest::prop_assert_eq!(format!("{after:?}"), format!("{untouched:?}"));
+            if let Some(plain) = plain {
                 let careful = careful(&mut long).unwrap().unwrap();
-                let told = |bytes: &[u8], answer: &PlainAnswer| {
+                let told = |bytes: &[u8], answer: &AnswerParts| {
                     let pair = |place: &FieldPlace| {
                         let (name, value) = place.of_head(bytes);
                         (name.to_vec(), value.to_vec())

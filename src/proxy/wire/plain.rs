@@ -49,8 +49,8 @@ fn lower_name(line: &mut [u8]) -> usize {
     length
 }
 
-/// The head of an answer.
-pub(super) struct PlainAnswer {
+/// What was read of an answer's head.
+pub(super) struct AnswerParts {
     /// Its length, with the empty line.
     pub length: usize,
     /// Its status.
@@ -62,7 +62,7 @@ pub(super) struct PlainAnswer {
 }
 
 /// The head of an answer that `bytes` begin with, of at most `most` field lines.
-pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<PlainAnswer> {
+pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<AnswerParts> {
     let line = bytes.first_chunk::<STATUS_LINE_BYTES>()?;
     let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', digits @ .., b' '] = line else {
         return None;
@@ -71,20 +71,25 @@ pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<PlainAnswer> {
     let reason = &bytes[STATUS_LINE_BYTES..];
     let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
     let mut start = STATUS_LINE_BYTES + cr + 2;
-    let mut places = Vec::with_capacity(PLANNED_FIELDS);
+    let mut places = Vec::new();
     while !bytes[start..].starts_with(b"\r\n") {
         let (place, next) = field(bytes, start).filter(|_| places.len() < most)?;
+        if places.is_empty() {
+            places.reserve(PLANNED_FIELDS);
+        }
         places.push(place);
         start = next;
     }
-    Some(PlainAnswer { length: start + 2, status, is_old, places })
+    Some(AnswerParts { length: start + 2, status, is_old, places })
 }
 
-/// The number that up to 19 digits stand for; `None` when that is not what they are.
+/// The number below 10^19 that digits stand for, zeros before it or not; `None` when that is not what they are.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if !(1..=19).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    let digits = Some(&digits[zeros..]).filter(|digits| digits.len() <= 19)?;
     Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 

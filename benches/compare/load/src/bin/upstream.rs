@@ -2,58 +2,81 @@
 //! bodies by their length alone.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
 use std::process::exit;
+use std::sync::mpsc::{Receiver, channel};
 
 use compare_load::head;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
 
-const LISTENER: Token = Token(usize::MAX);
+const NEW_CONNECTIONS: Token = Token(usize::MAX);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, threads] = arguments.as_slice() else { fail("usage: upstream ADDR:PORT THREADS") };
-    let listener = std::net::TcpListener::bind(address).unwrap_or_else(|error| fail(&format!("{address}: {error}")));
-    listener.set_nonblocking(true).unwrap_or_else(|error| fail(&error.to_string()));
     let threads: usize = threads.parse().unwrap_or_else(|_| fail("not a number of threads"));
-    let running: Vec<_> = (0..threads.max(1))
-        .map(|_| {
-            let listener = listener.try_clone().unwrap_or_else(|error| fail(&error.to_string()));
-            std::thread::spawn(move || {
-                if let Err(error) = serve(TcpListener::from_std(listener)) {
-                    fail(&error.to_string());
-                }
-            })
-        })
-        .collect();
-    // They end only with the process.
-    running.into_iter().for_each(|thread| drop(thread.join()));
+    if let Err(error) = run(address, threads.max(1)) {
+        fail(&format!("{address}: {error}"));
+    }
 }
 
-fn serve(mut listener: TcpListener) -> std::io::Result<()> {
-    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1024));
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let answer = answer();
-    let (mut connections, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
-    loop {
-        if let Err(error) = poll.poll(&mut events, None) {
-            if error.kind() == ErrorKind::Interrupted {
-                continue;
+/// Accepts, and hands the connections to the threads in turn: who were served by luck would be compared by luck.
+fn run(address: &str, threads: usize) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    let mut servers = Vec::new();
+    for _ in 0..threads {
+        let (poll, (sender, receiver)) = (Poll::new()?, channel());
+        servers.push((sender, Waker::new(poll.registry(), NEW_CONNECTIONS)?));
+        std::thread::spawn(move || {
+            if let Err(error) = serve(poll, &receiver) {
+                fail(&error.to_string());
             }
-            return Err(error);
+        });
+    }
+    for (sender, waker) in servers.iter().cycle() {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        // A thread ends only with the process.
+        drop(sender.send(TcpStream::from_std(stream)));
+        waker.wake()?;
+    }
+    Ok(())
+}
+
+fn serve(mut poll: Poll, new: &Receiver<TcpStream>) -> std::io::Result<()> {
+    let (mut events, mut buffer, answer) = (Events::with_capacity(1024), vec![0; 64 * 1024], answer());
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
         for event in &events {
-            if event.token() == LISTENER {
-                accept(&listener, &poll, &mut connections)?;
+            if event.token() == NEW_CONNECTIONS {
+                for stream in new.try_iter() {
+                    take_in(stream, &poll, &mut connections)?;
+                }
                 continue;
             }
             let place = &mut connections[event.token().0];
             let Some(connection) = place else { continue };
-            if !answer_requests(connection, &mut buffer, &answer) {
+            if !answer_requests(connection, &mut buffer, &answer) || event.is_read_closed() {
                 *place = None;
             }
         }
     }
+}
+
+fn take_in(mut stream: TcpStream, poll: &Poll, connections: &mut Vec<Option<Connection>>) -> std::io::Result<()> {
+    let free = connections.iter().position(Option::is_none).unwrap_or(connections.len());
+    poll.registry().register(&mut stream, Token(free), Interest::READABLE)?;
+    if free == connections.len() {
+        connections.push(None);
+    }
+    connections[free] = Some(Connection { stream, begun: Vec::new(), body: 0 });
+    Ok(())
 }
 
 struct Connection {
@@ -62,20 +85,6 @@ struct Connection {
     begun: Vec<u8>,
     /// Bytes of a body that are still to come.
     body: usize,
-}
-
-fn accept(listener: &TcpListener, poll: &Poll, connections: &mut Vec<Option<Connection>>) -> std::io::Result<()> {
-    // Another thread may have been quicker.
-    while let Ok((mut stream, _)) = listener.accept() {
-        stream.set_nodelay(true)?;
-        let free = connections.iter().position(Option::is_none).unwrap_or(connections.len());
-        poll.registry().register(&mut stream, Token(free), Interest::READABLE)?;
-        if free == connections.len() {
-            connections.push(None);
-        }
-        connections[free] = Some(Connection { stream, begun: Vec::new(), body: 0 });
-    }
-    Ok(())
 }
 
 /// Reads once and answers what is complete; more only when the buffer was full, as an event tells of more. False at the end.
