@@ -147,6 +147,17 @@ fn answers_keep_their_text_and_unmatched_names_its_class() {
 }
 
 #[test]
+fn a_control_character_in_an_answer_is_told() {
+    let answer =
+        |body: &str| format!("{SMALLEST}answers:\n  mode:\n    content_type: text/plain\n    body: \"{body}\"\n");
+    assert!(parse(&answer("a\\tb\\r\\n"), "t").is_ok());
+    for control in ["\\x7f", "\\0", "\\x1b"] {
+        let faults = parse(&answer(&format!("a{control}b")), "t").unwrap_err();
+        assert!(faults[0].message.contains("control character"), "{control}: {}", faults[0]);
+    }
+}
+
+#[test]
 fn windows_line_ends_and_a_byte_order_mark_change_nothing() {
     assert!(parse(&SMALLEST.replace('\n', "\r\n"), "t").is_ok());
     assert!(parse(&format!("\u{feff}{SMALLEST}"), "t").is_ok());

@@ -1,9 +1,9 @@
 //! Refusals before the body was read: no byte of the body is ever read as a request, and the refusal arrives.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::GET;
-use crate::support::{Connection, Gateway, Scripted, eventually, http, request};
+use crate::support::{Connection, Gateway, Scripted, admin, eventually, http, request};
 
 /// A body that is a request itself, and would be admitted.
 const SMUGGLED: &str = "GET /profiles/smuggled HTTP/1.1\r\nHost: ucs\r\n\r\n";
@@ -110,6 +110,31 @@ fn a_refusal_says_who_what_and_why() {
         assert_eq!(problem[member], value, "{member} of {problem}");
     }
     assert!(problem["revision"].is_u64(), "{problem}");
+}
+
+/// What a refusal says is made once for an operation and a mode: what differs must not be of another request, or of another flip.
+#[test]
+fn each_refusal_tells_its_own_path_method_and_revision() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1"]);
+    let mut client = Connection::open(gateway.data);
+    let lines = ["GET /profiles/1", "GET /profiles/22", "OPTIONS /profiles/1", "GET /profiles/%22", "GET /profiles/1"];
+    let mut revisions = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
+        for line in lines {
+            client.send(http::compose(gateway.data, line, &[], b""));
+            let problem = client.read_reply().json();
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains(&format!("({line}) is unavailable")), "{line}: {detail}");
+            assert!(detail.ends_with("in \"maintenance\" mode"), "{detail}");
+            revisions.push(problem["revision"].as_u64().unwrap());
+        }
+        assert_eq!(admin::set_mode(&gateway, &json!({"mode": "production"})).status, 200);
+    }
+    let (first, second) = revisions.split_at(lines.len());
+    assert!(first.iter().all(|revision| *revision == first[0]), "{revisions:?}");
+    assert!(second.iter().all(|revision| *revision == second[0] && *revision > first[0]), "{revisions:?}");
 }
 
 /// UCS and the log know it by the same id; who was refused has one too.
