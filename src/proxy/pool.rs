@@ -52,9 +52,12 @@ pub struct Lease {
     place: OwnedSemaphorePermit,
 }
 
+/// A connection keeps its place while it is idle, so that an exchange need not ask for one.
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
+    /// `None`: a request that waited has got the place, and will come for the connection.
+    place: Option<OwnedSemaphorePermit>,
     since: Instant,
 }
 
@@ -85,20 +88,23 @@ impl Pool {
         })
     }
 
-    /// The newest idle connection that still stands, if there is one and a place for it.
+    /// The newest idle connection that still stands, if there is one that nobody waits for.
     pub fn lease_idle(&self) -> Option<Lease> {
-        if self.idle.borrow().is_empty() {
-            return None;
+        let Idle { connection, place, since } = self.newest_standing()?;
+        match place.or_else(|| Arc::clone(&self.places).try_acquire_owned().ok()) {
+            Some(place) => Some(self.reuse(connection, place)),
+            None => {
+                self.idle.borrow_mut().push(Idle { connection, place: None, since });
+                None
+            }
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        self.newest_standing().map(|connection| Lease { connection, reused: true, place })
     }
 
     /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
     pub async fn lease(&self, fresh: bool) -> Result<Lease, ConnectError> {
         let place = self.place().await?;
-        if !fresh && let Some(connection) = self.newest_standing() {
-            return Ok(Lease { connection, reused: true, place });
+        if !fresh && let Some(idle) = self.newest_standing() {
+            return Ok(self.reuse(idle.connection, place));
         }
         Ok(Lease { connection: self.connect().await?, reused: false, place })
     }
@@ -106,9 +112,9 @@ impl Pool {
     /// Takes a connection back after a whole exchange.
     pub fn give_back(&self, lease: Lease) {
         let Lease { mut connection, place, .. } = lease;
-        drop(place);
         connection.rest();
-        self.idle.borrow_mut().push(Idle { connection, since: self.swept.get() });
+        let place = if self.waiting.get() > 0 { None } else { Some(place) };
+        self.idle.borrow_mut().push(Idle { connection, place, since: self.swept.get() });
     }
 
     /// Counts an exchange that is tried again.
@@ -128,14 +134,18 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && now - idle.since < limit);
     }
 
-    fn newest_standing(&self) -> Option<Connection> {
+    fn newest_standing(&self) -> Option<Idle> {
         loop {
-            let Idle { connection, .. } = self.idle.borrow_mut().pop()?;
-            if connection.is_quiet() {
-                self.metrics.upstream_reused();
-                return Some(connection);
+            let idle = self.idle.borrow_mut().pop()?;
+            if idle.connection.is_quiet() {
+                return Some(idle);
             }
         }
+    }
+
+    fn reuse(&self, connection: Connection, place: OwnedSemaphorePermit) -> Lease {
+        self.metrics.upstream_reused();
+        Lease { connection, reused: true, place }
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
