@@ -124,11 +124,6 @@ impl Fields {
         Fields { head, places, lengths }
     }
 
-    /// Each line's name and value.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places.iter().map(|place| place.of_head(&self.head))
-    }
-
     /// Each line, with its name and value.
     pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
         self.places.iter().map(|place| {

@@ -166,7 +166,7 @@ fn answered<'p>(method: &Method, pieces: impl IntoIterator<Item = &'p [u8]>) -> 
         }
         buffer.extend_from_slice(pieces.next().ok_or("ended")?);
     };
-    let lines: Vec<_> = head.fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let lines: Vec<_> = head.fields.lines().map(|line| (line.name.to_vec(), line.value.to_vec())).collect();
     let mut body = Vec::new();
     while !head.body.is_over() {
         match head.body.take(&mut buffer, &ANSWER_LIMITS).map_err(kind)? {
