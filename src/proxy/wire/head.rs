@@ -87,9 +87,8 @@ impl Head {
         loop {
             if self.lines.number == 0 {
                 first_byte(bytes, self.lines.start)?;
-            } else if let Some(place) = self.lines.next_plain_field(bytes, limits.head_bytes) {
-                self.field(place, bytes, limits)?;
-                continue;
+            } else {
+                self.plain_fields(bytes, limits)?;
             }
             let line_limit = if self.lines.number == 0 {
                 limits.target_bytes.saturating_add(LINE_BESIDE_TARGET)
@@ -130,12 +129,23 @@ impl Head {
         Ok(RequestHead::new(method, self.line.target, self.line.is_http10, fields, self.asks))
     }
 
+    /// The short way for lines that are as usual: see `plain`. What it leaves, [`Lines::next`] decides on.
+    fn plain_fields(&mut self, bytes: &mut [u8], limits: &WireLimits) -> Result<(), WireFault> {
+        let known = self.fields.len();
+        if known == 0 {
+            self.fields.reserve(PLANNED_FIELDS.min(limits.header_count));
+        }
+        self.lines.take_plain_fields(bytes, limits, &mut self.fields);
+        for place in known..self.fields.len() {
+            let (name, value) = self.fields[place].of_head(bytes);
+            self.note(name, value)?;
+        }
+        Ok(())
+    }
+
     fn field(&mut self, place: FieldPlace, head: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
         if self.fields.len() >= limits.header_count {
             return Err(WireFault::TooManyHeaders);
-        }
-        if self.fields.is_empty() {
-            self.fields.reserve(PLANNED_FIELDS.min(limits.header_count));
         }
         self.fields.push(place);
         let (name, value) = place.of_head(head);
@@ -260,16 +270,16 @@ impl Lines {
         Ok(Some(line.strip_suffix(b"\r").ok_or(WireFault::BareLf)))
     }
 
-    /// The short way for the usual case: see `plain`. `None` takes nothing and says nothing; [`Lines::next`] decides. A line
-    /// that was looked at before is left to it too, so that a line that comes byte by byte is not read again and again.
-    fn next_plain_field(&mut self, bytes: &mut [u8], section_limit: usize) -> Option<FieldPlace> {
-        if self.searched != self.start {
-            return None;
+    /// Takes the plain field lines that are there, within the limits. A line that was looked at before is left to
+    /// [`Lines::next`], so that one that comes byte by byte is not read again and again.
+    fn take_plain_fields(&mut self, bytes: &mut [u8], limits: &WireLimits, fields: &mut Vec<FieldPlace>) {
+        if self.searched == self.start {
+            let known = fields.len();
+            let within = bytes.len().min(limits.head_bytes);
+            self.start = plain::fields(&mut bytes[..within], self.start, limits.header_count - known, fields);
+            self.searched = self.start;
+            self.number += fields.len() - known;
         }
-        let (place, end) = plain::field(bytes, self.start).filter(|(_, end)| *end <= section_limit)?;
-        (self.start, self.searched) = (end, end);
-        self.number += 1;
-        Some(place)
     }
 }
 

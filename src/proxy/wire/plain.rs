@@ -10,29 +10,32 @@ const PLANNED_FIELDS: usize = 12;
 /// `HTTP/1.1 200 `, without which there is no status line.
 const STATUS_LINE_BYTES: usize = 13;
 
-/// The field line that begins at `start`: its place, and where the next line begins. `None` also when its end has not come.
-/// Its name is in lower case from now on, whatever comes of it.
+/// Reads the plain field lines that `bytes` hold from `start` on, but `most` of them at the most, and adds their places: up
+/// to where it came. The next line is not plain, or empty, or its end has not come. Names are in lower case from now on,
+/// also that of the next line.
+pub(super) fn fields(bytes: &mut [u8], mut start: usize, most: usize, places: &mut Vec<FieldPlace>) -> usize {
+    for _ in 0..most {
+        let Some((place, next)) = field(bytes, start) else { break };
+        places.push(place);
+        start = next;
+    }
+    start
+}
+
+/// `name: value` with one blank, an end, and no other white space around the value.
 #[inline]
-pub(super) fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
+fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
     let line = bytes.get_mut(start..)?;
     let colon = lower_name(line);
-    if colon == 0 || line.get(colon) != Some(&b':') {
-        return None;
-    }
-    let value = &line[colon + 1..];
+    let Some([b':', b' ', value @ ..]) = line.get(colon..).filter(|_| colon > 0) else { return None };
     let cr = find_control(value)?;
-    if value.get(cr..cr + 2) != Some(b"\r\n") {
+    let (text, [b'\r', b'\n', ..]) = value.split_at_checked(cr)? else { return None };
+    if is_blank(*text.first()?) || is_blank(*text.last()?) {
         return None;
     }
-    let value = &value[..cr];
-    let before = value.iter().take_while(|&&byte| is_blank(byte)).count();
-    let behind = cr - value[before..].iter().rev().take_while(|&&byte| is_blank(byte)).count();
-    let value_start = start + colon + 1;
-    let place = FieldPlace {
-        name: Span::new(start, start + colon)?,
-        value: Span::new(value_start + before, value_start + behind)?,
-    };
-    Some((place, value_start + cr + 2))
+    let value = start + colon + 2;
+    let place = FieldPlace { name: Span::new(start, start + colon)?, value: Span::new(value, value + cr)? };
+    Some((place, value + cr + 2))
 }
 
 /// The length of the token that `line` begins with, which is in lower case from now on.
@@ -70,17 +73,9 @@ pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<AnswerParts> {
     let (status, is_old) = (number(digits)? as u16, *minor == b'0');
     let reason = &bytes[STATUS_LINE_BYTES..];
     let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
-    let mut start = STATUS_LINE_BYTES + cr + 2;
-    let mut places = Vec::new();
-    while !bytes[start..].starts_with(b"\r\n") {
-        let (place, next) = field(bytes, start).filter(|_| places.len() < most)?;
-        if places.is_empty() {
-            places.reserve(PLANNED_FIELDS);
-        }
-        places.push(place);
-        start = next;
-    }
-    Some(AnswerParts { length: start + 2, status, is_old, places })
+    let mut places = Vec::with_capacity(PLANNED_FIELDS);
+    let end = fields(bytes, STATUS_LINE_BYTES + cr + 2, most, &mut places);
+    bytes[end..].starts_with(b"\r\n").then_some(AnswerParts { length: end + 2, status, is_old, places })
 }
 
 /// The number below 10^19 that digits stand for, zeros before it or not; `None` when that is not what they are.
