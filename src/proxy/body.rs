@@ -118,7 +118,17 @@ enum Source {
 
 /// UCS's answer as it comes. Dropping it early ends the exchange as the method demands.
 #[derive(Debug)]
-pub struct Download(Option<Stream>);
+pub struct Download(Coming);
+
+#[derive(Debug)]
+enum Coming {
+    /// Nothing is to come.
+    Over,
+    /// UCS has answered in full, and this is left of it.
+    Rest(Bytes),
+    /// More is to come. In a box, as most answers come at once.
+    Stream(Box<Stream>),
+}
 
 #[derive(Debug)]
 struct Stream {
@@ -166,18 +176,24 @@ impl ReplyBody {
 }
 
 impl Download {
-    /// The body of an answer whose head just came. One without a body is over at once.
-    pub fn new(body: FramedBody, link: Link) -> Download {
-        let mut stream = Stream { body, link: Some(link) };
-        if stream.body.is_over() {
-            stream.finish();
+    /// The body of an answer whose head just came. What has come whole with it, as most have, ends the exchange at once.
+    pub fn new(body: FramedBody, mut link: Link) -> Download {
+        let unread = &mut link.lease.connection.unread;
+        let left = body.left().and_then(|left| usize::try_from(left).ok()).filter(|left| *left <= unread.len());
+        match left {
+            Some(left) => {
+                let rest = unread.split_to(left).freeze();
+                link.finish();
+                Download(if rest.is_empty() { Coming::Over } else { Coming::Rest(rest) })
+            }
+            None => Download(Coming::Stream(Box::new(Stream { body, link: Some(link) }))),
         }
-        Download(Some(stream))
     }
 
     /// The exchange, as long as it is not over, and no error told how it ended.
     fn exchange(&self) -> Option<&Rc<Exchange>> {
-        self.0.as_ref()?.link.as_ref().map(|link| &link.exchange)
+        let Coming::Stream(stream) = &self.0 else { return None };
+        stream.link.as_ref().map(|link| &link.exchange)
     }
 }
 
@@ -220,15 +236,31 @@ impl Body for Download {
     type Error = ForwardError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-        self.get_mut().0.as_mut().map_or(Poll::Ready(None), |stream| stream.poll(cx))
+        let coming = &mut self.get_mut().0;
+        if let Coming::Stream(stream) = coming {
+            return stream.poll(cx);
+        }
+        match std::mem::replace(coming, Coming::Over) {
+            Coming::Rest(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            Coming::Over | Coming::Stream(_) => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| stream.body.is_over())
+        match &self.0 {
+            Coming::Over => true,
+            Coming::Rest(_) => false,
+            Coming::Stream(stream) => stream.body.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().and_then(|stream| stream.body.left()).map(SizeHint::with_exact).unwrap_or_default()
+        let left = match &self.0 {
+            Coming::Over => Some(0),
+            Coming::Rest(rest) => Some(rest.len() as u64),
+            Coming::Stream(stream) => stream.body.left(),
+        };
+        left.map(SizeHint::with_exact).unwrap_or_default()
     }
 }
 
@@ -250,12 +282,18 @@ impl Stream {
     }
 
     fn finish(&mut self) {
-        let Some(link) = self.link.take() else { return };
-        link.exchange.finish();
+        self.link.take().into_iter().for_each(Link::finish);
+    }
+}
+
+impl Link {
+    /// UCS has answered in full.
+    fn finish(self) {
+        self.exchange.finish();
         // What UCS sent behind its answer, or did not read of the request, must not meet a next request.
-        let in_step = link.exchange.upload() == UploadState::Done && link.lease.connection.is_whole();
-        if link.keeps_open && in_step {
-            link.pool.give_back(link.lease);
+        let in_step = self.exchange.upload() == UploadState::Done && self.lease.connection.is_whole();
+        if self.keeps_open && in_step {
+            self.pool.give_back(self.lease);
         }
     }
 }
@@ -309,7 +347,7 @@ impl Drop for ReplyBody {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        let Some(stream) = self.0.take() else { return };
+        let Coming::Stream(stream) = std::mem::replace(&mut self.0, Coming::Over) else { return };
         let reads_on = stream.link.as_ref().is_some_and(|link| link.mutating && link.exchange.gave_up().is_none());
         if reads_on {
             // The client is gone, UCS is not done: read on, so that a drain waits for what really runs.

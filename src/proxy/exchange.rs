@@ -3,13 +3,12 @@
 //! its own. It moves no bytes.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
-
 use super::bulkhead::Place;
+use super::worker::Downstream;
 use crate::gate::Permit;
 use crate::policy::mode::Mode;
 
@@ -90,12 +89,13 @@ pub struct Exchanges {
 
 #[derive(Debug, Default)]
 struct Slots {
-    exchanges: Vec<Option<Rc<Inner>>>,
+    exchanges: Vec<Option<Weak<Exchange>>>,
     free: Vec<usize>,
 }
 
+/// One exchange. Dropping it before [`finish`](Self::finish) abandons what was sent.
 #[derive(Debug)]
-struct Inner {
+pub struct Exchange {
     permit: RefCell<Option<Permit>>,
     /// Its place in its class, when that has a limit: kept as long as the permit.
     place: RefCell<Option<Place>>,
@@ -110,7 +110,9 @@ struct Inner {
     answered: Cell<bool>,
     /// Who moves its bytes at the moment, and must hear of an end.
     mover: RefCell<Option<Waker>>,
-    downstream: Option<AbortHandle>,
+    downstream: Option<Rc<Downstream>>,
+    all: Rc<Exchanges>,
+    slot: usize,
 }
 
 /// What the client's part in a body took so far: the time that it was waited for, and the bytes that came of it.
@@ -120,23 +122,22 @@ struct Pace {
     moved: u64,
 }
 
-/// The handle of one exchange. Dropping it before [`finish`](Self::finish) abandons what was sent.
-#[derive(Debug)]
-pub struct Exchange {
-    inner: Rc<Inner>,
-    all: Rc<Exchanges>,
-    slot: usize,
-}
-
 impl Exchanges {
     /// None yet.
     pub fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
         Rc::new(Exchanges { slots: RefCell::default(), now: Cell::new(Instant::now()), timeouts })
     }
 
-    /// Begins one. `downstream` ends the client's connection, for clients that stopped reading.
-    pub fn begin(self: &Rc<Self>, permit: Permit, place: Option<Place>, downstream: Option<AbortHandle>) -> Exchange {
-        let inner = Rc::new(Inner {
+    /// Begins one. `downstream` is the client's connection that ends when it stops reading.
+    pub fn begin(
+        self: &Rc<Self>,
+        permit: Permit,
+        place: Option<Place>,
+        downstream: Option<Rc<Downstream>>,
+    ) -> Rc<Exchange> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.free.pop().unwrap_or(slots.exchanges.len());
+        let exchange = Rc::new(Exchange {
             permit: RefCell::new(Some(permit)),
             place: RefCell::new(place),
             sent: Cell::new(false),
@@ -148,17 +149,15 @@ impl Exchanges {
             answered: Cell::new(false),
             mover: RefCell::new(None),
             downstream,
+            all: Rc::clone(self),
+            slot,
         });
-        let mut slots = self.slots.borrow_mut();
-        let slot = match slots.free.pop() {
-            Some(slot) => slot,
-            None => {
-                slots.exchanges.push(None);
-                slots.exchanges.len() - 1
-            }
-        };
-        slots.exchanges[slot] = Some(Rc::clone(&inner));
-        Exchange { inner, all: Rc::clone(self), slot }
+        let known = Some(Rc::downgrade(&exchange));
+        match slots.exchanges.get_mut(slot) {
+            Some(free) => *free = known,
+            None => slots.exchanges.push(known),
+        }
+        exchange
     }
 
     /// The longest silence within a body.
@@ -175,51 +174,132 @@ impl Exchanges {
     /// Gives up on all whose deadline has passed and, while a cut is on, on all that it means.
     pub fn sweep(&self, cut: Option<Mode>) {
         self.now.set(Instant::now());
-        let late: Vec<(Rc<Inner>, GaveUp)> = {
+        let late: Vec<(Rc<Exchange>, GaveUp)> = {
             let slots = self.slots.borrow();
-            let due = slots.exchanges.iter().flatten().filter_map(|inner| Some((inner, self.due(inner, cut)?)));
-            due.map(|(inner, why)| (Rc::clone(inner), why)).collect()
+            let running = slots.exchanges.iter().flatten().filter_map(Weak::upgrade);
+            running.filter_map(|exchange| self.due(&exchange, cut).map(|why| (exchange, why))).collect()
         };
         // Outside the borrow: an abort may drop tasks that hold exchanges of their own.
-        for (inner, why) in late {
-            inner.give_up(why);
+        for (exchange, why) in late {
+            exchange.give_up(why);
         }
     }
 
-    fn due(&self, inner: &Inner, cut: Option<Mode>) -> Option<GaveUp> {
-        if inner.gave_up.get().is_some() {
+    fn due(&self, exchange: &Exchange, cut: Option<Mode>) -> Option<GaveUp> {
+        if exchange.gave_up.get().is_some() {
             return None;
         }
-        if cut.is_some_and(|mode| inner.is_cut_by(mode)) {
+        if cut.is_some_and(|mode| exchange.is_cut_by(mode)) {
             return Some(GaveUp::Cut);
         }
-        let (limit, why) = match inner.waiting.get() {
+        let (limit, why) = match exchange.waiting.get() {
             Waiting::Connection => return None,
             Waiting::Answer => (self.timeouts.first_byte, GaveUp::FirstByte),
             Waiting::ClientBody => (self.timeouts.idle_body, GaveUp::ClientBody),
             Waiting::UpstreamBody => (self.timeouts.idle_body, GaveUp::UpstreamBody),
             Waiting::ClientReading => (self.timeouts.idle_body, GaveUp::ClientReading),
         };
-        let waited = self.waited(inner);
-        if waited > limit { Some(why) } else { self.is_too_slow(inner, waited).then_some(GaveUp::ClientPace) }
+        let waited = self.waited(exchange);
+        if waited > limit { Some(why) } else { self.is_too_slow(exchange, waited).then_some(GaveUp::ClientPace) }
     }
 
     /// How long what is waited for now has been waited for.
-    fn waited(&self, inner: &Inner) -> Duration {
-        self.now.get().saturating_duration_since(inner.progress.get())
+    fn waited(&self, exchange: &Exchange) -> Duration {
+        self.now.get().saturating_duration_since(exchange.progress.get())
     }
 
-    fn is_too_slow(&self, inner: &Inner, waited: Duration) -> bool {
-        if !inner.waiting.get().is_for_client() {
+    fn is_too_slow(&self, exchange: &Exchange, waited: Duration) -> bool {
+        if !exchange.waiting.get().is_for_client() {
             return false;
         }
-        let Pace { waited: before, moved } = inner.pace.get();
+        let Pace { waited: before, moved } = exchange.pace.get();
         let waited = before + waited;
         waited > self.timeouts.idle_body && (moved as f64) < self.timeouts.min_rate as f64 * waited.as_secs_f64()
     }
 }
 
-impl Inner {
+impl Exchange {
+    /// A connection was found: from now on UCS may have been reached.
+    pub fn sent(&self) {
+        self.sent.set(true);
+        self.wait(Waiting::Answer);
+    }
+
+    /// The connection took nothing of the request: it may be sent on another one.
+    pub fn was_not_sent(&self) {
+        self.sent.set(false);
+        self.wait(Waiting::Connection);
+    }
+
+    /// Whoever waits for bytes of this exchange asks to be woken when it is given up.
+    pub fn wake_when_given_up(&self, context: &Context<'_>) {
+        let mut mover = self.mover.borrow_mut();
+        match &mut *mover {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *mover = Some(context.waker().clone()),
+        }
+    }
+
+    /// The head of the answer has come, and the next piece of its body is waited for.
+    pub fn answer_began(&self) {
+        self.answered.set(true);
+        self.wait(Waiting::UpstreamBody);
+        // A quick upload is no credit for slow reading.
+        self.pace.set(Pace::default());
+    }
+
+    /// The next piece of the request's body is waited for.
+    pub fn wait_for_client_body(&self) {
+        if self.waiting.get() != Waiting::ClientBody {
+            self.wait(Waiting::ClientBody);
+        }
+    }
+
+    /// UCS is waited for: to take what it was given, or to begin its answer.
+    pub fn wait_for_answer(&self) {
+        // One that answers before it has all of the request may be silent no longer than any other that has begun.
+        self.wait(if self.answered.get() { Waiting::UpstreamBody } else { Waiting::Answer });
+    }
+
+    /// The next piece of the answer's body is waited for.
+    pub fn wait_for_upstream_body(&self) {
+        if self.waiting.get() != Waiting::UpstreamBody {
+            self.wait(Waiting::UpstreamBody);
+        }
+    }
+
+    /// A piece of the answer was handed to the client's connection.
+    pub fn wait_for_client_reading(&self) {
+        self.wait(Waiting::ClientReading);
+    }
+
+    /// So many bytes of a body came from the client, or were handed to it.
+    pub fn client_moved(&self, bytes: usize) {
+        let pace = self.pace.get();
+        self.pace.set(Pace { moved: pace.moved + bytes as u64, ..pace });
+    }
+
+    /// Why the gateway gave up, when it did.
+    pub fn gave_up(&self) -> Option<GaveUp> {
+        self.gave_up.get()
+    }
+
+    /// What became of the request's body; `Done` when there is none.
+    pub fn upload(&self) -> UploadState {
+        self.upload.get()
+    }
+
+    /// Something became of the request's body.
+    pub fn set_upload(&self, state: UploadState) {
+        self.upload.set(state);
+    }
+
+    /// UCS has answered in full: the permit is dropped. Any other end is none that the gateway can see.
+    pub fn finish(&self) {
+        self.sent.set(false);
+        self.release();
+    }
+
     fn is_cut_by(&self, mode: Mode) -> bool {
         self.permit.borrow().as_ref().is_some_and(|permit| permit.is_cut_by(mode))
     }
@@ -234,7 +314,7 @@ impl Inner {
         // Whatever is waited for: a client that does not read keeps its connection's task, which holds the one to UCS,
         // from being polled, and may still be sending a body that goes up.
         if self.answered.get() {
-            self.downstream.iter().for_each(AbortHandle::abort);
+            self.downstream.iter().for_each(|downstream| downstream.abort());
         }
     }
 
@@ -248,103 +328,20 @@ impl Inner {
         }
         drop(self.place.take());
     }
-}
-
-impl Exchange {
-    /// A connection was found: from now on UCS may have been reached.
-    pub fn sent(&self) {
-        self.inner.sent.set(true);
-        self.wait(Waiting::Answer);
-    }
-
-    /// The connection took nothing of the request: it may be sent on another one.
-    pub fn was_not_sent(&self) {
-        self.inner.sent.set(false);
-        self.wait(Waiting::Connection);
-    }
-
-    /// Whoever waits for bytes of this exchange asks to be woken when it is given up.
-    pub fn wake_when_given_up(&self, context: &Context<'_>) {
-        let mut mover = self.inner.mover.borrow_mut();
-        match &mut *mover {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => *mover = Some(context.waker().clone()),
-        }
-    }
-
-    /// The head of the answer has come, and the next piece of its body is waited for.
-    pub fn answer_began(&self) {
-        self.inner.answered.set(true);
-        self.wait(Waiting::UpstreamBody);
-        // A quick upload is no credit for slow reading.
-        self.inner.pace.set(Pace::default());
-    }
-
-    /// The next piece of the request's body is waited for.
-    pub fn wait_for_client_body(&self) {
-        if self.inner.waiting.get() != Waiting::ClientBody {
-            self.wait(Waiting::ClientBody);
-        }
-    }
-
-    /// UCS is waited for: to take what it was given, or to begin its answer.
-    pub fn wait_for_answer(&self) {
-        // One that answers before it has all of the request may be silent no longer than any other that has begun.
-        self.wait(if self.inner.answered.get() { Waiting::UpstreamBody } else { Waiting::Answer });
-    }
-
-    /// The next piece of the answer's body is waited for.
-    pub fn wait_for_upstream_body(&self) {
-        if self.inner.waiting.get() != Waiting::UpstreamBody {
-            self.wait(Waiting::UpstreamBody);
-        }
-    }
-
-    /// A piece of the answer was handed to the client's connection.
-    pub fn wait_for_client_reading(&self) {
-        self.wait(Waiting::ClientReading);
-    }
-
-    /// So many bytes of a body came from the client, or were handed to it.
-    pub fn client_moved(&self, bytes: usize) {
-        let pace = self.inner.pace.get();
-        self.inner.pace.set(Pace { moved: pace.moved + bytes as u64, ..pace });
-    }
-
-    /// Why the gateway gave up, when it did.
-    pub fn gave_up(&self) -> Option<GaveUp> {
-        self.inner.gave_up.get()
-    }
-
-    /// What became of the request's body; `Done` when there is none.
-    pub fn upload(&self) -> UploadState {
-        self.inner.upload.get()
-    }
-
-    /// Something became of the request's body.
-    pub fn set_upload(&self, state: UploadState) {
-        self.inner.upload.set(state);
-    }
-
-    /// UCS has answered in full: the permit is dropped. Any other end is none that the gateway can see.
-    pub fn finish(&self) {
-        self.inner.sent.set(false);
-        self.inner.release();
-    }
 
     fn wait(&self, waiting: Waiting) {
-        if self.inner.waiting.get().is_for_client() {
-            let pace = self.inner.pace.get();
-            self.inner.pace.set(Pace { waited: pace.waited + self.all.waited(&self.inner), ..pace });
+        if self.waiting.get().is_for_client() {
+            let pace = self.pace.get();
+            self.pace.set(Pace { waited: pace.waited + self.all.waited(self), ..pace });
         }
-        self.inner.waiting.set(waiting);
-        self.inner.progress.set(self.all.now.get());
+        self.waiting.set(waiting);
+        self.progress.set(self.all.now.get());
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.inner.release();
+        self.release();
         let mut slots = self.all.slots.borrow_mut();
         slots.exchanges[self.slot] = None;
         slots.free.push(self.slot);

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use hyper::body::Body;
 use hyper::{Method, StatusCode};
-use tokio::task::AbortHandle;
 
 use super::body::{Download, Link, RequestBody, Uploading};
 use super::bulkhead::Place;
@@ -19,6 +18,7 @@ use super::headers::UpstreamHead;
 use super::pool::{ConnectError, Lease, Pool};
 use super::sending::{SendFault, Sending};
 use super::wire::{AnswerFault, AnswerHead, ClientBody, Fields, HEAD_BYTES, read_head};
+use super::worker::Downstream;
 use crate::gate::Permit;
 
 /// Why there is no answer of UCS to pass on.
@@ -78,13 +78,13 @@ impl Forwarder {
         place: Option<Place>,
         head: UpstreamHead,
         body: ClientBody,
-        downstream: Option<AbortHandle>,
+        downstream: Option<Rc<Downstream>>,
     ) -> Result<Answered, ForwardError> {
         // Announced as too long: neither UCS nor a client that waits for 100 need begin.
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = Rc::new(self.exchanges.begin(permit, place, downstream));
+        let exchange = self.exchanges.begin(permit, place, downstream);
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
         let mutating = !head.method.is_safe() || !body.is_end_stream();
         if mutating {

@@ -51,14 +51,15 @@ impl Hop {
 /// Makes request ids: a random prefix for each worker and a counter behind it.
 #[derive(Debug)]
 pub struct RequestIds {
-    prefix: u64,
+    /// 16 hexadecimal digits.
+    prefix: [u8; 16],
     next: Cell<u64>,
 }
 
 impl RequestIds {
     /// `prefix` should be random, and differ between workers and starts.
     pub fn new(prefix: u64) -> RequestIds {
-        RequestIds { prefix, next: Cell::new(0) }
+        RequestIds { prefix: hex(prefix), next: Cell::new(0) }
     }
 
     /// The client's id, if it is one that can be trusted not to break a log; otherwise 32 lower-case hexadecimal digits
@@ -74,8 +75,8 @@ impl RequestIds {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         let mut text = [0; 32];
-        write_hex(self.prefix, &mut text[..16]);
-        write_hex(number, &mut text[16..]);
+        text[..16].copy_from_slice(&self.prefix);
+        text[16..].copy_from_slice(&hex(number));
         text
     }
 }
@@ -299,12 +300,9 @@ struct Named(Vec<HeaderName>);
 impl Named {
     fn by(fields: &Fields) -> Named {
         let mut named = Vec::new();
-        for value in fields.values("connection") {
-            // The usual words, which name nothing that would pass otherwise.
-            if !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close") {
-                announce(value, &mut named);
-            }
-        }
+        // The usual words name nothing that would pass otherwise.
+        let lists = fields.values("connection").filter(|value| !matches!(*value, b"keep-alive" | b"close"));
+        lists.for_each(|list| announce(list, &mut named));
         named.retain(|name| !is_of_the_message(name.as_str().as_bytes()));
         Named(named)
     }
@@ -404,11 +402,8 @@ pub fn is_traceparent(value: &[u8]) -> bool {
     ends_well && shaped && &fixed[..2] != b"ff" && !is_zero(&fixed[3..35]) && !is_zero(&fixed[36..52])
 }
 
-fn write_hex(mut number: u64, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
-    }
+fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15])
 }
 
 #[cfg(test)]

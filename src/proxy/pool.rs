@@ -45,8 +45,8 @@ pub enum ConnectError {
 /// A connection that one exchange has for itself.
 #[derive(Debug)]
 pub struct Lease {
-    /// The connection; dropping it closes it.
-    pub connection: Connection,
+    /// The connection; dropping it closes it. In a box, as it changes hands often.
+    pub connection: Box<Connection>,
     /// Whether an earlier exchange used it: only then can it turn out to be stale.
     pub reused: bool,
     place: OwnedSemaphorePermit,
@@ -55,7 +55,7 @@ pub struct Lease {
 /// A connection keeps its place while it is idle, so that an exchange need not ask for one.
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     /// `None`: a request that waited has got the place, and will come for the connection.
     place: Option<OwnedSemaphorePermit>,
     since: Instant,
@@ -143,7 +143,7 @@ impl Pool {
         }
     }
 
-    fn reuse(&self, connection: Connection, place: OwnedSemaphorePermit) -> Lease {
+    fn reuse(&self, connection: Box<Connection>, place: OwnedSemaphorePermit) -> Lease {
         self.metrics.upstream_reused();
         Lease { connection, reused: true, place }
     }
@@ -160,7 +160,7 @@ impl Pool {
         place.ok().and_then(Result::ok).ok_or(ConnectError::Overload)
     }
 
-    async fn connect(&self) -> Result<Connection, ConnectError> {
+    async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
         let limit = self.limits.connect_timeout;
         let connecting = TcpStream::connect((self.upstream.host.as_str(), self.upstream.port));
         let stream = tokio::time::timeout(limit, connecting).await.map_err(|_| ConnectError::TimedOut(limit))?;
@@ -168,7 +168,7 @@ impl Pool {
         // Small requests must not wait for the acknowledgement of earlier ones.
         stream.set_nodelay(true).map_err(ConnectError::Connect)?;
         self.metrics.upstream_opened();
-        Ok(Connection::new(stream))
+        Ok(Box::new(Connection::new(stream)))
     }
 }
 

@@ -133,7 +133,7 @@ async fn forward(
     if account.is_logged() {
         account.line = Some(Box::new(admitted_line(downstream, head, &found, NO_ANSWER, towards.request_id())));
     }
-    match worker.forwarder.forward(permit, place, towards, body, downstream.abort()).await {
+    match worker.forwarder.forward(permit, place, towards, body, Some(Rc::clone(downstream))).await {
         Ok(answered) => {
             worker.note_schema(&found, answered.status);
             account.answered(answered.status);

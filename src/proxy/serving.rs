@@ -95,11 +95,17 @@ async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &m
             After::Next => {}
             over => return over,
         }
-        let more = poll_fn(|context| match input.borrow_mut().poll_next(context) {
-            Poll::Ready(Some(request)) => Poll::Ready(Ok(request)),
-            Poll::Ready(None) => Poll::Ready(Err(After::End)),
-            Poll::Pending if downstream.wire.is_resting() => Poll::Ready(Err(After::Next)),
-            Poll::Pending => Poll::Pending,
+        let more = poll_fn(|context| {
+            let polled = input.borrow_mut().poll_next(context);
+            match polled {
+                Poll::Ready(Some(request)) => Poll::Ready(Ok(request)),
+                Poll::Ready(None) => Poll::Ready(Err(After::End)),
+                Poll::Pending if downstream.wire.is_resting() => {
+                    input.borrow_mut().rest();
+                    Poll::Ready(Err(After::Next))
+                }
+                Poll::Pending => Poll::Pending,
+            }
         });
         match more.await {
             Ok(request) => next = request,
@@ -123,7 +129,9 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);
-            match respond_to_client(downstream, input, writer.half(), &head, account).await {
+            let reply = respond_to_client(downstream, input, writer.half(), &head, account).await;
+            input.borrow_mut().take_back(head);
+            match reply {
                 Some(reply) => (terms, reply),
                 None => return After::Broken,
             }

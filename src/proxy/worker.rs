@@ -1,7 +1,7 @@
 //! A data worker: one thread, one runtime, one listener, one pool of connections to UCS. It shares nothing with the other
 //! workers on the request path; only a new connection may be handed to a worker that has fewer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -139,13 +139,13 @@ pub struct Downstream {
     pub hop: Hop,
     /// Whether the request that is being answered asks for a change: then it is not given up when the client leaves.
     pub mutating: Cell<bool>,
-    task: RefCell<Option<AbortHandle>>,
+    task: OnceCell<AbortHandle>,
 }
 
 impl Downstream {
     /// Ends the connection at once.
-    pub fn abort(&self) -> Option<AbortHandle> {
-        self.task.borrow().clone()
+    pub fn abort(&self) {
+        self.task.get().inspect(|task| task.abort());
     }
 }
 
@@ -313,11 +313,11 @@ impl Connections {
             wire: Rc::default(),
             hop: Hop::new(peer.ip(), false),
             mutating: Cell::new(false),
-            task: RefCell::new(None),
+            task: OnceCell::new(),
         });
         let connected = Connected::new(self, Rc::clone(&downstream));
         let task = tokio::task::spawn_local(serving::serve(stream, connected, Rc::clone(&self.scratch)));
-        *downstream.task.borrow_mut() = Some(task.abort_handle());
+        downstream.task.get_or_init(|| task.abort_handle());
         self.open.borrow_mut().push(downstream);
     }
 
@@ -343,11 +343,11 @@ impl Connections {
                 wire.expire(WireFault::HeaderTimeout);
             } else if is_older(wire.unread_since(), self.settings.timeouts.idle_body) {
                 wire.give_up_unread();
-                downstream.abort().inspect(AbortHandle::abort);
+                downstream.abort();
             } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 wire.give_up_half_closed();
             } else if is_older(wire.idle_since(), limits.idle) && !wire.is_answering() {
-                downstream.abort().inspect(AbortHandle::abort);
+                downstream.abort();
             } else if is_older(wire.idle_since(), REST_AFTER) {
                 wire.rest();
             }

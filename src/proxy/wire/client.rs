@@ -34,6 +34,9 @@ const AHEAD_BYTES: usize = 32 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// The longest buffer that a busy connection keeps from one request to the next, in bytes.
+const KEPT_BYTES: usize = 4 * 1024;
+
 /// What all connections of one thread share: the limits of their heads, and a read buffer that is empty between two polls.
 pub struct Scratch {
     limits: WireLimits,
@@ -138,7 +141,7 @@ pub struct ClientInput<R = OwnedReadHalf> {
     state: Rc<WireState>,
     /// What was read and nobody has taken.
     unread: BytesMut,
-    /// What was read of a head whose end has not come; an idle connection needs no room for it.
+    /// What was read of a head whose end has not come; an idle connection keeps no room for it.
     head: Option<Box<Head>>,
     body: FramedBody,
     /// The client may wait for 100 (Continue) before it sends the body.
@@ -205,23 +208,22 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let mut head = self.head.take().map_or_else(Head::default, |begun| *begun);
+        let head = self.head.get_or_insert_default();
         let Some((length, framing)) = head.advance(&mut self.unread, &self.scratch.limits)? else {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
-            self.head = Some(Box::new(head));
             return Ok(None);
         };
         self.state.head_over();
-        // A request that came alone takes the buffer with it: to share it would be one more allocation.
+        // A request that came alone takes the buffer with it, until it is answered: see `take_back`.
         let is_alone = self.unread.len() == length;
         let bytes = if is_alone { std::mem::take(&mut self.unread) } else { self.unread.split_to(length) };
         self.body = match framing {
             Framing::Length(length) => FramedBody::Length(length),
             Framing::Chunked => FramedBody::chunked(),
         };
-        let head = head.into_request(bytes)?;
-        self.expects = head.asks.continues;
-        Ok(Some(head))
+        let request = head.take_request(bytes)?;
+        self.expects = request.asks.continues;
+        Ok(Some(request))
     }
 
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
@@ -231,7 +233,10 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             }
             match self.body.take(&mut self.unread, &self.scratch.limits) {
                 Ok(Taken::Data(data)) => {
-                    self.rest();
+                    // It must not be held by an empty buffer.
+                    if self.unread.is_empty() {
+                        self.unread = BytesMut::new();
+                    }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
@@ -278,6 +283,24 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
         self.state.remember(context);
         if ends && self.state.half_closed_is_gone() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The request is read no more: the next one can use its memory.
+    pub fn take_back(&mut self, request: RequestHead) {
+        let (bytes, places) = request.fields.into_memory();
+        if self.unread.is_empty() && bytes.capacity() <= KEPT_BYTES {
+            self.unread = bytes;
+        }
+        if let Some(head) = &mut self.head {
+            head.reuse(places);
+        }
+    }
+
+    /// Gives back what only a busy connection needs, unless a request has begun.
+    pub fn rest(&mut self) {
+        if self.unread.is_empty() {
+            (self.unread, self.head) = (BytesMut::new(), None);
+        }
     }
 
     /// The answer begins: it is too late to ask for the body by 100 (Continue).
@@ -329,13 +352,6 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         self.state.note_bytes();
         self.unread.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
-    }
-
-    /// Gives the buffer back when nothing waits in it.
-    fn rest(&mut self) {
-        if self.unread.is_empty() {
-            self.unread = BytesMut::new();
-        }
     }
 }
 

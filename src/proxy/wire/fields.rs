@@ -156,6 +156,14 @@ impl Fields {
         self.head.len()
     }
 
+    /// What held them, empty, for another head.
+    pub(super) fn into_memory(self) -> (BytesMut, Vec<FieldPlace>) {
+        let Fields { mut head, mut places, .. } = self;
+        head.clear();
+        places.clear();
+        (head, places)
+    }
+
     pub(super) fn bytes(&self, span: Span) -> &[u8] {
         &self.head[span.range()]
     }

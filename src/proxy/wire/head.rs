@@ -120,13 +120,21 @@ impl Head {
         }
     }
 
-    /// The request, once [`Head::advance`] has found the end of its head: `bytes` are the head alone.
-    pub(super) fn into_request(mut self, bytes: BytesMut) -> Result<RequestHead, WireFault> {
-        let method = Method::from_bytes(&bytes[self.line.method.range()]).map_err(|_| WireFault::Method)?;
+    /// The request, once [`Head::advance`] has found the end of its head: `bytes` are the head alone. What is left is ready
+    /// for the next one.
+    pub(super) fn take_request(&mut self, bytes: BytesMut) -> Result<RequestHead, WireFault> {
+        let Head { line, fields, mut asks, .. } = std::mem::take(self);
+        let method = Method::from_bytes(&bytes[line.method.range()]).map_err(|_| WireFault::Method)?;
         // RFC 9110, 10.1.1: means nothing in HTTP/1.0.
-        self.asks.continues &= !self.line.is_http10;
-        let fields = Fields::new(bytes, self.fields);
-        Ok(RequestHead::new(method, self.line.target, self.line.is_http10, fields, self.asks))
+        asks.continues &= !line.is_http10;
+        Ok(RequestHead::new(method, line.target, line.is_http10, Fields::new(bytes, fields), asks))
+    }
+
+    /// Takes memory for the places of the next head.
+    pub(super) fn reuse(&mut self, places: Vec<FieldPlace>) {
+        if self.fields.capacity() == 0 {
+            self.fields = places;
+        }
     }
 
     /// The short way for lines that are as usual: see `plain`. What it leaves, [`Lines::next`] decides on.

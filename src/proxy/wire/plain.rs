@@ -67,10 +67,12 @@ pub(super) struct AnswerParts {
 /// The head of an answer that `bytes` begin with, of at most `most` field lines.
 pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<AnswerParts> {
     let line = bytes.first_chunk::<STATUS_LINE_BYTES>()?;
-    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', digits @ .., b' '] = line else {
-        return None;
+    let is_old = match line.first_chunk()? {
+        b"HTTP/1.1 " => false,
+        b"HTTP/1.0 " => true,
+        _ => return None,
     };
-    let (status, is_old) = (number(digits)? as u16, *minor == b'0');
+    let status = number(line[9..].strip_suffix(b" ")?)? as u16;
     let reason = &bytes[STATUS_LINE_BYTES..];
     let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
     let mut places = Vec::with_capacity(PLANNED_FIELDS);
@@ -80,12 +82,12 @@ pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<AnswerParts> {
 
 /// The number below 10^19 that digits stand for, zeros before it or not; `None` when that is not what they are.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
-    let digits = Some(&digits[zeros..]).filter(|digits| digits.len() <= 19)?;
-    Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    let append = |number: u64, digit: &u8| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    let number = digits.iter().try_fold(0, append)?;
+    (!digits.is_empty() && number < 10_u64.pow(19)).then_some(number)
 }
 
 fn is_blank(byte: u8) -> bool {
