@@ -101,6 +101,14 @@ impl<'a> CanonicalPath<'a> {
         }
     }
 
+    /// The canonical text, when it is not what was read.
+    pub fn rewritten(self) -> Option<String> {
+        match self.0 {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text),
+        }
+    }
+
     /// The canonical text. ASCII only.
     pub fn as_str(&self) -> &str {
         &self.0

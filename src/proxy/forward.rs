@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use hyper::StatusCode;
 use hyper::body::Body;
-use hyper::{Method, StatusCode};
 
 use super::body::{Download, Link, RequestBody, Uploading};
 use super::bulkhead::Place;
@@ -86,48 +86,141 @@ impl Forwarder {
         }
         let exchange = self.exchanges.begin(permit, place, downstream);
         // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
-        let mutating = !head.method.is_safe() || !body.is_end_stream();
-        if mutating {
-            let exchange = exchange_with_ucs(Rc::clone(self), exchange, head, body, true);
-            FinishAnyway { future: Some(Box::pin(exchange)), pool: Rc::clone(&self.pool) }.await
-        } else {
-            exchange_with_ucs(Rc::clone(self), exchange, head, body, false).await
+        let mutating = !head.is_safe || !body.is_end_stream();
+        let is_head = head.is_head;
+        let sending = Sending::request(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body));
+        let mut errand = Errand { exchange, pool: Rc::clone(&self.pool), sending, mutating, is_head };
+        if !mutating {
+            let (answer, lease) = errand.answer_head().await?;
+            return errand.answered(answer, lease);
         }
+        let whole = async move {
+            let (answer, lease) = errand.answer_head().await?;
+            errand.answered(answer, lease)
+        };
+        FinishAnyway { future: Some(Box::pin(whole)), pool: Rc::clone(&self.pool) }.await
     }
 }
 
-async fn exchange_with_ucs(
-    forwarder: Rc<Forwarder>,
+/// One request on its way to UCS, until the head of its answer has come.
+struct Errand {
     exchange: Rc<Exchange>,
-    head: UpstreamHead,
-    body: ClientBody,
+    pool: Rc<Pool>,
+    sending: Sending<RequestBody>,
     mutating: bool,
-) -> Result<Answered, ForwardError> {
-    // Only a request without a body can be said again word for word.
-    let repeatable = !mutating && body.is_end_stream();
-    let body = RequestBody::relay(body, Rc::clone(&exchange), forwarder.max_body);
-    let method = head.method.clone();
-    let mut sending = Sending::request(head, body);
-    let (answer, mut lease) = match attempt(&forwarder, &exchange, &method, &mut sending, false).await {
-        Ok(answered) => answered,
-        Err(Failure::Final(error)) => return Err(explain(&exchange, error)),
-        Err(Failure::Broken { fault, stale: false }) => return Err(explain(&exchange, fault.into())),
-        Err(Failure::Broken { fault, stale: true }) => {
-            if !repeatable && !sending.is_untouched() {
-                return Err(explain(&exchange, fault.into()));
+    is_head: bool,
+}
+
+impl Errand {
+    /// Asks UCS, a second time if the first connection was stale.
+    async fn answer_head(&mut self) -> Result<(AnswerHead, Lease), ForwardError> {
+        match self.attempt(false).await {
+            Ok(answered) => Ok(answered),
+            Err(Failure::Broken { stale: true, .. }) if self.is_repeatable() => {
+                self.sending.rewind();
+                Box::pin(self.again()).await
             }
-            sending.rewind();
-            Box::pin(again(&forwarder, &exchange, &method, &mut sending)).await?
+            Err(failure) => Err(self.explain(failure)),
         }
-    };
-    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(explain(&exchange, ForwardError::Switched));
     }
-    exchange.answer_began();
-    let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
-    let pool = Rc::clone(&forwarder.pool);
-    let link = Link { exchange, lease, pool, uploading, mutating, keeps_open: answer.keeps_open };
-    Ok(Answered { status: answer.status, fields: answer.fields, body: Download::new(answer.body, link) })
+
+    /// Whether UCS took nothing of it, or may take it twice: it is safe, and without a body it can be said again word for word.
+    fn is_repeatable(&self) -> bool {
+        !self.mutating || self.sending.is_untouched()
+    }
+
+    /// The second and last attempt, on a new connection.
+    async fn again(&mut self) -> Result<(AnswerHead, Lease), ForwardError> {
+        self.exchange.was_not_sent();
+        self.pool.count_retry();
+        self.attempt(true).await.map_err(|failure| self.explain(failure))
+    }
+
+    async fn attempt(&mut self, fresh: bool) -> Result<(AnswerHead, Lease), Failure> {
+        let idle = if fresh { None } else { self.pool.lease_idle() };
+        let mut lease = match idle {
+            Some(lease) => lease,
+            // In a box, as it is rare.
+            None => Box::pin(self.pool.lease(fresh)).await.map_err(|error| Failure::Final(error.into()))?,
+        };
+        // A cut while it waited for the connection: nothing was sent, nothing will be.
+        if let Some(why) = self.exchange.gave_up() {
+            return Err(Failure::Final(ForwardError::GaveUp(why)));
+        }
+        self.exchange.sent();
+        let mut so_far = SoFar::default();
+        let connection = &mut lease.connection;
+        match poll_fn(|context| self.poll_answer(connection, &mut so_far, context)).await {
+            Ok(answer) => Ok((answer, lease)),
+            Err(fault) => {
+                let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && connection.unread.is_empty();
+                Err(Failure::Broken { fault, stale: ended && lease.reused && self.exchange.gave_up().is_none() })
+            }
+        }
+    }
+
+    /// Sends what UCS takes, and looks for the head of its answer.
+    fn poll_answer(
+        &mut self,
+        connection: &mut Connection,
+        so_far: &mut SoFar,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<AnswerHead, AnswerFault>> {
+        if self.exchange.gave_up().is_some() {
+            return Poll::Ready(Err(AnswerFault::GaveUp));
+        }
+        if so_far.refused.is_none()
+            && !self.sending.is_over()
+            && let Some(writer) = connection.writer()
+        {
+            match self.sending.poll(writer, context) {
+                Poll::Ready(Err(SendFault::Refused(error))) => so_far.refused = Some(error),
+                Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            if let Some(answer) = read_head(&mut connection.unread, self.is_head)? {
+                return Poll::Ready(Ok(answer));
+            }
+            if so_far.came > HEAD_BYTES {
+                return Poll::Ready(Err(AnswerFault::HeadTooLong));
+            }
+            self.exchange.wake_when_given_up(context);
+            match ready!(connection.poll_fill(None, context)) {
+                Ok(0) => return Poll::Ready(Err(so_far.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
+                Ok(length) => so_far.came += length,
+                Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
+            }
+        }
+    }
+
+    /// The head has come; the rest of the exchange is with the body.
+    fn answered(self, answer: AnswerHead, mut lease: Lease) -> Result<Answered, ForwardError> {
+        let AnswerHead { status, fields, body, keeps_open } = answer;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.explain(Failure::Final(ForwardError::Switched)));
+        }
+        let Errand { exchange, pool, sending, mutating, .. } = self;
+        exchange.answer_began();
+        let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
+        let link = Link { exchange, lease, pool, uploading, mutating, keeps_open };
+        Ok(Answered { status, fields, body: Download::new(body, link) })
+    }
+
+    /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
+    fn explain(&self, failure: Failure) -> ForwardError {
+        if let Some(why) = self.exchange.gave_up() {
+            return ForwardError::GaveUp(why);
+        }
+        match (self.exchange.upload(), failure) {
+            (UploadState::Broken, _) => ForwardError::BadBody,
+            (UploadState::TooLarge, _) => ForwardError::BodyTooLarge,
+            (UploadState::Running | UploadState::Done, Failure::Final(error)) => error,
+            // A connection that UCS broke says nothing of what UCS still does: the exchange counts as abandoned.
+            (UploadState::Running | UploadState::Done, Failure::Broken { fault, .. }) => fault.into(),
+        }
+    }
 }
 
 /// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
@@ -140,23 +233,6 @@ fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploa
     Some(Uploading(task.abort_handle()))
 }
 
-/// The second and last attempt, on a new connection.
-async fn again(
-    forwarder: &Forwarder,
-    exchange: &Exchange,
-    method: &Method,
-    sending: &mut Sending<RequestBody>,
-) -> Result<(AnswerHead, Lease), ForwardError> {
-    exchange.was_not_sent();
-    forwarder.pool.count_retry();
-    let error = match attempt(forwarder, exchange, method, sending, true).await {
-        Ok(answered) => return Ok(answered),
-        Err(Failure::Final(error)) => error,
-        Err(Failure::Broken { fault, .. }) => fault.into(),
-    };
-    Err(explain(exchange, error))
-}
-
 enum Failure {
     /// The connection broke before it gave any answer. `stale`: an earlier exchange had used it, so UCS likely closed it
     /// in the same moment.
@@ -167,35 +243,6 @@ enum Failure {
     Final(ForwardError),
 }
 
-async fn attempt(
-    forwarder: &Forwarder,
-    exchange: &Exchange,
-    method: &Method,
-    sending: &mut Sending<RequestBody>,
-    fresh: bool,
-) -> Result<(AnswerHead, Lease), Failure> {
-    let idle = if fresh { None } else { forwarder.pool.lease_idle() };
-    let mut lease = match idle {
-        Some(lease) => lease,
-        // In a box, as it is rare.
-        None => Box::pin(forwarder.pool.lease(fresh)).await.map_err(|error| Failure::Final(error.into()))?,
-    };
-    // A cut while it waited for the connection: nothing was sent, nothing will be.
-    if let Some(why) = exchange.gave_up() {
-        return Err(Failure::Final(ForwardError::GaveUp(why)));
-    }
-    exchange.sent();
-    let mut so_far = SoFar::default();
-    let connection = &mut lease.connection;
-    match poll_fn(|context| poll_answer(connection, exchange, method, sending, &mut so_far, context)).await {
-        Ok(answer) => Ok((answer, lease)),
-        Err(fault) => {
-            let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && connection.unread.is_empty();
-            Err(Failure::Broken { fault, stale: ended && lease.reused && exchange.gave_up().is_none() })
-        }
-    }
-}
-
 /// What is known of an attempt before its answer.
 #[derive(Default)]
 struct SoFar {
@@ -204,57 +251,6 @@ struct SoFar {
     /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
     /// deadline.
     came: usize,
-}
-
-/// Sends what UCS takes, and looks for the head of its answer.
-fn poll_answer(
-    connection: &mut Connection,
-    exchange: &Exchange,
-    method: &Method,
-    sending: &mut Sending<RequestBody>,
-    so_far: &mut SoFar,
-    context: &mut Context<'_>,
-) -> Poll<Result<AnswerHead, AnswerFault>> {
-    if exchange.gave_up().is_some() {
-        return Poll::Ready(Err(AnswerFault::GaveUp));
-    }
-    if so_far.refused.is_none()
-        && !sending.is_over()
-        && let Some(writer) = connection.writer()
-    {
-        match sending.poll(writer, context) {
-            Poll::Ready(Err(SendFault::Refused(error))) => so_far.refused = Some(error),
-            Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
-            Poll::Ready(Ok(())) | Poll::Pending => {}
-        }
-    }
-    loop {
-        if let Some(answer) = read_head(&mut connection.unread, method)? {
-            return Poll::Ready(Ok(answer));
-        }
-        if so_far.came > HEAD_BYTES {
-            return Poll::Ready(Err(AnswerFault::HeadTooLong));
-        }
-        exchange.wake_when_given_up(context);
-        match ready!(connection.poll_fill(None, context)) {
-            Ok(0) => return Poll::Ready(Err(so_far.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
-            Ok(length) => so_far.came += length,
-            Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
-        }
-    }
-}
-
-/// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
-fn explain(exchange: &Exchange, error: ForwardError) -> ForwardError {
-    if let Some(why) = exchange.gave_up() {
-        return ForwardError::GaveUp(why);
-    }
-    match (exchange.upload(), error) {
-        (UploadState::Broken, _) => ForwardError::BadBody,
-        (UploadState::TooLarge, _) => ForwardError::BodyTooLarge,
-        // A connection that UCS broke says nothing of what UCS still does: the exchange counts as abandoned.
-        (UploadState::Running | UploadState::Done, error) => error,
-    }
 }
 
 /// An exchange that goes on in a task of its own when its owner drops it.

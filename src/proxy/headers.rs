@@ -108,14 +108,16 @@ pub struct Own<'a> {
 /// The head of a request as UCS gets it, but for its framing.
 #[derive(Debug)]
 pub struct UpstreamHead {
-    /// Its method.
-    pub method: Method,
     /// Request line and field lines.
     pub bytes: Buffer,
+    /// Whether its method asks for no change (RFC 9110, 9.2.1).
+    pub is_safe: bool,
+    /// Whether its method is HEAD, which no body answers.
+    pub is_head: bool,
     /// Whether the client told a length: then a body of no bytes has one, too.
     pub says_length: bool,
     /// The trailers that it announces.
-    pub trailers: Vec<HeaderName>,
+    pub trailers: Announced,
     request_id: Range<usize>,
 }
 
@@ -141,7 +143,7 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
     write_field(&mut bytes, "host", to.host);
     let named = Named::by(fields);
     let mut seen = Seen::default();
-    let (mut says_length, mut trailers) = (false, Vec::new());
+    let (mut says_length, mut trailers) = (false, Announced::default());
     for line in fields.lines() {
         let FieldLine { name, value, .. } = line;
         match fate_of_request(name) {
@@ -150,14 +152,15 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
             Fate::Passes => pass_line(&mut bytes, line),
             Fate::Length => says_length = true,
             Fate::Trailer => {
-                announce(value, &mut trailers);
+                trailers.add(value);
                 pass_line(&mut bytes, line);
             }
             Fate::Marks(mark) => seen.note(mark),
         }
     }
     let request_id = write_marks(&mut bytes, to, fields, &named, seen, own);
-    UpstreamHead { method: to.method.clone(), bytes, says_length, trailers, request_id }
+    let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
+    UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
 }
 
 /// What the gateway has a word in, by what was seen of the client's.
@@ -258,7 +261,7 @@ pub struct Told {
     /// It has a `Date`.
     pub dated: bool,
     /// The trailers that it announces.
-    pub trailers: Vec<HeaderName>,
+    pub trailers: Announced,
 }
 
 /// Writes those of UCS's lines that the client gets: without hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and
@@ -278,7 +281,7 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
                 continue;
             }
             b"date" => told.dated = true,
-            b"trailer" => announce(value, &mut told.trailers),
+            b"trailer" => told.trailers.add(value),
             _ => {}
         }
         pass_line(bytes, line);
@@ -287,28 +290,38 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
     told
 }
 
-/// RFC 9110, 6.6.2: the names that `Trailer` announces. Others would surprise the receiver.
-fn announce(value: &[u8], trailers: &mut Vec<HeaderName>) {
-    trailers
-        .extend(value.split(|&byte| byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
+/// Names of fields that another field announces; mostly none.
+#[derive(Debug, Default)]
+pub struct Announced(Option<Box<[HeaderName]>>);
+
+impl Announced {
+    /// Whether the field, whose name is in lower case, is among them.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.0.iter().flatten().any(|other| other.as_str().as_bytes() == name)
+    }
+
+    /// Adds those of a list (RFC 9110, 6.6.2 and 7.6.1); what is no name announces nothing.
+    fn add(&mut self, list: &[u8]) {
+        let names = list.split(|&byte| byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+        self.0 = Some(self.0.take().unwrap_or_default().into_iter().chain(names).collect());
+    }
 }
 
 /// RFC 9110, 7.6.1: who names a header in `Connection` means it for this hop. Names of framing and of `Host` do nothing:
 /// these describe the message that goes on, and a client must not be able to take them away.
-struct Named(Vec<HeaderName>);
+struct Named(Announced);
 
 impl Named {
     fn by(fields: &Fields) -> Named {
-        let mut named = Vec::new();
+        let mut named = Announced::default();
         // The usual words name nothing that would pass otherwise.
         let lists = fields.values("connection").filter(|value| !matches!(*value, b"keep-alive" | b"close"));
-        lists.for_each(|list| announce(list, &mut named));
-        named.retain(|name| !is_of_the_message(name.as_str().as_bytes()));
+        lists.for_each(|list| named.add(list));
         Named(named)
     }
 
     fn takes(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|named| named.as_str().as_bytes() == name)
+        self.0.has(name) && !is_of_the_message(name)
     }
 }
 

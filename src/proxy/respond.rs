@@ -99,8 +99,7 @@ fn decide(downstream: &Downstream, head: &RequestHead) -> Decision {
         }
         let refusal = match seat.enter(&table, index) {
             Ok(permit) => {
-                let rewritten = (path.as_str().as_bytes() != head.path()).then(|| path.as_str().to_owned());
-                return Decision::Admitted(Found { table, index, rewritten, permit: Some(permit) });
+                return Decision::Admitted(Found { table, index, rewritten: path.rewritten(), permit: Some(permit) });
             }
             Err(Refused::OldTable) => continue,
             Err(Refused::Mode(published)) => Refusal::Mode(published),

@@ -7,14 +7,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::Body;
-use hyper::header::HeaderName;
 use hyper::{HeaderMap, StatusCode};
 use tokio::io::AsyncWrite;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::body::{ReplyBody, RequestBody};
 use super::buffers::Buffer;
-use super::headers::{UpstreamHead, write_line, write_number};
+use super::headers::{Announced, UpstreamHead, write_line, write_number};
 use super::reply::Reply;
 
 /// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
@@ -85,7 +84,7 @@ enum Framing {
     /// A length was announced, or there is no body.
     Counted,
     /// Chunks; and the trailers that were announced, as only these may follow.
-    Chunked { trailers: Vec<HeaderName>, piece_ends: bool },
+    Chunked { trailers: Announced, piece_ends: bool },
 }
 
 impl Sending<RequestBody> {
@@ -158,7 +157,7 @@ impl Sending<ReplyBody> {
             Framing::Counted
         } else {
             bytes.extend_from_slice(CHUNKED);
-            let trailers = if terms.takes_trailers { told.trailers } else { Vec::new() };
+            let trailers = if terms.takes_trailers { told.trailers } else { Announced::default() };
             Framing::Chunked { trailers, piece_ends: false }
         };
         if closes {
@@ -301,7 +300,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         let Framing::Chunked { trailers: announced, .. } = &self.framing else { return };
         self.bytes.extend_from_slice(b"0\r\n");
         if let Some(trailers) = trailers {
-            for (name, value) in trailers.iter().filter(|(name, _)| announced.contains(name)) {
+            for (name, value) in trailers.iter().filter(|(name, _)| announced.has(name.as_str().as_bytes())) {
                 write_line(&mut self.bytes, name.as_str().as_bytes(), value.as_bytes());
             }
         }

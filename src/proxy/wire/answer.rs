@@ -7,8 +7,8 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
+use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
 
 use super::WireFault;
 use super::chunks::{ChunkEvent, Chunks};
@@ -76,11 +76,11 @@ pub struct AnswerHead {
     pub keeps_open: bool,
 }
 
-/// Takes the head of the final answer to a request with `method` from `buffer`; `None`: more bytes are needed. Interim
-/// answers are dropped, but for 101, which comes out like a final one.
-pub fn read_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>, AnswerFault> {
+/// Takes the head of the final answer to a request, perhaps one for HEAD, from `buffer`; `None`: more bytes are needed.
+/// Interim answers are dropped, but for 101, which comes out like a final one.
+pub fn read_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHead>, AnswerFault> {
     loop {
-        let Some(head) = one_head(buffer, method)? else {
+        let Some(head) = one_head(buffer, is_head)? else {
             return if buffer.len() > HEAD_BYTES { Err(AnswerFault::HeadTooLong) } else { Ok(None) };
         };
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -89,7 +89,7 @@ pub fn read_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<Answer
     }
 }
 
-fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>, AnswerFault> {
+fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHead>, AnswerFault> {
     if buffer.is_empty() {
         return Ok(None);
     }
@@ -104,7 +104,7 @@ fn one_head(buffer: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>
     }
     let status = StatusCode::from_u16(status).map_err(|_| httparse::Error::Status)?;
     let fields = Fields::new(buffer.split_to(length), places);
-    let body = FramedBody::framed_by(&fields, status, method, is_old)?;
+    let body = FramedBody::framed_by(&fields, status, is_head, is_old)?;
     let keeps_open = keeps_open(&fields, is_old) && !matches!(body, FramedBody::UntilClosed);
     Ok(Some(AnswerHead { status, fields, body, keeps_open }))
 }
@@ -184,15 +184,9 @@ impl FramedBody {
         FramedBody::Chunked(ChunkedBody::default())
     }
 
-    fn framed_by(
-        fields: &Fields,
-        status: StatusCode,
-        method: &Method,
-        is_old: bool,
-    ) -> Result<FramedBody, AnswerFault> {
-        let has_none = status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-            || method == Method::HEAD;
+    fn framed_by(fields: &Fields, status: StatusCode, is_head: bool, is_old: bool) -> Result<FramedBody, AnswerFault> {
+        let has_none =
+            status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || is_head;
         if has_none {
             return Ok(FramedBody::Length(0));
         }
@@ -297,6 +291,8 @@ fn trailer_map(section: &[u8]) -> Result<HeaderMap, AnswerFault> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use hyper::Method;
+
     use super::*;
 
     /// Status, body, number of trailers, bytes behind it, whether the connection stays open.
@@ -307,7 +303,7 @@ mod tests {
         let mut pieces = bytes.chunks(size);
         let mut buffer = BytesMut::new();
         let mut head = loop {
-            if let Some(head) = read_head(&mut buffer, method)? {
+            if let Some(head) = read_head(&mut buffer, method == Method::HEAD)? {
                 break head;
             }
             buffer.extend_from_slice(pieces.next().ok_or(AnswerFault::Ended)?);

@@ -19,7 +19,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use super::answer::{AnswerFault, FramedBody, Taken};
 use super::fault::WireFault;
 use super::fields::{Fields, Span};
-use super::head::{Framing, Head};
+use super::head::{Framing, Reading};
 use super::limits::WireLimits;
 use super::state::WireState;
 
@@ -56,8 +56,8 @@ impl fmt::Debug for Scratch {
     }
 }
 
-/// The head of a request.
-#[derive(Debug)]
+/// The head of a request: first it is read, then others read it.
+#[derive(Debug, Default)]
 pub struct RequestHead {
     /// Its method.
     pub method: Method,
@@ -67,7 +67,8 @@ pub struct RequestHead {
     pub fields: Fields,
     /// What it says of this connection.
     pub asks: Asks,
-    target: Target,
+    pub(super) target: Target,
+    pub(super) reading: Reading,
 }
 
 /// Where the parts of a request target lie; those that it lacks are empty.
@@ -80,11 +81,6 @@ pub(super) struct Target {
 }
 
 impl RequestHead {
-    /// Of a head that was checked.
-    pub(super) fn new(method: Method, target: Target, is_old: bool, fields: Fields, asks: Asks) -> RequestHead {
-        RequestHead { method, is_old, fields, asks, target }
-    }
-
     /// The authority of an absolute-form target (RFC 9112, 3.2.2).
     pub fn authority(&self) -> Option<&[u8]> {
         Some(self.fields.bytes(self.target.authority)).filter(|authority| !authority.is_empty())
@@ -124,11 +120,9 @@ pub struct Asks {
 
 /// What a client says next.
 #[derive(Debug)]
-// It moves once; a box would be one more allocation a request.
-#[allow(clippy::large_enum_variant)]
 pub enum Next {
-    /// The head of a request; its body is to come.
-    Request(RequestHead),
+    /// The head of a request; its body is to come. To be given back, for the next one: see [`ClientInput::take_back`].
+    Request(Box<RequestHead>),
     /// What is no request: to be answered, and nothing more to be read.
     Fault(WireFault),
 }
@@ -141,8 +135,8 @@ pub struct ClientInput<R = OwnedReadHalf> {
     state: Rc<WireState>,
     /// What was read and nobody has taken.
     unread: BytesMut,
-    /// What was read of a head whose end has not come; an idle connection keeps no room for it.
-    head: Option<Box<Head>>,
+    /// The next head, as far as it was read; an idle connection keeps no room for it.
+    head: Option<Box<RequestHead>>,
     body: FramedBody,
     /// The client may wait for 100 (Continue) before it sends the body.
     expects: bool,
@@ -204,13 +198,14 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         Next::Fault(fault)
     }
 
-    fn take_head(&mut self) -> Result<Option<RequestHead>, WireFault> {
+    fn take_head(&mut self) -> Result<Option<Box<RequestHead>>, WireFault> {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let head = self.head.get_or_insert_default();
+        let mut head = self.head.take().unwrap_or_default();
         let Some((length, framing)) = head.advance(&mut self.unread, &self.scratch.limits)? else {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
+            self.head = Some(head);
             return Ok(None);
         };
         self.state.head_over();
@@ -221,9 +216,9 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             Framing::Length(length) => FramedBody::Length(length),
             Framing::Chunked => FramedBody::chunked(),
         };
-        let request = head.take_request(bytes)?;
-        self.expects = request.asks.continues;
-        Ok(Some(request))
+        head.complete(bytes)?;
+        self.expects = head.asks.continues;
+        Ok(Some(head))
     }
 
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
@@ -286,14 +281,12 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     }
 
     /// The request is read no more: the next one can use its memory.
-    pub fn take_back(&mut self, request: RequestHead) {
-        let (bytes, places) = request.fields.into_memory();
+    pub fn take_back(&mut self, mut request: Box<RequestHead>) {
+        let bytes = request.clear();
         if self.unread.is_empty() && bytes.capacity() <= KEPT_BYTES {
             self.unread = bytes;
         }
-        if let Some(head) = &mut self.head {
-            head.reuse(places);
-        }
+        self.head = Some(request);
     }
 
     /// Gives back what only a busy connection needs, unless a request has begun.

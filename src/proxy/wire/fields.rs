@@ -119,9 +119,20 @@ pub struct FieldLine<'a> {
 impl Fields {
     /// Of a head whose lines were checked, and whose names are in lower case.
     pub(super) fn new(head: BytesMut, places: Vec<FieldPlace>) -> Fields {
-        let mut lengths = NameLengths::default();
-        places.iter().for_each(|place| lengths.note(place.name));
-        Fields { head, places, lengths }
+        let mut fields = Fields { places, ..Fields::default() };
+        fields.complete(head);
+        fields
+    }
+
+    /// The places, while the head is read.
+    pub(super) fn places_mut(&mut self) -> &mut Vec<FieldPlace> {
+        &mut self.places
+    }
+
+    /// Takes the head in which the places are.
+    pub(super) fn complete(&mut self, head: BytesMut) {
+        self.head = head;
+        self.places.iter().for_each(|place| self.lengths.note(place.name));
     }
 
     /// Each line, with its name and value.
@@ -156,12 +167,12 @@ impl Fields {
         self.head.len()
     }
 
-    /// What held them, empty, for another head.
-    pub(super) fn into_memory(self) -> (BytesMut, Vec<FieldPlace>) {
+    /// What held the head, and fields with room for those of another one; both empty.
+    pub(super) fn clear(self) -> (BytesMut, Fields) {
         let Fields { mut head, mut places, .. } = self;
         head.clear();
         places.clear();
-        (head, places)
+        (head, Fields { places, ..Fields::default() })
     }
 
     pub(super) fn bytes(&self, span: Span) -> &[u8] {

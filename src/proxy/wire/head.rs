@@ -6,9 +6,9 @@ use hyper::Method;
 use memchr::memchr;
 
 use super::classes::{CLASSES, HOST, PATH, QUERY, has_control, is_control, is_token};
-use super::client::{Asks, RequestHead, Target};
+use super::client::{RequestHead, Target};
 use super::fault::WireFault;
-use super::fields::{FieldPlace, Fields, Span};
+use super::fields::{FieldPlace, Span};
 use super::limits::WireLimits;
 use super::plain;
 
@@ -57,26 +57,24 @@ pub(super) enum Framing {
 struct RequestLine {
     method: Span,
     target: Target,
-    is_http10: bool,
+    is_old: bool,
 }
 
 /// Room for this many field lines is made at once: most requests have fewer.
 const PLANNED_FIELDS: usize = 16;
 
-/// A head that is being read.
+/// How far a head was read, and what it has said of its framing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Head {
+pub(super) struct Reading {
     lines: Lines,
     empty_lines: u8,
-    line: RequestLine,
-    fields: Vec<FieldPlace>,
-    asks: Asks,
+    method: Span,
     host: bool,
     chunked: bool,
     length: Option<u64>,
 }
 
-impl Head {
+impl RequestHead {
     /// Reads the complete lines that came since the last call; `bytes` begin at the head's first byte. Answers with the
     /// head's length and framing once its empty line is there.
     pub(super) fn advance(
@@ -85,32 +83,32 @@ impl Head {
         limits: &WireLimits,
     ) -> Result<Option<(usize, Framing)>, WireFault> {
         loop {
-            if self.lines.number == 0 {
-                first_byte(bytes, self.lines.start)?;
+            if self.reading.lines.number == 0 {
+                first_byte(bytes, self.reading.lines.start)?;
             } else {
                 self.plain_fields(bytes, limits)?;
             }
-            let line_limit = if self.lines.number == 0 {
-                limits.target_bytes.saturating_add(LINE_BESIDE_TARGET)
-            } else {
-                usize::MAX
-            };
-            let line = match self.lines.next(bytes, line_limit, limits.head_bytes) {
+            let lines = &mut self.reading.lines;
+            let line_limit =
+                if lines.number == 0 { limits.target_bytes.saturating_add(LINE_BESIDE_TARGET) } else { usize::MAX };
+            let line = match lines.next(bytes, line_limit, limits.head_bytes) {
                 Ok(Some(line)) => line?,
                 Ok(None) => return Ok(None),
                 Err(TooLong::Line) => return Err(WireFault::TargetTooLong),
                 Err(TooLong::Section) => return Err(WireFault::HeadTooLarge),
             };
-            if line.is_empty() && self.lines.number == 1 {
-                self.lines.number = 0;
-                self.empty_lines += 1;
-                if self.empty_lines > EMPTY_LINES {
+            if line.is_empty() && lines.number == 1 {
+                lines.number = 0;
+                self.reading.empty_lines += 1;
+                if self.reading.empty_lines > EMPTY_LINES {
                     return Err(WireFault::EmptyLines);
                 }
-            } else if self.lines.number == 1 {
-                self.line = request_line(line, bytes, limits)?;
+            } else if lines.number == 1 {
+                let line = request_line(line, bytes, limits)?;
+                (self.reading.method, self.target, self.is_old) = (line.method, line.target, line.is_old);
             } else if line.is_empty() {
-                return self.finish().map(|framing| Some((self.lines.start, framing)));
+                let length = lines.start;
+                return self.framing().map(|framing| Some((length, framing)));
             } else {
                 let (name, value) = field(line)?;
                 let place = FieldPlace::of(name, value, bytes);
@@ -120,42 +118,45 @@ impl Head {
         }
     }
 
-    /// The request, once [`Head::advance`] has found the end of its head: `bytes` are the head alone. What is left is ready
-    /// for the next one.
-    pub(super) fn take_request(&mut self, bytes: BytesMut) -> Result<RequestHead, WireFault> {
-        let Head { line, fields, mut asks, .. } = std::mem::take(self);
-        let method = Method::from_bytes(&bytes[line.method.range()]).map_err(|_| WireFault::Method)?;
+    /// Takes its bytes, once [`advance`](Self::advance) has found its end: `bytes` are the head alone.
+    pub(super) fn complete(&mut self, bytes: BytesMut) -> Result<(), WireFault> {
+        self.method = Method::from_bytes(&bytes[self.reading.method.range()]).map_err(|_| WireFault::Method)?;
         // RFC 9110, 10.1.1: means nothing in HTTP/1.0.
-        asks.continues &= !line.is_http10;
-        Ok(RequestHead::new(method, line.target, line.is_http10, Fields::new(bytes, fields), asks))
+        self.asks.continues &= !self.is_old;
+        self.fields.complete(bytes);
+        Ok(())
     }
 
-    /// Takes memory for the places of the next head.
-    pub(super) fn reuse(&mut self, places: Vec<FieldPlace>) {
-        if self.fields.capacity() == 0 {
-            self.fields = places;
-        }
+    /// Gives its bytes back, to be the next head of the connection with what memory it has.
+    pub(super) fn clear(&mut self) -> BytesMut {
+        let (bytes, fields) = std::mem::take(&mut self.fields).clear();
+        *self = RequestHead { fields, ..RequestHead::default() };
+        bytes
     }
 
     /// The short way for lines that are as usual: see `plain`. What it leaves, [`Lines::next`] decides on.
     fn plain_fields(&mut self, bytes: &mut [u8], limits: &WireLimits) -> Result<(), WireFault> {
-        let known = self.fields.len();
+        let places = self.fields.places_mut();
+        let known = places.len();
         if known == 0 {
-            self.fields.reserve(PLANNED_FIELDS.min(limits.header_count));
+            places.reserve(PLANNED_FIELDS.min(limits.header_count));
         }
-        self.lines.take_plain_fields(bytes, limits, &mut self.fields);
-        for place in known..self.fields.len() {
-            let (name, value) = self.fields[place].of_head(bytes);
+        self.reading.lines.take_plain_fields(bytes, limits, places);
+        let mut at = known;
+        while let Some(place) = self.fields.places_mut().get(at) {
+            let (name, value) = place.of_head(bytes);
             self.note(name, value)?;
+            at += 1;
         }
         Ok(())
     }
 
     fn field(&mut self, place: FieldPlace, head: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
-        if self.fields.len() >= limits.header_count {
+        let places = self.fields.places_mut();
+        if places.len() >= limits.header_count {
             return Err(WireFault::TooManyHeaders);
         }
-        self.fields.push(place);
+        places.push(place);
         let (name, value) = place.of_head(head);
         self.note(name, value)
     }
@@ -170,25 +171,25 @@ impl Head {
                 self.asks.keep_alive |= has_token(value, b"keep-alive");
             }
             b"host" => {
-                if self.host {
+                if self.reading.host {
                     return Err(WireFault::HostRepeated);
                 }
-                self.host = true;
+                self.reading.host = true;
                 if !is_authority(value) {
                     return Err(WireFault::HostInvalid);
                 }
             }
             b"content-length" => {
-                if self.length.is_some() {
+                if self.reading.length.is_some() {
                     return Err(WireFault::LengthRepeated);
                 }
-                self.length = Some(content_length(value)?);
+                self.reading.length = Some(content_length(value)?);
             }
             b"transfer-encoding" => {
-                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                if self.reading.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(WireFault::EncodingUnsupported);
                 }
-                self.chunked = true;
+                self.reading.chunked = true;
             }
             _ => {}
         }
@@ -196,14 +197,13 @@ impl Head {
     }
 
     /// What only the whole head shows.
-    fn finish(&self) -> Result<Framing, WireFault> {
-        let is_http10 = self.line.is_http10;
-        if !self.host && !is_http10 {
+    fn framing(&self) -> Result<Framing, WireFault> {
+        if !self.reading.host && !self.is_old {
             return Err(WireFault::HostMissing);
         }
-        match (self.chunked, self.length) {
+        match (self.reading.chunked, self.reading.length) {
             (true, Some(_)) => Err(WireFault::LengthAndEncoding),
-            (true, None) if is_http10 => Err(WireFault::EncodingOnHttp10),
+            (true, None) if self.is_old => Err(WireFault::EncodingOnHttp10),
             (true, None) => Ok(Framing::Chunked),
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
@@ -217,7 +217,7 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    /// As [`Head::advance`]; answers with the length of the section.
+    /// As [`RequestHead::advance`]; answers with the length of the section.
     pub(super) fn advance(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<Option<usize>, WireFault> {
         loop {
             let line = match self.lines.next(bytes, usize::MAX, limits.head_bytes.min(TRAILER_BYTES)) {
@@ -312,7 +312,7 @@ fn request_line(line: &[u8], head: &[u8], limits: &WireLimits) -> Result<Request
     if method_end == 0 || method_end > METHOD_BYTES {
         return Err(WireFault::Method);
     }
-    let (target, is_http10) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
+    let (target, is_old) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
         (target, false)
     } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
         (target, true)
@@ -328,7 +328,7 @@ fn request_line(line: &[u8], head: &[u8], limits: &WireLimits) -> Result<Request
         _ if target == b"*" => return Err(WireFault::Asterisk),
         _ => target_parts(target)?,
     };
-    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_http10 })
+    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_old })
 }
 
 /// What a request target is made of.
