@@ -79,26 +79,31 @@ impl Forwarder {
         head: UpstreamHead,
         body: ClientBody,
         downstream: Option<Rc<Downstream>>,
-    ) -> Result<Answered, ForwardError> {
+    ) -> Forwarded {
         // Announced as too long: neither UCS nor a client that waits for 100 need begin.
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
         let exchange = self.exchanges.begin(permit, place, downstream);
-        // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
-        let mutating = !head.is_safe || !body.is_end_stream();
-        let is_head = head.is_head;
-        let sending = Sending::request(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body));
-        let mut errand = Errand { exchange, pool: Rc::clone(&self.pool), sending, mutating, is_head };
-        if !mutating {
-            let (answer, lease) = errand.answer_head().await?;
-            return errand.answered(answer, lease);
-        }
-        let whole = async move {
-            let (answer, lease) = errand.answer_head().await?;
-            errand.answered(answer, lease)
+        let mut errand = Errand {
+            pool: Rc::clone(&self.pool),
+            // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
+            mutating: !head.is_safe || !body.is_end_stream(),
+            is_head: head.is_head,
+            sending: Sending::request(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
+            exchange,
+            fresh: false,
+            leasing: None,
+            lease: None,
+            refused: None,
+            came: 0,
         };
-        FinishAnyway { future: Some(Box::pin(whole)), pool: Rc::clone(&self.pool) }.await
+        if errand.mutating {
+            let mut errand = FinishAnyway(Some(Box::new(errand)));
+            return poll_fn(|context| errand.poll(context)).await;
+        }
+        let (answer, lease) = poll_fn(|context| errand.poll(context)).await?;
+        errand.answered(answer, lease)
     }
 }
 
@@ -109,72 +114,84 @@ struct Errand {
     sending: Sending<RequestBody>,
     mutating: bool,
     is_head: bool,
+    /// It is asked for the second and last time, on a new connection.
+    fresh: bool,
+    /// The wait for a connection, when none was idle.
+    leasing: Option<Pin<Box<dyn Future<Output = Result<Lease, ConnectError>>>>>,
+    /// The connection that it was sent on.
+    lease: Option<Lease>,
+    /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
+    refused: Option<io::Error>,
+    /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
+    /// deadline.
+    came: usize,
 }
 
 impl Errand {
-    /// Asks UCS, a second time if the first connection was stale.
-    async fn answer_head(&mut self) -> Result<(AnswerHead, Lease), ForwardError> {
-        match self.attempt(false).await {
-            Ok(answered) => Ok(answered),
-            Err(Failure::Broken { stale: true, .. }) if self.is_repeatable() => {
-                self.sending.rewind();
-                Box::pin(self.again()).await
+    /// Asks UCS, a second time if the first connection was stale. Not to be polled once it is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(AnswerHead, Lease), ForwardError>> {
+        loop {
+            let mut lease = match self.lease.take() {
+                Some(lease) => lease,
+                None => match ready!(self.poll_lease(context)) {
+                    Ok(lease) => lease,
+                    Err(error) => return Poll::Ready(Err(self.explain(error))),
+                },
+            };
+            let fault = match self.poll_answer(&mut lease.connection, context) {
+                Poll::Pending => {
+                    self.lease = Some(lease);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(answer)) => return Poll::Ready(Ok((answer, lease))),
+                Poll::Ready(Err(fault)) => fault,
+            };
+            if !self.may_ask_again(&fault, &lease) {
+                return Poll::Ready(Err(self.explain(fault.into())));
             }
-            Err(failure) => Err(self.explain(failure)),
+            drop(lease);
+            (self.fresh, self.refused, self.came) = (true, None, 0);
+            self.sending.rewind();
+            self.exchange.was_not_sent();
+            self.pool.count_retry();
         }
     }
 
-    /// Whether UCS took nothing of it, or may take it twice: it is safe, and without a body it can be said again word for word.
-    fn is_repeatable(&self) -> bool {
-        !self.mutating || self.sending.is_untouched()
-    }
-
-    /// The second and last attempt, on a new connection.
-    async fn again(&mut self) -> Result<(AnswerHead, Lease), ForwardError> {
-        self.exchange.was_not_sent();
-        self.pool.count_retry();
-        self.attempt(true).await.map_err(|failure| self.explain(failure))
-    }
-
-    async fn attempt(&mut self, fresh: bool) -> Result<(AnswerHead, Lease), Failure> {
-        let idle = if fresh { None } else { self.pool.lease_idle() };
-        let mut lease = match idle {
+    fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<Result<Lease, ForwardError>> {
+        let idle = if self.fresh || self.leasing.is_some() { None } else { self.pool.lease_idle() };
+        let lease = match idle {
             Some(lease) => lease,
-            // In a box, as it is rare.
-            None => Box::pin(self.pool.lease(fresh)).await.map_err(|error| Failure::Final(error.into()))?,
+            None => {
+                let (pool, fresh) = (&self.pool, self.fresh);
+                let leasing = self.leasing.get_or_insert_with(|| Box::pin(Rc::clone(pool).lease(fresh)));
+                let lease = ready!(leasing.as_mut().poll(context));
+                self.leasing = None;
+                lease?
+            }
         };
         // A cut while it waited for the connection: nothing was sent, nothing will be.
         if let Some(why) = self.exchange.gave_up() {
-            return Err(Failure::Final(ForwardError::GaveUp(why)));
+            return Poll::Ready(Err(ForwardError::GaveUp(why)));
         }
         self.exchange.sent();
-        let mut so_far = SoFar::default();
-        let connection = &mut lease.connection;
-        match poll_fn(|context| self.poll_answer(connection, &mut so_far, context)).await {
-            Ok(answer) => Ok((answer, lease)),
-            Err(fault) => {
-                let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && connection.unread.is_empty();
-                Err(Failure::Broken { fault, stale: ended && lease.reused && self.exchange.gave_up().is_none() })
-            }
-        }
+        Poll::Ready(Ok(lease))
     }
 
     /// Sends what UCS takes, and looks for the head of its answer.
     fn poll_answer(
         &mut self,
         connection: &mut Connection,
-        so_far: &mut SoFar,
         context: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, AnswerFault>> {
         if self.exchange.gave_up().is_some() {
             return Poll::Ready(Err(AnswerFault::GaveUp));
         }
-        if so_far.refused.is_none()
+        if self.refused.is_none()
             && !self.sending.is_over()
             && let Some(writer) = connection.writer()
         {
             match self.sending.poll(writer, context) {
-                Poll::Ready(Err(SendFault::Refused(error))) => so_far.refused = Some(error),
+                Poll::Ready(Err(SendFault::Refused(error))) => self.refused = Some(error),
                 Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
@@ -183,23 +200,33 @@ impl Errand {
             if let Some(answer) = read_head(&mut connection.unread, self.is_head)? {
                 return Poll::Ready(Ok(answer));
             }
-            if so_far.came > HEAD_BYTES {
+            if self.came > HEAD_BYTES {
                 return Poll::Ready(Err(AnswerFault::HeadTooLong));
             }
             self.exchange.wake_when_given_up(context);
             match ready!(connection.poll_fill(None, context)) {
-                Ok(0) => return Poll::Ready(Err(so_far.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
-                Ok(length) => so_far.came += length,
+                Ok(0) => return Poll::Ready(Err(self.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
+                Ok(length) => self.came += length,
                 Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
             }
         }
     }
 
+    /// Whether the connection broke before it gave any answer, after an earlier exchange had used it: then UCS likely closed
+    /// it in the same moment. And whether UCS took nothing of the request, or may take it twice: if it is safe and has no
+    /// body, it can be said again word for word.
+    fn may_ask_again(&self, fault: &AnswerFault, lease: &Lease) -> bool {
+        let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && lease.connection.unread.is_empty();
+        let stale = ended && lease.reused && self.exchange.gave_up().is_none();
+        stale && (!self.mutating || self.sending.is_untouched())
+    }
+
     /// The head has come; the rest of the exchange is with the body.
-    fn answered(self, answer: AnswerHead, mut lease: Lease) -> Result<Answered, ForwardError> {
+    #[inline]
+    fn answered(self, answer: AnswerHead, mut lease: Lease) -> Forwarded {
         let AnswerHead { status, fields, body, keeps_open } = answer;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(self.explain(Failure::Final(ForwardError::Switched)));
+            return Err(self.explain(ForwardError::Switched));
         }
         let Errand { exchange, pool, sending, mutating, .. } = self;
         exchange.answer_began();
@@ -209,16 +236,15 @@ impl Errand {
     }
 
     /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
-    fn explain(&self, failure: Failure) -> ForwardError {
+    fn explain(&self, error: ForwardError) -> ForwardError {
         if let Some(why) = self.exchange.gave_up() {
             return ForwardError::GaveUp(why);
         }
-        match (self.exchange.upload(), failure) {
+        match (self.exchange.upload(), error) {
             (UploadState::Broken, _) => ForwardError::BadBody,
             (UploadState::TooLarge, _) => ForwardError::BodyTooLarge,
-            (UploadState::Running | UploadState::Done, Failure::Final(error)) => error,
             // A connection that UCS broke says nothing of what UCS still does: the exchange counts as abandoned.
-            (UploadState::Running | UploadState::Done, Failure::Broken { fault, .. }) => fault.into(),
+            (UploadState::Running | UploadState::Done, error) => error,
         }
     }
 }
@@ -233,55 +259,30 @@ fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploa
     Some(Uploading(task.abort_handle()))
 }
 
-enum Failure {
-    /// The connection broke before it gave any answer. `stale`: an earlier exchange had used it, so UCS likely closed it
-    /// in the same moment.
-    Broken {
-        fault: AnswerFault,
-        stale: bool,
-    },
-    Final(ForwardError),
-}
-
-/// What is known of an attempt before its answer.
-#[derive(Default)]
-struct SoFar {
-    /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
-    refused: Option<io::Error>,
-    /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
-    /// deadline.
-    came: usize,
-}
-
-/// An exchange that goes on in a task of its own when its owner drops it.
-struct FinishAnyway<F: Future<Output = Forwarded> + 'static> {
-    future: Option<Pin<Box<F>>>,
-    pool: Rc<Pool>,
-}
+/// A request that goes on in a task of its own when its owner drops it.
+struct FinishAnyway(Option<Box<Errand>>);
 
 type Forwarded = Result<Answered, ForwardError>;
 
-impl<F: Future<Output = Forwarded> + 'static> Future for FinishAnyway<F> {
-    type Output = Forwarded;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Forwarded> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
-        let output = std::task::ready!(future.as_mut().poll(cx));
-        self.future = None;
-        Poll::Ready(output)
+impl FinishAnyway {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Forwarded> {
+        let Some(errand) = &mut self.0 else { return Poll::Pending };
+        let answer = ready!(errand.poll(context));
+        let Some(errand) = self.0.take() else { return Poll::Pending };
+        Poll::Ready(answer.and_then(|(answer, lease)| errand.answered(answer, lease)))
     }
 }
 
-impl<F: Future<Output = Forwarded> + 'static> Drop for FinishAnyway<F> {
+impl Drop for FinishAnyway {
     fn drop(&mut self) {
-        if let Some(future) = self.future.take() {
-            let pool = Rc::clone(&self.pool);
-            tokio::task::spawn_local(async move {
-                // What the answer's end must settle, its own drop does: see `Download`.
-                if let Err(error) = future.await {
-                    pool.count_fault(error.upstream_fault());
-                }
-            });
-        }
+        let Some(mut errand) = self.0.take() else { return };
+        tokio::task::spawn_local(async move {
+            // What the answer's end must settle, its own drop does: see `Download`.
+            let pool = Rc::clone(&errand.pool);
+            let answer = poll_fn(|context| errand.poll(context)).await;
+            if let Err(error) = answer.and_then(|(answer, lease)| errand.answered(answer, lease)) {
+                pool.count_fault(error.upstream_fault());
+            }
+        });
     }
 }

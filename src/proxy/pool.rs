@@ -101,7 +101,7 @@ impl Pool {
     }
 
     /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
-    pub async fn lease(&self, fresh: bool) -> Result<Lease, ConnectError> {
+    pub async fn lease(self: Rc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
         let place = self.place().await?;
         if !fresh && let Some(idle) = self.newest_standing() {
             return Ok(self.reuse(idle.connection, place));

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use hyper::Method;
 use hyper::body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use ucs_gateway::control::store_file::StateDir;
