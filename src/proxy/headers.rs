@@ -23,6 +23,9 @@ const X_REQUEST_ID: &str = "x-request-id";
 /// What the gateway writes on a connection's path into `Via` (RFC 9110, 7.6.3).
 const VIA: &str = "1.1 ucs-gateway";
 
+/// The same as a line, with the end of the line before it.
+const VIA_LINE: &[u8] = b"\r\nvia: 1.1 ucs-gateway\r\n";
+
 /// The longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
 
@@ -137,10 +140,8 @@ impl UpstreamHead {
 /// with it.
 pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: Own<'_>) -> UpstreamHead {
     let mut bytes = own.buffers.take(fields.head_length() + ADDED_BYTES);
-    for part in [to.method.as_str().as_bytes(), b" ", to.path, to.query, b" HTTP/1.1\r\n"] {
-        bytes.extend_from_slice(part);
-    }
-    write_field(&mut bytes, "host", to.host);
+    let method = to.method.as_str().as_bytes();
+    write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nhost: ", to.host, b"\r\n"]);
     let named = Named::by(fields);
     let mut seen = Seen::default();
     let (mut says_length, mut trailers) = (false, Announced::default());
@@ -158,38 +159,46 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
             Fate::Marks(mark) => seen.note(mark),
         }
     }
-    let request_id = write_marks(&mut bytes, to, fields, &named, seen, own);
+    if seen.is_nothing() {
+        write_own_marks(&mut bytes, to.host, own.hop);
+    } else {
+        write_marks(&mut bytes, to.host, fields, &named, seen, own.hop);
+    }
+    let id = if seen.has(Mark::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) { client_id(fields) } else { None };
+    let request_id = write_request_id(&mut bytes, id, own.ids);
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
 }
 
+/// What the gateway has a word in, when the client says nothing of it: as [`write_marks`], but at once.
+fn write_own_marks(bytes: &mut Vec<u8>, host: &[u8], hop: &Hop) {
+    write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
+    write_all(bytes, [b"\r\nx-forwarded-host: ", host, VIA_LINE]);
+}
+
 /// What the gateway has a word in, by what was seen of the client's.
-fn write_marks(
-    bytes: &mut Vec<u8>,
-    to: Destination<'_>,
-    fields: &Fields,
-    named: &Named,
-    seen: Seen,
-    own: Own<'_>,
-) -> Range<usize> {
+fn write_marks(bytes: &mut Vec<u8>, host: &[u8], fields: &Fields, named: &Named, seen: Seen, hop: &Hop) {
     let values = |name: &'static str, mark: Mark| {
         let of_client = seen.has(mark) && !named.takes(name.as_bytes());
         fields.values(name).take(if of_client { usize::MAX } else { 0 })
     };
-    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &own.hop.peer);
-    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), own.hop.proto.as_bytes());
-    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", Mark::ForwardedHost), to.host);
+    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &hop.peer);
+    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), hop.proto.as_bytes());
+    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", Mark::ForwardedHost), host);
     write_list(bytes, "via", values("via", Mark::Via), VIA);
     if seen.has(Mark::Trace) && is_trace_context(values("traceparent", Mark::Trace)) {
         for name in ["traceparent", "tracestate"] {
             values(name, Mark::Trace).for_each(|value| write_field(bytes, name, value));
         }
     }
-    let id = if seen.has(Mark::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) { client_id(fields) } else { None };
+}
+
+/// Writes the client's id, or a fresh one; and says where it is.
+fn write_request_id(bytes: &mut Vec<u8>, id: Option<&[u8]>, ids: &RequestIds) -> Range<usize> {
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
         Some(id) => write_field(bytes, X_REQUEST_ID, id),
-        None => write_field(bytes, X_REQUEST_ID, &own.ids.fresh()),
+        None => write_field(bytes, X_REQUEST_ID, &ids.fresh()),
     }
     start..bytes.len() - "\r\n".len()
 }
@@ -223,6 +232,10 @@ struct Seen(u8);
 impl Seen {
     fn note(&mut self, mark: Mark) {
         self.0 |= mark as u8;
+    }
+
+    fn is_nothing(self) -> bool {
+        self.0 == 0
     }
 
     fn has(self, mark: Mark) -> bool {
@@ -286,7 +299,11 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
         }
         pass_line(bytes, line);
     }
-    write_list(bytes, "via", fields.values("via").take(if has_via { usize::MAX } else { 0 }), VIA);
+    if has_via {
+        write_list(bytes, "via", fields.values("via"), VIA);
+    } else {
+        write_field(bytes, "via", VIA.as_bytes());
+    }
     told
 }
 
@@ -296,6 +313,7 @@ pub struct Announced(Option<Box<[HeaderName]>>);
 
 impl Announced {
     /// Whether the field, whose name is in lower case, is among them.
+    #[inline]
     pub fn has(&self, name: &[u8]) -> bool {
         self.0.iter().flatten().any(|other| other.as_str().as_bytes() == name)
     }
@@ -320,6 +338,7 @@ impl Named {
         Named(named)
     }
 
+    #[inline]
     fn takes(&self, name: &[u8]) -> bool {
         self.0.has(name) && !is_of_the_message(name)
     }
@@ -361,10 +380,13 @@ fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
 
 /// Writes one line; neither name nor value may hold a line end.
 pub fn write_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    bytes.extend_from_slice(name);
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value);
-    bytes.extend_from_slice(b"\r\n");
+    write_all(bytes, [name, b": ", value, b"\r\n"]);
+}
+
+/// Writes pieces behind each other; room for all of them is made at once.
+pub fn write_all<const N: usize>(bytes: &mut Vec<u8>, pieces: [&[u8]; N]) {
+    bytes.reserve(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
 }
 
 /// A comma list with our own entry behind the others, all on one line, so that readers who look at one line alone see the

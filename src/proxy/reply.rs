@@ -14,7 +14,7 @@ use super::body::ReplyBody;
 use super::buffers::Buffer;
 use super::error::Refusal;
 use super::forward::Answered;
-use super::headers::{self, Told, UCS_GATEWAY};
+use super::headers::{self, Told, UCS_GATEWAY, write_all};
 use super::sending::room_for;
 use super::wire::{Fields, told_length};
 use crate::access::AccessError;
@@ -45,11 +45,8 @@ impl Reply {
     /// An answer without field lines.
     pub fn new(status: StatusCode, body: ReplyBody) -> Box<Reply> {
         let mut head = body.buffers().take(room_for(body.size_hint().exact()));
-        head.extend_from_slice(b"HTTP/1.1 ");
-        head.extend_from_slice(status.as_str().as_bytes());
-        head.push(b' ');
-        head.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
-        head.extend_from_slice(b"\r\n");
+        let reason = status.canonical_reason().unwrap_or("Unknown");
+        write_all(&mut head, [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
         Box::new(Reply { status, head, told: Told::default(), length: None, closes: false, body })
     }
 

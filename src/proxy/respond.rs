@@ -158,7 +158,7 @@ pub fn towards_upstream(
 ) -> UpstreamHead {
     let worker = &downstream.worker;
     // RFC 9112 3.2.2: the authority of an absolute-form target wins over Host.
-    let host = head.authority().or_else(|| head.fields.get("host"));
+    let host = head.authority().or_else(|| head.host());
     let to = Destination {
         method,
         path: found.rewritten.as_deref().map_or(head.path(), str::as_bytes),

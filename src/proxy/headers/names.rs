@@ -10,6 +10,7 @@ pub fn is_of_the_message(name: &[u8]) -> bool {
 
 /// Headers that mean one hop only, whether or not `Connection` names them. `TE` goes as well: trailers are forwarded as
 /// they come, and the gateway asks UCS for none. `Trailer` stays, because the trailers do.
+#[inline]
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,

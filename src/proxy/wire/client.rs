@@ -86,6 +86,11 @@ impl RequestHead {
         Some(self.fields.bytes(self.target.authority)).filter(|authority| !authority.is_empty())
     }
 
+    /// The one value of `Host`; `None` in HTTP/1.0 without it.
+    pub fn host(&self) -> Option<&[u8]> {
+        Some(self.fields.bytes(self.reading.host?))
+    }
+
     /// The path as it was sent; `/` when the target has none, `*` for OPTIONS of the whole server. ASCII.
     pub fn path(&self) -> &[u8] {
         match self.fields.bytes(self.target.path) {

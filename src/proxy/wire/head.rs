@@ -69,7 +69,7 @@ pub(super) struct Reading {
     lines: Lines,
     empty_lines: u8,
     method: Span,
-    host: bool,
+    pub(super) host: Option<Span>,
     chunked: bool,
     length: Option<u64>,
 }
@@ -144,8 +144,8 @@ impl RequestHead {
         self.reading.lines.take_plain_fields(bytes, limits, places);
         let mut at = known;
         while let Some(place) = self.fields.places_mut().get(at) {
-            let (name, value) = place.of_head(bytes);
-            self.note(name, value)?;
+            let place = *place;
+            self.note(place, bytes)?;
             at += 1;
         }
         Ok(())
@@ -157,12 +157,12 @@ impl RequestHead {
             return Err(WireFault::TooManyHeaders);
         }
         places.push(place);
-        let (name, value) = place.of_head(head);
-        self.note(name, value)
+        self.note(place, head)
     }
 
     /// What the line says of the framing and of the connection.
-    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireFault> {
+    fn note(&mut self, place: FieldPlace, head: &[u8]) -> Result<(), WireFault> {
+        let (name, value) = place.of_head(head);
         match name {
             b"te" => self.asks.trailers |= has_token(value, b"trailers"),
             b"expect" => self.asks.continues |= value.eq_ignore_ascii_case(b"100-continue"),
@@ -171,10 +171,10 @@ impl RequestHead {
                 self.asks.keep_alive |= has_token(value, b"keep-alive");
             }
             b"host" => {
-                if self.reading.host {
+                if self.reading.host.is_some() {
                     return Err(WireFault::HostRepeated);
                 }
-                self.reading.host = true;
+                self.reading.host = Some(place.value);
                 if !is_authority(value) {
                     return Err(WireFault::HostInvalid);
                 }
@@ -198,7 +198,7 @@ impl RequestHead {
 
     /// What only the whole head shows.
     fn framing(&self) -> Result<Framing, WireFault> {
-        if !self.reading.host && !self.is_old {
+        if self.reading.host.is_none() && !self.is_old {
             return Err(WireFault::HostMissing);
         }
         match (self.reading.chunked, self.reading.length) {
@@ -264,7 +264,10 @@ impl Lines {
         line_limit: usize,
         section_limit: usize,
     ) -> Result<Option<Result<&'b [u8], WireFault>>, TooLong> {
-        let found = memchr(b'\n', &bytes[self.searched..]).map(|offset| self.searched + offset);
+        let rest = &bytes[self.searched..];
+        // The empty line at the end of most heads needs no search.
+        let offset = if rest.starts_with(b"\r\n") { Some(1) } else { memchr(b'\n', rest) };
+        let found = offset.map(|offset| self.searched + offset);
         let end = found.map_or(bytes.len(), |lf| lf + 1);
         let line_end = self.start.saturating_add(line_limit).saturating_add(2);
         if end > line_end.min(section_limit) {
