@@ -73,7 +73,7 @@ impl Forwarder {
     /// Sends a request and waits for the head of the answer. When the caller goes away during a mutating request, the
     /// exchange is brought to its end all the same, within its deadlines.
     pub async fn forward(
-        self: &Rc<Self>,
+        &self,
         permit: Permit,
         place: Option<Place>,
         head: UpstreamHead,
@@ -85,7 +85,7 @@ impl Forwarder {
             return Err(ForwardError::BodyTooLarge);
         }
         let exchange = self.exchanges.begin(permit, place, downstream);
-        let mut errand = Errand {
+        let mut forwarding = Forwarding {
             pool: Rc::clone(&self.pool),
             // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
@@ -98,17 +98,17 @@ impl Forwarder {
             refused: None,
             came: 0,
         };
-        if errand.mutating {
-            let mut errand = FinishAnyway(Some(Box::new(errand)));
-            return poll_fn(|context| errand.poll(context)).await;
+        if forwarding.mutating {
+            let mut forwarding = FinishAnyway(Some(Box::new(forwarding)));
+            return poll_fn(|context| forwarding.poll(context)).await;
         }
-        let (answer, lease) = poll_fn(|context| errand.poll(context)).await?;
-        errand.answered(answer, lease)
+        let (answer, lease) = poll_fn(|context| forwarding.poll(context)).await?;
+        forwarding.answered(answer, lease)
     }
 }
 
 /// One request on its way to UCS, until the head of its answer has come.
-struct Errand {
+struct Forwarding {
     exchange: Rc<Exchange>,
     pool: Rc<Pool>,
     sending: Sending<RequestBody>,
@@ -117,7 +117,7 @@ struct Errand {
     /// It is asked for the second and last time, on a new connection.
     fresh: bool,
     /// The wait for a connection, when none was idle.
-    leasing: Option<Pin<Box<dyn Future<Output = Result<Lease, ConnectError>>>>>,
+    leasing: Option<Leasing>,
     /// The connection that it was sent on.
     lease: Option<Lease>,
     /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
@@ -127,7 +127,9 @@ struct Errand {
     came: usize,
 }
 
-impl Errand {
+type Leasing = Pin<Box<dyn Future<Output = Result<Lease, ConnectError>>>>;
+
+impl Forwarding {
     /// Asks UCS, a second time if the first connection was stale. Not to be polled once it is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(AnswerHead, Lease), ForwardError>> {
         loop {
@@ -212,9 +214,9 @@ impl Errand {
         }
     }
 
-    /// Whether the connection broke before it gave any answer, after an earlier exchange had used it: then UCS likely closed
-    /// it in the same moment. And whether UCS took nothing of the request, or may take it twice: if it is safe and has no
-    /// body, it can be said again word for word.
+    /// Whether the connection was stale: it broke before it gave any answer, and an earlier exchange had used it, so UCS likely
+    /// closed it in the same moment. And whether UCS took nothing of the request, or may take it twice: one that is safe and
+    /// has no body can be said again word for word.
     fn may_ask_again(&self, fault: &AnswerFault, lease: &Lease) -> bool {
         let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && lease.connection.unread.is_empty();
         let stale = ended && lease.reused && self.exchange.gave_up().is_none();
@@ -228,7 +230,7 @@ impl Errand {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.explain(ForwardError::Switched));
         }
-        let Errand { exchange, pool, sending, mutating, .. } = self;
+        let Forwarding { exchange, pool, sending, mutating, .. } = self;
         exchange.answer_began();
         let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
         let link = Link { exchange, lease, pool, uploading, mutating, keeps_open };
@@ -260,27 +262,27 @@ fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploa
 }
 
 /// A request that goes on in a task of its own when its owner drops it.
-struct FinishAnyway(Option<Box<Errand>>);
+struct FinishAnyway(Option<Box<Forwarding>>);
 
 type Forwarded = Result<Answered, ForwardError>;
 
 impl FinishAnyway {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Forwarded> {
-        let Some(errand) = &mut self.0 else { return Poll::Pending };
-        let answer = ready!(errand.poll(context));
-        let Some(errand) = self.0.take() else { return Poll::Pending };
-        Poll::Ready(answer.and_then(|(answer, lease)| errand.answered(answer, lease)))
+        let Some(forwarding) = &mut self.0 else { return Poll::Pending };
+        let answer = ready!(forwarding.poll(context));
+        let Some(forwarding) = self.0.take() else { return Poll::Pending };
+        Poll::Ready(answer.and_then(|(answer, lease)| forwarding.answered(answer, lease)))
     }
 }
 
 impl Drop for FinishAnyway {
     fn drop(&mut self) {
-        let Some(mut errand) = self.0.take() else { return };
+        let Some(mut forwarding) = self.0.take() else { return };
         tokio::task::spawn_local(async move {
             // What the answer's end must settle, its own drop does: see `Download`.
-            let pool = Rc::clone(&errand.pool);
-            let answer = poll_fn(|context| errand.poll(context)).await;
-            if let Err(error) = answer.and_then(|(answer, lease)| errand.answered(answer, lease)) {
+            let pool = Rc::clone(&forwarding.pool);
+            let answer = poll_fn(|context| forwarding.poll(context)).await;
+            if let Err(error) = answer.and_then(|(answer, lease)| forwarding.answered(answer, lease)) {
                 pool.count_fault(error.upstream_fault());
             }
         });

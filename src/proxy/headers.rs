@@ -2,87 +2,26 @@
 //! rewrite the request behind the classified one never reach UCS, and the gateway adds its own marks. Pure: it reads the
 //! lines as they came and writes those that go on; whether a message may pass, and its framing, are not decided here.
 
-use std::cell::Cell;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 
 use hyper::Method;
 use hyper::header::HeaderName;
 
+pub use self::marks::{Hop, RequestIds};
+use self::marks::{Mark, Seen, VIA, write_marks};
 use self::names::{is_hop_by_hop, is_of_the_message, is_override, is_unwanted_upstream};
 use super::buffers::{Buffer, Buffers};
 use super::wire::{FieldLine, Fields};
 
+mod marks;
 mod names;
 
 /// The gateway's own mark: it spoke, and not UCS, which never sends it. No client can make UCS or a log believe in it.
 pub const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
-const X_REQUEST_ID: &str = "x-request-id";
-
-/// What the gateway writes on a connection's path into `Via` (RFC 9110, 7.6.3).
-const VIA: &str = "1.1 ucs-gateway";
-
-/// The same as a line, with the end of the line before it.
-const VIA_LINE: &[u8] = b"\r\nvia: 1.1 ucs-gateway\r\n";
-
-/// The longest request id that is taken over from a client, in bytes.
-const REQUEST_ID_BYTES: usize = 128;
 
 /// Room for what the gateway adds to a head, in bytes.
 const ADDED_BYTES: usize = 320;
-
-/// What one connection adds to its requests: made once when it is accepted.
-#[derive(Debug)]
-pub struct Hop {
-    peer: String,
-    proto: &'static str,
-}
-
-impl Hop {
-    /// `peer` is the client's address; `tls` whether it came over TLS.
-    pub fn new(peer: IpAddr, tls: bool) -> Hop {
-        Hop { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
-    }
-
-    /// The client's address; one of IPv4 in its own form, however it came.
-    pub fn peer(&self) -> &str {
-        &self.peer
-    }
-}
-
-/// Makes request ids: a random prefix for each worker and a counter behind it.
-#[derive(Debug)]
-pub struct RequestIds {
-    /// 16 hexadecimal digits.
-    prefix: [u8; 16],
-    next: Cell<u64>,
-}
-
-impl RequestIds {
-    /// `prefix` should be random, and differ between workers and starts.
-    pub fn new(prefix: u64) -> RequestIds {
-        RequestIds { prefix: hex(prefix), next: Cell::new(0) }
-    }
-
-    /// The client's id, if it is one that can be trusted not to break a log; otherwise 32 lower-case hexadecimal digits
-    /// that no other call has returned.
-    pub fn id_of(&self, fields: &Fields) -> String {
-        match client_id(fields) {
-            Some(id) => String::from_utf8_lossy(id).into_owned(),
-            None => String::from_utf8_lossy(&self.fresh()).into_owned(),
-        }
-    }
-
-    fn fresh(&self) -> [u8; 32] {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        let mut text = [0; 32];
-        text[..16].copy_from_slice(&self.prefix);
-        text[16..].copy_from_slice(&hex(number));
-        text
-    }
-}
 
 /// Where a request goes: what was classified, and nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -159,48 +98,9 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
             Fate::Marks(mark) => seen.note(mark),
         }
     }
-    if seen.is_nothing() {
-        write_own_marks(&mut bytes, to.host, own.hop);
-    } else {
-        write_marks(&mut bytes, to.host, fields, &named, seen, own.hop);
-    }
-    let id = if seen.has(Mark::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) { client_id(fields) } else { None };
-    let request_id = write_request_id(&mut bytes, id, own.ids);
+    let request_id = write_marks(&mut bytes, to.host, fields, &named, seen, (own.hop, own.ids));
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
-}
-
-/// What the gateway has a word in, when the client says nothing of it: as [`write_marks`], but at once.
-fn write_own_marks(bytes: &mut Vec<u8>, host: &[u8], hop: &Hop) {
-    write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
-    write_all(bytes, [b"\r\nx-forwarded-host: ", host, VIA_LINE]);
-}
-
-/// What the gateway has a word in, by what was seen of the client's.
-fn write_marks(bytes: &mut Vec<u8>, host: &[u8], fields: &Fields, named: &Named, seen: Seen, hop: &Hop) {
-    let values = |name: &'static str, mark: Mark| {
-        let of_client = seen.has(mark) && !named.takes(name.as_bytes());
-        fields.values(name).take(if of_client { usize::MAX } else { 0 })
-    };
-    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &hop.peer);
-    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), hop.proto.as_bytes());
-    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", Mark::ForwardedHost), host);
-    write_list(bytes, "via", values("via", Mark::Via), VIA);
-    if seen.has(Mark::Trace) && is_trace_context(values("traceparent", Mark::Trace)) {
-        for name in ["traceparent", "tracestate"] {
-            values(name, Mark::Trace).for_each(|value| write_field(bytes, name, value));
-        }
-    }
-}
-
-/// Writes the client's id, or a fresh one; and says where it is.
-fn write_request_id(bytes: &mut Vec<u8>, id: Option<&[u8]>, ids: &RequestIds) -> Range<usize> {
-    let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
-    match id {
-        Some(id) => write_field(bytes, X_REQUEST_ID, id),
-        None => write_field(bytes, X_REQUEST_ID, &ids.fresh()),
-    }
-    start..bytes.len() - "\r\n".len()
 }
 
 /// What becomes of one line.
@@ -212,35 +112,6 @@ enum Fate {
     Length,
     Trailer,
     Marks(Mark),
-}
-
-/// What the gateway has a word in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
-    ForwardedFor = 1,
-    ForwardedProto = 2,
-    ForwardedHost = 4,
-    Via = 8,
-    RequestId = 16,
-    Trace = 32,
-}
-
-/// Which of them a message has.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen(u8);
-
-impl Seen {
-    fn note(&mut self, mark: Mark) {
-        self.0 |= mark as u8;
-    }
-
-    fn is_nothing(self) -> bool {
-        self.0 == 0
-    }
-
-    fn has(self, mark: Mark) -> bool {
-        self.0 & mark as u8 != 0
-    }
 }
 
 fn fate_of_request(name: &[u8]) -> Fate {
@@ -409,36 +280,6 @@ fn write_else<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = 
         write_field(bytes, name, own);
     }
     others.for_each(|other| write_field(bytes, name, other));
-}
-
-/// An id that could break a log line or is absurdly long is none; so is a repeated one, which has no one reading.
-fn client_id(fields: &Fields) -> Option<&[u8]> {
-    let mut ids = fields.values(X_REQUEST_ID);
-    let id = ids.next()?;
-    let sane = (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-    (sane && ids.next().is_none()).then_some(id)
-}
-
-/// Whether there is one `traceparent`, and that is valid.
-fn is_trace_context<'f>(mut parents: impl Iterator<Item = &'f [u8]>) -> bool {
-    parents.next().is_some_and(is_traceparent) && parents.next().is_none()
-}
-
-/// W3C Trace Context, 3.2: `version "-" trace-id "-" parent-id "-" flags`, lower-case hexadecimal, ids not all zero,
-/// version not ff; version 00 ends there, later ones may go on behind another dash.
-pub fn is_traceparent(value: &[u8]) -> bool {
-    let Some((fixed, rest)) = value.split_at_checked(55) else { return false };
-    let ends_well = if &fixed[..2] == b"00" { rest.is_empty() } else { rest.first().is_none_or(|&byte| byte == b'-') };
-    let dashes = [2, 35, 52];
-    let shaped = fixed.iter().enumerate().all(|(place, &byte)| {
-        if dashes.contains(&place) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') }
-    });
-    let is_zero = |id: &[u8]| id.iter().all(|&byte| byte == b'0');
-    ends_well && shaped && &fixed[..2] != b"ff" && !is_zero(&fixed[3..35]) && !is_zero(&fixed[36..52])
-}
-
-fn hex(number: u64) -> [u8; 16] {
-    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15])
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ async fn write(
     reply: Box<Reply>,
     terms: AnswerTerms,
 ) -> After {
-    let mut sending = Sending::answer(reply, terms, &downstream.worker.date.borrow());
+    let mut sending = Sending::answer(*reply, terms, &downstream.worker.date.borrow());
     let closes = sending.closes();
     writer.resets = sending.ends_by_closing();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;

@@ -13,6 +13,7 @@ mod fields;
 mod head;
 mod limits;
 mod plain;
+mod request_line;
 mod state;
 
 #[cfg(test)]

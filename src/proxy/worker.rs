@@ -95,7 +95,7 @@ pub struct Worker {
     /// The way through the gate.
     pub seat: Seat,
     /// The way to UCS.
-    pub forwarder: Rc<Forwarder>,
+    pub forwarder: Forwarder,
     /// Counters and log.
     pub ledger: Rc<Ledger>,
     /// Where changes are asked for.
@@ -157,7 +157,7 @@ impl Worker {
         let host = HeaderValue::from_str(&settings.upstream.authority);
         Rc::new(Worker {
             seat,
-            forwarder: Rc::new(Forwarder { pool, exchanges, max_body: settings.max_body }),
+            forwarder: Forwarder { pool, exchanges, max_body: settings.max_body },
             ledger: Rc::new(ledger),
             desk: shared.desk.clone(),
             access: Arc::clone(&shared.access),

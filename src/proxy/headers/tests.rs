@@ -213,12 +213,3 @@ proptest! {
         prop_assert!(!up.has("connection") && !down.has("connection"));
     }
 }
-
-#[test]
-fn what_the_gateway_says_of_a_silent_client_is_the_same_either_way() {
-    let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
-    let fields = Fields::of_lines(&[("accept", "*/*")]);
-    write_own_marks(&mut at_once, b"ucs:8080", &hop());
-    write_marks(&mut by_parts, b"ucs:8080", &fields, &Named::by(&fields), Seen::default(), &hop());
-    assert_eq!(String::from_utf8(at_once).unwrap(), String::from_utf8(by_parts).unwrap());
-}

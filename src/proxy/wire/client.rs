@@ -441,6 +441,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_is_over_leaves_its_memory_and_nothing_else_to_the_next_one() {
+        let (mut client, server) = duplex(1024);
+        let (input, _) = input(server);
+        let mut places = Vec::new();
+        for (sent, host) in [
+            ("GET http://a/x?y HTTP/1.0\r\nConnection: keep-alive\r\nTE: trailers\r\nX-Only-Here: 1\r\n\r\n", None),
+            ("POST /b HTTP/1.1\r\nHost: b\r\n\r\n", Some(&b"b"[..])),
+            ("GET /c HTTP/1.1\r\nHost: c\r\n\r\n", Some(b"c")),
+        ] {
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
+            let Some(Next::Request(head)) = next else { panic!("{sent}") };
+            assert_eq!((head.host(), head.is_old, head.asks.trailers), (host, host.is_none(), host.is_none()));
+            assert_eq!(head.authority().is_some(), host.is_none());
+            assert_eq!(head.fields.contains("x-only-here"), host.is_none());
+            assert!(sent.starts_with(head.method.as_str()));
+            places.push(std::ptr::from_ref(&*head));
+            input.borrow_mut().take_back(head);
+            assert!(input.borrow().unread.capacity() > 0);
+        }
+        assert!(places.iter().all(|place| *place == places[0]), "the same box");
+        input.borrow_mut().rest();
+        assert!(input.borrow().unread.capacity() == 0 && input.borrow().head.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_has_come_of_the_next_request_outlives_the_last_one() {
+        let (mut client, server) = duplex(1024);
+        let (input, _) = input(server);
+        client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HT").await.unwrap();
+        let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
+        let Some(Next::Request(head)) = next else { panic!() };
+        input.borrow_mut().take_back(head);
+        input.borrow_mut().rest();
+        client.write_all(b"TP/1.1\r\nHost: b\r\n\r\n").await.unwrap();
+        let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
+        let Some(Next::Request(head)) = next else { panic!() };
+        assert_eq!((head.path(), head.host()), (&b"/b"[..], Some(&b"b"[..])));
+    }
+
+    #[tokio::test]
     async fn a_target_has_its_parts_in_every_form() {
         let cases: [(&str, Option<&str>, &str, &str); 7] = [
             ("/", None, "/", ""),

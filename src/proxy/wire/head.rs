@@ -5,18 +5,13 @@ use bytes::BytesMut;
 use hyper::Method;
 use memchr::memchr;
 
-use super::classes::{CLASSES, HOST, PATH, QUERY, has_control, is_control, is_token};
-use super::client::{RequestHead, Target};
+use super::classes::{has_control, is_control, is_token};
+use super::client::RequestHead;
 use super::fault::WireFault;
 use super::fields::{FieldPlace, Span};
 use super::limits::WireLimits;
 use super::plain;
-
-/// The longest method: the registered ones have at most 17 characters.
-const METHOD_BYTES: usize = 32;
-
-/// What a request line holds beside the target: method, two spaces, version.
-const LINE_BESIDE_TARGET: usize = METHOD_BYTES + 2 + "HTTP/1.1".len();
+use super::request_line::{LINE_BESIDE_TARGET, is_authority, request_line};
 
 /// RFC 9112, 2.2: a server should ignore at least one empty line before a request; some old clients send one too many
 /// after a body.
@@ -50,14 +45,6 @@ pub(super) enum Framing {
     Length(u64),
     /// Chunked, with trailers.
     Chunked,
-}
-
-/// What a request line holds.
-#[derive(Clone, Copy, Debug, Default)]
-struct RequestLine {
-    method: Span,
-    target: Target,
-    is_old: bool,
 }
 
 /// Room for this many field lines is made at once: most requests have fewer.
@@ -303,89 +290,6 @@ fn first_byte(bytes: &[u8], start: usize) -> Result<(), WireFault> {
     }
 }
 
-/// Checks a request line of `head`.
-fn request_line(line: &[u8], head: &[u8], limits: &WireLimits) -> Result<RequestLine, WireFault> {
-    if line == b"PRI * HTTP/2.0" {
-        return Err(WireFault::Http2Preface);
-    }
-    let method_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
-    let Some((b' ', rest)) = line[method_end..].split_first() else {
-        return Err(if line[method_end..].starts_with(b"\r") { WireFault::BareCr } else { WireFault::Method });
-    };
-    if method_end == 0 || method_end > METHOD_BYTES {
-        return Err(WireFault::Method);
-    }
-    let (target, is_old) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
-        (target, false)
-    } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
-        (target, true)
-    } else {
-        return Err(if memchr(b'\r', rest).is_some() { WireFault::BareCr } else { WireFault::Version });
-    };
-    if target.len() > limits.target_bytes {
-        return Err(WireFault::TargetTooLong);
-    }
-    let parts = match &line[..method_end] {
-        b"CONNECT" => return Err(WireFault::Connect),
-        b"OPTIONS" if target == b"*" => TargetParts { path: target, ..TargetParts::default() },
-        _ if target == b"*" => return Err(WireFault::Asterisk),
-        _ => target_parts(target)?,
-    };
-    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_old })
-}
-
-/// What a request target is made of.
-#[derive(Clone, Copy, Default)]
-struct TargetParts<'t> {
-    authority: &'t [u8],
-    path: &'t [u8],
-    query: &'t [u8],
-}
-
-impl TargetParts<'_> {
-    fn within(self, head: &[u8]) -> Target {
-        let [authority, path, query] = [self.authority, self.path, self.query].map(|part| Span::of(part, head));
-        Target { authority, path, query }
-    }
-}
-
-/// Origin form, or absolute form with http or https (RFC 9112, 3.2).
-fn target_parts(target: &[u8]) -> Result<TargetParts<'_>, WireFault> {
-    if target.first() == Some(&b'/') {
-        return path_and_query(target);
-    }
-    let rest =
-        after_scheme(target, b"http://").or_else(|| after_scheme(target, b"https://")).ok_or(WireFault::Target)?;
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
-    if !is_authority(authority) {
-        return Err(WireFault::Target);
-    }
-    Ok(TargetParts { authority, ..path_and_query(rest)? })
-}
-
-fn after_scheme<'t>(target: &'t [u8], scheme: &[u8]) -> Option<&'t [u8]> {
-    let (head, rest) = target.split_at_checked(scheme.len())?;
-    head.eq_ignore_ascii_case(scheme).then_some(rest)
-}
-
-fn path_and_query(target: &[u8]) -> Result<TargetParts<'_>, WireFault> {
-    let path_end = memchr(b'?', target).unwrap_or(target.len());
-    let (path, query) = target.split_at(path_end);
-    match first_not(PATH, path).or_else(|| first_not(QUERY, query)) {
-        None => Ok(TargetParts { path, query, ..TargetParts::default() }),
-        Some(b'#') => Err(WireFault::Fragment),
-        Some(b'\r') => Err(WireFault::BareCr),
-        Some(_) => Err(WireFault::Target),
-    }
-}
-
-/// The first byte that is not of the class.
-fn first_not(class: u8, bytes: &[u8]) -> Option<u8> {
-    let all = bytes.iter().fold(class, |all, &byte| all & CLASSES[usize::from(byte)]);
-    if all != 0 { None } else { bytes.iter().copied().find(|&byte| CLASSES[usize::from(byte)] & class == 0) }
-}
-
 /// Splits a header line into its name and its value without the white space around it, and checks both.
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
     let name_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
@@ -427,34 +331,6 @@ fn content_length(value: &[u8]) -> Result<u64, WireFault> {
     // A greater one than a signed number holds is negative to some servers.
     let number = plain::number(value).filter(|&number| i64::try_from(number).is_ok());
     number.ok_or(WireFault::LengthInvalid)
-}
-
-/// `host [":" port]`, narrower than RFC 3986: no user, no escapes, no sub-delimiters, because servers read these in
-/// different ways and no UCS has such a name.
-fn is_authority(authority: &[u8]) -> bool {
-    let (host_is_good, rest) = if let Some(literal) = authority.strip_prefix(b"[") {
-        let Some(end) = memchr(b']', literal) else { return false };
-        let address =
-            std::str::from_utf8(&literal[..end]).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
-        (address.is_some(), &literal[end + 1..])
-    } else {
-        let end = authority.iter().position(|&byte| CLASSES[usize::from(byte)] & HOST == 0).unwrap_or(authority.len());
-        (end > 0, &authority[end..])
-    };
-    host_is_good && is_port(rest)
-}
-
-/// Nothing, or a colon and a port number of at most 65,535.
-fn is_port(rest: &[u8]) -> bool {
-    match rest.split_first() {
-        None => true,
-        Some((b':', digits)) => {
-            (1..=5).contains(&digits.len())
-                && digits.iter().all(u8::is_ascii_digit)
-                && digits.iter().fold(0, |port, digit| port * 10 + u32::from(digit - b'0')) <= 65_535
-        }
-        Some(_) => false,
-    }
 }
 
 /// Whether `name` is `canonical`, in any case and with underscores for dashes (which CGI-like servers take as equal).

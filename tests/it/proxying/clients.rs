@@ -270,6 +270,19 @@ fn an_idle_client_is_let_go_silently() {
     assert!(client.is_closed(), "and between two");
 }
 
+/// A connection gives memory back after a moment of silence, long before it counts as idle.
+#[test]
+fn a_client_that_was_silent_for_a_while_is_served_on_its_connection() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    for (line, body) in [(GET, &b""[..]), (POST, b"{}"), (GET, b"")] {
+        assert!(client.is_silent_for(Duration::from_millis(500)));
+        client.send(http::compose(gateway.data, line, &[], body).repeat(2));
+        assert_eq!([client.read_reply().status, client.read_reply().status], [200, 200], "{line}");
+    }
+}
+
 #[test]
 fn a_client_that_waits_for_its_answer_is_not_idle() {
     let (go_on, told) = mpsc::channel::<()>();
