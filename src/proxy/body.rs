@@ -140,8 +140,6 @@ struct Stream {
 /// What is held until UCS has answered in full.
 #[derive(Debug)]
 pub struct Link {
-    /// Holds the permit.
-    pub exchange: Rc<Exchange>,
     /// The connection to UCS, and the pool that it goes back to.
     pub lease: Lease,
     /// Where the connection goes afterwards.
@@ -152,6 +150,8 @@ pub struct Link {
     pub mutating: bool,
     /// Whether UCS keeps the connection open behind this answer.
     pub keeps_open: bool,
+    /// Holds the permit; behind the connection, so that this is closed before the permit is dropped.
+    pub exchange: Rc<Exchange>,
 }
 
 /// A task that sends the rest of a request; dropping it ends the task.
@@ -187,6 +187,15 @@ impl Download {
                 Download(if rest.is_empty() { Coming::Over } else { Coming::Rest(rest) })
             }
             None => Download(Coming::Stream(Box::new(Stream { body, link: Some(link) }))),
+        }
+    }
+
+    /// Whether something of it was not taken, and no error told how it ended.
+    fn is_unfinished(&self) -> bool {
+        match &self.0 {
+            Coming::Over => false,
+            Coming::Rest(_) => true,
+            Coming::Stream(stream) => stream.link.is_some(),
         }
     }
 
@@ -334,13 +343,11 @@ impl Drop for Uploading {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         // A client's connection that is ended from outside, as one that is waited for too long, polls its body no more.
-        if let Source::Relay(download) = &self.source
-            && let Some(exchange) = download.exchange()
-        {
-            match exchange.gave_up() {
-                Some(why) => self.account.cut_short(&ForwardError::GaveUp(why)),
-                None => self.account.outcome = Outcome::ClientGone,
-            }
+        let Source::Relay(download) = &self.source else { return };
+        match download.exchange().and_then(|exchange| exchange.gave_up()) {
+            Some(why) => self.account.cut_short(&ForwardError::GaveUp(why)),
+            None if download.is_unfinished() => self.account.outcome = Outcome::ClientGone,
+            None => {}
         }
     }
 }

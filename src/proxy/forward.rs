@@ -109,7 +109,6 @@ impl Forwarder {
 
 /// One request on its way to UCS, until the head of its answer has come.
 struct Forwarding {
-    exchange: Rc<Exchange>,
     pool: Rc<Pool>,
     sending: Sending<RequestBody>,
     mutating: bool,
@@ -125,6 +124,8 @@ struct Forwarding {
     /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
     /// deadline.
     came: usize,
+    /// Behind the connection, so that this is closed before the permit is dropped.
+    exchange: Rc<Exchange>,
 }
 
 type Leasing = Pin<Box<dyn Future<Output = Result<Lease, ConnectError>>>>;
@@ -268,9 +269,12 @@ type Forwarded = Result<Answered, ForwardError>;
 
 impl FinishAnyway {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Forwarded> {
-        let Some(forwarding) = &mut self.0 else { return Poll::Pending };
-        let answer = ready!(forwarding.poll(context));
-        let Some(forwarding) = self.0.take() else { return Poll::Pending };
+        // Taken out meanwhile: what panics half-way must not go on with what is left of the request.
+        let Some(mut forwarding) = self.0.take() else { return Poll::Pending };
+        let Poll::Ready(answer) = forwarding.poll(context) else {
+            self.0 = Some(forwarding);
+            return Poll::Pending;
+        };
         Poll::Ready(answer.and_then(|(answer, lease)| forwarding.answered(answer, lease)))
     }
 }

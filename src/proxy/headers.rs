@@ -83,22 +83,23 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
     write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nhost: ", to.host, b"\r\n"]);
     let named = Named::by(fields);
     let mut seen = Seen::default();
-    let (mut says_length, mut trailers) = (false, Announced::default());
+    let (mut says_length, mut has_trailer) = (false, false);
     for line in fields.lines() {
-        let FieldLine { name, value, .. } = line;
+        let name = line.name;
         match fate_of_request(name) {
             _ if named.takes(name) || without.iter().any(|other| other.as_bytes() == name) => {}
             Fate::Goes => {}
             Fate::Passes => pass_line(&mut bytes, line),
             Fate::Length => says_length = true,
             Fate::Trailer => {
-                trailers.add(value);
+                has_trailer = true;
                 pass_line(&mut bytes, line);
             }
             Fate::Marks(mark) => seen.note(mark),
         }
     }
     let request_id = write_marks(&mut bytes, to.host, fields, &named, seen, (own.hop, own.ids));
+    let trailers = if has_trailer { Announced::by(fields.values("trailer")) } else { Announced::default() };
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
 }
@@ -152,9 +153,9 @@ pub struct Told {
 /// the framing, which the caller writes; `Via` is appended.
 pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
     let named = Named::by(fields);
-    let (mut told, mut has_via) = (Told::default(), false);
+    let (mut dated, mut has_via, mut has_trailer) = (false, false, false);
     for line in fields.lines() {
-        let FieldLine { name, value, .. } = line;
+        let name = line.name;
         if named.takes(name) || is_hop_by_hop(name) || name == UCS_GATEWAY.as_str().as_bytes() {
             continue;
         }
@@ -164,8 +165,8 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
                 has_via = true;
                 continue;
             }
-            b"date" => told.dated = true,
-            b"trailer" => told.trailers.add(value),
+            b"date" => dated = true,
+            b"trailer" => has_trailer = true,
             _ => {}
         }
         pass_line(bytes, line);
@@ -175,24 +176,29 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
     } else {
         write_field(bytes, "via", VIA.as_bytes());
     }
-    told
+    let trailers = if has_trailer { Announced::by(fields.values("trailer")) } else { Announced::default() };
+    Told { dated, trailers }
 }
 
-/// Names of fields that another field announces; mostly none.
+/// Names of fields that another field announces, in order; mostly none.
 #[derive(Debug, Default)]
 pub struct Announced(Option<Box<[HeaderName]>>);
 
 impl Announced {
+    /// Those of lists (RFC 9110, 6.6.2 and 7.6.1); what is no name announces nothing.
+    fn by<'f>(lists: impl Iterator<Item = &'f [u8]>) -> Announced {
+        let names = lists.flat_map(|list| list.split(|&byte| byte == b','));
+        let mut names: Vec<_> = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
+        // A client may send thousands, and each field line is looked for among them.
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        Announced(Some(names.into_boxed_slice()).filter(|names| !names.is_empty()))
+    }
+
     /// Whether the field, whose name is in lower case, is among them.
     #[inline]
     pub fn has(&self, name: &[u8]) -> bool {
-        self.0.iter().flatten().any(|other| other.as_str().as_bytes() == name)
-    }
-
-    /// Adds those of a list (RFC 9110, 6.6.2 and 7.6.1); what is no name announces nothing.
-    fn add(&mut self, list: &[u8]) {
-        let names = list.split(|&byte| byte == b',').filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-        self.0 = Some(self.0.take().unwrap_or_default().into_iter().chain(names).collect());
+        let among = |names: &[HeaderName]| names.binary_search_by(|other| other.as_str().as_bytes().cmp(name)).is_ok();
+        self.0.as_deref().is_some_and(among)
     }
 }
 
@@ -202,11 +208,12 @@ struct Named(Announced);
 
 impl Named {
     fn by(fields: &Fields) -> Named {
-        let mut named = Announced::default();
         // The usual words name nothing that would pass otherwise.
-        let lists = fields.values("connection").filter(|value| !matches!(*value, b"keep-alive" | b"close"));
-        lists.for_each(|list| named.add(list));
-        Named(named)
+        let is_usual = |list: &[u8]| {
+            list == b"keep-alive" || list.eq_ignore_ascii_case(b"close") || list.eq_ignore_ascii_case(b"keep-alive")
+        };
+        let mut lists = fields.values("connection").filter(|list| !is_usual(list)).peekable();
+        Named(if lists.peek().is_some() { Announced::by(lists) } else { Announced::default() })
     }
 
     #[inline]

@@ -75,6 +75,22 @@ fn connection_takes_what_it_names_with_it() {
 }
 
 #[test]
+fn the_usual_words_of_connection_take_nothing() {
+    for word in ["close", "Close", "keep-alive", "Keep-Alive"] {
+        assert_eq!(left(&[("connection", word), ("close", "1"), ("x-one", "2")]), ["close", "x-one"], "{word}");
+    }
+}
+
+#[test]
+fn names_of_many_lists_are_found_in_any_order() {
+    let names = ["x-d", "x-a", "x-c", "x-b", "x-a"];
+    let mut lines: Vec<_> = names.iter().map(|name| ("connection", *name)).collect();
+    lines.extend(names.map(|name| (name, "1")));
+    lines.push(("x-e", "1"));
+    assert_eq!(left(&lines), ["x-e"]);
+}
+
+#[test]
 fn connection_cannot_take_host_or_framing() {
     let lines =
         [("connection", "host, content-length, trailer"), ("host", "a"), ("content-length", "1"), ("trailer", "X, y")];

@@ -108,14 +108,15 @@ fn read_within<'p>(limits: WireLimits, pieces: impl IntoIterator<Item = &'p [u8]
         match now(std::future::poll_fn(|context| input.borrow_mut().poll_next(context))) {
             None => return said,
             Some(Next::Fault(fault)) => said.push(Said::Fault(fault.reason())),
-            Some(Next::Request(head)) => match now(ClientBody::new(Rc::clone(&input)).collect()) {
-                Ok(body) => {
-                    let target = [head.path(), head.query()].concat();
-                    let line = format!("{} {}", head.method, String::from_utf8(target).unwrap());
-                    said.push(Said::Request(line, body.to_bytes().to_vec()))
+            Some(Next::Request(head)) => {
+                let target = [head.path(), head.query()].concat();
+                let line = format!("{} {}", head.method, String::from_utf8(target).unwrap());
+                input.borrow_mut().take_back(head);
+                match now(ClientBody::new(Rc::clone(&input)).collect()) {
+                    Ok(body) => said.push(Said::Request(line, body.to_bytes().to_vec())),
+                    Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
                 }
-                Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
-            },
+            }
         }
         if !input.borrow().is_in_step() {
             return said;

@@ -274,7 +274,8 @@ impl Lines {
         if self.searched == self.start {
             let known = fields.len();
             let within = bytes.len().min(limits.head_bytes);
-            self.start = plain::fields(&mut bytes[..within], self.start, limits.header_count - known, fields);
+            let most = limits.header_count.saturating_sub(known);
+            self.start = plain::fields(&mut bytes[..within], self.start, most, fields);
             self.searched = self.start;
             self.number += fields.len() - known;
         }

@@ -98,6 +98,7 @@ fn said<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<String> {
             Some(Next::Request(head)) => {
                 let forwarded = check_forwarded(&head);
                 let mut body = ClientBody::new(Rc::clone(&input));
+                input.borrow_mut().take_back(head);
                 said.push(format!("{forwarded:?} {}", whole_body(&mut body)));
             }
         }

@@ -333,6 +333,27 @@ fn a_client_that_half_closes_and_never_reads_is_let_go() {
     });
 }
 
+/// The same, when the client breaks the connection: whether the exchange is over or not, it did not get its answer.
+#[test]
+fn a_client_that_leaves_an_answer_is_counted_as_gone() {
+    let long_head = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\nContent-Length: 2\r\n\r\nok", "x".repeat(30_000));
+    let long_body = format!("HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{}", "x".repeat(30_000));
+    for answer in [long_head, long_body] {
+        let upstream = Scripted::answering(answer);
+        let gateway = Gateway::bare(upstream.address, &["--header-timeout", "400ms"]);
+        let mut client = Connection::open(gateway.data).with_small_receive_buffer();
+        client.send(http::compose(gateway.data, GET, &[], b"").repeat(200));
+        // Time enough for all answers that find room: another client waits until it is told that it is too slow.
+        let mut other = Connection::open(gateway.data);
+        other.send("GET /");
+        assert_eq!(other.read_reply().status, 408);
+        client.reset();
+        let outcome = "ucs_gateway_requests_total{class=\"profile\",outcome=\"client_gone\"}";
+        eventually("the client went", || admin::metric(&gateway, OPEN) == 0.0);
+        assert_eq!(admin::metric(&gateway, outcome), 1.0);
+    }
+}
+
 #[test]
 fn an_answer_that_was_cut_short_is_counted_as_what_cut_it() {
     const LENGTH: u64 = 1 << 40;

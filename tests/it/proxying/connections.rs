@@ -280,3 +280,38 @@ fn connected_inodes(port: u16) -> BTreeSet<String> {
     let local = format!(":{port:04X}");
     rows.filter(|row| row[1].ends_with(&local) && row[3] == "01").map(|row| row[9].to_owned()).collect()
 }
+
+#[test]
+fn what_waits_for_a_connection_goes_on_without_its_client_if_it_asks_for_a_change() {
+    let (go_on, told) = mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            if request.head.contains("/held") {
+                let _ = told.lock().unwrap().recv_timeout(PATIENCE);
+            }
+            conn.write(OK);
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "1"]);
+    let begin = |line: &str, body: &[u8]| {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, line, &[], body));
+        client
+    };
+    let in_flight = || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"production\"}");
+    let mut held = begin("GET /profiles/held", b"");
+    eventually("it is with UCS", || upstream.received_text().contains("/profiles/held"));
+    let waiting = [begin("DELETE /profiles/queued", b""), begin(POST, b"a body"), begin("GET /profiles/never", b"")];
+    eventually("the others wait", || in_flight() == 4.0);
+    waiting.into_iter().for_each(Connection::reset);
+    eventually("the read is over, as nothing of it is with UCS", || in_flight() == 3.0);
+    go_on.send(()).unwrap();
+    assert_eq!(held.read_reply().status, 200);
+    eventually("all is counted out", || in_flight() == 0.0);
+    let received = upstream.received_text();
+    let times = ["DELETE /profiles/queued", POST, "a body", "never"].map(|part| received.matches(part).count());
+    assert_eq!(times, [1, 1, 1, 0], "{received}");
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_abandoned{class=\"profile\"}"), 0.0);
+}
