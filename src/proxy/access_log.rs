@@ -13,7 +13,7 @@ use super::headers::write_decimal;
 use crate::telemetry::LogFormat;
 
 /// A buffer of this size is handed over at once; smaller ones wait for the next flush, in bytes.
-const BUFFER: usize = 32 * 1024;
+const BUFFER: usize = 64 * 1024;
 
 /// Buffers that may wait for the writing thread.
 const WAITING: usize = 64;
@@ -134,7 +134,8 @@ fn write_json(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
     // An address and a method, which is a token, hold nothing that JSON escapes.
     let plain = [(",\"peer\":\"", ended.peer), ("\",\"method\":\"", line.method.as_str())];
     plain.iter().for_each(|(name, value)| write_pair(buffer, name, value));
-    let texts = [("\",\"path\":", &*line.path), (",\"operation\":", line.operation()), (",\"class\":", line.class())];
+    let (operation, class) = (line.operation().as_bytes(), line.class().as_bytes());
+    let texts = [("\",\"path\":", line.words.path()), (",\"operation\":", operation), (",\"class\":", class)];
     for (name, value) in texts {
         buffer.extend_from_slice(name.as_bytes());
         write_text(buffer, value);
@@ -149,7 +150,7 @@ fn write_json(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
     buffer.extend_from_slice(b",\"revision\":");
     write_decimal(buffer, line.revision);
     buffer.extend_from_slice(b",\"request_id\":");
-    write_text(buffer, &line.request_id);
+    write_text(buffer, line.words.request_id());
     buffer.extend_from_slice(b"}\n");
 }
 
@@ -166,18 +167,35 @@ fn write_millis(buffer: &mut Vec<u8>, elapsed: Duration) {
     write_thousandths(buffer, micros % 1000);
 }
 
-/// Most texts need no escape and are copied; serde_json looks after the others.
-fn write_text(buffer: &mut Vec<u8>, text: &str) {
-    // All bytes are looked at, without a jump: that is faster than to stop at the first.
-    let is_plain = text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
-    if is_plain {
+/// Most texts, which are UTF-8, need no escape and are copied; serde_json looks after the others.
+fn write_text(buffer: &mut Vec<u8>, text: &[u8]) {
+    if is_plain(text) {
+        buffer.reserve(text.len() + 2);
         buffer.push(b'"');
-        buffer.extend_from_slice(text.as_bytes());
+        buffer.extend_from_slice(text);
         buffer.push(b'"');
     } else {
         // Writing to memory cannot fail.
-        drop(serde_json::to_writer(buffer, text));
+        drop(serde_json::to_writer(buffer, &String::from_utf8_lossy(text)));
     }
+}
+
+/// Whether JSON writes the text as it is. Eight bytes at a time, the last eight perhaps twice.
+fn is_plain(text: &[u8]) -> bool {
+    let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    match text.last_chunk() {
+        None => !text.iter().any(is_special),
+        Some(last) => text.as_chunks().0.iter().chain([last]).all(|word| !has_special(u64::from_le_bytes(*word))),
+    }
+}
+
+/// Whether one of the eight bytes is a control character, a quote or a backslash.
+fn has_special(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES * 0x80;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    (below_space | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c))) & HIGHS != 0
 }
 
 fn write_human(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
@@ -187,7 +205,7 @@ fn write_human(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
         " {} {} {} {} {} {:?} {}B {:.3}ms rev={}",
         ended.peer,
         line.method,
-        line.path,
+        String::from_utf8_lossy(line.words.path()),
         line.status,
         ended.outcome.as_str(),
         line.operation(),
@@ -221,10 +239,19 @@ mod tests {
             write_millis(&mut text, Duration::from_micros(micros));
             assert_eq!(text, written.as_bytes());
         }
-        for text in ["", "plain", "a \"quoted\" \\ one", "line\nbreak", "\u{e9}"] {
+        for text in ["", "plain", "a \"quoted\" \\ one", "line\nbreak", "\u{e9}", "a quote behind 16 bytes \""] {
             let mut written = Vec::new();
-            write_text(&mut written, text);
+            write_text(&mut written, text.as_bytes());
             assert_eq!(serde_json::from_slice::<String>(&written).unwrap(), text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_text_is_written_as_json_writes_it(text in "[ -~]{0,30}[\0-\u{1f}\"\\\\\u{7f}-\u{ff}a]{0,2}[ -~]{0,30}") {
+            let mut written = Vec::new();
+            write_text(&mut written, text.as_bytes());
+            proptest::prop_assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&text).unwrap());
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hyper::{Method, StatusCode};
 
 use super::access_log::AccessLog;
-use super::buffers::Buffers;
+use super::buffers::{Buffer, Buffers};
 use super::forward::ForwardError;
 use super::worker::Downstream;
 use crate::gate::TableLease;
@@ -42,8 +42,8 @@ pub struct Account {
 pub struct Line {
     /// The request's method.
     pub method: Method,
-    /// The path as classified (or as sent, when it was refused), without the query.
-    pub path: String,
+    /// Path and id.
+    pub words: Words,
     /// The table that it was looked up in.
     pub table: Rc<TableLease>,
     /// The route that took it.
@@ -54,8 +54,33 @@ pub struct Line {
     pub status: u16,
     /// Revision of the mode record that admitted or refused it.
     pub revision: u64,
+}
+
+/// What is kept of a request's own words. ASCII; behind each other in memory that is used again.
+#[derive(Debug)]
+pub struct Words {
+    both: Buffer,
+    path_length: usize,
+}
+
+impl Words {
+    /// A copy of both.
+    pub fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> Words {
+        let mut both = buffers.take(path.len() + request_id.len());
+        both.extend_from_slice(path);
+        both.extend_from_slice(request_id);
+        Words { both, path_length: path.len() }
+    }
+
+    /// The path as classified (or as sent, when it was refused), without the query.
+    pub fn path(&self) -> &[u8] {
+        &self.both[..self.path_length]
+    }
+
     /// The id that UCS and the client also see.
-    pub request_id: String,
+    pub fn request_id(&self) -> &[u8] {
+        &self.both[self.path_length..]
+    }
 }
 
 impl Line {

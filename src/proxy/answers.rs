@@ -64,7 +64,7 @@ pub async fn set_mode(
             if account.is_logged() {
                 let id = downstream.worker.request_ids.id_of(&head.fields);
                 let status = StatusCode::OK.as_u16();
-                account.line = Some(Box::new(admitted_line(downstream, head, &found, status, &id)));
+                account.line = Some(Box::new(admitted_line(downstream, head, &found, status, id.as_bytes())));
             }
             // The key has a space: so it is documented.
             let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);

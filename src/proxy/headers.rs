@@ -64,9 +64,9 @@ pub struct UpstreamHead {
 }
 
 impl UpstreamHead {
-    /// The id that UCS sees.
-    pub fn request_id(&self) -> &str {
-        std::str::from_utf8(&self.bytes[self.request_id.clone()]).unwrap_or_default()
+    /// The id that UCS sees. ASCII.
+    pub fn request_id(&self) -> &[u8] {
+        &self.bytes[self.request_id.clone()]
     }
 }
 

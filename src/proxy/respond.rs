@@ -6,13 +6,13 @@ use std::rc::Rc;
 use hyper::Method;
 use hyper::body::Body;
 
-use super::account::{Account, Line};
+use super::account::{Account, Line, Words};
 use super::answers;
 use super::error::Refusal;
 use super::headers::{self, Destination, Own, UpstreamHead};
 use super::reply::{self, About, Reply};
 use super::wire::{ClientBody, RequestHead, WireFault};
-use super::worker::Downstream;
+use super::worker::{Downstream, Worker};
 use crate::gate::{Permit, Refused, TableLease};
 use crate::policy::path::CanonicalPath;
 use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
@@ -198,19 +198,8 @@ pub fn refuse(
         class: class.map(|class| &**class),
     };
     if account.is_logged() {
-        // What went to UCS has its id already.
-        let id = account.line.take().map(|line| line.request_id);
-        let id = id.or_else(|| head.map(|head| worker.request_ids.id_of(&head.fields))).unwrap_or_default();
-        account.line = Some(Box::new(Line {
-            method: about.method.clone(),
-            path: about.path.to_owned(),
-            table: Rc::clone(&lease),
-            route: found.and_then(|found| found.index),
-            class: route.map(|route| route.class),
-            status: refusal.status().as_u16(),
-            revision: refusal.record().map_or(0, |record| record.revision),
-            request_id: id,
-        }));
+        let earlier = account.line.take();
+        account.line = Some(Box::new(refused_line(worker, head, found, Rc::clone(&lease), (refusal, about), earlier)));
     }
     worker.count_refusal(refusal);
     match found {
@@ -222,22 +211,46 @@ pub fn refuse(
 /// The status in the log of a request that was not answered.
 pub const NO_ANSWER: u16 = 0;
 
+fn refused_line(
+    worker: &Worker,
+    head: Option<&RequestHead>,
+    found: Option<&Found>,
+    table: Rc<TableLease>,
+    (refusal, about): (&Refusal, About<'_>),
+    earlier: Option<Box<Line>>,
+) -> Line {
+    // What went to UCS has its id already.
+    let fresh = head.filter(|_| earlier.is_none()).map(|head| worker.request_ids.id_of(&head.fields));
+    let fresh = fresh.as_deref().unwrap_or_default().as_bytes();
+    let id = earlier.as_ref().map_or(fresh, |line| line.words.request_id());
+    Line {
+        method: about.method.clone(),
+        words: Words::of(about.path.as_bytes(), id, &worker.buffers),
+        table,
+        route: found.and_then(|found| found.index),
+        class: found.and_then(Found::route).map(|route| route.class),
+        status: refusal.status().as_u16(),
+        revision: refusal.record().map_or(0, |record| record.revision),
+    }
+}
+
 /// The log line of a request that was admitted.
 pub fn admitted_line(
     downstream: &Downstream,
     head: &RequestHead,
     found: &Found,
     status: u16,
-    request_id: &str,
+    request_id: &[u8],
 ) -> Line {
+    let worker = &downstream.worker;
+    let path = found.rewritten.as_deref().map_or(head.path(), str::as_bytes);
     Line {
         method: head.method.clone(),
-        path: found.rewritten.clone().unwrap_or_else(|| head.path_text().to_owned()),
+        words: Words::of(path, request_id, &worker.buffers),
         table: Rc::clone(&found.table),
         route: found.index,
         class: found.class(),
         status,
-        revision: downstream.worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
-        request_id: request_id.to_owned(),
+        revision: worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
     }
 }

@@ -163,11 +163,11 @@ fn the_peer_is_appended_and_the_rest_is_set_only_where_absent() {
 fn a_sane_request_id_is_kept_and_every_other_is_replaced() {
     let kept = "a-Z.0~".to_owned() + &"x".repeat(122);
     assert_eq!(upstream(&[("x-request-id", &kept)]).one("x-request-id"), kept);
-    assert_eq!(upstream_head(&[("x-request-id", &kept)]).request_id(), kept);
+    assert_eq!(upstream_head(&[("x-request-id", &kept)]).request_id(), kept.as_bytes());
     let fresh = "0000000000000abc0000000000000000";
     for id in ["", "a b", "\t", &"x".repeat(129)] {
         assert_eq!(upstream(&[("x-request-id", id)]).one("x-request-id"), fresh, "{id:?}");
-        assert_eq!(upstream_head(&[("x-request-id", id)]).request_id(), fresh, "{id:?}");
+        assert_eq!(upstream_head(&[("x-request-id", id)]).request_id(), fresh.as_bytes(), "{id:?}");
     }
     assert_eq!(upstream(&[("x-request-id", "a"), ("x-request-id", "b")]).one("x-request-id"), fresh);
     assert_eq!(RequestIds::new(0xabc).id_of(&Fields::of_lines(&[("x-request-id", "a b")])), fresh);
