@@ -98,7 +98,7 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
             Fate::Marks(mark) => seen.note(mark),
         }
     }
-    let request_id = write_marks(&mut bytes, to.host, fields, &named, seen, (own.hop, own.ids));
+    let request_id = write_marks(&mut bytes, to.host, fields, &named, seen, own);
     let trailers = if has_trailer { Announced::by(fields.values("trailer")) } else { Announced::default() };
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }

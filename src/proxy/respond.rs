@@ -198,8 +198,8 @@ pub fn refuse(
         class: class.map(|class| &**class),
     };
     if account.is_logged() {
-        let earlier = account.line.take();
-        account.line = Some(Box::new(refused_line(worker, head, found, Rc::clone(&lease), (refusal, about), earlier)));
+        let words = refused_words(worker, head, path, account.line.take());
+        account.line = Some(Box::new(refused_line(found, Rc::clone(&lease), refusal, about, words)));
     }
     worker.count_refusal(refusal);
     match found {
@@ -211,21 +211,24 @@ pub fn refuse(
 /// The status in the log of a request that was not answered.
 pub const NO_ANSWER: u16 = 0;
 
-fn refused_line(
-    worker: &Worker,
-    head: Option<&RequestHead>,
-    found: Option<&Found>,
-    table: Rc<TableLease>,
-    (refusal, about): (&Refusal, About<'_>),
-    earlier: Option<Box<Line>>,
-) -> Line {
-    // What went to UCS has its id already.
+/// What went to UCS has its id already.
+fn refused_words(worker: &Worker, head: Option<&RequestHead>, path: &str, earlier: Option<Box<Line>>) -> Words {
     let fresh = head.filter(|_| earlier.is_none()).map(|head| worker.request_ids.id_of(&head.fields));
     let fresh = fresh.as_deref().unwrap_or_default().as_bytes();
     let id = earlier.as_ref().map_or(fresh, |line| line.words.request_id());
+    Words::of(path.as_bytes(), id, &worker.buffers)
+}
+
+fn refused_line(
+    found: Option<&Found>,
+    table: Rc<TableLease>,
+    refusal: &Refusal,
+    about: About<'_>,
+    words: Words,
+) -> Line {
     Line {
         method: about.method.clone(),
-        words: Words::of(about.path.as_bytes(), id, &worker.buffers),
+        words,
         table,
         route: found.and_then(|found| found.index),
         class: found.and_then(Found::route).map(|route| route.class),

@@ -5,16 +5,13 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::{Named, write_all, write_else, write_field, write_list};
+use super::{Named, Own, write_all, write_else, write_field, write_list};
 use crate::proxy::wire::Fields;
 
 const X_REQUEST_ID: &str = "x-request-id";
 
 /// What the gateway writes on a connection's path into `Via` (RFC 9110, 7.6.3).
 pub(super) const VIA: &str = "1.1 ucs-gateway";
-
-/// The same as a line, with the end of the line before it.
-const VIA_LINE: &[u8] = b"\r\nvia: 1.1 ucs-gateway\r\n";
 
 /// The longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
@@ -107,18 +104,18 @@ pub(super) fn write_marks(
     fields: &Fields,
     named: &Named,
     seen: Seen,
-    (hop, ids): (&Hop, &RequestIds),
+    own: Own<'_>,
 ) -> Range<usize> {
     if seen.is_nothing() {
-        write_own(bytes, host, hop);
+        write_own(bytes, host, own.hop);
     } else {
-        write_both(bytes, host, fields, named, seen, hop);
+        write_both(bytes, host, fields, named, seen, own.hop);
     }
     let id = if seen.has(Mark::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) { client_id(fields) } else { None };
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
         Some(id) => write_field(bytes, X_REQUEST_ID, id),
-        None => write_field(bytes, X_REQUEST_ID, &ids.fresh()),
+        None => write_field(bytes, X_REQUEST_ID, &own.ids.fresh()),
     }
     start..bytes.len() - "\r\n".len()
 }
@@ -126,7 +123,7 @@ pub(super) fn write_marks(
 /// What the gateway says when the client says nothing of the kind: as [`write_both`], but at once.
 fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &Hop) {
     write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
-    write_all(bytes, [b"\r\nx-forwarded-host: ", host, VIA_LINE]);
+    write_all(bytes, [b"\r\nx-forwarded-host: ", host, b"\r\nvia: ", VIA.as_bytes(), b"\r\n"]);
 }
 
 /// What the gateway says beside what the client says.
