@@ -179,7 +179,7 @@ pub enum Taken {
 }
 
 impl FramedBody {
-    /// Chunks, none of which has come.
+    /// Chunks of a client, none of which has come.
     pub(super) fn chunked() -> FramedBody {
         FramedBody::Chunked(ChunkedBody::default())
     }
@@ -193,7 +193,11 @@ impl FramedBody {
         let mut codings = fields.values("transfer-encoding");
         if let Some(coding) = codings.next() {
             let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-            return if alone && !is_old { Ok(FramedBody::chunked()) } else { Err(AnswerFault::Encoding) };
+            return if alone && !is_old {
+                Ok(FramedBody::Chunked(ChunkedBody(Chunks::of_ucs())))
+            } else {
+                Err(AnswerFault::Encoding)
+            };
         }
         let mut lengths = fields.values("content-length");
         let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };

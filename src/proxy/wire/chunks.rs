@@ -1,10 +1,11 @@
 //! Chunked framing up to the last chunk (RFC 9112, 7.1): sizes and extensions are read, data is skipped by count.
-//! Trailers are not read here.
+//! Trailers are not read here. A client gets no leeway; UCS may send whatever the grammar allows, as nothing but the data is
+//! written on.
 
 use super::fault::WireFault;
 
-/// The most bytes of chunk extensions in one body. Nobody uses them; a body of one-byte chunks with long extensions is
-/// an attack (CVE-2023-39326).
+/// The most bytes of chunk extensions: in a whole body of a client, as nobody uses them and a body of one-byte chunks with
+/// long extensions is an attack (CVE-2023-39326); in one line of UCS, with blanks and leading zeros.
 const EXTENSION_BYTES: u16 = 1024;
 
 /// More digits than these do not fit into 64 bits.
@@ -17,12 +18,16 @@ pub(super) struct Chunks {
     size: u64,
     digits: u8,
     extension_bytes: u16,
+    /// Whether blanks may follow a size (RFC 9112, 7.1.1: some old servers pad it so), and zeros lead it.
+    takes_padding: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Expect {
     #[default]
     Size,
+    /// Blanks behind the size.
+    Blank,
     Extension,
     SizeLf,
     Data,
@@ -53,6 +58,11 @@ pub(super) struct Piece {
 }
 
 impl Chunks {
+    /// The chunks of an answer of UCS.
+    pub(super) fn of_ucs() -> Chunks {
+        Chunks { takes_padding: true, ..Chunks::default() }
+    }
+
     /// Reads on up to the end of the next run of data.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> Piece {
         let mut framing = 0;
@@ -80,9 +90,13 @@ impl Chunks {
     fn step(&mut self, byte: u8) -> Result<bool, WireFault> {
         match self.expect {
             Expect::Size => self.size_byte(byte)?,
+            Expect::Blank => self.blank_byte(byte)?,
             Expect::Extension => self.extension_byte(byte)?,
             Expect::SizeLf if byte == b'\n' => {
                 self.digits = 0;
+                if self.takes_padding {
+                    self.extension_bytes = 0;
+                }
                 if self.size == 0 {
                     return Ok(true);
                 }
@@ -101,16 +115,40 @@ impl Chunks {
             b';' if self.digits > 0 => self.expect = Expect::Extension,
             b'\r' if self.digits > 0 => self.expect = Expect::SizeLf,
             b'\n' if self.digits > 0 => return Err(WireFault::BareLf),
+            b' ' | b'\t' if self.digits > 0 && self.takes_padding => {
+                self.expect = Expect::Blank;
+                self.pad()?;
+            }
             _ => {
                 let digit = char::from(byte).to_digit(16).ok_or(WireFault::ChunkSize)?;
-                if self.digits == SIZE_DIGITS {
+                if self.takes_padding && self.digits == 1 && self.size == 0 {
+                    // A leading zero says nothing.
+                    self.pad()?;
+                } else if self.digits == SIZE_DIGITS {
                     return Err(WireFault::ChunkSize);
+                } else {
+                    self.digits += 1;
                 }
-                self.digits += 1;
                 self.size = self.size << 4 | u64::from(digit);
             }
         }
         Ok(())
+    }
+
+    fn blank_byte(&mut self, byte: u8) -> Result<(), WireFault> {
+        match byte {
+            b' ' | b'\t' => self.pad()?,
+            b';' => self.expect = Expect::Extension,
+            b'\r' => self.expect = Expect::SizeLf,
+            b'\n' => return Err(WireFault::BareLf),
+            _ => return Err(WireFault::ChunkSize),
+        }
+        Ok(())
+    }
+
+    fn pad(&mut self) -> Result<(), WireFault> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > EXTENSION_BYTES { Err(WireFault::ChunkSize) } else { Ok(()) }
     }
 
     fn extension_byte(&mut self, byte: u8) -> Result<(), WireFault> {

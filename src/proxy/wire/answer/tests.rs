@@ -53,6 +53,14 @@ fn every_framing_ends_where_it_says_however_its_bytes_arrive() {
             "x",
             true,
         ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n5  \t\r\nHello\r\n000000000000000000001 ; a = b\r\n!\r\n000 \r\n\r\nx",
+            &Method::GET,
+            "Hello!",
+            0,
+            "x",
+            true,
+        ),
         ("Transfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\nA: 1\r\nB: 2\r\n\r\nx", &Method::GET, "a", 2, "x", true),
         ("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &Method::GET, "", 0, "", false),
     ];
@@ -104,6 +112,9 @@ fn what_is_not_plainly_one_answer_is_a_fault() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxx",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\nx",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n 1\r\nx",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1 1\r\nx",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1 \nx",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 1\r\n\r\n",
     ];
     for bytes in cases {
