@@ -104,8 +104,11 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHead>, 
     }
     let status = StatusCode::from_u16(status).map_err(|_| httparse::Error::Status)?;
     let fields = Fields::new(buffer.split_to(length), places);
-    let body = FramedBody::framed_by(&fields, status, is_head, is_old)?;
-    let keeps_open = keeps_open(&fields, is_old) && !matches!(body, FramedBody::UntilClosed);
+    let has_none = has_no_body(status, is_head);
+    let body = if has_none { FramedBody::Length(0) } else { FramedBody::framed_by(&fields, is_old)? };
+    // An old server may send the body that it speaks of, perhaps after the next request: that would get it for its answer.
+    let is_certain = if has_none { !speaks_of_body(&fields) } else { !matches!(body, FramedBody::UntilClosed) };
+    let keeps_open = is_certain && keeps_open(&fields, is_old);
     Ok(Some(AnswerHead { status, fields, body, keeps_open }))
 }
 
@@ -123,6 +126,16 @@ fn careful(bytes: &mut [u8]) -> Result<Option<AnswerParts>, AnswerFault> {
     let (status, is_old) = (head.code.unwrap_or_default(), head.version == Some(0));
     places.iter().for_each(|place| place.lower_name(bytes));
     Ok(Some(AnswerParts { length, status, is_old, places }))
+}
+
+/// RFC 9112, 6.3: whatever the head says of one.
+fn has_no_body(status: StatusCode, is_head: bool) -> bool {
+    is_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whether the head of an answer without a body has the framing of one.
+fn speaks_of_body(fields: &Fields) -> bool {
+    fields.contains("transfer-encoding") || fields.values("content-length").any(|length| length != b"0")
 }
 
 /// RFC 9112, 9.3. Two framings at once are no reason to trust what follows.
@@ -184,12 +197,8 @@ impl FramedBody {
         FramedBody::Chunked(ChunkedBody::default())
     }
 
-    fn framed_by(fields: &Fields, status: StatusCode, is_head: bool, is_old: bool) -> Result<FramedBody, AnswerFault> {
-        let has_none =
-            status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || is_head;
-        if has_none {
-            return Ok(FramedBody::Length(0));
-        }
+    /// Of an answer that has a body.
+    fn framed_by(fields: &Fields, is_old: bool) -> Result<FramedBody, AnswerFault> {
         let mut codings = fields.values("transfer-encoding");
         if let Some(coding) = codings.next() {
             let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
