@@ -90,6 +90,10 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_DRAIN_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
 
+    /// How long a flip's drain may wait for one client, in sum; never more than a third of the flip's drain timeout.
+    #[arg(long, env = "UCS_GATEWAY_DRAIN_CLIENT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub drain_client_timeout: Duration,
+
     /// What an exchange whose end cannot be seen is given before a drain counts as done.
     #[arg(long, env = "UCS_GATEWAY_ORPHAN_GRACE", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub orphan_grace: Duration,
@@ -282,6 +286,7 @@ impl ServeArgs {
                 first_byte: self.first_byte_timeout,
                 idle_body: self.idle_body_timeout,
                 min_rate: self.min_body_rate,
+                drain_client: self.drain_client_timeout,
             },
             pool: PoolLimits {
                 connect_timeout: self.connect_timeout,

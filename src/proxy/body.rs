@@ -77,7 +77,7 @@ impl Upload {
             self.exchange.wait_for_client_body();
             return Poll::Pending;
         };
-        self.exchange.wait_for_answer();
+        self.exchange.client_body_came();
         let state = match &frame {
             None => UploadState::Done,
             Some(Err(_)) => UploadState::Broken,
@@ -100,6 +100,12 @@ impl Upload {
                 if self.incoming.is_end_stream() { UploadState::Done } else { UploadState::Running }
             }
         }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.exchange.awaits_no_body();
     }
 }
 

@@ -150,6 +150,7 @@ impl ForwardError {
             ForwardError::GaveUp(why) => match why {
                 GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
                 GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
+                GaveUp::DrainClient => Outcome::DrainClientTimeout,
                 GaveUp::Cut => Outcome::Cut,
             },
             ForwardError::BadBody => Outcome::BadRequest,
@@ -168,7 +169,8 @@ impl ForwardError {
             ForwardError::BadDocument | ForwardError::Switched => Some(UpstreamFault::Malformed),
             ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),
             ForwardError::GaveUp(GaveUp::UpstreamBody) => Some(UpstreamFault::IdleBodyTimeout),
-            ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace | GaveUp::Cut) => None,
+            ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace) => None,
+            ForwardError::GaveUp(GaveUp::DrainClient | GaveUp::Cut) => None,
             ForwardError::BadBody | ForwardError::BodyTooLarge => None,
         }
     }
@@ -219,7 +221,7 @@ fn forward_status(error: &ForwardError) -> StatusCode {
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte | GaveUp::UpstreamBody | GaveUp::ClientReading => StatusCode::GATEWAY_TIMEOUT,
             GaveUp::ClientBody | GaveUp::ClientPace => StatusCode::REQUEST_TIMEOUT,
-            GaveUp::Cut => StatusCode::SERVICE_UNAVAILABLE,
+            GaveUp::DrainClient | GaveUp::Cut => StatusCode::SERVICE_UNAVAILABLE,
         },
         ForwardError::BadBody => StatusCode::BAD_REQUEST,
         ForwardError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -238,6 +240,7 @@ fn forward_reason(error: &ForwardError) -> &'static str {
             GaveUp::ClientBody => "body_timeout",
             GaveUp::ClientReading => "read_timeout",
             GaveUp::ClientPace => "body_too_slow",
+            GaveUp::DrainClient => "drain_client_timeout",
             GaveUp::Cut => "cut",
         },
         ForwardError::BadBody => "bad_body",

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use super::bulkhead::Place;
 use super::worker::Downstream;
 use crate::gate::Permit;
-use crate::policy::mode::Mode;
+use crate::policy::mode::{Mode, ModeRecord, Phase};
 
 /// How often deadlines are looked at: the precision of every timeout of an exchange.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Between two sweeps no more than this counts as waiting for a client: after a pause of the machine its bytes may be there.
+const LONGEST_LAPSE: Duration = Duration::from_secs(1);
 
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,27 @@ pub struct ExchangeTimeouts {
     /// Bytes a second that a client must keep on average, once it was waited for as long as `idle_body` in sum; 0 for
     /// no such rule.
     pub min_rate: u64,
+    /// How long a flip's drain may wait for a client, in sum.
+    pub drain_client: Duration,
+}
+
+/// A flip under way: what it waits for ends soon, as far as clients are concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct FlipUnderWay {
+    /// Tells it from earlier flips.
+    revision: u64,
+    /// What only this mode admits is waited for.
+    leaving: Mode,
+    drain_timeout: Duration,
+}
+
+impl FlipUnderWay {
+    /// Of a record; `None` when it is settled.
+    pub fn of(record: &ModeRecord) -> Option<FlipUnderWay> {
+        let drain_timeout = record.drain_timeout_ms.map_or(Duration::MAX, Duration::from_millis);
+        let flip = FlipUnderWay { revision: record.revision, leaving: record.stable_mode(), drain_timeout };
+        (record.phase == Phase::Switching).then_some(flip)
+    }
 }
 
 /// Why the gateway gave up on an exchange.
@@ -40,6 +64,8 @@ pub enum GaveUp {
     ClientReading,
     /// The client sends or reads a body too slowly, without ever stopping.
     ClientPace,
+    /// A flip's drain waited for the client for too long.
+    DrainClient,
     /// A flip cut it off at its deadline.
     Cut,
 }
@@ -104,6 +130,10 @@ pub struct Exchange {
     waiting: Cell<Waiting>,
     progress: Cell<Instant>,
     pace: Cell<Pace>,
+    /// Whether the next piece of the request's body is waited for, whatever else is.
+    awaits_body: Cell<bool>,
+    /// How long it has waited for its client since a flip began, with the flip's revision.
+    drain_wait: Cell<(u64, Duration)>,
     gave_up: Cell<Option<GaveUp>>,
     upload: Cell<UploadState>,
     /// Whether the head of the answer is out: then the rest can only be cut short, by ending the client's connection.
@@ -144,6 +174,8 @@ impl Exchanges {
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),
             pace: Cell::default(),
+            awaits_body: Cell::new(false),
+            drain_wait: Cell::default(),
             gave_up: Cell::new(None),
             upload: Cell::new(UploadState::Done),
             answered: Cell::new(false),
@@ -171,13 +203,19 @@ impl Exchanges {
         slots.exchanges.len() == slots.free.len()
     }
 
-    /// Gives up on all whose deadline has passed and, while a cut is on, on all that it means.
-    pub fn sweep(&self, cut: Option<Mode>) {
-        self.now.set(Instant::now());
+    /// Gives up on all whose deadline has passed, on those whose client a flip waits for too long and, while a cut is on, on
+    /// all that it means.
+    pub fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
+        let before = self.now.replace(Instant::now());
+        let lapse = self.now.get().saturating_duration_since(before).min(LONGEST_LAPSE);
         let late: Vec<(Rc<Exchange>, GaveUp)> = {
             let slots = self.slots.borrow();
             let running = slots.exchanges.iter().flatten().filter_map(Weak::upgrade);
-            running.filter_map(|exchange| self.due(&exchange, cut).map(|why| (exchange, why))).collect()
+            let due = |exchange: &Exchange| {
+                let blocks = flip.is_some_and(|flip| self.blocks(exchange, flip, lapse));
+                self.due(exchange, cut).or(blocks.then_some(GaveUp::DrainClient))
+            };
+            running.filter_map(|exchange| due(&exchange).map(|why| (exchange, why))).collect()
         };
         // Outside the borrow: an abort may drop tasks that hold exchanges of their own.
         for (exchange, why) in late {
@@ -186,8 +224,9 @@ impl Exchanges {
     }
 
     fn due(&self, exchange: &Exchange, cut: Option<Mode>) -> Option<GaveUp> {
-        if exchange.gave_up.get().is_some() {
-            return None;
+        // Once more, if whoever holds its connection did not hear of it.
+        if let Some(why) = exchange.gave_up.get() {
+            return Some(why);
         }
         if cut.is_some_and(|mode| exchange.is_cut_by(mode)) {
             return Some(GaveUp::Cut);
@@ -201,6 +240,15 @@ impl Exchanges {
         };
         let waited = self.waited(exchange);
         if waited > limit { Some(why) } else { self.is_too_slow(exchange, waited).then_some(GaveUp::ClientPace) }
+    }
+
+    /// Whether a flip has waited for the exchange's client for too long, in sum.
+    fn blocks(&self, exchange: &Exchange, flip: FlipUnderWay, lapse: Duration) -> bool {
+        if !exchange.is_cut_by(flip.leaving) {
+            return false;
+        }
+        let limit = self.timeouts.drain_client.min(flip.drain_timeout / 3);
+        exchange.count_drain_wait(flip.revision, lapse) > limit
     }
 
     /// How long what is waited for now has been waited for.
@@ -250,15 +298,22 @@ impl Exchange {
 
     /// The next piece of the request's body is waited for.
     pub fn wait_for_client_body(&self) {
+        self.awaits_body.set(true);
         if self.waiting.get() != Waiting::ClientBody {
             self.wait(Waiting::ClientBody);
         }
     }
 
-    /// UCS is waited for: to take what it was given, or to begin its answer.
-    pub fn wait_for_answer(&self) {
+    /// A piece of the request's body came, or its end. UCS is waited for: to take what it was given, or to begin its answer.
+    pub fn client_body_came(&self) {
+        self.awaits_body.set(false);
         // One that answers before it has all of the request may be silent no longer than any other that has begun.
         self.wait(if self.answered.get() { Waiting::UpstreamBody } else { Waiting::Answer });
+    }
+
+    /// Nobody takes more of the request's body, whether it is over or not.
+    pub fn awaits_no_body(&self) {
+        self.awaits_body.set(false);
     }
 
     /// The next piece of the answer's body is waited for.
@@ -296,7 +351,10 @@ impl Exchange {
 
     /// UCS has answered in full: the permit is dropped. Any other end is none that the gateway can see.
     pub fn finish(&self) {
-        self.sent.set(false);
+        // Given up at the same moment: that was said already.
+        if self.gave_up.get().is_none() {
+            self.sent.set(false);
+        }
         self.release();
     }
 
@@ -304,10 +362,12 @@ impl Exchange {
         self.permit.borrow().as_ref().is_some_and(|permit| permit.is_cut_by(mode))
     }
 
+    /// The permit goes with the connection to UCS, which whoever holds it resets: a drain must not be over before that. One
+    /// that is given up a second time is counted out here.
     fn give_up(&self, why: GaveUp) {
-        self.gave_up.set(Some(why));
-        self.release();
-        // Its connection to UCS is closed by whoever holds it.
+        if self.gave_up.replace(Some(why)).is_some() {
+            return self.release();
+        }
         if let Some(mover) = self.mover.borrow_mut().take() {
             mover.wake();
         }
@@ -327,6 +387,16 @@ impl Exchange {
             drop(permit)
         }
         drop(self.place.take());
+    }
+
+    /// Counts the time since the last sweep, if the client is waited for now; the sum since the flip began.
+    fn count_drain_wait(&self, revision: u64, lapse: Duration) -> Duration {
+        let (of, waited) = self.drain_wait.get();
+        let waits = self.waiting.get().is_for_client() || self.awaits_body.get();
+        // Before the first sweep of a flip there was none to wait for.
+        let sum = if of != revision { Duration::ZERO } else { waited + if waits { lapse } else { Duration::ZERO } };
+        self.drain_wait.set((revision, sum));
+        sum
     }
 
     fn wait(&self, waiting: Waiting) {

@@ -20,7 +20,7 @@ use super::account::Ledger;
 use super::buffers::Buffers;
 use super::bulkhead::{Bulkheads, ClassFull, Place};
 use super::error::Refusal;
-use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
+use super::exchange::{ExchangeTimeouts, Exchanges, FlipUnderWay, SWEEP_INTERVAL};
 use super::forward::Forwarder;
 use super::headers::{Hop, RequestIds};
 use super::pages::Pages;
@@ -367,7 +367,8 @@ async fn sweep(connections: Rc<Connections>) {
     loop {
         ticks.tick().await;
         let cut = *cuts.borrow();
-        worker.forwarder.exchanges.sweep(cut);
+        let flip = worker.seat.published().record.as_deref().and_then(FlipUnderWay::of);
+        worker.forwarder.exchanges.sweep(cut, flip);
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
         *worker.date.borrow_mut() = date_now();

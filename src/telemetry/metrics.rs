@@ -67,13 +67,15 @@ pub enum Outcome {
     TooLarge,
     /// The client went away before the answer.
     ClientGone,
+    /// Aborted by a flip that waited for the client for too long.
+    DrainClientTimeout,
     /// Aborted by a flip with `on_timeout: cut`.
     Cut,
 }
 
 impl Outcome {
     /// All, in the order of their slots.
-    pub const ALL: [Outcome; 20] = [
+    pub const ALL: [Outcome; 21] = [
         Outcome::Forwarded2xx,
         Outcome::Forwarded3xx,
         Outcome::Forwarded4xx,
@@ -93,6 +95,7 @@ impl Outcome {
         Outcome::ClientTimeout,
         Outcome::TooLarge,
         Outcome::ClientGone,
+        Outcome::DrainClientTimeout,
         Outcome::Cut,
     ];
 
@@ -128,6 +131,7 @@ impl Outcome {
             Outcome::ClientTimeout => "client_timeout",
             Outcome::TooLarge => "too_large",
             Outcome::ClientGone => "client_gone",
+            Outcome::DrainClientTimeout => "drain_client_timeout",
             Outcome::Cut => "cut",
         }
     }

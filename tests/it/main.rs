@@ -18,6 +18,8 @@ mod cli;
 
 /// The arrows between the source modules.
 mod architecture;
+/// A flip waits for UCS, never for a client.
+mod drain_clients;
 /// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.
 mod flips;
 /// Every documented operation in every mode.

@@ -25,7 +25,7 @@ PROFILE = [("GET", "/profiles/{}"), ("PUT", "/profiles/{}"), ("DELETE", "/profil
 SCHEMA = [("POST", "/metadata/profiles/extensions"), ("DELETE", "/metadata/profiles/extensions/{}")]
 REFUSED = {"mode", "switching"}
 FAULTS = {"upstream_unreachable", "upstream_broken", "upstream_timeout", "upstream_body_timeout", "upstream_connect_timeout",
-          "overload", "cut"}
+          "overload", "cut", "drain_client_timeout"}
 CLIENTS = 8
 # Memory may grow by so much from the second quarter of the run to the last one, in MiB.
 GROWTH = 4
