@@ -1,12 +1,14 @@
 //! The two bodies that stream through: the client's request on its way to UCS, and UCS's answer on its way back. Each
 //! piece is passed on when it is asked for, never stored; each tells the exchange whom it waits for.
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::AbortHandle;
 
 use super::account::Account;
@@ -162,7 +164,15 @@ pub struct Link {
 
 /// A task that sends the rest of a request; dropping it ends the task.
 #[derive(Debug)]
-pub struct Uploading(pub AbortHandle);
+pub struct Uploading {
+    /// The task.
+    pub task: AbortHandle,
+    /// The way out that it writes to. Shared, as an aborted task goes away later, and the connection must not live as long.
+    pub writer: SharedWriter,
+}
+
+/// The way to UCS, until the exchange is over.
+pub type SharedWriter = Rc<RefCell<Option<OwnedWriteHalf>>>;
 
 impl ReplyBody {
     /// A body that the gateway made.
@@ -304,11 +314,17 @@ impl Stream {
 impl Link {
     /// UCS has answered in full.
     fn finish(self) {
-        self.exchange.finish();
-        // What UCS sent behind its answer, or did not read of the request, must not meet a next request.
-        let in_step = self.exchange.upload() == UploadState::Done && self.lease.connection.is_whole();
-        if self.keeps_open && in_step {
-            self.pool.give_back(self.lease);
+        let Link { mut lease, pool, uploading, exchange, keeps_open, .. } = self;
+        // What is left of a request that UCS did not wait for ends here: the connection is reset before the permit goes.
+        if exchange.upload() != UploadState::Done || lease.connection.is_split() {
+            drop((lease, uploading));
+            return exchange.finish();
+        }
+        lease.connection.end_exchange();
+        exchange.finish();
+        // What UCS sent behind its answer must not meet a next request.
+        if keeps_open && lease.connection.is_whole() {
+            pool.give_back(lease);
         }
     }
 }
@@ -342,7 +358,11 @@ fn poll_piece(
 
 impl Drop for Uploading {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        // Borrowed only while the task is polled, which drops none of this. No regular end of the request is said: it may
+        // not be one.
+        let writer = self.writer.try_borrow_mut().ok().and_then(|mut writer| writer.take());
+        writer.into_iter().for_each(OwnedWriteHalf::forget);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One admitted request to UCS and the head of its answer back. It decides nothing about modes; what it must do when a
 //! connection is stale, UCS is late, or the client goes away, it does here.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use hyper::StatusCode;
 use hyper::body::Body;
 
-use super::body::{Download, Link, RequestBody, Uploading};
+use super::body::{Download, Link, RequestBody, SharedWriter, Uploading};
 use super::bulkhead::Place;
 use super::connection::Connection;
 use super::exchange::{Exchange, Exchanges, GaveUp, UploadState};
@@ -254,12 +255,17 @@ impl Forwarding {
 
 /// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
 fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploading> {
-    let mut writer = lease.connection.take_writer()?;
+    let writer: SharedWriter = Rc::new(RefCell::new(Some(lease.connection.take_writer()?)));
+    let shared = Rc::clone(&writer);
     let task = tokio::task::spawn_local(async move {
         // How it ended is for the answer to tell: this connection serves no other request.
-        let _ = poll_fn(|context| sending.poll(&mut writer, context)).await;
+        let _ = poll_fn(|context| match &mut *shared.borrow_mut() {
+            Some(writer) => sending.poll(writer, context),
+            None => Poll::Ready(Ok(())),
+        })
+        .await;
     });
-    Some(Uploading(task.abort_handle()))
+    Some(Uploading { task: task.abort_handle(), writer })
 }
 
 /// A request that goes on in a task of its own when its owner drops it.

@@ -45,7 +45,7 @@ pub enum ConnectError {
 /// A connection that one exchange has for itself.
 #[derive(Debug)]
 pub struct Lease {
-    /// The connection; dropping it closes it. In a box, as it changes hands often.
+    /// The connection; dropping it resets it, unless the exchange came to its regular end. In a box, as it changes hands often.
     pub connection: Box<Connection>,
     /// Whether an earlier exchange used it: only then can it turn out to be stale.
     pub reused: bool,
@@ -106,10 +106,12 @@ impl Pool {
         if !fresh && let Some(idle) = self.newest_standing() {
             return Ok(self.reuse(idle.connection, place));
         }
-        Ok(Lease { connection: self.connect().await?, reused: false, place })
+        let mut connection = self.connect().await?;
+        connection.begin_exchange();
+        Ok(Lease { connection, reused: false, place })
     }
 
-    /// Takes a connection back after a whole exchange.
+    /// Takes a connection back after the regular end of an exchange.
     pub fn give_back(&self, lease: Lease) {
         let Lease { mut connection, place, .. } = lease;
         connection.rest();
@@ -143,8 +145,9 @@ impl Pool {
         }
     }
 
-    fn reuse(&self, connection: Box<Connection>, place: OwnedSemaphorePermit) -> Lease {
+    fn reuse(&self, mut connection: Box<Connection>, place: OwnedSemaphorePermit) -> Lease {
         self.metrics.upstream_reused();
+        connection.begin_exchange();
         Lease { connection, reused: true, place }
     }
 

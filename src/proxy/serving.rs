@@ -17,7 +17,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::account::Account;
 use super::reply::Reply;
 use super::respond::{refuse_fault, respond};
-use super::sending::{AnswerTerms, Sending};
+use super::sending::{AnswerTerms, SendFault, Sending};
 use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch};
 use super::worker::{Connected, Downstream};
 
@@ -29,7 +29,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub async fn serve(stream: TcpStream, connected: Connected, scratch: Rc<Scratch>) {
     let downstream = &connected.downstream;
     let (reader, writer) = stream.into_split();
-    let mut writer = Outward { half: Some(writer), resets: false };
+    let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
+    let mut writer = Outward { half: Some(writer), resets: false, unread_limit };
     let input = ClientInput::new(reader, Rc::clone(&downstream.wire), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
@@ -64,8 +65,11 @@ impl Drop for Open {
 /// The way to the client.
 struct Outward {
     half: Option<OwnedWriteHalf>,
-    /// Whether an end would be taken for the end of the body under way: an old client knows no other sign of it.
+    /// Whether an end now is a reset: while a request is being answered, as a client that is given up must leave nothing with
+    /// the system, and an old client would take a regular end for the end of the body under way.
     resets: bool,
+    /// How long the client may leave unread what the system still holds after a regular end.
+    unread_limit: Duration,
 }
 
 impl Outward {
@@ -75,13 +79,19 @@ impl Outward {
 }
 
 impl Drop for Outward {
-    /// Also when the whole task is given up. The half would say a regular end first, so it must not hear of it.
+    /// Also when the whole task is given up.
     fn drop(&mut self) {
-        if let Some(half) = self.half.take_if(|_| self.resets) {
-            let stream: &TcpStream = half.as_ref();
-            // A connection that cannot be told so is broken already.
-            drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        let Some(half) = self.half.take() else { return };
+        let stream: &TcpStream = half.as_ref();
+        let socket = socket2::SockRef::from(stream);
+        // A connection that cannot be told so is broken already.
+        if self.resets {
+            drop(socket.set_linger(Some(Duration::ZERO)));
+            // Dropping it would say a regular end first.
             half.forget();
+        } else {
+            // Else the system would offer the rest to a client that never reads for ever.
+            drop(socket.set_tcp_user_timeout(Some(self.unread_limit)));
         }
     }
 }
@@ -125,6 +135,7 @@ enum After {
 
 async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, next: Next) -> After {
     let account = Account::open(downstream, Instant::now());
+    writer.resets = true;
     let (mut terms, reply) = match next {
         Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
         Next::Request(head) => {
@@ -192,15 +203,28 @@ async fn write(
 ) -> After {
     let mut sending = Sending::answer(*reply, terms, &downstream.worker.date.borrow());
     let closes = sending.closes();
-    writer.resets = sending.ends_by_closing();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
-    writer.resets &= !wrote;
     downstream.wire.all_was_read();
+    writer.resets = match wrote {
+        Wrote::All => false,
+        // What came of the answer must reach the client.
+        Wrote::Beginning => sending.ends_by_closing(),
+        Wrote::ForNobody => true,
+    };
     match wrote {
-        false => After::Broken,
-        true if closes || !input.borrow().is_in_step() => After::End,
-        true => After::Next,
+        Wrote::Beginning | Wrote::ForNobody => After::Broken,
+        Wrote::All if closes || !input.borrow().is_in_step() => After::End,
+        Wrote::All => After::Next,
     }
+}
+
+/// How the writing of an answer ended.
+enum Wrote {
+    All,
+    /// There was no more of it.
+    Beginning,
+    /// The client has gone.
+    ForNobody,
 }
 
 fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
@@ -209,15 +233,19 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     writer: &mut OwnedWriteHalf,
     sending: &mut Sending<B>,
     context: &mut Context<'_>,
-) -> Poll<bool> {
+) -> Poll<Wrote> {
     let before = sending.sent();
     if let Poll::Ready(written) = sending.poll(writer, context) {
-        return Poll::Ready(written.is_ok());
+        return Poll::Ready(match written {
+            Ok(()) => Wrote::All,
+            Err(SendFault::Body) => Wrote::Beginning,
+            Err(SendFault::Refused(_)) => Wrote::ForNobody,
+        });
     }
     if sending.waits_for_reader() {
         downstream.wire.wait_for_reading(sending.sent() > before);
     } else {
         downstream.wire.all_was_read();
     }
-    input.borrow_mut().poll_gone(context, false).map(|()| false)
+    input.borrow_mut().poll_gone(context, false).map(|()| Wrote::ForNobody)
 }

@@ -40,6 +40,10 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// How long a connection must have been seen idle to give its memory back: until the second sweep that finds it so.
 const REST_AFTER: Duration = Duration::from_millis(50);
 
+/// Bytes that the system takes for a client beyond those that are on their way to it. Without a limit it takes megabytes for
+/// one that does not read.
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// What every worker is told.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
@@ -307,6 +311,8 @@ impl Connections {
             self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
             return;
         }
+        // Not every system knows of it.
+        drop(socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES));
         let downstream = Rc::new(Downstream {
             worker: Rc::clone(&self.worker),
             peer,

@@ -135,7 +135,8 @@ pub enum Next {
 /// The side of a client's connection that is read.
 #[derive(Debug)]
 pub struct ClientInput<R = OwnedReadHalf> {
-    reader: R,
+    /// `None` once the connection is over: a body that somebody still holds must not keep it open.
+    reader: Option<R>,
     scratch: Rc<Scratch>,
     state: Rc<WireState>,
     /// What was read and nobody has taken.
@@ -157,7 +158,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// The input of a new connection. `state` is shared with the sweeper, `scratch` with the thread's other connections.
     pub fn new(reader: R, state: Rc<WireState>, scratch: Rc<Scratch>) -> ClientInput<R> {
         ClientInput {
-            reader,
+            reader: Some(reader),
             scratch,
             state,
             unread: BytesMut::new(),
@@ -339,14 +340,16 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// The connection is over, whoever still holds its body.
     pub fn close(&mut self) {
         self.closed = true;
+        self.reader = None;
         self.state.wake_reader();
     }
 
     /// Reads once; 0 at the end of the client's side.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(reader) = &mut self.reader else { return Poll::Ready(Ok(0)) };
         let mut scratch = self.scratch.buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
-        ready!(Pin::new(&mut self.reader).poll_read(context, &mut buffer))?;
+        ready!(Pin::new(reader).poll_read(context, &mut buffer))?;
         self.state.note_bytes();
         self.unread.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))

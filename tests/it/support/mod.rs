@@ -5,6 +5,7 @@ pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod json_schema;
+pub mod kernel;
 pub mod pattern;
 pub mod scripted;
 pub mod temp;

@@ -23,6 +23,8 @@ pub struct Conn {
     stream: TcpStream,
     ahead: Vec<u8>,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// A read met a RST.
+    was_reset: bool,
 }
 
 /// A request as it arrived.
@@ -53,7 +55,7 @@ impl Scripted {
                 stream.set_nodelay(true).unwrap();
                 stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
                 kept.lock().unwrap().push(Vec::new());
-                let mut conn = Conn { index, stream, ahead: Vec::new(), seen: Arc::clone(&kept) };
+                let mut conn = Conn { index, stream, ahead: Vec::new(), seen: Arc::clone(&kept), was_reset: false };
                 let script = Arc::clone(&script);
                 std::thread::spawn(move || script(&mut conn));
             }
@@ -164,6 +166,12 @@ impl Conn {
         while self.fill().is_some() {}
     }
 
+    /// Reads on to the end, which is no regular one.
+    pub fn is_reset_after_all(&mut self) -> bool {
+        self.wait_for_the_end();
+        self.was_reset
+    }
+
     /// Sends these bytes; a gateway that has gone away is no error here.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
@@ -227,7 +235,11 @@ impl Conn {
         match self.stream.read(&mut buffer) {
             // The machine stopped the tests for a moment.
             Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(),
-            Ok(0) | Err(_) => None,
+            Ok(0) => None,
+            Err(error) => {
+                self.was_reset = error.kind() == ErrorKind::ConnectionReset;
+                None
+            }
             Ok(length) => {
                 self.ahead.extend_from_slice(&buffer[..length]);
                 self.seen.lock().unwrap()[self.index].extend_from_slice(&buffer[..length]);

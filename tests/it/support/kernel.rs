@@ -1,0 +1,45 @@
+//! What the system holds of TCP connections, whoever has closed them: `/proc/net/tcp`.
+
+use std::net::SocketAddr;
+
+/// One socket of IPv4.
+#[derive(Debug)]
+pub struct Socket {
+    /// As the system numbers them: 1 established, 4 FIN-WAIT-1, 5 FIN-WAIT-2, 6 TIME-WAIT, 10 listening.
+    pub state: u8,
+    /// Bytes that the other side has not acknowledged.
+    pub unsent: u64,
+    local: u16,
+    remote: u16,
+}
+
+const LISTENING: u8 = 10;
+const TIME_WAIT: u8 = 6;
+
+/// A server's side of its connections; without those that wait for nothing but the time to pass.
+pub fn accepted_by(server: SocketAddr) -> Vec<Socket> {
+    sockets().filter(|socket| socket.local == server.port()).collect()
+}
+
+/// The clients' side of the connections to a server, likewise.
+pub fn connected_to(server: SocketAddr) -> Vec<Socket> {
+    sockets().filter(|socket| socket.remote == server.port()).collect()
+}
+
+fn sockets() -> impl Iterator<Item = Socket> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets: Vec<Socket> = table.lines().skip(1).map(socket).collect();
+    sockets.into_iter().filter(|socket| !matches!(socket.state, LISTENING | TIME_WAIT))
+}
+
+fn socket(line: &str) -> Socket {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
+    let (unsent, _) = fields[4].split_once(':').unwrap();
+    Socket {
+        state: u8::from_str_radix(fields[3], 16).unwrap(),
+        unsent: u64::from_str_radix(unsent, 16).unwrap(),
+        local: port(fields[1]),
+        remote: port(fields[2]),
+    }
+}
