@@ -42,8 +42,7 @@ pub async fn serve(stream: TcpStream, connected: Connected, scratch: Rc<Scratch>
     }
     // A client that has gone cannot be told.
     if writer.half().shutdown().await.is_ok() {
-        // In a box, as its timer is larger than all that an idle connection needs.
-        Box::pin(ClientInput::linger(&input.0)).await;
+        ClientInput::linger(&input.0).await;
     }
 }
 
@@ -130,16 +129,16 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward
         Next::Request(head) => {
             let terms = terms_of(&head);
             let reply = respond_to_client(downstream, input, writer.half(), &head, account).await;
-            input.borrow_mut().take_back(head);
-            match reply {
-                Some(reply) => (terms, reply),
-                None => return After::Broken,
-            }
+            let Some(reply) = reply else { return After::Broken };
+            let mut input = input.borrow_mut();
+            // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
+            let goes_on = if reply.leaves_body { input.leave_body() } else { input.is_in_step() };
+            input.take_back(head);
+            (AnswerTerms { closes: terms.closes || !goes_on, ..terms }, reply)
         }
     };
     input.borrow_mut().answer_begins();
-    // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
-    terms.closes |= downstream.wire.is_stopping() || !input.borrow().is_in_step();
+    terms.closes |= downstream.wire.is_stopping();
     write(downstream, input, writer, reply, terms).await
 }
 
@@ -198,7 +197,7 @@ async fn write(
     downstream.wire.all_was_read();
     match wrote {
         false => After::Broken,
-        true if closes || !input.borrow().is_in_step() => After::End,
+        true if closes => After::End,
         true => After::Next,
     }
 }
