@@ -185,6 +185,13 @@ impl Sending<ReplyBody> {
     }
 }
 
+impl Sending<ReplyBody> {
+    /// The client took no more of it.
+    pub fn client_gone(&mut self) {
+        self.body.client_gone();
+    }
+}
+
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     /// Whether nothing is left to write.
     pub fn is_over(&self) -> bool {

@@ -17,7 +17,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::account::Account;
 use super::reply::Reply;
 use super::respond::{refuse_fault, respond};
-use super::sending::{AnswerTerms, Sending};
+use super::sending::{AnswerTerms, SendFault, Sending};
 use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch};
 use super::worker::{Connected, Downstream};
 
@@ -193,12 +193,17 @@ async fn write(
     let closes = sending.closes();
     writer.resets = sending.ends_by_closing();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
-    writer.resets &= !wrote;
+    writer.resets &= wrote.is_err();
     downstream.wire.all_was_read();
     match wrote {
-        false => After::Broken,
-        true if closes => After::End,
-        true => After::Next,
+        Ok(()) if closes => After::End,
+        Ok(()) => After::Next,
+        Err(fault) => {
+            if let SendFault::Refused(_) = fault {
+                sending.client_gone();
+            }
+            After::Broken
+        }
     }
 }
 
@@ -208,15 +213,16 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     writer: &mut OwnedWriteHalf,
     sending: &mut Sending<B>,
     context: &mut Context<'_>,
-) -> Poll<bool> {
+) -> Poll<Result<(), SendFault>> {
     let before = sending.sent();
     if let Poll::Ready(written) = sending.poll(writer, context) {
-        return Poll::Ready(written.is_ok());
+        return Poll::Ready(written);
     }
     if sending.waits_for_reader() {
         downstream.wire.wait_for_reading(sending.sent() > before);
     } else {
         downstream.wire.all_was_read();
     }
-    input.borrow_mut().poll_gone(context, false).map(|()| false)
+    let gone = || Err(SendFault::Refused(std::io::ErrorKind::NotConnected.into()));
+    input.borrow_mut().poll_gone(context, false).map(|()| gone())
 }

@@ -85,7 +85,7 @@ fn short_rest() -> Kind {
 #[test]
 fn a_client_that_was_too_slow_can_still_read_that_it_was() {
     let upstream = Scripted::start(|conn| while conn.read_request().is_some() {});
-    let gateway = Gateway::bare(upstream.address, &["--header-timeout", "300ms", "--idle-body-timeout", "2s"]);
+    let gateway = Gateway::bare(upstream.address, &["--header-timeout", "300ms", "--idle-body-timeout", "5s"]);
     let head = http::compose(gateway.data, POST, &[("Content-Length", &LONG.to_string())], b"");
     let head = String::from_utf8(head).unwrap();
     for (beginning, reason) in [("GET /profiles/1 HTTP/1.1\r\nX-Long: ", "header_timeout"), (&*head, "body_timeout")] {
