@@ -49,17 +49,13 @@ pub async fn set_mode(
     mut account: Account,
 ) -> Box<Reply> {
     account.outcome = Outcome::Answered;
-    let late = |refusal: Refusal, account| {
-        // Only what the desk says comes after the whole body.
-        let unread = !matches!(refusal, Refusal::Change(_));
-        refuse(downstream, Some(head), Some(&found), &refusal, unread, account)
-    };
+    let refused = |refusal: Refusal, account| refuse(downstream, Some(head), Some(&found), &refusal, account);
     let change = match read_change(downstream, head.fields.get("authorization"), body).await {
         Ok(change) => change,
-        Err(refusal) => return late(refusal, account),
+        Err(refusal) => return refused(refusal, account),
     };
     match downstream.worker.desk.set_mode(change).await {
-        Err(error) => late(Refusal::Change(error), account),
+        Err(error) => refused(Refusal::Change(error), account),
         Ok(flipped) => {
             if account.is_logged() {
                 let id = downstream.worker.request_ids.id_of(&head.fields);
@@ -132,13 +128,13 @@ pub async fn status(
 ) -> Box<Reply> {
     account.outcome = Outcome::Answered;
     let Some(permit) = found.permit.take() else {
-        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);
+        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, account);
     };
     let place = match downstream.worker.place(&found.table, found.class()) {
         Ok(place) => place,
         Err(full) => {
             drop(permit);
-            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), true, account);
+            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), account);
         }
     };
     // The answer to HEAD tells the length of the document, so there must be one.
@@ -155,7 +151,7 @@ pub async fn status(
         Ok(answered) => read_document(answered).await,
     };
     match document {
-        Err(error) => refuse(downstream, Some(head), Some(&found), &Refusal::Forward(error), false, account),
+        Err(error) => refuse(downstream, Some(head), Some(&found), &Refusal::Forward(error), account),
         Ok((status, fields, bytes)) => {
             let record = downstream.worker.seat.published().record.clone();
             let document = with_mode(status, &bytes, record.as_deref());

@@ -185,6 +185,13 @@ impl ReplyBody {
         self.account.buffers()
     }
 
+    /// The client went before it had all of it, also when the last piece had been handed over.
+    pub fn client_gone(&mut self) {
+        if let Source::Relay(_) = self.source {
+            self.account.outcome = Outcome::ClientGone;
+        }
+    }
+
     /// UCS's own.
     pub fn relay(download: Download, account: Account) -> ReplyBody {
         ReplyBody { source: Source::Relay(download), account }

@@ -132,10 +132,14 @@ impl Refusal {
         if let Refusal::Forward(error) = self { error.upstream_fault() } else { None }
     }
 
-    /// Whether bytes of the request may still be unread: then the connection must not be used again, or the rest of a
-    /// body would be read as the next request.
+    /// Whether the connection ends with it, whatever is left of the request: nobody can tell where a next one would begin, or
+    /// the client was waited for in vain (RFC 9110, 15.5.9).
     pub fn closes(&self) -> bool {
-        matches!(self, Refusal::Wire(_) | Refusal::Stopping) || matches!(self, Refusal::Forward(_))
+        match self {
+            Refusal::Wire(_) | Refusal::Stopping => true,
+            Refusal::Forward(_) => self.status() == StatusCode::REQUEST_TIMEOUT,
+            _ => false,
+        }
     }
 }
 

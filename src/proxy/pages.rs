@@ -41,17 +41,10 @@ struct Cut {
 
 impl Pages {
     /// The answer to a request that the mode refuses, which `found` takes.
-    pub fn refuse(
-        &self,
-        refusal: &Refusal,
-        found: &Found,
-        about: About<'_>,
-        unread: bool,
-        account: Account,
-    ) -> Box<Reply> {
+    pub fn refuse(&self, refusal: &Refusal, found: &Found, about: About<'_>, account: Account) -> Box<Reply> {
         let table = found.table.table();
         let (Refusal::Mode(published), Some(index)) = (refusal, found.index) else {
-            return reply::refuse(refusal, about, table, unread, account);
+            return reply::refuse(refusal, about, table, account);
         };
         let mut set = self.0.borrow_mut();
         let set = match &mut *set {
@@ -63,7 +56,7 @@ impl Pages {
             Some(page) if page.method == *about.method => page,
             other => other.insert(Cut::new(refusal, about, table)),
         };
-        reply::refuse_with(refusal, &page.lines, page.content(about.path), unread, account)
+        reply::refuse_with(refusal, &page.lines, page.content(about.path), account)
     }
 }
 

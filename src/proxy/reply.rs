@@ -37,6 +37,8 @@ pub struct Reply {
     pub length: Option<u64>,
     /// Whether the connection ends with it.
     pub closes: bool,
+    /// Whether nobody takes what is left of the request's body.
+    pub leaves_body: bool,
     /// Its body.
     pub body: ReplyBody,
 }
@@ -47,7 +49,7 @@ impl Reply {
         let mut head = body.buffers().take(room_for(body.size_hint().exact()));
         let reason = status.canonical_reason().unwrap_or("Unknown");
         write_all(&mut head, [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
-        Box::new(Reply { status, head, told: Told::default(), length: None, closes: false, body })
+        Box::new(Reply { status, head, told: Told::default(), length: None, closes: false, leaves_body: true, body })
     }
 
     /// UCS's answer.
@@ -57,6 +59,8 @@ impl Reply {
         let mut reply = Reply::new(status, ReplyBody::relay(body, account));
         reply.told = headers::to_downstream(&fields, &mut reply.head);
         reply.length = if has_none { told_length(&fields) } else { None };
+        // It may go up to UCS while the answer comes down.
+        reply.leaves_body = false;
         reply
     }
 
@@ -116,10 +120,10 @@ impl Problem<'_> {
     }
 }
 
-/// The answer to a refused request. `unread`: bytes of its body may still be on the way, so the connection is closed.
-pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, unread: bool, account: Account) -> Box<Reply> {
+/// The answer to a refused request.
+pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, account: Account) -> Box<Reply> {
     let Page { lines, content } = page(refusal, about, table);
-    refuse_with(refusal, &lines, Bytes::from(content), unread, account)
+    refuse_with(refusal, &lines, Bytes::from(content), account)
 }
 
 /// What a refusal says, but for what depends on the moment.
@@ -158,13 +162,7 @@ pub(super) fn page(refusal: &Refusal, about: About<'_>, table: &RouteTable) -> P
 }
 
 /// The answer that says this, with what depends on the moment.
-pub(super) fn refuse_with(
-    refusal: &Refusal,
-    lines: &[u8],
-    content: Bytes,
-    unread: bool,
-    account: Account,
-) -> Box<Reply> {
+pub(super) fn refuse_with(refusal: &Refusal, lines: &[u8], content: Bytes, account: Account) -> Box<Reply> {
     let status = refusal.status();
     let mut reply = Reply::new(status, ReplyBody::own(content, account));
     reply.head.extend_from_slice(lines);
@@ -177,7 +175,7 @@ pub(super) fn refuse_with(
     if status == StatusCode::UNAUTHORIZED {
         reply.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
     }
-    reply.closes = unread || refusal.closes();
+    reply.closes = refusal.closes();
     reply
 }
 

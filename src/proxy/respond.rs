@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use hyper::Method;
-use hyper::body::Body;
 
 use super::account::{Account, Line, Words};
 use super::answers;
@@ -28,7 +27,7 @@ pub async fn respond(
     let found = match decide(downstream, head) {
         Decision::Admitted(found) => found,
         Decision::Refused(refusal, found) => {
-            return refuse(downstream, Some(head), found.as_ref(), &refusal, !body.is_end_stream(), account);
+            return refuse(downstream, Some(head), found.as_ref(), &refusal, account);
         }
     };
     account.class_slot = worker.class_slot(&found.table, found.class());
@@ -118,14 +117,13 @@ async fn forward(
 ) -> Box<Reply> {
     let worker = &downstream.worker;
     let Some(permit) = found.permit.take() else {
-        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, true, account);
+        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, account);
     };
     let place = match worker.place(&found.table, found.class()) {
         Ok(place) => place,
         Err(full) => {
             drop(permit);
-            let unread = !body.is_end_stream();
-            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), unread, account);
+            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), account);
         }
     };
     let towards = towards_upstream(downstream, &found, head, &head.method, &[]);
@@ -143,7 +141,7 @@ async fn forward(
                 Some(fault) => Refusal::Wire(fault),
                 None => Refusal::Forward(error),
             };
-            refuse(downstream, Some(head), Some(&found), &refusal, true, account)
+            refuse(downstream, Some(head), Some(&found), &refusal, account)
         }
     }
 }
@@ -171,16 +169,15 @@ pub fn towards_upstream(
 
 /// Answers what is no request.
 pub fn refuse_fault(downstream: &Downstream, fault: WireFault, account: Account) -> Box<Reply> {
-    refuse(downstream, None, None, &Refusal::Wire(fault), true, account)
+    refuse(downstream, None, None, &Refusal::Wire(fault), account)
 }
 
-/// The one place where a refusal becomes an answer. `unread`: bytes of the request may still be on the way.
+/// The one place where a refusal becomes an answer.
 pub fn refuse(
     downstream: &Downstream,
     head: Option<&RequestHead>,
     found: Option<&Found>,
     refusal: &Refusal,
-    unread: bool,
     mut account: Account,
 ) -> Box<Reply> {
     let worker = &downstream.worker;
@@ -203,8 +200,8 @@ pub fn refuse(
     }
     worker.count_refusal(refusal);
     match found {
-        Some(found) => worker.pages.refuse(refusal, found, about, unread, account),
-        None => reply::refuse(refusal, about, table, unread, account),
+        Some(found) => worker.pages.refuse(refusal, found, about, account),
+        None => reply::refuse(refusal, about, table, account),
     }
 }
 

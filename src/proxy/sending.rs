@@ -137,7 +137,7 @@ impl Sending<RequestBody> {
 impl Sending<ReplyBody> {
     /// An answer to a client; `date` is for one that has none (RFC 9110, 6.6.1).
     pub fn answer(reply: Reply, terms: AnswerTerms, date: &str) -> Sending<ReplyBody> {
-        let Reply { status, head: mut bytes, told, length: told_length, closes, body } = reply;
+        let Reply { status, head: mut bytes, told, length: told_length, closes, body, leaves_body: _ } = reply;
         let size = body.size_hint().exact();
         let has_no_body = terms.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let ends_by_closing = !has_no_body && size.is_none() && terms.is_old;
@@ -182,6 +182,13 @@ impl Sending<ReplyBody> {
             sends_beginning: true,
             failed: false,
         }
+    }
+}
+
+impl Sending<ReplyBody> {
+    /// The client took no more of it.
+    pub fn client_gone(&mut self) {
+        self.body.client_gone();
     }
 }
 

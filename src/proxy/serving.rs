@@ -43,8 +43,7 @@ pub async fn serve(stream: TcpStream, connected: Connected, scratch: Rc<Scratch>
     }
     // A client that has gone cannot be told.
     if writer.half().shutdown().await.is_ok() {
-        // In a box, as its timer is larger than all that an idle connection needs.
-        Box::pin(ClientInput::linger(&input.0)).await;
+        ClientInput::linger(&input.0).await;
     }
 }
 
@@ -141,16 +140,16 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward
         Next::Request(head) => {
             let terms = terms_of(&head);
             let reply = respond_to_client(downstream, input, writer.half(), &head, account).await;
-            input.borrow_mut().take_back(head);
-            match reply {
-                Some(reply) => (terms, reply),
-                None => return After::Broken,
-            }
+            let Some(reply) = reply else { return After::Broken };
+            let mut input = input.borrow_mut();
+            // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
+            let goes_on = if reply.leaves_body { input.leave_body() } else { input.is_in_step() };
+            input.take_back(head);
+            (AnswerTerms { closes: terms.closes || !goes_on, ..terms }, reply)
         }
     };
     input.borrow_mut().answer_begins();
-    // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
-    terms.closes |= downstream.wire.is_stopping() || !input.borrow().is_in_step();
+    terms.closes |= downstream.wire.is_stopping();
     write(downstream, input, writer, reply, terms).await
 }
 
@@ -205,26 +204,22 @@ async fn write(
     let closes = sending.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
     downstream.wire.all_was_read();
-    writer.resets = match wrote {
-        Wrote::All => false,
+    writer.resets = match &wrote {
+        Ok(()) => false,
         // What came of the answer must reach the client.
-        Wrote::Beginning => sending.ends_by_closing(),
-        Wrote::ForNobody => true,
+        Err(SendFault::Body) => sending.ends_by_closing(),
+        Err(SendFault::Refused(_)) => true,
     };
     match wrote {
-        Wrote::Beginning | Wrote::ForNobody => After::Broken,
-        Wrote::All if closes || !input.borrow().is_in_step() => After::End,
-        Wrote::All => After::Next,
+        Ok(()) if closes => After::End,
+        Ok(()) => After::Next,
+        Err(fault) => {
+            if let SendFault::Refused(_) = fault {
+                sending.client_gone();
+            }
+            After::Broken
+        }
     }
-}
-
-/// How the writing of an answer ended.
-enum Wrote {
-    All,
-    /// There was no more of it.
-    Beginning,
-    /// The client has gone.
-    ForNobody,
 }
 
 fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
@@ -233,19 +228,16 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     writer: &mut OwnedWriteHalf,
     sending: &mut Sending<B>,
     context: &mut Context<'_>,
-) -> Poll<Wrote> {
+) -> Poll<Result<(), SendFault>> {
     let before = sending.sent();
     if let Poll::Ready(written) = sending.poll(writer, context) {
-        return Poll::Ready(match written {
-            Ok(()) => Wrote::All,
-            Err(SendFault::Body) => Wrote::Beginning,
-            Err(SendFault::Refused(_)) => Wrote::ForNobody,
-        });
+        return Poll::Ready(written);
     }
     if sending.waits_for_reader() {
         downstream.wire.wait_for_reading(sending.sent() > before);
     } else {
         downstream.wire.all_was_read();
     }
-    input.borrow_mut().poll_gone(context, false).map(|()| Wrote::ForNobody)
+    let gone = || Err(SendFault::Refused(std::io::ErrorKind::NotConnected.into()));
+    input.borrow_mut().poll_gone(context, false).map(|()| gone())
 }

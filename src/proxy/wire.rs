@@ -24,4 +24,4 @@ pub use client::{Asks, BodyFailed, ClientBody, ClientInput, Next, RequestHead, S
 pub use fault::WireFault;
 pub use fields::{FieldLine, Fields};
 pub use limits::WireLimits;
-pub use state::WireState;
+pub use state::{DiscardLimits, WireState};

@@ -27,7 +27,7 @@ use super::pages::Pages;
 use super::pool::{Pool, PoolLimits};
 use super::respond::Found;
 use super::serving;
-use super::wire::{Scratch, WireFault, WireLimits, WireState};
+use super::wire::{DiscardLimits, Scratch, WireFault, WireLimits, WireState};
 use crate::access::Access;
 use crate::desk::Desk;
 use crate::gate::{Seat, TableLease};
@@ -36,6 +36,10 @@ use crate::upstream::UpstreamUrl;
 
 /// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a client may go on sending behind the answer that refuses it, and how long it may be silent meanwhile.
+const DISCARD_TIME: Duration = Duration::from_secs(30);
+const DISCARD_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection must have been seen idle to give its memory back: until the second sweep that finds it so.
 const REST_AFTER: Duration = Duration::from_millis(50);
@@ -342,16 +346,20 @@ impl Connections {
 
     /// Closes connections that are idle or unread for too long, and gives up on heads that do not end.
     fn sweep_clients(&self) {
-        let limits = &self.settings.clients;
+        let (limits, timeouts) = (&self.settings.clients, &self.settings.timeouts);
+        let silence = DISCARD_SILENCE.min(timeouts.idle_body);
+        let discard = DiscardLimits { time: DISCARD_TIME, silence, min_rate: timeouts.min_rate };
         for downstream in self.open.borrow().iter() {
             let wire = &downstream.wire;
             if is_older(wire.head_started(), limits.header) {
                 wire.expire(WireFault::HeaderTimeout);
-            } else if is_older(wire.unread_since(), self.settings.timeouts.idle_body) {
+            } else if is_older(wire.unread_since(), timeouts.idle_body) {
                 wire.give_up_unread();
                 downstream.abort();
             } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 wire.give_up_half_closed();
+            } else if wire.discards_too_long(&discard) {
+                downstream.abort();
             } else if is_older(wire.idle_since(), limits.idle) && !wire.is_answering() {
                 downstream.abort();
             } else if is_older(wire.idle_since(), REST_AFTER) {

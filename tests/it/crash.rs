@@ -138,7 +138,8 @@ fn begin_upload(gateway: &Gateway, ucs: &Ucs) -> Connection {
 #[test]
 fn a_crash_in_a_drain_is_taken_back_after_the_grace() {
     let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
-    let flags = [&ALONE[..7], &["2s"]].concat();
+    // Long enough to be asked in.
+    let flags = [&ALONE[..7], &["5s"]].concat();
     let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
     let _client = begin_upload(&gateway, &ucs);
     let mut asker = Connection::open(gateway.admin);
@@ -154,7 +155,7 @@ fn a_crash_in_a_drain_is_taken_back_after_the_grace() {
     }
     assert_eq!(request(gateway.data, "GET /metadata/identification-keys", &[], b"").status, 200);
     eventually("it is taken back", || admin::mode(&gateway)["phase"] == "settled");
-    assert!(restarted.elapsed() >= Duration::from_secs(2), "{:?}", restarted.elapsed());
+    assert!(restarted.elapsed() >= Duration::from_secs(5), "{:?}", restarted.elapsed());
     let record = admin::mode(&gateway);
     assert_eq!((&record["mode"], &record["cause"]), (&json!("production"), &json!("recovered")));
     assert_eq!((&record["drained"], &record["alarm"]), (&json!(true), &json!(null)));
@@ -186,7 +187,7 @@ fn an_orderly_stop_in_a_drain_ends_well() {
 #[test]
 fn only_an_orderly_stop_spares_the_next_flip_the_grace() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
-    let flags = [&ALONE[..7], &["700ms"]].concat();
+    let flags = [&ALONE[..7], &["3s"]].concat();
     let flip = |mode: &str, since: Instant| {
         let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
         let settled = admin::set_mode(&gateway, &json!({"mode": mode}));
@@ -194,13 +195,13 @@ fn only_an_orderly_stop_spares_the_next_flip_the_grace() {
         (gateway, settled.json()["report"]["drain_ms"].as_u64().unwrap(), since.elapsed())
     };
     let (gateway, drain_ms, _) = flip("maintenance", Instant::now());
-    assert!(drain_ms < 700, "a first start has nothing behind it: {drain_ms}");
+    assert!(drain_ms < 3000, "a first start has nothing behind it: {drain_ms}");
     assert!(gateway.terminate(PATIENCE).success());
     let (gateway, drain_ms, _) = flip("production", Instant::now());
-    assert!(drain_ms < 700, "nor has one after an orderly stop: {drain_ms}");
+    assert!(drain_ms < 3000, "nor has one after an orderly stop: {drain_ms}");
     gateway.kill();
     let (_gateway, _, took) = flip("maintenance", Instant::now());
-    assert!(took >= Duration::from_millis(700), "what a killed one left at UCS is given its time: {took:?}");
+    assert!(took >= Duration::from_secs(3), "what a killed one left at UCS is given its time: {took:?}");
 }
 
 #[test]

@@ -257,8 +257,7 @@ fn a_body_of_set_server_mode_that_is_late_or_too_long_is_told_so() {
         let credential = bearer(&gateway);
         let headers = [("Authorization", &*credential), ("Transfer-Encoding", "chunked")];
         let mut client = Connection::open(gateway.data);
-        client.send(compose(gateway.data, "POST /server/mode", &headers, b""));
-        client.send(sent);
+        client.send([&compose(gateway.data, "POST /server/mode", &headers, b""), sent.as_bytes()].concat());
         let reply = client.read_reply();
         assert_eq!((reply.status, reply.refusal()), answer, "{}", reply.text());
         assert!(client.is_closed());

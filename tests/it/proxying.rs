@@ -17,8 +17,12 @@ mod limits;
 mod messages;
 /// Paths and tables: what is forwarded is what was classified.
 mod paths;
-/// Refusals before the body was read.
+/// What a refusal says, and what is logged of it.
 mod refusals;
+/// Bodies of refused requests: dropped, never read as requests, and no reason to end the connection if they are short.
+mod refused_bodies;
+/// Refusals to clients that are still sending: they arrive, and nobody sends for ever.
+mod refused_uploads;
 /// Bodies that stream, and the memory that they take.
 mod streaming;
 /// Every fault of UCS at every stage of an exchange.

@@ -252,6 +252,38 @@ impl FramedBody {
         }
     }
 
+    /// Passes over what `bytes` begin with of the body; how many bytes that is. Trailers are passed over as a whole only: those
+    /// that are not complete are to be shown again.
+    pub(super) fn skip(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<usize, WireFault> {
+        let mut skipped = 0;
+        loop {
+            let rest = &bytes[skipped..];
+            match self {
+                FramedBody::Length(left) => {
+                    let length = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
+                    *left -= length as u64;
+                    return Ok(skipped + length);
+                }
+                FramedBody::UntilClosed => return Ok(bytes.len()),
+                FramedBody::Chunked(_) if rest.is_empty() => return Ok(skipped),
+                FramedBody::Chunked(ChunkedBody(chunks)) => {
+                    let piece = chunks.piece(rest);
+                    skipped += piece.framing + piece.data;
+                    match piece.event {
+                        ChunkEvent::Fault(fault) => return Err(fault),
+                        ChunkEvent::LastChunk => *self = FramedBody::Trailers(TrailerLines::default()),
+                        ChunkEvent::More => {}
+                    }
+                }
+                FramedBody::Trailers(TrailerLines(trailers)) => {
+                    let Some(length) = trailers.advance(rest, limits)? else { return Ok(skipped) };
+                    *self = FramedBody::Length(0);
+                    return Ok(skipped + length);
+                }
+            }
+        }
+    }
+
     /// Whether all of it was taken.
     pub fn is_over(&self) -> bool {
         matches!(self, FramedBody::Length(0))

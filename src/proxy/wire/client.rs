@@ -4,13 +4,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::Method;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -29,10 +29,9 @@ const SCRATCH_BYTES: usize = 32 * 1024;
 /// So much is read ahead while an answer is under way, to notice a client that goes away; pipelined requests wait in it.
 const AHEAD_BYTES: usize = 32 * 1024;
 
-/// How long, and for how many bytes, input is still thrown away after an answer that ends the connection early. Closing
-/// with unread input makes the kernel send RST, which can destroy the answer on its way.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
+/// The longest rest of a refused request's body that is read and dropped to keep the connection, in bytes: a new one would
+/// cost more.
+const DROPPED_REST: u64 = 64 * 1024;
 
 /// The longest buffer that a busy connection keeps from one request to the next, in bytes.
 const KEPT_BYTES: usize = 4 * 1024;
@@ -171,8 +170,12 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
     }
 
-    /// The next request, once the body of the last was taken; `None` at the end. An unfinished head at the end is dropped silently.
+    /// The next request, behind the body of the last, of which what nobody has taken is dropped; `None` at the end. An unfinished
+    /// head at the end is dropped silently.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Next>> {
+        if !self.body.is_over() && !ready!(self.poll_rest(context)) {
+            return Poll::Ready(None);
+        }
         loop {
             match self.take_head() {
                 Ok(Some(head)) => return Poll::Ready(Some(Next::Request(head))),
@@ -313,28 +316,92 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         !self.failed && self.body.is_over()
     }
 
-    /// Throws away for a short while what the client still sends, so that it can read its last answer.
-    pub async fn linger(input: &RefCell<ClientInput<R>>) {
-        let leaves_unread = {
-            let input = input.borrow();
-            !input.ended && (!input.is_in_step() || !input.unread.is_empty())
-        };
-        if leaves_unread {
-            let mut left = LINGER_BYTES;
-            let gone = std::future::poll_fn(|context| input.borrow_mut().poll_discard(context, &mut left));
-            // Whoever sends for longer loses the answer: it was told to read it.
-            drop(tokio::time::timeout(LINGER, gone).await);
+    /// Nobody takes the body any more: drops what has come of it. Whether the connection can serve another request: the body is
+    /// over, or its rest is short and surely comes. To be asked before the answer begins.
+    pub fn leave_body(&mut self) -> bool {
+        let has_begun = !self.unread.is_empty();
+        self.drop_body();
+        // RFC 9110, 10.1.1: who waits for 100 (Continue) and gets a final answer may send the body or not.
+        let comes = !self.ended && (has_begun || !self.expects);
+        let is_short = self.body.left().is_some_and(|left| left == 0 || (comes && left <= DROPPED_REST));
+        is_short && !self.failed
+    }
+
+    /// Drops what has come of the body; what follows it stays.
+    fn drop_body(&mut self) {
+        if self.failed || self.body.is_over() {
+            return;
+        }
+        match self.body.skip(&self.unread, &self.scratch.limits) {
+            Ok(length) => self.unread.advance(length),
+            Err(_) => self.failed = true,
         }
     }
 
-    fn poll_discard(&mut self, context: &mut Context<'_>, left: &mut usize) -> Poll<()> {
-        loop {
-            self.unread = BytesMut::new();
-            match ready!(self.poll_fill(context)) {
-                Ok(length) if length > 0 && length < *left => *left -= length,
-                Ok(_) | Err(_) => return Poll::Ready(()),
+    /// Drops the rest of the body; false when it does not come to its end.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        self.drop_body();
+        while !self.failed && !self.body.is_over() {
+            if self.ended {
+                self.failed = true;
+                break;
+            }
+            ready!(self.poll_discard(context));
+        }
+        self.state.end_discard();
+        Poll::Ready(!self.failed)
+    }
+
+    /// Reads and drops what the client still sends of its last request, so that it can read the answer: input that is unread
+    /// when the connection is closed makes the kernel send RST, which can destroy the answer on its way. The sweeper ends it
+    /// for those who send too much, or too little.
+    pub async fn linger(input: &RefCell<ClientInput<R>>) {
+        poll_fn(|context| input.borrow_mut().poll_linger(context)).await;
+    }
+
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.drop_body();
+        while !self.ended {
+            if self.is_in_step() {
+                if self.unread.is_empty() {
+                    break;
+                }
+                // Requests behind the last one.
+                self.failed = true;
+            }
+            if self.failed {
+                self.unread = BytesMut::new();
+            }
+            ready!(self.poll_discard(context));
+        }
+        self.state.end_discard();
+        Poll::Ready(())
+    }
+
+    /// Reads once, and drops what is of the body; all, when nobody can tell what is. Needs no memory but for trailers.
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.state.begin_discard();
+        self.state.remember(context);
+        let scratch = Rc::clone(&self.scratch);
+        let mut scratch = scratch.buffer.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        let read = ready!(Pin::new(&mut self.reader).poll_read(context, &mut buffer));
+        let mut came = buffer.filled();
+        self.state.note_bytes();
+        self.state.discarded(came.len());
+        self.ended = read.is_err() || came.is_empty();
+        if self.failed {
+            return Poll::Ready(());
+        }
+        if self.unread.is_empty() {
+            match self.body.skip(came, &self.scratch.limits) {
+                Ok(length) => came = &came[length..],
+                Err(_) => self.failed = true,
             }
         }
+        self.unread.extend_from_slice(came);
+        self.drop_body();
+        Poll::Ready(())
     }
 
     /// The connection is over, whoever still holds its body.

@@ -3,10 +3,33 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::fault::WireFault;
+
+/// While a gateway stops it reads on behind a refusal for no longer than this.
+const STOPPING_DISCARD: Duration = Duration::from_secs(1);
+
+/// How long a client may go on sending what nobody needs, behind an answer that it already has.
+#[derive(Clone, Copy, Debug)]
+pub struct DiscardLimits {
+    /// In all.
+    pub time: Duration,
+    /// Without a byte.
+    pub silence: Duration,
+    /// Bytes a second on average, once it has lasted as long as a silence may; 0 for no such rule.
+    pub min_rate: u64,
+}
+
+/// Input that is read and dropped.
+#[derive(Clone, Copy, Debug)]
+struct Discard {
+    began: Instant,
+    moved: Instant,
+    bytes: u64,
+}
 
 /// The shared cell of one connection.
 #[derive(Debug, Default)]
@@ -30,6 +53,8 @@ pub struct WireState {
     unread: Cell<bool>,
     /// Idle for long enough to give memory back.
     resting: Cell<bool>,
+    /// What the client sends is read and dropped.
+    discard: Cell<Option<Discard>>,
     stopping: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
@@ -146,6 +171,35 @@ impl WireState {
     /// Whether that is why it ended.
     pub fn ended_unread(&self) -> bool {
         self.unread.get()
+    }
+
+    /// Whether the client has sent what nobody needs for too long.
+    pub fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
+        let Some(Discard { began, moved, bytes }) = self.discard.get() else { return false };
+        let (took, silent) = (began.elapsed(), moved.elapsed());
+        let time = if self.stopping.get() { limits.time.min(STOPPING_DISCARD) } else { limits.time };
+        let is_slow = took > limits.silence && (bytes as f64) < limits.min_rate as f64 * took.as_secs_f64();
+        took > time || silent > limits.silence || is_slow
+    }
+
+    /// What comes from now on is dropped; without effect when that is so already.
+    pub(super) fn begin_discard(&self) {
+        if self.discard.get().is_none() {
+            let now = Instant::now();
+            self.discard.set(Some(Discard { began: now, moved: now, bytes: 0 }));
+        }
+    }
+
+    /// So many bytes were dropped.
+    pub(super) fn discarded(&self, length: usize) {
+        let more =
+            |discard: Discard| Discard { moved: Instant::now(), bytes: discard.bytes + length as u64, ..discard };
+        self.discard.set(self.discard.get().map(more));
+    }
+
+    /// What comes from now on counts again.
+    pub(super) fn end_discard(&self) {
+        self.discard.set(None);
     }
 
     /// Whether the half-closed client was given up; from the first call on its time runs.

@@ -169,5 +169,5 @@ fn a_stop_does_not_wait_for_a_start() {
     starting.signal("TERM");
     let ended = starting.ended();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}: UCS has ten seconds for an answer", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(9), "{:?}: UCS has ten seconds for an answer", told.elapsed());
 }

@@ -15,10 +15,10 @@ fn a_pause_over_the_deadline_of_a_drain_leaves_one_truth() {
     let gateway = Gateway::bare(ucs.address, &["--orphan-grace", "50ms"]);
     let upload = Upload::begin(&gateway, &ucs);
     let mut asker = Connection::open(gateway.admin);
-    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance", "drain_timeout": "500ms"})));
+    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance", "drain_timeout": "3s"})));
     eventually("the flip began", || ready(&gateway)["phase"] == "switching");
     gateway.signal("STOP");
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(3));
     gateway.signal("CONT");
     assert_eq!(upload.finish().status, 201, "what was admitted is served to its end");
     let answer = asker.read_reply();

@@ -183,8 +183,7 @@ fn a_body_that_turns_out_too_long_is_refused_and_cut_at_ucs() {
     client.send(["3e8\r\n", &"x".repeat(1000), "\r\n1\r\nx\r\n0\r\n\r\n"].concat());
     let reply = client.read_reply();
     assert_eq!((reply.status, reply.refusal()), (413, Some("body_too_large")));
-    assert_eq!(reply.header("connection"), Some("close"));
-    assert!(client.is_closed());
+    assert_eq!(reply.header("connection"), None, "all of it has come");
     assert_eq!(whole.recv_timeout(PATIENCE), Ok(false), "UCS took a part of the body for the whole");
 }
 
@@ -262,7 +261,7 @@ fn a_head_that_does_not_end_is_given_up() {
 #[test]
 fn an_idle_client_is_let_go_silently() {
     let upstream = Scripted::ok();
-    let gateway = Gateway::bare(upstream.address, &["--idle-timeout", "300ms"]);
+    let gateway = Gateway::bare(upstream.address, &["--idle-timeout", "2s"]);
     assert!(Connection::open(gateway.data).is_closed(), "before the first request");
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, GET, &[], b""));
@@ -292,10 +291,10 @@ fn a_client_that_waits_for_its_answer_is_not_idle() {
         let _ = told.lock().unwrap().recv_timeout(PATIENCE);
         conn.write("HTTP/1.1 204 No Content\r\n\r\n");
     });
-    let gateway = Gateway::bare(upstream.address, &["--idle-timeout", "200ms", "--header-timeout", "200ms"]);
+    let gateway = Gateway::bare(upstream.address, &["--idle-timeout", "2s", "--header-timeout", "2s"]);
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, GET, &[], b""));
-    assert!(client.is_silent_for(Duration::from_millis(600)));
+    assert!(client.is_silent_for(Duration::from_secs(3)));
     go_on.send(()).unwrap();
     assert_eq!(client.read_reply().status, 204);
 }
@@ -340,13 +339,15 @@ fn a_client_that_leaves_an_answer_is_counted_as_gone() {
     let long_body = format!("HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{}", "x".repeat(30_000));
     for answer in [long_head, long_body] {
         let upstream = Scripted::answering(answer);
-        let gateway = Gateway::bare(upstream.address, &["--header-timeout", "400ms"]);
+        let gateway = Gateway::bare(upstream.address, &[]);
         let mut client = Connection::open(gateway.data).with_small_receive_buffer();
         client.send(http::compose(gateway.data, GET, &[], b"").repeat(200));
-        // Time enough for all answers that find room: another client waits until it is told that it is too slow.
-        let mut other = Connection::open(gateway.data);
-        other.send("GET /");
-        assert_eq!(other.read_reply().status, 408);
+        // One answer at least was handed to it. Most likely no further one finds room now, but it is all the same whether the
+        // next is stuck, on its way, or asked for.
+        eventually("UCS was asked for the next one", || {
+            upstream.received().len() > 2 * http::compose(gateway.data, GET, &[], b"").len()
+        });
+        upstream.grows_quiet();
         client.reset();
         let outcome = "ucs_gateway_requests_total{class=\"profile\",outcome=\"client_gone\"}";
         eventually("the client went", || admin::metric(&gateway, OPEN) == 0.0);
@@ -365,7 +366,7 @@ fn an_answer_that_was_cut_short_is_counted_as_what_cut_it() {
         }
         conn.is_closed();
     });
-    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "300ms"]);
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "2s"]);
     let outcome = |outcome: &str| {
         admin::metric(&gateway, &format!("ucs_gateway_requests_total{{class=\"profile\",outcome=\"{outcome}\"}}"))
     };

@@ -93,7 +93,8 @@ fn a_limit_for_a_class_that_is_not_there_is_no_start() {
 #[test]
 fn a_body_that_drips_is_cut_and_told_so() {
     let upstream = Scripted::ok();
-    let flags = ["--idle-body-timeout", "400ms", "--min-body-rate", "1KiB", "--orphan-grace", "0s"];
+    // No silence comes near it, however late a drop is.
+    let flags = ["--idle-body-timeout", "3s", "--min-body-rate", "1KiB", "--orphan-grace", "0s"];
     let gateway = Gateway::bare(upstream.address, &flags);
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, "POST /profiles", &[("Content-Length", "100000")], b""));
@@ -106,11 +107,12 @@ fn a_body_that_drips_is_cut_and_told_so() {
 #[test]
 fn a_body_that_drips_is_let_through_when_there_is_no_rate() {
     let upstream = Scripted::ok();
-    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "400ms", "--min-body-rate", "0"]);
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "3s", "--min-body-rate", "0"]);
     let mut client = Connection::open(gateway.data);
-    client.send(http::compose(gateway.data, "POST /profiles", &[("Content-Length", "24")], b""));
-    for _ in 0..24 {
-        std::thread::sleep(Duration::from_millis(50));
+    client.send(http::compose(gateway.data, "POST /profiles", &[("Content-Length", "40")], b""));
+    // Together longer than a single silence may be.
+    for _ in 0..40 {
+        std::thread::sleep(Duration::from_millis(100));
         client.send("x");
     }
     assert_eq!(client.read_reply().status, 200);

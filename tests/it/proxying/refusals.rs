@@ -1,86 +1,9 @@
-//! Refusals before the body was read: no byte of the body is ever read as a request, and the refusal arrives.
+//! What a refusal says, and what is logged of it.
 
 use serde_json::{Value, json};
 
 use super::GET;
 use crate::support::{Connection, Gateway, Scripted, admin, eventually, http, request};
-
-/// A body that is a request itself, and would be admitted.
-const SMUGGLED: &str = "GET /profiles/smuggled HTTP/1.1\r\nHost: ucs\r\n\r\n";
-
-/// Each is refused before its body is read: by the mode, by the table, by the path.
-const REFUSED: [(&str, u16, &str); 3] = [
-    ("POST /metadata/profiles/extensions", 503, "mode"),
-    ("POST /nowhere", 404, "unmatched"),
-    ("POST /profiles/..%2fx", 400, "encoded_slash"),
-];
-
-#[test]
-fn the_body_of_a_refused_request_is_never_a_request() {
-    let upstream = Scripted::ok();
-    let gateway = Gateway::bare(upstream.address, &[]);
-    for (line, status, reason) in REFUSED {
-        // Once in one piece with the head, once behind the refusal.
-        for together in [true, false] {
-            let mut client = Connection::open(gateway.data);
-            let head = http::compose(gateway.data, line, &[("Content-Length", &SMUGGLED.len().to_string())], b"");
-            if together {
-                client.send([&head, SMUGGLED.as_bytes()].concat());
-            } else {
-                client.send(head);
-            }
-            let reply = client.read_reply();
-            assert_eq!((reply.status, reply.refusal()), (status, Some(reason)), "{line}");
-            assert_eq!(reply.header("connection"), Some("close"), "{line}");
-            if !together {
-                // The gateway may have closed already; then nobody reads it at all.
-                let _ = client.try_send(SMUGGLED);
-            }
-            assert!(client.is_closed(), "{line}: a second answer came");
-        }
-    }
-    assert_eq!(upstream.connections(), 0);
-}
-
-#[test]
-fn the_chunks_of_a_refused_request_are_never_a_request() {
-    let upstream = Scripted::ok();
-    let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data);
-    let chunk = format!("{:x}\r\n{SMUGGLED}\r\n0\r\n\r\n", SMUGGLED.len());
-    let head = http::compose(gateway.data, "POST /nowhere", &[("Transfer-Encoding", "chunked")], b"");
-    client.send([&head, chunk.as_bytes()].concat());
-    assert_eq!(client.read_reply().status, 404);
-    assert!(client.is_closed());
-    assert_eq!(upstream.connections(), 0);
-}
-
-#[test]
-fn a_refused_request_without_a_body_keeps_the_connection() {
-    let upstream = Scripted::ok();
-    let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data);
-    for (line, status, _) in REFUSED {
-        client.send(http::compose(gateway.data, line, &[], b""));
-        let reply = client.read_reply();
-        assert_eq!((reply.status, reply.header("connection")), (status, None), "{line}");
-    }
-    client.send(http::compose(gateway.data, GET, &[], b""));
-    assert_eq!(client.read_reply().text(), "ok");
-}
-
-#[test]
-fn a_refusal_reaches_a_client_that_goes_on_sending() {
-    let upstream = Scripted::ok();
-    let gateway = Gateway::bare(upstream.address, &[]);
-    const LENGTH: usize = 8 << 20;
-    let mut client = Connection::open(gateway.data);
-    client.send(http::compose(gateway.data, "POST /nowhere", &[("Content-Length", &LENGTH.to_string())], b""));
-    // Half a MiB is more than the buffers that have not grown yet, and less than what is thrown away politely.
-    client.send(vec![b'x'; 512 * 1024]);
-    let reply = client.read_reply();
-    assert_eq!((reply.status, reply.refusal()), (404, Some("unmatched")));
-}
 
 #[test]
 fn a_refusal_says_who_what_and_why() {

@@ -129,6 +129,12 @@ impl Connection {
         }
     }
 
+    /// Waits until something has come, and leaves it with the system.
+    #[track_caller]
+    pub fn wait_for_input(&mut self) {
+        assert!(self.stream.peek(&mut [0]).is_ok_and(|length| length > 0), "nothing came");
+    }
+
     /// Whether nothing comes for `time`: for asserting that the server waits.
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
@@ -149,6 +155,11 @@ impl Connection {
     pub fn write_pattern(&mut self, length: u64, patience: Duration, stuck: impl FnMut(u64)) -> u64 {
         self.stream.set_write_timeout(Some(patience)).unwrap();
         super::pattern::write(&mut self.stream, length, stuck)
+    }
+
+    /// The same connection, to send on it while another thread reads.
+    pub fn another_handle(&self) -> Connection {
+        Connection { stream: self.stream.try_clone().unwrap(), ahead: Vec::new() }
     }
 
     /// Says that no more will be sent, and goes on reading.

@@ -88,7 +88,17 @@ impl Scripted {
         self.seen.lock().unwrap().concat()
     }
 
-    /// The same for people and `contains`.
+    /// Waits until it is asked for nothing more. A guess, as nothing tells it: no test may rest on it.
+    pub fn grows_quiet(&self) {
+        let mut before = 0;
+        super::eventually("nothing more is asked for", || {
+            let now = self.received().len();
+            std::thread::sleep(Duration::from_millis(100));
+            std::mem::replace(&mut before, now) == now
+        });
+    }
+
+    /// What was read, for people and `contains`.
     pub fn received_text(&self) -> String {
         String::from_utf8_lossy(&self.received()).into_owned()
     }

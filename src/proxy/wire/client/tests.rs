@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::cases::{LIMITS, Said, read};
+use super::super::state::DiscardLimits;
 use super::*;
 
 fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<WireState>) {
@@ -144,4 +146,57 @@ async fn a_body_that_nobody_needs_any_more_ends() {
     input.borrow_mut().close();
     assert!(body.frame().await.unwrap().is_err());
     assert!(!input.borrow().is_in_step());
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_takes_is_passed_over_wherever_reads_end() {
+    let length = "Content-Length: 11\r\n\r\nGET / HTTP/1";
+    let chunks =
+        "Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nGET /\r\n0b\r\n HTTP/1.1\r\n\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n";
+    for body in [length, &length.replace("11", "12"), chunks] {
+        let first = format!("POST /a HTTP/1.1\r\nHost: a\r\n{body}");
+        let stream = format!("{first}GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+        for step in (1..40).chain([stream.len()]) {
+            let (mut client, server) = duplex(1024);
+            let (input, state) = input(server);
+            for piece in stream.as_bytes().chunks(step) {
+                client.write_all(piece).await.unwrap();
+            }
+            let mut seen = Vec::new();
+            while seen.len() < 2 {
+                match poll_fn(|context| input.borrow_mut().poll_next(context)).await {
+                    Some(Next::Request(head)) => seen.push(format!("{} {}", head.method, head.path_text())),
+                    other => seen.push(format!("{other:?}")),
+                }
+                input.borrow_mut().leave_body();
+            }
+            // One byte less than there is: the rest of the body begins the next request.
+            let second = if body == length { "1GET /b" } else { "GET /b" };
+            assert_eq!(seen, ["POST /a", second], "{body:?}, {step}");
+            assert!(!state.discards_too_long(&DiscardLimits {
+                time: Duration::ZERO,
+                silence: Duration::ZERO,
+                min_rate: 0
+            }));
+        }
+    }
+}
+
+#[test]
+fn what_is_dropped_has_limits_of_time_of_silence_and_of_pace() {
+    const LONG: Duration = Duration::from_secs(3600);
+    let none = DiscardLimits { time: LONG, silence: LONG, min_rate: 0 };
+    let state = WireState::default();
+    let over = |limits: DiscardLimits| state.discards_too_long(&limits);
+    assert!(!over(DiscardLimits { time: Duration::ZERO, ..none }), "nothing is dropped");
+    state.begin_discard();
+    std::thread::sleep(Duration::from_millis(2));
+    state.discarded(1000);
+    assert!(!over(none));
+    assert!(over(DiscardLimits { time: Duration::ZERO, ..none }));
+    assert!(over(DiscardLimits { silence: Duration::ZERO, ..none }));
+    assert!(!over(DiscardLimits { min_rate: u64::MAX, ..none }), "not before a silence's time is over");
+    assert!(over(DiscardLimits { silence: Duration::from_millis(1), min_rate: u64::MAX, ..none }));
+    state.end_discard();
+    assert!(!over(DiscardLimits { time: Duration::ZERO, ..none }));
 }
