@@ -1,15 +1,14 @@
 //! The whole gateway put together: workers, control and the admin plane, started in the one right order and stopped in
 //! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
 
+mod crew;
+mod parts;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::{Access, AccessSetupError};
@@ -21,13 +20,11 @@ use crate::control::store_file::StateDir;
 use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
 use crate::desk::Desk;
-use crate::gate::{Gate, Seat};
+use crate::gate::Gate;
 use crate::policy::routes::RouteTable;
-use crate::proxy::access_log::{self, AccessLogWriter};
-use crate::proxy::account::Ledger;
-use crate::proxy::bulkhead::Bulkheads;
-use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::Metrics;
+use crew::Crew;
+use parts::Parts;
 
 /// The longest that one of the gateway's own calls to UCS may take.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
@@ -35,7 +32,7 @@ const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 /// The same for Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
 const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
 
-/// Why the gateway does not start.
+/// Why the gateway does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// The route table.
@@ -72,6 +69,14 @@ pub enum GatewayError {
     /// Settings that contradict each other.
     #[error("{0}")]
     Settings(String),
+    /// A part of the running gateway ended unasked.
+    #[error("{part} {how}")]
+    Ended {
+        /// Which part.
+        part: String,
+        /// What it did.
+        how: String,
+    },
     /// The system refused a thread or a runtime.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -86,12 +91,13 @@ pub struct Ready {
     pub admin: String,
 }
 
-/// Runs the gateway until `stop` ends, then drains it. `reload` yields whenever the table is to be read again.
+/// Runs the gateway until `stop` ends, then drains it; or until a part of it ends unasked, which is an error. `reload`
+/// yields whenever the table is to be read again.
 pub async fn run(
     args: ServeArgs,
     ready: impl FnOnce(Ready),
     stop: impl Future<Output = ()>,
-    mut reload: mpsc::Receiver<()>,
+    reload: mpsc::Receiver<()>,
 ) -> Result<(), GatewayError> {
     let (table, text) = tables::load(&args.routes)?;
     check_admin_address(&args)?;
@@ -149,23 +155,31 @@ pub async fn run(
     }));
     ready(Ready { listen, admin: admin_address });
 
-    loop {
-        tokio::select! {
-            () = stop.as_mut() => break,
-            Some(()) = reload.recv() => log_reload(desk.reload().await),
-        }
+    let mut parts = Parts { control, admin, crew };
+    tokio::select! {
+        () = stop.as_mut() => {}
+        error = parts.one_ended() => return Err(error),
+        () = reload_forever(&desk, reload) => {}
     }
     tracing::info!("stopping: no new connections, running requests may end");
     stop_sender.send_replace(true);
     // Control goes on while requests end: a flip under way is still waited for.
-    tokio::task::spawn_blocking(move || crew.join()).await.map_err(std::io::Error::other)?;
+    parts.workers_stopped(args.stop_timeout).await?;
     control_stop.send_replace(true);
-    drop(control.await);
+    parts::stopped("control", parts.control).await?;
     // Last, so that whoever waits for a flip is told how it ended, and event streams end instead of breaking off.
     drop(admin_stop);
-    drop(admin.await);
+    parts::stopped("the admin plane", parts.admin).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Beside the watch over the parts, which must not wait for a reload.
+async fn reload_forever(desk: &Desk, mut reload: mpsc::Receiver<()>) {
+    while let Some(()) = reload.recv().await {
+        log_reload(desk.reload().await);
+    }
+    std::future::pending().await
 }
 
 fn journal_reader(args: &ServeArgs) -> Arc<admin::JournalReader> {
@@ -277,74 +291,4 @@ fn read_credentials(path: &Path) -> Result<UpstreamCredentials, GatewayError> {
         )));
     };
     Ok(UpstreamCredentials { user: user.to_owned(), password: password.to_owned() })
-}
-
-/// The data workers' threads.
-struct Crew(Vec<JoinHandle<()>>);
-
-impl Crew {
-    fn start(
-        args: &ServeArgs,
-        gate: &Arc<Gate>,
-        desk: &Desk,
-        access: &Arc<Access>,
-        metrics: &Arc<Metrics>,
-        listener: std::net::TcpListener,
-        stop: watch::Receiver<bool>,
-    ) -> Result<Crew, GatewayError> {
-        let workers = gate.workers();
-        let log = args.access_log.then(|| access_log::start(args.log_format.into())).transpose()?;
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-        let shared = Shared {
-            desk: desk.clone(),
-            access: Arc::clone(access),
-            metrics: Arc::clone(metrics),
-            bulkheads: Arc::new(Bulkheads::new(&args.max_in_flight)),
-            loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            handovers: senders.into(),
-            stop,
-        };
-        let mut threads = Vec::with_capacity(workers);
-        for (index, handover) in receivers.into_iter().enumerate() {
-            let (gate, listener, shared) = (Arc::clone(gate), listener.try_clone()?, shared.clone());
-            let (settings, log) = (args.proxy(), log.clone());
-            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                run_worker(index, &gate, settings, log, listener, handover, shared);
-            })?;
-            threads.push(thread);
-        }
-        Ok(Crew(threads))
-    }
-
-    fn join(self) {
-        for thread in self.0 {
-            if thread.join().is_err() {
-                tracing::error!("a worker ended with a panic");
-            }
-        }
-    }
-}
-
-fn run_worker(
-    index: usize,
-    gate: &Arc<Gate>,
-    settings: ProxySettings,
-    log: Option<AccessLogWriter>,
-    listener: std::net::TcpListener,
-    handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
-    shared: Shared,
-) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return tracing::error!(%error, index, "a worker has no runtime"),
-    };
-    // The seat stays on this thread: its counts have one writer.
-    let seat: Seat = gate.seat(index);
-    runtime.block_on(async move {
-        let ledger = Ledger { metrics: shared.metrics.worker(index), access_log: log.map(|log| log.for_worker()) };
-        let worker = Worker::new(index, seat, &settings, &shared, ledger);
-        if let Err(error) = worker::run(worker, index, listener, handover, Rc::new(settings), shared).await {
-            tracing::error!(%error, index, "a worker ended");
-        }
-    });
 }

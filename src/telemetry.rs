@@ -1,15 +1,18 @@
 //! What operators can see without asking: structured logs and metrics. It decides nothing; recording is a plain store
-//! into the recording worker's own memory.
+//! into the recording worker's own memory, and a log line a copy into a queue.
 
 mod exposition;
+mod lines;
 mod metrics;
 mod process;
 
-use std::io;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+pub use lines::{LineQueue, STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
 /// How log lines look.
@@ -37,11 +40,13 @@ pub enum LogError {
     Started(#[from] TryInitError),
 }
 
-/// Starts logging to standard error. `level` is a level, or a filter such as `info,ucs_gateway::proxy=debug`.
+/// Starts logging to standard error, by way of [`STDERR`], whose thread the caller starts. `level` is a level, or a filter
+/// such as `info,ucs_gateway::proxy=debug`.
 pub fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
     let filter =
         EnvFilter::builder().parse(level).map_err(|source| LogError::Level { level: level.to_owned(), source })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Its internal errors would be printed past the queue, by what panics when the print fails.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Queued).log_internal_errors(false);
     match format {
         LogFormat::Json => {
             let json = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
@@ -52,5 +57,35 @@ pub fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
             lines.with_ansi(colours).with_target(false).finish().try_init()?;
         }
     }
+    log_panics();
     Ok(())
+}
+
+/// Makes a panic a line of the log: the standard library's own report would wait for the reader of standard error.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let detail = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
+        let place = panic.location().map(ToString::to_string);
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::error!(thread, place, detail, backtrace, "a panic");
+    }));
+}
+
+/// One line on its way into the queue.
+struct Queued;
+
+impl Write for Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        STDERR.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

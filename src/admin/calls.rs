@@ -99,7 +99,7 @@ async fn answer(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> 
         (Call::Preview, _) => mode_calls::preview(plane, query),
         (Call::Routes, _) => Ok(route_calls::show(plane)),
         (Call::Explain, _) => route_calls::explain(plane, query),
-        (Call::Live, _) => Ok(probes::live()),
+        (Call::Live, _) => Ok(probes::live(plane).await),
         (Call::Ready, _) => Ok(probes::ready(plane)),
         (Call::Metrics, _) => probes::metrics(plane),
         (Call::OpenApi, _) => Ok(reply::whole(StatusCode::OK, "application/json", OPENAPI)),

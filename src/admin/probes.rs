@@ -1,6 +1,8 @@
 //! `/livez`, `/readyz`, `/metrics`: what machines ask. Maintenance is ready, and so is a flip under way: a gateway that
 //! refuses by its mode does its work.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -8,9 +10,30 @@ use super::Plane;
 use super::reply::{self, Problem, Reply};
 use crate::telemetry::Metrics;
 
-/// The process serves.
-pub(super) fn live() -> Reply {
-    reply::json(StatusCode::OK, &json!({"live": true}))
+/// How long a worker may give no sign of life; it gives ten a second.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// After a pause of the whole process all are silent for a moment. Within the second that an orchestrator's probe waits.
+const SECOND_CHANCE: Duration = Duration::from_millis(500);
+
+/// Whether every worker gives signs of life. The change line lives on this very thread, so that an answer is its sign.
+pub(super) async fn live(plane: &Plane) -> Reply {
+    let silent = || match *plane.parts.stopping.borrow() {
+        // They end one after another, as they should.
+        true => Vec::new(),
+        false => plane.parts.metrics.silent_workers(SILENCE),
+    };
+    let mut found = silent();
+    let asked = tokio::time::Instant::now();
+    while !found.is_empty() && asked.elapsed() < SECOND_CHANCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        found = silent();
+    }
+    if found.is_empty() {
+        return reply::json(StatusCode::OK, &json!({"live": true}));
+    }
+    let names: Vec<String> = found.into_iter().map(|index| format!("worker-{index}")).collect();
+    reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
 }
 
 /// Whether requests can be judged: a record is known, and the gateway is not shutting down.

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use clap::Args;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{FAILED, fail, print, serve};
+use super::service::{self, Logs};
+use super::{FAILED, serve};
 use crate::config::ServeArgs;
 use crate::demo::{self, StandIn, StandInOptions};
 use crate::gateway::{self, Ready};
-use crate::telemetry;
+use crate::telemetry::{LogFormat, STDOUT};
 
 /// What `demo` can be told.
 #[derive(Args, Debug)]
@@ -43,17 +43,8 @@ pub struct DemoArgs {
 
 /// Runs the demo until SIGINT or SIGTERM.
 pub fn run(args: DemoArgs) -> ExitCode {
-    if let Err(error) = telemetry::init_logs(telemetry::LogFormat::Human, "warn") {
-        return fail(FAILED, error);
-    }
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, error),
-    };
-    match runtime.block_on(show(args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.downcast_ref().map_or(FAILED, serve::exit_code), error),
-    }
+    let logs = Logs { format: LogFormat::Human, level: "warn" };
+    service::run(logs, show(args), |error| error.downcast_ref().map_or(FAILED, serve::exit_code))
 }
 
 /// The shipped table, so that the demo runs from any folder.
@@ -63,6 +54,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // A terminal that is closed ends the demo: there is no table to read again, and a folder to remove.
     let mut hangup = signal(SignalKind::hangup())?;
+    STDOUT.start(&std::io::stdout())?;
     let folder = Folder::new()?;
     let routes = match args.routes {
         Some(routes) => routes,
@@ -84,7 +76,8 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let state = settings.state_dir();
     let ready = move |ready: Ready| {
         let token = std::fs::read_to_string(state.join("admin.token")).unwrap_or_default();
-        print(&what_to_try(&ready, token.trim(), &ucs.to_string(), &state.display().to_string()));
+        let text = what_to_try(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());
+        STDOUT.push(text.as_bytes());
     };
     let stop = async move {
         tokio::select! {
@@ -97,7 +90,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let (_no_reload, reload) = mpsc::channel(1);
     gateway::run(settings, ready, stop, reload).await?;
     stand_in.stop().await;
-    print("stopped\n");
+    STDOUT.push(b"stopped\n");
     Ok(())
 }
 

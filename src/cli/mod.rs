@@ -10,6 +10,7 @@ pub mod explain;
 pub mod mode;
 pub mod schema;
 pub mod serve;
+mod service;
 pub mod tables;
 pub mod token;
 

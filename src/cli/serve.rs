@@ -2,29 +2,19 @@
 
 use std::process::ExitCode;
 
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{FAILED, MISCONFIGURED, fail};
+use super::service::{self, Logs};
+use super::{FAILED, MISCONFIGURED};
 use crate::access::AccessSetupError;
 use crate::config::ServeArgs;
 use crate::gateway::{self, GatewayError, Ready};
-use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(args: ServeArgs) -> ExitCode {
-    if let Err(error) = telemetry::init_logs(args.log_format.into(), &args.log_level) {
-        return fail(MISCONFIGURED, error);
-    }
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, error),
-    };
-    match runtime.block_on(serve(args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(exit_code(&error), error),
-    }
+    let level = args.log_level.clone();
+    service::run(Logs { format: args.log_format.into(), level: &level }, serve(args), exit_code)
 }
 
 /// 2 where starting again would not help.
@@ -38,6 +28,7 @@ pub(super) fn exit_code(error: &GatewayError) -> u8 {
         | GatewayError::Store(_)
         | GatewayError::Listen { .. }
         | GatewayError::AdminListen(_)
+        | GatewayError::Ended { .. }
         | GatewayError::System(_) => FAILED,
     }
 }

@@ -1,22 +1,18 @@
-//! One line a request, when asked: written into the worker's own buffer, and to the file by one thread for all workers.
-//! A line that cannot keep up is dropped and counted, never waited for.
+//! One line a request, when asked: written into the worker's own buffer, which goes to the queue of standard output. A
+//! line that cannot keep up is dropped and counted there, never waited for.
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::account::{Ended, Line};
 use super::headers::write_decimal;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, STDOUT};
 
 /// A buffer of this size is handed over at once; smaller ones wait for the next flush, in bytes.
 const BUFFER: usize = 64 * 1024;
-
-/// Buffers that may wait for the writing thread.
-const WAITING: usize = 64;
 
 /// One worker's end of the log.
 #[derive(Debug)]
@@ -24,38 +20,15 @@ pub struct AccessLog {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
     clock: RefCell<Clock>,
-    writer: SyncSender<Vec<u8>>,
-}
-
-/// Starts the writing thread. The log goes to standard output.
-pub fn start(format: LogFormat) -> std::io::Result<AccessLogWriter> {
-    let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING);
-    std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-        let mut out = std::io::stdout();
-        for buffer in receiver {
-            // Nobody reads the log any more: there is nowhere left to say so.
-            drop(out.write_all(&buffer).and_then(|()| out.flush()));
-        }
-    })?;
-    Ok(AccessLogWriter { format, writer: sender })
-}
-
-/// Makes the workers' ends.
-#[derive(Clone, Debug)]
-pub struct AccessLogWriter {
-    format: LogFormat,
-    writer: SyncSender<Vec<u8>>,
-}
-
-impl AccessLogWriter {
-    /// The end of one worker.
-    pub fn for_worker(&self) -> AccessLog {
-        let (buffer, clock) = Default::default();
-        AccessLog { format: self.format, buffer, clock, writer: self.writer.clone() }
-    }
 }
 
 impl AccessLog {
+    /// The end of one worker. Whoever makes it has started [`STDOUT`].
+    pub fn new(format: LogFormat) -> AccessLog {
+        let (buffer, clock) = Default::default();
+        AccessLog { format, buffer, clock }
+    }
+
     /// Writes one line.
     pub fn write(&self, line: &Line, ended: Ended<'_>) {
         let mut buffer = self.buffer.borrow_mut();
@@ -73,7 +46,7 @@ impl AccessLog {
             }
         }
         if buffer.len() >= BUFFER {
-            self.hand_over(&mut buffer);
+            hand_over(&mut buffer);
         }
     }
 
@@ -81,17 +54,14 @@ impl AccessLog {
     pub fn flush(&self) {
         let mut buffer = self.buffer.borrow_mut();
         if !buffer.is_empty() {
-            self.hand_over(&mut buffer);
+            hand_over(&mut buffer);
         }
     }
+}
 
-    fn hand_over(&self, buffer: &mut Vec<u8>) {
-        let full = std::mem::replace(buffer, Vec::with_capacity(BUFFER + 1024));
-        if let Err(TrySendError::Full(lost)) = self.writer.try_send(full) {
-            let lines = lost.iter().filter(|byte| **byte == b'\n').count();
-            tracing::warn!(lines, "access log lines were lost: the log is not read fast enough");
-        }
-    }
+fn hand_over(buffer: &mut Vec<u8>) {
+    STDOUT.push(buffer);
+    buffer.clear();
 }
 
 impl Drop for AccessLog {

@@ -13,7 +13,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError};
 use tokio::time::MissedTickBehavior;
 
 use super::account::Ledger;
@@ -222,7 +222,8 @@ impl Worker {
     }
 }
 
-/// Runs a worker until the stop was asked for and its requests are done. To be called inside a local runtime.
+/// Runs a worker until the stop was asked for and its requests are done; an error when it cannot go on. To be called
+/// inside a local runtime.
 pub async fn run(
     worker: Rc<Worker>,
     index: usize,
@@ -233,7 +234,7 @@ pub async fn run(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let connections = Rc::new(Connections::new(worker, index, settings, shared));
-    let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
+    let mut sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
     let mut stop = connections.shared.stop.clone();
     let mut is_failing = false;
     loop {
@@ -256,13 +257,23 @@ pub async fn run(
                 // It was counted before it was handed over.
                 Err(_) => drop(connections.shared.loads[index].fetch_sub(1, Ordering::Relaxed)),
             },
+            ended = &mut sweeper => return Err(without_sweeper(ended)),
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
     drop(listener);
-    connections.wind_down().await;
+    tokio::select! {
+        () = connections.wind_down() => {}
+        ended = &mut sweeper => return Err(without_sweeper(ended)),
+    }
     sweeper.abort();
     Ok(())
+}
+
+/// Without the sweep no deadline holds any more, so the worker cannot go on.
+fn without_sweeper(ended: Result<(), JoinError>) -> io::Error {
+    let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+    io::Error::other(format!("its sweep failed: {why}"))
 }
 
 /// The client connections of one worker.
@@ -380,6 +391,7 @@ async fn sweep(connections: Rc<Connections>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        worker.ledger.metrics.note_alive();
         let cut = *cuts.borrow();
         let flip = worker.seat.published().record.as_deref().and_then(FlipUnderWay::of);
         worker.forwarder.exchanges.sweep(cut, flip);

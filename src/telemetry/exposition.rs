@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::metrics::{BUCKETS_MICROS, Metrics, Outcome, UpstreamFault, WorkerMetrics};
-use super::process;
+use super::{STDERR, STDOUT, process};
 use crate::gate::Gate;
 use crate::policy::mode::{Mode, ModeSet, Phase, SchemaKnowledge};
 
@@ -49,6 +49,7 @@ impl Collector for Scrape {
         self.mode(&mut encoder)?;
         self.connections(&mut encoder)?;
         self.control(&mut encoder)?;
+        logs(&mut encoder)?;
         build(&mut encoder)?;
         process_facts(&mut encoder)
     }
@@ -190,6 +191,12 @@ impl Scrape {
     fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
         self.metrics.workers().iter().map(|worker| counter(worker).load(Ordering::Relaxed)).sum()
     }
+}
+
+fn logs(encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let dropped = [&STDERR, &STDOUT].map(|queue| (vec![("stream", queue.name())], queue.dropped()));
+    let help = "Log lines that could not be written or were not read fast enough, by stream";
+    counters(encoder, "ucs_gateway_log_lines_dropped", help, &dropped)
 }
 
 fn build(encoder: &mut DescriptorEncoder) -> fmt::Result {

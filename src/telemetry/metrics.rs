@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::control::stats::ControlStats;
 
@@ -203,6 +203,9 @@ pub struct WorkerMetrics {
     pub(super) client_connections: AtomicU64,
     pub(super) client_connections_closed: AtomicU64,
     pub(super) client_connections_refused: AtomicU64,
+    started: Instant,
+    /// The last sign of life, in milliseconds since `started`; 0 before the first.
+    alive_at: AtomicU64,
     /// Off the usual path, so that a lock (nobody else's but a scrape's) does no harm.
     wire_faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -246,6 +249,12 @@ impl Metrics {
         classes.len() - 1
     }
 
+    /// The workers that once gave a sign of life and have given none for longer than `limit`.
+    pub fn silent_workers(&self, limit: Duration) -> Vec<usize> {
+        let workers = self.workers.iter().enumerate();
+        workers.filter(|(_, worker)| worker.silent_for() > limit).map(|(index, _)| index).collect()
+    }
+
     pub(super) fn workers(&self) -> &[Arc<WorkerMetrics>] {
         &self.workers
     }
@@ -272,8 +281,26 @@ impl WorkerMetrics {
             client_connections: AtomicU64::new(0),
             client_connections_closed: AtomicU64::new(0),
             client_connections_refused: AtomicU64::new(0),
+            started: Instant::now(),
+            alive_at: AtomicU64::new(0),
             wire_faults: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Notes that the worker does its work.
+    pub fn note_alive(&self) {
+        self.alive_at.store(self.millis().max(1), Ordering::Relaxed);
+    }
+
+    fn silent_for(&self) -> Duration {
+        match self.alive_at.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            alive_at => Duration::from_millis(self.millis().saturating_sub(alive_at)),
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Counts a request that ended. `class_slot` is from [`Metrics::class_slot`].

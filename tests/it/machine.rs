@@ -9,10 +9,14 @@ use crate::support::{Gateway, request};
 mod clock;
 /// Disks that are full, read-only, slow or broken.
 mod disk;
+/// Logs that cannot be written.
+mod logs;
 /// Pauses, and descriptors that run out.
 mod process;
 /// A machine that fails on command.
 mod shim;
+/// Parts of the gateway that die or hang.
+mod supervision;
 
 /// The flags of a gateway that sends nothing of its own to UCS.
 const ALONE: [&str; 8] =

@@ -382,10 +382,14 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.state.begin_discard();
         self.state.remember(context);
+        let Some(reader) = &mut self.reader else {
+            self.ended = true;
+            return Poll::Ready(());
+        };
         let scratch = Rc::clone(&self.scratch);
         let mut scratch = scratch.buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
-        let read = ready!(Pin::new(&mut self.reader).poll_read(context, &mut buffer));
+        let read = ready!(Pin::new(reader).poll_read(context, &mut buffer));
         let mut came = buffer.filled();
         self.state.note_bytes();
         self.state.discarded(came.len());

@@ -1,15 +1,18 @@
 /* Stands between the gateway and its C library (LD_PRELOAD) and makes the machine fail on command, without root.
  *
- * SHIM_CONTROL names a file of six 64-bit integers that the test writes and this reads at each call; see shim.rs.
- * SHIM_DIR names the state directory: files elsewhere, sockets and pipes are never touched. */
+ * SHIM_CONTROL names a file of 64-bit integers that the test writes and this reads at each call; see shim.rs.
+ * SHIM_DIR names the state directory: files elsewhere, sockets and pipes are never touched, but by the faults of one
+ * thread: those make a single part of the gateway die or hang. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,6 +25,10 @@ struct control {
     volatile long long write_error;    /* whatever changes a file or its name */
     volatile long long read_error;     /* opening a file to read it */
     volatile long long clock_offset;   /* milliseconds that the wall clock is ahead */
+    volatile char victim[16];          /* the name of the thread that the following is for */
+    volatile long long poll_error;     /* waiting for events; -1: it hangs */
+    volatile long long victim_clock;     /* as clock_offset */
+    volatile long long write_lie;      /* a write tells that it wrote more than it was given, by so much */
 };
 
 static struct control none;
@@ -62,6 +69,21 @@ static int fails(long long error) {
     return error != 0;
 }
 
+static int is_victim(void) {
+    char name[16] = "";
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    return strncmp(name, (const char *)control->victim, sizeof name) == 0;
+}
+
+int epoll_wait(int poll, struct epoll_event *events, int most, int timeout) {
+    if (control->poll_error && is_victim()) {
+        /* In short pieces, so that a hang can be ended. */
+        while (control->poll_error == -1) usleep(10 * 1000);
+        if (fails(control->poll_error)) return -1;
+    }
+    return REAL(epoll_wait)(poll, events, most, timeout);
+}
+
 static int sync_fails(int file) {
     struct stat about;
     if (!is_open_ours(file) || fstat(file, &about) != 0) return 0;
@@ -75,7 +97,8 @@ int fdatasync(int file) { return sync_fails(file) ? -1 : REAL(fdatasync)(file); 
 
 ssize_t write(int file, const void *bytes, size_t count) {
     if (control->write_error && is_open_ours(file) && fails(control->write_error)) return -1;
-    return REAL(write)(file, bytes, count);
+    ssize_t written = REAL(write)(file, bytes, count);
+    return control->write_lie && written > 0 && is_victim() ? written + control->write_lie : written;
 }
 
 int ftruncate64(int file, off64_t length) {
@@ -117,9 +140,12 @@ int open64(const char *path, int flags, ...) {
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int result = REAL(clock_gettime)(clock, time);
-    if (result == 0 && clock == CLOCK_REALTIME && control->clock_offset) {
-        long long nanoseconds = time->tv_nsec + (control->clock_offset % 1000) * 1000000LL;
-        time->tv_sec += control->clock_offset / 1000 + (nanoseconds < 0 ? -1 : nanoseconds / 1000000000LL);
+    if (result != 0 || clock != CLOCK_REALTIME) return result;
+    long long offset = control->clock_offset;
+    if (control->victim_clock && is_victim()) offset += control->victim_clock;
+    if (offset) {
+        long long nanoseconds = time->tv_nsec + (offset % 1000) * 1000000LL;
+        time->tv_sec += offset / 1000 + (nanoseconds < 0 ? -1 : nanoseconds / 1000000000LL);
         time->tv_nsec = nanoseconds < 0 ? nanoseconds + 1000000000LL : nanoseconds % 1000000000LL;
     }
     return result;

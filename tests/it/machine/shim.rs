@@ -15,6 +15,8 @@ use crate::support::{Gateway, TempDir};
 pub const EIO: i64 = 5;
 /// "No space left on device".
 pub const ENOSPC: i64 = 28;
+/// "Bad file descriptor": nothing can be waited for any more.
+const EBADF: i64 = 9;
 /// "Read-only file system".
 pub const EROFS: i64 = 30;
 
@@ -27,7 +29,14 @@ enum Fault {
     Write = 3,
     Read = 4,
     Clock = 5,
+    // 6 and 7 are the name of a thread, and what follows is for that thread alone.
+    Poll = 8,
+    ThreadClock = 9,
+    WriteLie = 10,
 }
+
+/// The length of the file, in faults.
+const FAULTS: usize = 11;
 
 /// The machine under one gateway after another. Everything works until it is told otherwise.
 pub struct Machine {
@@ -39,7 +48,7 @@ pub struct Machine {
 impl Machine {
     pub fn new() -> Machine {
         let folder = TempDir::new();
-        let control = folder.file("control", &"\0".repeat(6 * 8));
+        let control = folder.file("control", &"\0".repeat(FAULTS * 8));
         let control = File::options().write(true).open(control).unwrap();
         let state = folder.path().join("state");
         Machine { control, folder, state }
@@ -95,6 +104,43 @@ impl Machine {
     /// The wall clock is so many seconds ahead of the true one, or behind.
     pub fn clock_is_ahead(&self, seconds: i64) {
         self.set(Fault::Clock, seconds * 1000);
+    }
+
+    /// The thread of this name panics when it next waits for something to happen.
+    pub fn kill_thread(&self, name: &str) {
+        self.choose_thread(name);
+        self.set(Fault::Poll, EBADF);
+    }
+
+    /// The thread of this name hangs when it next waits for something to happen, until all is mended.
+    pub fn hang_thread(&self, name: &str) {
+        self.choose_thread(name);
+        self.set(Fault::Poll, -1);
+    }
+
+    /// For the thread of this name it is a year that no timestamp can hold: whoever takes one there panics.
+    pub fn end_time_of_thread(&self, name: &str) {
+        self.choose_thread(name);
+        self.set(Fault::ThreadClock, 10_000 * 365 * 24 * 3600 * 1000);
+    }
+
+    /// The thread of this name panics when it next writes.
+    pub fn kill_writing_thread(&self, name: &str) {
+        self.choose_thread(name);
+        self.set(Fault::WriteLie, 1 << 40);
+    }
+
+    /// No thread has a fault of its own any more.
+    pub fn mend_threads(&self) {
+        for fault in [Fault::Poll, Fault::ThreadClock, Fault::WriteLie] {
+            self.set(fault, 0);
+        }
+    }
+
+    fn choose_thread(&self, name: &str) {
+        let mut padded = [0; 16];
+        padded[..name.len()].copy_from_slice(name.as_bytes());
+        self.control.write_all_at(&padded, 8 * 6).unwrap();
     }
 
     fn set(&self, fault: Fault, value: i64) {

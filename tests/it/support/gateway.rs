@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::TempDir;
+use super::{TempDir, tool};
 
 /// How long a start may take: longer than any other wait, because the gateway may first ask UCS for its mode.
 const START: Duration = Duration::from_secs(30);
@@ -87,6 +87,22 @@ impl Gateway {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Gateway::watch(command, state_dir)
+    }
+
+    /// With its outputs where the caller wants them, so that nobody hears what it says.
+    pub fn start_into(state_dir: &Path, upstream: SocketAddr, extra: &[&str], stdout: Stdio, stderr: Stdio) -> Gateway {
+        let child = command(state_dir, upstream, extra).stdout(stdout).stderr(stderr).spawn().unwrap();
+        let unknown = ([0, 0, 0, 0], 0).into();
+        let (lines, state_dir) = (Arc::default(), state_dir.to_owned());
+        let mut gateway = Gateway { data: unknown, admin: unknown, child, lines, state_dir, _own_dir: None };
+        super::eventually("it listens", || tool::listeners(gateway.pid()).len() == 2);
+        for address in tool::listeners(gateway.pid()) {
+            // Answered once all is ready.
+            let is_admin = super::request(address, "GET /readyz", &[], b"").status == 200;
+            *(if is_admin { &mut gateway.admin } else { &mut gateway.data }) = address;
+        }
+        assert!(gateway.admin != unknown && gateway.data != unknown);
+        gateway
     }
 
     /// No file that it writes may grow beyond so many bytes; `None` lifts the limit.

@@ -1,8 +1,11 @@
 //! The real binary as a command that ends by itself (`check`, `mode get`, `token new` …) or that is read while it runs
 //! (`mode watch`, `demo`).
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
@@ -120,4 +123,21 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where a process listens on IPv4, in no order: for one that says so nowhere.
+pub fn listeners(pid: u32) -> BTreeSet<SocketAddr> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let open: BTreeSet<PathBuf> = open.filter_map(|file| std::fs::read_link(file.path()).ok()).collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    // proc(5): local address in the second field, state (0A: listening) in the fourth, inode in the tenth.
+    let listening = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = fields.get(1)?.split_once(':')?;
+        let (address, port) = (u32::from_str_radix(address, 16).ok()?, u16::from_str_radix(port, 16).ok()?);
+        let socket = PathBuf::from(format!("socket:[{}]", fields.get(9)?));
+        let is_own = fields[3] == "0A" && open.contains(&socket);
+        is_own.then(|| SocketAddr::from((address.to_ne_bytes(), port)))
+    });
+    listening.collect()
 }

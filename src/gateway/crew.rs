@@ -1,0 +1,145 @@
+//! The data workers' threads: started together, and heard of as soon as one of them ends. What a worker does is in
+//! `proxy::worker`.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::GatewayError;
+use crate::access::Access;
+use crate::config::ServeArgs;
+use crate::desk::Desk;
+use crate::gate::{Gate, Seat};
+use crate::proxy::access_log::AccessLog;
+use crate::proxy::account::Ledger;
+use crate::proxy::bulkhead::Bulkheads;
+use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
+use crate::telemetry::{LogFormat, Metrics, STDOUT};
+
+/// The workers that run.
+pub(super) struct Crew {
+    ends: mpsc::UnboundedReceiver<WorkerEnd>,
+    running: usize,
+}
+
+/// How a worker ended.
+pub(super) struct WorkerEnd {
+    /// Its thread's name.
+    pub(super) name: String,
+    /// `Ok` after a stop.
+    pub(super) result: Result<(), String>,
+}
+
+impl Crew {
+    pub(super) fn start(
+        args: &ServeArgs,
+        gate: &Arc<Gate>,
+        desk: &Desk,
+        access: &Arc<Access>,
+        metrics: &Arc<Metrics>,
+        listener: std::net::TcpListener,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Crew, GatewayError> {
+        let workers = gate.workers();
+        if args.access_log {
+            STDOUT.start(&std::io::stdout())?;
+        }
+        let log = args.access_log.then(|| args.log_format.into());
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = Shared {
+            desk: desk.clone(),
+            access: Arc::clone(access),
+            metrics: Arc::clone(metrics),
+            bulkheads: Arc::new(Bulkheads::new(&args.max_in_flight)),
+            loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            handovers: senders.into(),
+            stop,
+        };
+        let (told, ends) = mpsc::unbounded_channel();
+        for (index, handover) in receivers.into_iter().enumerate() {
+            let (gate, listener, shared) = (Arc::clone(gate), listener.try_clone()?, shared.clone());
+            let (settings, name) = (args.proxy(), format!("worker-{index}"));
+            let end = EndTeller { name: name.clone(), told: told.clone(), is_told: false };
+            std::thread::Builder::new().name(name).spawn(move || {
+                run_worker(index, end, &gate, settings, log, listener, handover, shared);
+            })?;
+        }
+        Ok(Crew { ends, running: workers })
+    }
+
+    /// Waits until a worker has ended; `None` when none is left.
+    pub(super) async fn next_end(&mut self) -> Option<WorkerEnd> {
+        if self.running == 0 {
+            return None;
+        }
+        let end = self.ends.recv().await;
+        self.running -= 1;
+        end
+    }
+}
+
+#[cfg(test)]
+impl Crew {
+    /// One worker that is there in name only: it ends by a word of the test.
+    pub(super) fn of_one() -> (Crew, mpsc::UnboundedSender<WorkerEnd>) {
+        let (told, ends) = mpsc::unbounded_channel();
+        (Crew { ends, running: 1 }, told)
+    }
+}
+
+/// Tells that a worker ended, also when it unwinds.
+struct EndTeller {
+    name: String,
+    told: mpsc::UnboundedSender<WorkerEnd>,
+    is_told: bool,
+}
+
+impl EndTeller {
+    fn tell(&mut self, result: Result<(), String>) {
+        self.is_told = true;
+        // Nobody listens any more when the process ends anyway.
+        let _ = self.told.send(WorkerEnd { name: self.name.clone(), result });
+    }
+}
+
+impl Drop for EndTeller {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.tell(Err("it panicked".to_owned()));
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "called once, by the thread that is made of them")]
+fn run_worker(
+    index: usize,
+    end: EndTeller,
+    gate: &Arc<Gate>,
+    settings: ProxySettings,
+    log: Option<LogFormat>,
+    listener: std::net::TcpListener,
+    handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    shared: Shared,
+) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    // Behind the runtime, so that unwinding tells before it ends the runtime, which may wait for a name to be resolved.
+    let mut end = end;
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return end.tell(Err(format!("it has no runtime: {error}"))),
+    };
+    // The seat stays on this thread: its counts have one writer.
+    let seat: Seat = gate.seat(index);
+    let result = runtime.block_on(async move {
+        let ledger = Ledger { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
+        let worker = Worker::new(index, seat, &settings, &shared, ledger);
+        worker::run(worker, index, listener, handover, Rc::new(settings), shared).await
+    });
+    // What is left of its requests is given up before anybody is told that it ended.
+    runtime.shutdown_background();
+    end.tell(result.map_err(|error| error.to_string()));
+}

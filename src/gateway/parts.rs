@@ -1,0 +1,120 @@
+//! The parts that must go on while the gateway runs, and the watch over them: one that ends unasked ends the gateway, for
+//! the rest would go on without it and nobody would know. The record is durable, and a supervisor starts it again.
+
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+
+use super::GatewayError;
+use super::crew::Crew;
+use crate::telemetry::{STDERR, STDOUT};
+
+/// How much longer than `--stop-timeout` the workers may take for their end.
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// The change line, the admin plane, the workers; the threads that write logs are in `telemetry`.
+pub(super) struct Parts {
+    pub(super) control: JoinHandle<()>,
+    pub(super) admin: JoinHandle<()>,
+    pub(super) crew: Crew,
+}
+
+impl Parts {
+    /// Waits until a part has ended although nothing was asked to.
+    pub(super) async fn one_ended(&mut self) -> GatewayError {
+        tokio::select! {
+            end = self.crew.next_end() => match end {
+                Some(end) => ended(&end.name, end.result.err()),
+                None => ended("the workers", None),
+            },
+            other = other_ended(&mut self.control, &mut self.admin) => other,
+        }
+    }
+
+    /// Waits until all workers have ended, as they were asked to. What else ends meanwhile ends the stop as well.
+    pub(super) async fn workers_stopped(&mut self, stop_timeout: Duration) -> Result<(), GatewayError> {
+        let crew = &mut self.crew;
+        let stopped = async {
+            while let Some(end) = crew.next_end().await {
+                end.result.map_err(|how| ended(&end.name, Some(how)))?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            stopped = tokio::time::timeout(stop_timeout + STOP_SLACK, stopped) => {
+                stopped.unwrap_or_else(|_| Err(GatewayError::Ended { part: "a worker".into(), how: "cannot be ended".into() }))
+            }
+            other = other_ended(&mut self.control, &mut self.admin) => Err(other),
+        }
+    }
+}
+
+/// Waits for the end of a task that was asked to end.
+pub(super) async fn stopped(part: &str, task: JoinHandle<()>) -> Result<(), GatewayError> {
+    task.await.map_err(|error| ended(part, Some(panic_of(error))))
+}
+
+async fn other_ended(control: &mut JoinHandle<()>, admin: &mut JoinHandle<()>) -> GatewayError {
+    tokio::select! {
+        end = control => ended("control", end.err().map(panic_of)),
+        end = admin => ended("the admin plane", end.err().map(panic_of)),
+        () = STDERR.ended() => ended(&STDERR.thread(), None),
+        () = STDOUT.ended() => ended(&STDOUT.thread(), None),
+    }
+}
+
+fn panic_of(error: JoinError) -> String {
+    // The panic itself is in the log.
+    if error.is_panic() { "it panicked".to_owned() } else { error.to_string() }
+}
+
+fn ended(part: &str, why: Option<String>) -> GatewayError {
+    let how = why.map_or("ended unasked".to_owned(), |why| format!("ended unasked: {why}"));
+    tracing::error!(part, how, "the gateway ends, as it cannot go on without this part");
+    GatewayError::Ended { part: part.to_owned(), how }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::spawn_local;
+
+    use super::*;
+    use crate::gateway::crew::WorkerEnd;
+
+    async fn forever() {
+        std::future::pending().await
+    }
+
+    fn panics() -> JoinHandle<()> {
+        spawn_local(async { panic!("for the test") })
+    }
+
+    /// What is said when one part of three has ended.
+    async fn said(control: JoinHandle<()>, admin: JoinHandle<()>, worker: Option<Result<(), String>>) -> String {
+        let (crew, told) = Crew::of_one();
+        if let Some(result) = worker {
+            let _ = told.send(WorkerEnd { name: "worker-0".to_owned(), result });
+        }
+        Parts { control, admin, crew }.one_ended().await.to_string()
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn whichever_part_ends_is_named() {
+        let ends = || spawn_local(async {});
+        let runs = || spawn_local(forever());
+        assert_eq!(said(panics(), runs(), None).await, "control ended unasked: it panicked");
+        assert_eq!(said(ends(), runs(), None).await, "control ended unasked");
+        assert_eq!(said(runs(), panics(), None).await, "the admin plane ended unasked: it panicked");
+        assert_eq!(said(runs(), runs(), Some(Ok(()))).await, "worker-0 ended unasked");
+        let failed = Some(Err("it panicked".to_owned()));
+        assert_eq!(said(runs(), runs(), failed).await, "worker-0 ended unasked: it panicked");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_part_that_panics_ends_a_stop_that_waits_for_workers() {
+        let (crew, _told) = Crew::of_one();
+        let mut parts = Parts { control: spawn_local(forever()), admin: panics(), crew };
+        let error = parts.workers_stopped(Duration::from_secs(3600)).await.map_err(|error| error.to_string());
+        assert_eq!(error, Err("the admin plane ended unasked: it panicked".to_owned()));
+    }
+}
