@@ -157,7 +157,8 @@ async fn start_with(script: Option<Script>, adjust: impl FnOnce(&mut AdminParts)
         desk,
         access: Arc::new(access),
         journal: Arc::new(|limit| (0..3).map(|entry| json!({"revision": 3 - entry})).take(limit).collect()),
-        metrics: Metrics::new(1, Arc::default()),
+        // No worker runs here, so none is there to be alive.
+        metrics: Metrics::new(0, Arc::default()),
         metrics_open: false,
         allowed_hosts: vec!["gw.example".to_owned()],
         drain_timeout: Duration::from_secs(60),

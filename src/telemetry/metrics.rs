@@ -204,7 +204,7 @@ pub struct WorkerMetrics {
     pub(super) client_connections_closed: AtomicU64,
     pub(super) client_connections_refused: AtomicU64,
     started: Instant,
-    /// The last sign of life, in milliseconds since `started`; 0 before the first.
+    /// The last sign of life, in milliseconds since `started`, which counts as the first one.
     alive_at: AtomicU64,
     /// Off the usual path, so that a lock (nobody else's but a scrape's) does no harm.
     wire_faults: Mutex<BTreeMap<&'static str, u64>>,
@@ -249,7 +249,7 @@ impl Metrics {
         classes.len() - 1
     }
 
-    /// The workers that once gave a sign of life and have given none for longer than `limit`.
+    /// The workers that have given no sign of life for longer than `limit`.
     pub fn silent_workers(&self, limit: Duration) -> Vec<usize> {
         let workers = self.workers.iter().enumerate();
         workers.filter(|(_, worker)| worker.silent_for() > limit).map(|(index, _)| index).collect()
@@ -289,14 +289,11 @@ impl WorkerMetrics {
 
     /// Notes that the worker does its work.
     pub fn note_alive(&self) {
-        self.alive_at.store(self.millis().max(1), Ordering::Relaxed);
+        self.alive_at.store(self.millis(), Ordering::Relaxed);
     }
 
     fn silent_for(&self) -> Duration {
-        match self.alive_at.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            alive_at => Duration::from_millis(self.millis().saturating_sub(alive_at)),
-        }
+        Duration::from_millis(self.millis().saturating_sub(self.alive_at.load(Ordering::Relaxed)))
     }
 
     fn millis(&self) -> u64 {

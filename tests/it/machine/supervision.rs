@@ -113,6 +113,16 @@ fn a_worker_that_hangs_is_not_alive() {
     eventually("it is alive again", || live().status == 200);
 }
 
+#[test]
+fn a_worker_that_hangs_before_it_has_begun_is_not_alive() {
+    let (ucs, machine) = (modeless(), Machine::new());
+    machine.hang_thread("worker-1");
+    let gateway = machine.start(ucs.address, &[&ALONE[..], &["--workers", "2"]].concat());
+    let live = || request(gateway.admin, "GET /livez", &[], b"");
+    eventually("it is noticed", || live().status == 503);
+    assert_eq!(live().json()["silent"], json!(["worker-1"]));
+}
+
 /// A machine that stood still makes nobody dead.
 #[test]
 fn a_pause_of_the_process_leaves_it_alive() {
