@@ -8,6 +8,7 @@
 mod access_yaml;
 mod limiter;
 mod secrets;
+pub mod site;
 mod token_file;
 
 use std::collections::HashMap;

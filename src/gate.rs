@@ -269,9 +269,17 @@ impl TableLease {
 }
 
 impl Seat {
-    /// The table to classify by. [`Refused::OldTable`] tells when it is no longer in force; the next call has the new.
+    /// The table to judge by: the one in force, so that a verdict which never asks the gate (unmatched, a fault) is of
+    /// that table as well. One atomic load while it is the same as before. [`Refused::OldTable`] tells when it was
+    /// replaced after this call.
     pub fn table(&self) -> Rc<TableLease> {
-        Rc::clone(&self.0.table.borrow())
+        let in_force = self.0.gate.turnstile.word().generation();
+        let lease = self.0.table.borrow();
+        if lease.generation() == in_force {
+            return Rc::clone(&lease);
+        }
+        drop(lease);
+        self.renew_table()
     }
 
     /// Asks for admission of a request that `table` classified as `route` (`None`: unmatched, forwarded as a class),
@@ -291,7 +299,6 @@ impl Seat {
             seat.gate.turnstile.leave(seat.worker, set.index());
             table.live.count_out(seat.worker, slot);
             if word.generation() != table.live.generation() {
-                self.renew_table();
                 return Err(Refused::OldTable);
             }
             let published = seat.gate.published.load_full();
@@ -316,9 +323,12 @@ impl Seat {
         self.0.gate.watch_cuts()
     }
 
-    fn renew_table(&self) {
-        let lease = TableLease { live: self.0.gate.table.load_full(), worker: self.0.worker };
-        *self.0.table.borrow_mut() = Rc::new(lease);
+    #[cold]
+    fn renew_table(&self) -> Rc<TableLease> {
+        // The table is there before the word that names it, so that this is the word's table or a newer one.
+        let lease = Rc::new(TableLease { live: self.0.gate.table.load_full(), worker: self.0.worker });
+        self.0.table.replace(Rc::clone(&lease));
+        lease
     }
 }
 

@@ -75,7 +75,7 @@ async fn answer(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> 
     let call = find(&head.method, head.uri.path());
     let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(plane), Needs::NothingNotEvenAName));
     if !open_to_all {
-        guard::check_site(plane, arrival, &head.headers)?;
+        guard::check_site(plane, arrival, &head.method, &head.headers)?;
     }
     let call = call?;
     let query = head.uri.query();

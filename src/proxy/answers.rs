@@ -18,7 +18,7 @@ use super::reply::{self, Reply};
 use super::respond::{Found, NO_ANSWER, admitted_line, refuse, towards_upstream};
 use super::wire::{ClientBody, Fields, RequestHead};
 use super::worker::Downstream;
-use crate::access::{Peer, Permission};
+use crate::access::{AccessError, Peer, Permission, site};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
 use crate::telemetry::Outcome;
 
@@ -50,7 +50,7 @@ pub async fn set_mode(
 ) -> Box<Reply> {
     account.outcome = Outcome::Answered;
     let refused = |refusal: Refusal, account| refuse(downstream, Some(head), Some(&found), &refusal, account);
-    let change = match read_change(downstream, head.fields.get("authorization"), body).await {
+    let change = match read_change(downstream, head, body).await {
         Ok(change) => change,
         Err(refusal) => return refused(refusal, account),
     };
@@ -71,12 +71,36 @@ pub async fn set_mode(
     }
 }
 
-async fn read_change(
-    downstream: &Downstream,
-    authorization: Option<&[u8]>,
-    body: ClientBody,
-) -> Result<ModeChange, Refusal> {
-    let authorization = authorization.and_then(|value| std::str::from_utf8(value).ok());
+/// A browser sends a password that it remembers with the requests of any page, so that a right credential proves nothing
+/// of who wants the change. The gateway goes by many names: the page's own is the one by which it was called.
+fn check_site(head: &RequestHead) -> Result<(), Refusal> {
+    let text = |value| std::str::from_utf8(value).unwrap_or_default();
+    let host = text(head.authority().or_else(|| head.host()).unwrap_or_default());
+    let mut origins = head.fields.values("origin").map(text);
+    let own = origins.next().is_none_or(|origin| site::is_same_site(origin, host));
+    if !own || origins.next().is_some() {
+        return Err(Refusal::CrossSite("Origin is not where it was sent"));
+    }
+    if head.fields.values("sec-fetch-site").map(text).any(site::is_fetched_from_elsewhere) {
+        return Err(Refusal::CrossSite("Sec-Fetch-Site says so"));
+    }
+    if head.fields.values("content-type").map(text).any(site::is_sent_unasked) {
+        return Err(Refusal::CrossSite("its body is of a form's type; send Content-Type: application/json"));
+    }
+    Ok(())
+}
+
+/// The one credential of a request. Two would let it be one caller's here and another's elsewhere.
+fn credential(head: &RequestHead) -> Result<Option<&str>, Refusal> {
+    let malformed = || Refusal::Access(AccessError::Malformed);
+    let mut values = head.fields.values("authorization");
+    let value = values.next().map(|value| std::str::from_utf8(value).map_err(|_| malformed())).transpose()?;
+    if values.next().is_some() { Err(malformed()) } else { Ok(value) }
+}
+
+async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBody) -> Result<ModeChange, Refusal> {
+    check_site(head)?;
+    let authorization = credential(head)?;
     let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(downstream.peer)).await;
     let principal = principal.map_err(Refusal::Access)?;
     if !principal.permissions.allow(Permission::ModeSet) {

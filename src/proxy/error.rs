@@ -38,6 +38,9 @@ pub enum Refusal {
     /// Its class has no room.
     #[error(transparent)]
     ClassFull(ClassFull),
+    /// Set Server Mode as only a page of another site would send it: what about it.
+    #[error("a page of another site may not set the mode: {0}")]
+    CrossSite(&'static str),
     /// Set Server Mode without the right.
     #[error(transparent)]
     Access(AccessError),
@@ -68,7 +71,7 @@ impl Refusal {
             Refusal::Mode(_) | Refusal::ClassFull(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Access(AccessError::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Access(_) => StatusCode::UNAUTHORIZED,
-            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::Forbidden(_) | Refusal::CrossSite(_) => StatusCode::FORBIDDEN,
             Refusal::Change(error) => change_status(error),
             Refusal::Forward(error) => forward_status(error),
         }
@@ -86,6 +89,7 @@ impl Refusal {
             Refusal::Access(AccessError::Throttled { .. }) => "too_many_attempts",
             Refusal::Access(_) => "unauthorized",
             Refusal::Forbidden(_) => "forbidden",
+            Refusal::CrossSite(_) => "cross_site",
             Refusal::BadModeRequest(_) => "bad_mode_request",
             Refusal::Change(error) => change_reason(error),
             Refusal::Forward(error) => forward_reason(error),
@@ -104,7 +108,7 @@ impl Refusal {
             Refusal::NoSchema(_) => Outcome::RefusedNoSchema,
             Refusal::ClassFull(_) => Outcome::Overload,
             Refusal::Access(_) => Outcome::Unauthorized,
-            Refusal::Forbidden(_) => Outcome::Forbidden,
+            Refusal::Forbidden(_) | Refusal::CrossSite(_) => Outcome::Forbidden,
             Refusal::Change(_) => Outcome::Answered,
             Refusal::Forward(error) => error.outcome(),
         }
@@ -121,6 +125,7 @@ impl Refusal {
             | Refusal::ClassFull(_)
             | Refusal::Access(_)
             | Refusal::Forbidden(_)
+            | Refusal::CrossSite(_)
             | Refusal::BadModeRequest(_)
             | Refusal::Forward(_)
             | Refusal::Stopping => None,

@@ -198,6 +198,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
         | Refusal::ClassFull(_)
         | Refusal::Access(_)
         | Refusal::Forbidden(_)
+        | Refusal::CrossSite(_)
         | Refusal::BadModeRequest(_)
         | Refusal::Change(_)
         | Refusal::Forward(_)

@@ -13,6 +13,8 @@ mod events;
 mod mode;
 /// `/livez`, `/readyz`, `/metrics` and the page.
 mod probes;
+/// That a reload is in force everywhere once it is acknowledged.
+mod reloads;
 /// The table: shown, reloaded, explained.
 mod routes;
 

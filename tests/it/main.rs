@@ -39,6 +39,9 @@ mod machine;
 /// Refusals by mode, Set Server Mode and the status on the data port.
 mod modes;
 
+/// Who may not set the mode although the credential is right: pages of other sites.
+mod cross_site;
+
 /// A UCS without a profile schema.
 mod no_schema;
 
