@@ -7,8 +7,9 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
+use super::connection::Arrival;
 use super::reply::{Problem, Reply};
-use super::{Arrival, Plane, events, guard, mode_calls, page, probes, reply, route_calls};
+use super::{Plane, events, guard, mode_calls, page, probes, reply, route_calls};
 use crate::access::Permission;
 
 /// The largest body that is read, in bytes.
@@ -66,11 +67,17 @@ impl Call {
 }
 
 /// Answers one request.
-pub(super) async fn respond(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> Reply {
+pub(super) async fn respond(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) -> Reply {
+    // Who asks a lot gives way to those who have not been answered yet.
+    let pause = arrival.place.pause();
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+    let _at_work = arrival.place.begin();
     answer(plane, arrival, request).await.unwrap_or_else(Problem::reply)
 }
 
-async fn answer(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
+async fn answer(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
     let (head, body) = request.into_parts();
     let call = find(&head.method, head.uri.path());
     let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(plane), Needs::NothingNotEvenAName));
@@ -86,15 +93,17 @@ async fn answer(plane: &Plane, arrival: Arrival, request: Request<Incoming>) -> 
     match (call, caller) {
         (Call::SetMode, Some(caller)) => {
             check_json(&head.headers)?;
+            arrival.place.begin_change()?;
             mode_calls::set(plane, caller, &read_body(body).await?).await
         }
         (Call::Reload, Some(caller)) => {
             check_json(&head.headers)?;
+            arrival.place.begin_change()?;
             route_calls::reload(plane, &caller, &read_body(body).await?).await
         }
         (Call::ShowMode, _) => mode_calls::show(plane),
         (Call::Events, _) if head.method == Method::HEAD => Ok(reply::whole(StatusCode::OK, "text/event-stream", "")),
-        (Call::Events, _) => Ok(events::follow(plane)),
+        (Call::Events, _) => Ok(events::follow(plane, arrival.place.begin_stream()?)),
         (Call::History, _) => mode_calls::history(plane, query).await,
         (Call::Preview, _) => mode_calls::preview(plane, query),
         (Call::Routes, _) => Ok(route_calls::show(plane)),

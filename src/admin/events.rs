@@ -1,5 +1,6 @@
 //! `GET /mode/events`: server-sent events. `record` on every publication, `drain` while switching, `refused` when more
-//! was refused. A slow consumer gets the newest, not all; one that does not read is dropped. It keeps no past events.
+//! was refused. A slow consumer gets the newest, not all; one that does not read is dropped with its connection, which has a
+//! deadline for what it is to write. It keeps no past events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::places::StreamPlace;
 use super::reply::{self, Reply};
 use super::{Plane, mode_calls};
 use crate::gate::{Gate, Published};
@@ -19,14 +21,11 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Between two looks at counts.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long a consumer may leave an event unread before it is dropped.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Most operations that one event names.
 const NAMED: usize = 50;
 
 /// Opens a stream.
-pub(super) fn follow(plane: &Plane) -> Reply {
+pub(super) fn follow(plane: &Plane, place: StreamPlace) -> Reply {
     // Two events beyond what the connection holds; more would only be old.
     let (sender, receiver) = mpsc::channel(2);
     let follower = Follower {
@@ -37,7 +36,7 @@ pub(super) fn follow(plane: &Plane) -> Reply {
         sender,
     };
     tokio::spawn(follower.run(plane.closing.clone()));
-    reply::events(receiver)
+    reply::events(receiver, place)
 }
 
 /// The task behind one stream.
@@ -50,7 +49,7 @@ struct Follower {
     sender: mpsc::Sender<Bytes>,
 }
 
-/// The consumer is gone or does not read.
+/// The consumer is gone.
 struct Gone;
 
 impl Follower {
@@ -142,9 +141,6 @@ impl Follower {
     }
 
     async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
-        match tokio::time::timeout(PATIENCE, self.sender.send(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
+        self.sender.send(bytes).await.map_err(|_| Gone)
     }
 }

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
+use super::Plane;
+use super::connection::Arrival;
 use super::reply::Problem;
-use super::{Arrival, Plane};
 use crate::access::{AccessError, Permission, Principal, site};
 
 /// What a browser says of the page behind a request (Fetch Metadata).
@@ -17,7 +18,7 @@ const SEC_FETCH_SITE: &str = "sec-fetch-site";
 /// reach, so any name will do there.
 pub(super) fn check_site(
     plane: &Plane,
-    arrival: Arrival,
+    arrival: &Arrival,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
@@ -52,14 +53,17 @@ pub(super) fn check_site(
 /// Finds out who calls, and whether they may.
 pub(super) async fn check_access(
     plane: &Plane,
-    arrival: Arrival,
+    arrival: &Arrival,
     headers: &HeaderMap,
     wanted: Permission,
 ) -> Result<Principal, Problem> {
     let malformed = || denied(headers, &AccessError::Malformed);
     let authorization = only(headers, AUTHORIZATION).map_err(|()| malformed())?;
+    arrival.place.begin_check();
     let principal = plane.parts.access.authenticate(authorization, arrival.peer).await;
+    arrival.place.end_check();
     let principal = principal.map_err(|error| denied(headers, &error))?;
+    arrival.place.prove(&principal.name)?;
     if principal.permissions.allow(wanted) {
         return Ok(principal);
     }

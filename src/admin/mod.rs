@@ -2,43 +2,47 @@
 //! the desk. Nothing that changes state is open, and nothing here runs on a data worker.
 
 mod calls;
+mod connection;
 mod events;
 mod guard;
 mod mode_calls;
+mod paced;
 mod page;
+mod places;
 mod probes;
 mod query;
 mod rates;
 mod reply;
 mod route_calls;
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::{Access, Peer};
 use crate::desk::Desk;
 use crate::gate::Gate;
 use crate::telemetry::Metrics;
+use connection::Arrival;
+use places::Places;
 use rates::Rates;
 
-/// Connections at once; further ones wait in the kernel.
-const CONNECTIONS: usize = 256;
+/// New connections that the kernel keeps until they are accepted, which each is at once.
+const BACKLOG: u32 = 4096;
 
-/// How long a client may take to send a request's head, and how long a kept connection may stay idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that are accepted before those that there are have their turn. A first request is answered in two turns.
+const AT_ONCE: usize = 32;
+
+/// What the kernel keeps of answers that a client does not read. It takes twice as much.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// How long connections may go on once the listener is told to end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -101,8 +105,8 @@ pub enum AdminBindError {
 impl AdminListener {
     /// Listens on TCP.
     pub async fn tcp(address: SocketAddr) -> Result<AdminListener, AdminBindError> {
-        let bound = TcpListener::bind(address).await;
-        bound.map(AdminListener::Tcp).map_err(|source| AdminBindError::Tcp { address, source })
+        let bound = listen(address).map_err(|source| AdminBindError::Tcp { address, source })?;
+        Ok(AdminListener::Tcp(bound))
     }
 
     /// Listens on a unix socket, which only the gateway's user and group may open. A socket that nobody listens on any
@@ -130,6 +134,17 @@ impl AdminListener {
     }
 }
 
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    // Connections inherit both. The timeout is for what is left when the gateway has closed a connection, too.
+    socket.set_send_buffer_size(SEND_BUFFER as u32)?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(paced::LONGEST_WRITE))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// What all calls share.
 pub(crate) struct Plane {
     parts: AdminParts,
@@ -138,22 +153,15 @@ pub(crate) struct Plane {
     closing: watch::Receiver<bool>,
 }
 
-/// Where one connection came from and arrived.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    peer: Peer,
-    /// The address that the client connected to; none over a unix socket.
-    local: Option<IpAddr>,
-}
-
 /// Serves until `shutdown`, then lets open calls end for a short while. On any tokio runtime.
 pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
     let plane = Arc::new(Plane { parts, rates: Rates::default(), closing });
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Places::default());
     let mut connections = JoinSet::new();
     let sampler = rates::sample_forever(Arc::clone(&plane));
     tokio::pin!(shutdown, sampler);
+    let mut in_a_row = 0;
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -162,17 +170,24 @@ pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Fu
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((Stream::Tcp(stream), arrival, place)) => {
-                connections.spawn(connection(stream, arrival, Arc::clone(&plane), place));
+            Ok((Stream::Tcp(stream), arrival)) => {
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(&plane)));
             }
-            Ok((Stream::Unix(stream), arrival, place)) => {
-                connections.spawn(connection(stream, arrival, Arc::clone(&plane), place));
+            Ok((Stream::Unix(stream), arrival)) => {
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(&plane)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
                 // Mostly "too many open files": trying at once would spin.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+        // What these have sent already is answered before more of them come than there are places: so whoever asks at once
+        // is not crowded out. One a turn would let a crowd that asks much keep others in the kernel's queue.
+        in_a_row += 1;
+        if in_a_row == AT_ONCE {
+            in_a_row = 0;
+            tokio::task::yield_now().await;
         }
     }
     drop(listener);
@@ -186,52 +201,21 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-/// Waits for a place first, so that what cannot be served stays in the kernel's queue.
-async fn accept(listener: &AdminListener, places: &Arc<Semaphore>) -> std::io::Result<(Stream, Arrival, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    match listener {
+async fn accept(listener: &AdminListener, places: &Arc<Places>) -> std::io::Result<(Stream, Arrival)> {
+    let (stream, peer, local) = match listener {
         AdminListener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
             let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
-            Ok((Stream::Tcp(stream), Arrival { peer: Peer::Tcp(peer), local }, place))
+            (Stream::Tcp(stream), Peer::Tcp(peer), local)
         }
         AdminListener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred().ok().map(|credential| credential.uid());
-            Ok((Stream::Unix(stream), Arrival { peer: Peer::Unix(uid), local: None }, place))
-        }
-    }
-}
-
-async fn connection<S>(stream: S, arrival: Arrival, plane: Arc<Plane>, place: Place)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let told = becomes_true(plane.closing.clone());
-    let service = service_fn(move |request| {
-        let plane = Arc::clone(&plane);
-        async move { Ok::<_, Infallible>(calls::respond(&plane, arrival, request).await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(128 * 1024)
-        .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        () = told => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
+            (Stream::Unix(stream), Peer::Unix(uid), None)
         }
     };
-    if let Err(error) = result {
-        tracing::debug!(%error, "an admin connection ended early");
-    }
-    drop(place);
+    Ok((stream, Arrival { peer, local, place: Arc::new(places.take()) }))
 }
 
 /// Waits for a flag, or for the end of whoever could raise it.

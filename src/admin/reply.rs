@@ -14,12 +14,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
+use super::places::StreamPlace;
+
 /// Bodies that the admin plane sends.
 pub(super) enum AdminBody {
     /// All at once.
     Whole(Full<Bytes>),
     /// Event by event, until the sender is dropped.
-    Events(mpsc::Receiver<Bytes>),
+    Events { events: mpsc::Receiver<Bytes>, _place: StreamPlace },
 }
 
 pub(super) type Reply = Response<AdminBody>;
@@ -34,7 +36,7 @@ impl Body for AdminBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             AdminBody::Whole(body) => Pin::new(body).poll_frame(context),
-            AdminBody::Events(events) => {
+            AdminBody::Events { events, .. } => {
                 events.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
             }
         }
@@ -43,14 +45,14 @@ impl Body for AdminBody {
     fn is_end_stream(&self) -> bool {
         match self {
             AdminBody::Whole(body) => body.is_end_stream(),
-            AdminBody::Events(_) => false,
+            AdminBody::Events { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             AdminBody::Whole(body) => body.size_hint(),
-            AdminBody::Events(_) => SizeHint::default(),
+            AdminBody::Events { .. } => SizeHint::default(),
         }
     }
 }
@@ -124,9 +126,9 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Reply {
 }
 
 /// A stream of events.
-pub(super) fn events(events: mpsc::Receiver<Bytes>) -> Reply {
+pub(super) fn events(events: mpsc::Receiver<Bytes>, place: StreamPlace) -> Reply {
     let mut reply = whole(StatusCode::OK, "text/event-stream", "");
-    *reply.body_mut() = AdminBody::Events(events);
+    *reply.body_mut() = AdminBody::Events { events, _place: place };
     reply
 }
 

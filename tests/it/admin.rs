@@ -7,6 +7,8 @@ use crate::support::{Gateway, Reply, request};
 mod access;
 /// That answers are what the documents say.
 mod contract;
+/// Too many clients.
+mod crowds;
 /// `GET /mode/events`.
 mod events;
 /// `/mode`, its history and its preview.

@@ -195,7 +195,7 @@ fn an_address_that_others_reach_needs_named_principals() {
 }
 
 /// A token of each of two principals: "viewer-token" may look, "operator-token" may look and flip.
-fn viewer_and_operator(dir: &TempDir) -> std::path::PathBuf {
+pub(super) fn viewer_and_operator(dir: &TempDir) -> std::path::PathBuf {
     let (viewer, operator) =
         (ucs_gateway::access::token_hash_hex("viewer-token"), ucs_gateway::access::token_hash_hex("operator-token"));
     let text = format!(
@@ -304,7 +304,7 @@ principals:
 }
 
 /// One call over a unix socket, without a credential.
-fn over_unix(socket: &Path, line: &str) -> (u16, Value) {
+pub(super) fn over_unix(socket: &Path, line: &str) -> (u16, Value) {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "{line} HTTP/1.1\r\nHost: any.name\r\nConnection: close\r\n\r\n").unwrap();

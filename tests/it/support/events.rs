@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::gateway::Gateway;
-use super::http::{self, Connection};
+use super::http::{self, Connection, Reply};
 
 /// An open stream.
 pub struct Events {
@@ -23,12 +23,22 @@ impl Events {
     /// Opens the stream with the gateway's own token.
     #[track_caller]
     pub fn open(gateway: &Gateway) -> Events {
+        Events::open_as(gateway, &gateway.token()).unwrap_or_else(|reply| panic!("no stream: {reply:?}"))
+    }
+
+    /// The same with any token, or how it was refused.
+    #[track_caller]
+    pub fn open_as(gateway: &Gateway, token: &str) -> Result<Events, Reply> {
         let mut connection = Connection::open(gateway.admin);
-        let credential = format!("Bearer {}", gateway.token());
+        let credential = format!("Bearer {token}");
         connection.send(http::compose(gateway.admin, "GET /mode/events", &[("Authorization", &*credential)], b""));
         let head = connection.read_head();
-        assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")), "{head:?}");
-        Events { connection, text: String::new() }
+        if head.status != 200 {
+            let length = head.header("content-length").unwrap().parse().unwrap();
+            return Err(Reply { body: connection.read_exact(length), ..head });
+        }
+        assert_eq!(head.header("content-type"), Some("text/event-stream"), "{head:?}");
+        Ok(Events { connection, text: String::new() })
     }
 
     /// The next event; `None` when the server ended the stream in order. A stream that is cut is a panic.

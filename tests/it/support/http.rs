@@ -63,6 +63,12 @@ impl Connection {
         Connection { stream, ahead: Vec::new() }
     }
 
+    /// Waits longer than others for what comes.
+    pub fn with_patience(self, patience: Duration) -> Connection {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self
+    }
+
     /// Sends these bytes.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -1,6 +1,7 @@
 //! The vocabulary of the tests. It asserts nothing but its own deadlines: a wait that is over panics with what was seen.
 
 pub mod admin;
+pub mod crowd;
 pub mod events;
 pub mod gateway;
 pub mod http;

@@ -1,0 +1,281 @@
+//! More clients of the admin port than it takes, of every kind that would like to stay: none keeps an operator or a probe
+//! out, for however long. See `crowd` for what they do.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::access::{over_unix, viewer_and_operator};
+use super::bearer;
+use crate::support::crowd::{Crowd, Kind};
+use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, eventually, http};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// Sizes around the limit of connections without a credential, and far beyond it.
+const SIZES: [usize; 3] = [256, 257, 2000];
+
+/// A gateway with a viewer ("viewer-token") and an operator ("operator-token").
+struct Rig {
+    ucs: Ucs,
+    _dir: TempDir,
+    gateway: Gateway,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let (ucs, dir) = (Ucs::usual(), TempDir::new());
+        let access = viewer_and_operator(&dir);
+        let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
+        Rig { ucs, _dir: dir, gateway }
+    }
+
+    fn call(&self, token: &str, line: &str, body: &[u8]) -> Reply {
+        self.ask(line, &[("Authorization", &bearer(token)), JSON], body)
+    }
+
+    /// A call on a connection of its own. The crowd and the gateway may have to share a slow processor.
+    fn ask(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut connection = Connection::open(self.gateway.admin).with_patience(6 * PATIENCE);
+        connection.send(http::compose(self.gateway.admin, line, headers, body));
+        connection.read_reply()
+    }
+
+    /// A new operator flips and a new probe asks, each on a connection of its own; how long the slower of them took.
+    #[track_caller]
+    fn operator_and_probe_get_in(&self, what: &str) -> Duration {
+        let mut longest = Duration::ZERO;
+        for mode in ["maintenance", "production"] {
+            let began = Instant::now();
+            let reply = self.call("operator-token", "PUT /mode", json!({ "mode": mode }).to_string().as_bytes());
+            assert_eq!((reply.status, &reply.json()["phase"]), (200, &json!("settled")), "{what}: {}", reply.text());
+            longest = longest.max(began.elapsed());
+            for probe in ["GET /livez", "GET /readyz"] {
+                let began = Instant::now();
+                assert_eq!(self.ask(probe, &[], b"").status, 200, "{what}: {probe}");
+                longest = longest.max(began.elapsed());
+            }
+        }
+        longest
+    }
+
+    /// The same under crowds of one kind.
+    #[track_caller]
+    fn stands(&self, kind: Kind) {
+        for size in SIZES {
+            let crowd = Crowd::gather(self.gateway.admin, size, kind);
+            for _ in 0..2 {
+                crowd.all_have_pushed();
+                let longest = self.operator_and_probe_get_in(&format!("{size} × {kind:?}"));
+                println!("{size} × {kind:?}: at most {longest:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_asks_much_and_reads_nothing_keeps_nobody_out() {
+    Rig::new().stands(Kind::ReadsNothing);
+}
+
+#[test]
+fn who_asks_for_liveness_for_ever_keeps_nobody_out() {
+    Rig::new().stands(Kind::Probes);
+}
+
+#[test]
+fn who_says_nothing_keeps_nobody_out() {
+    Rig::new().stands(Kind::Silent);
+}
+
+#[test]
+fn who_never_ends_a_head_keeps_nobody_out() {
+    Rig::new().stands(Kind::HalfHead);
+}
+
+#[test]
+fn who_never_ends_a_body_keeps_nobody_out() {
+    Rig::new().stands(Kind::HalfBody);
+}
+
+#[test]
+fn streams_that_nobody_reads_keep_nobody_out() {
+    Rig::new().stands(Kind::Streams("viewer-token"));
+}
+
+#[test]
+fn a_reader_with_any_number_of_connections_keeps_no_operator_out() {
+    Rig::new().stands(Kind::Reads("viewer-token"));
+}
+
+#[test]
+fn a_guesser_with_any_number_of_connections_keeps_no_operator_out() {
+    Rig::new().stands(Kind::Reads("wrong-token"));
+}
+
+/// However many come while it waits, with or without a credential.
+#[test]
+fn a_change_that_waits_for_its_drain_is_never_dropped() {
+    let rig = Rig::new();
+    rig.ucs.control().set_holding(true);
+    let mut running = Connection::open(rig.gateway.data);
+    running.send(http::compose(rig.gateway.data, "GET /profiles/1", &[], b""));
+    rig.ucs.in_flight_reaches(1);
+    let mut asker = Connection::open(rig.gateway.admin).with_patience(6 * PATIENCE);
+    let headers = [("Authorization", &*bearer("operator-token")), JSON];
+    asker.send(http::compose(
+        rig.gateway.admin,
+        "PUT /mode",
+        &headers,
+        br#"{"mode":"maintenance","drain_timeout":"10m"}"#,
+    ));
+    let phase = || rig.call("viewer-token", "GET /mode", b"").json()["phase"].clone();
+    eventually("the flip began", || phase() == "switching");
+    for kind in [Kind::Silent, Kind::Reads("viewer-token"), Kind::Reads("operator-token")] {
+        let crowd = Crowd::gather(rig.gateway.admin, 1000, kind);
+        crowd.all_have_pushed();
+        crowd.all_have_pushed();
+    }
+    assert_eq!(phase(), "switching");
+    rig.ucs.control().set_holding(false);
+    let reply = asker.read_reply();
+    assert_eq!((reply.status, &reply.json()["phase"]), (200, &json!("settled")), "{}", reply.text());
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_reset() {
+    let rig = Rig::new();
+    let mut client = Crowd::client(rig.gateway.admin, Kind::ReadsNothing);
+    client.push();
+    eventually_in(Duration::from_secs(30), "it is reset", || client.was_reset());
+}
+
+/// A byte now and then is no reading.
+#[test]
+fn a_client_that_hardly_reads_is_reset() {
+    let rig = Rig::new();
+    let mut client = Crowd::client(rig.gateway.admin, Kind::Trickles("viewer-token"));
+    eventually_in(Duration::from_secs(90), "it is reset", || {
+        client.push();
+        client.was_reset()
+    });
+}
+
+#[test]
+fn who_shows_no_credential_goes_in_the_end_and_others_stay() {
+    let rig = Rig::new();
+    let mut nobody = Connection::open(rig.gateway.admin);
+    let mut viewer = Connection::open(rig.gateway.admin);
+    let began = Instant::now();
+    let headers = [("Authorization", &*bearer("viewer-token"))];
+    // As long as the gateway keeps the one that only asks for liveness, and once more for the other one.
+    loop {
+        viewer.send(http::compose(rig.gateway.admin, "GET /mode", &headers, b""));
+        assert_eq!(viewer.read_reply().status, 200);
+        let sent = nobody.try_send(http::compose(rig.gateway.admin, "GET /livez", &[], b""));
+        if sent.is_err() || nobody.read_some().is_empty() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "it may stay for ever");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    viewer.send(http::compose(rig.gateway.admin, "GET /mode", &headers, b""));
+    assert_eq!(viewer.read_reply().status, 200, "whoever is known stays");
+}
+
+#[test]
+fn a_stream_that_nobody_reads_is_closed_once_something_waits_to_be_read() {
+    let rig = Rig::new();
+    let mut followers: Vec<_> =
+        (0..32).map(|_| Crowd::client(rig.gateway.admin, Kind::Streams("viewer-token"))).collect();
+    followers.iter_mut().for_each(|follower| follower.push());
+    let has_room = || Events::open_as(&rig.gateway, "viewer-token").is_ok();
+    eventually("all places are taken", || !has_room());
+    // More records than there is room for between the gateway and a client that reads nothing.
+    eventually_in(Duration::from_secs(90), "one has lost its place", || {
+        rig.operator_and_probe_get_in("unread streams");
+        has_room()
+    });
+}
+
+#[test]
+fn each_principal_has_so_many_streams_and_no_more() {
+    let rig = Rig::new();
+    let open = |token: &str| Events::open_as(&rig.gateway, token);
+    let mut viewers: Vec<Events> = (0..32).map(|_| open("viewer-token").expect("within the limit")).collect();
+    let refused = open("viewer-token").err().expect("one too many");
+    assert_eq!((refused.status, &refused.json()["reason"]), (429, &json!("too_many_streams")), "{}", refused.text());
+    assert!(refused.header("retry-after").is_some());
+    open("operator-token").expect("others have their own");
+    viewers.pop();
+    eventually("a place is free again", || open("viewer-token").is_ok());
+    assert_eq!(rig.call("viewer-token", "GET /mode", b"").status, 200, "streams are counted apart");
+}
+
+#[test]
+fn all_principals_together_have_so_many_streams_and_no_more() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let hash = |number: usize| ucs_gateway::access::token_hash_hex(&format!("token-{number}"));
+    let member =
+        |number| format!("  - {{name: p{number}, token_sha256: {}, permissions: ['mode:read']}}\n", hash(number));
+    let members: String = (0..5).map(member).collect();
+    let access = dir.file("access.yaml", &format!("version: 1\nprincipals:\n{members}"));
+    let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
+    let streams = (0..128).map(|number| Events::open_as(&gateway, &format!("token-{}", number / 32)));
+    let streams: Vec<_> = streams.map(|stream| stream.expect("within the limit")).collect();
+    let refused = Events::open_as(&gateway, "token-4").err().expect("one too many");
+    assert_eq!((refused.status, &refused.json()["reason"]), (503, &json!("overload")), "{}", refused.text());
+    drop(streams);
+    eventually("there is room again", || Events::open_as(&gateway, "token-4").is_ok());
+}
+
+#[test]
+fn each_principal_has_so_many_changes_under_way_and_no_more() {
+    let rig = Rig::new();
+    let begin = |token: &str| {
+        let mut client = Connection::open(rig.gateway.admin);
+        let headers = [("Authorization", &*bearer(token)), JSON, ("Content-Length", "22"), ("Expect", "100-continue")];
+        client.send(http::compose(rig.gateway.admin, "PUT /mode", &headers, b""));
+        let head = client.read_head();
+        (client, head)
+    };
+    let waiting: Vec<_> = (0..16).map(|_| begin("operator-token")).collect();
+    assert!(waiting.iter().all(|(_, head)| head.status == 100), "each is asked for its body");
+    let (_client, refused) = begin("operator-token");
+    assert_eq!(refused.status, 429, "{refused:?}");
+    drop(waiting);
+    eventually("there is room again", || begin("operator-token").1.status == 100);
+}
+
+#[test]
+fn a_crowd_at_a_unix_socket_keeps_nobody_out() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let socket = dir.path().join("admin.sock");
+    let _gateway = Gateway::bare(ucs.address, &["--admin-listen", &format!("unix:{}", socket.display())]);
+    let crowd: Vec<UnixStream> = (0..600)
+        .map(|number| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            if number % 2 == 0 {
+                let _ = stream.write(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(400));
+            }
+            stream
+        })
+        .collect();
+    let (status, live): (u16, Value) = over_unix(&socket, "GET /livez");
+    assert_eq!((status, &live["live"]), (200, &json!(true)));
+    assert_eq!(over_unix(&socket, "GET /mode").0, 401);
+    drop(crowd);
+}
+
+/// Longer than other waits, as these are for the gateway's own deadlines.
+#[track_caller]
+fn eventually_in(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit.max(PATIENCE);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
