@@ -239,6 +239,10 @@ impl Control {
     async fn change_uncounted(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
         let next = self.next(change).map_err(|refusal| self.refused(refusal))?;
         if next == *self.record {
+            // Nothing changes, but what is not on the disk is acknowledged to nobody.
+            if self.retry.is_some() {
+                self.save_then_publish(next).await.map_err(|error| self.not_durable(&error))?;
+            }
             return Ok(Flipped { record: Arc::clone(&self.record), report: FlipReport::default() });
         }
         if next.phase == Phase::Settled {

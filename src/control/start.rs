@@ -9,12 +9,12 @@ use tracing::{error, info, warn};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
+use crate::control::duties::ExpiryTrouble;
 use crate::control::schema_probe::{SchemaProbe, StatusLink};
 use crate::control::store::StoreError;
 use crate::control::store_file::Loaded;
 use crate::control::upstream_link::{Reading, UpstreamLink};
 use crate::control::upstream_mode::{UpstreamMemory, UpstreamMode};
-use crate::control::duties::ExpiryTrouble;
 use crate::control::{Alarms, Control, ControlSettings, ControlStats, FIRST_START, InitialMode, UpstreamModeUse};
 use crate::desk::DeskInbox;
 use crate::gate::Gate;
@@ -89,7 +89,10 @@ async fn first_record(
                 status.mode
             }
             reading => {
-                warn!(reading = reading.words(), "UCS tells no mode at first start: production is assumed until it does");
+                warn!(
+                    reading = reading.words(),
+                    "UCS tells no mode at first start: production is assumed until it does"
+                );
                 memory.provisional = true;
                 Mode::Production
             }
@@ -143,6 +146,8 @@ impl Control {
     /// Saves the first record where there was none, and anchors a record anew where the journal did not fit it.
     async fn settle_start(&mut self, loaded: &Loaded) -> Result<(), StartError> {
         let record = (*self.record).clone();
+        // Before the first record: whether that one is a guess must be known for as long as it is.
+        self.remember_upstream().await;
         if loaded.record.is_none() {
             return self.save_then_publish(record).await.map_err(StartError::FirstSave);
         }

@@ -53,7 +53,9 @@ impl Reading {
         match self {
             Reading::Mode(status) => format!("it reports {}", status.mode),
             Reading::Absent(words) => format!("its status does not tell its mode ({words})"),
-            Reading::Locked(status) => format!("its status wants a login (status {status}): see --upstream-credentials"),
+            Reading::Locked(status) => {
+                format!("its status wants a login (status {status}): see --upstream-credentials")
+            }
             Reading::Busy(words) | Reading::Gone(words) | Reading::Odd(words) => {
                 format!("its status cannot be read ({words})")
             }
@@ -144,7 +146,7 @@ impl UpstreamLink {
             let (busy, said) = match self.client.post_json(&format!("{base}/server/mode"), body, left).await {
                 Ok(reply) => match reply.status {
                     404 | 405 | 501 => return self.missing(base, mode, before, &reply).await,
-                    401..=499 | 400 => return refused(said(&reply), None),
+                    400..=499 => return refused(said(&reply), None),
                     status => (status == 503, said(&reply)),
                 },
                 Err(error @ CallError::Connect { .. }) => return Outcome::Gone(error.to_string()),

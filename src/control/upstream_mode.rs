@@ -203,7 +203,9 @@ impl UpstreamMode {
     /// What an operator must look at.
     pub(super) fn complaint(&self) -> Option<String> {
         let locked = self.locked.map(|status| {
-            format!("UCS wants a login to tell its mode (status {status}): give the gateway one with --upstream-credentials")
+            format!(
+                "UCS wants a login to tell its mode (status {status}): give the gateway one with --upstream-credentials"
+            )
         });
         let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))

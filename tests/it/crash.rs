@@ -417,6 +417,8 @@ fn a_cancel_that_cannot_be_saved_is_acknowledged_to_nobody() {
         assert_eq!((told.status, &told.json()["reason"]), (507, &json!("not_durable")), "{}", told.text());
         assert_eq!(told.json()["record"]["mode"], "production");
     }
+    let again = admin::set_mode(&gateway, &json!({"mode": "production"}));
+    assert_eq!(again.status, 507, "nor to whoever asks for what is there already: {}", again.text());
     let told = admin::mode(&gateway);
     assert_eq!((&told["mode"], &told["reason"]), (&json!("production"), &json!("not now")), "in force all the same");
     assert!(told["alarm"].as_str().is_some_and(|alarm| alarm.contains("not saved")), "{told}");

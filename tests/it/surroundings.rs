@@ -19,8 +19,7 @@ mod starts;
 mod ucs_mode;
 
 /// Looks at UCS often, so that no test waits for it.
-const QUICK: [&str; 6] =
-    ["--upstream-poll", "100ms", "--orphan-grace", "50ms", "--schema-probe-interval", "100ms"];
+const QUICK: [&str; 6] = ["--upstream-poll", "100ms", "--orphan-grace", "50ms", "--schema-probe-interval", "100ms"];
 
 fn flip(gateway: &Gateway, mode: &str) -> Reply {
     admin::set_mode(gateway, &json!({"mode": mode}))

@@ -174,9 +174,11 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
             Ok(ModeRecord { cause, expires: restored.expires.or(before), ..restored })
         }
         (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
-        (Change::Settle { drained }, Phase::Switching) => {
-            Ok(ModeRecord { since: now, expires: record.expires_once_settled(now), ..record.settled(record.mode, *drained) })
-        }
+        (Change::Settle { drained }, Phase::Switching) => Ok(ModeRecord {
+            since: now,
+            expires: record.expires_once_settled(now),
+            ..record.settled(record.mode, *drained)
+        }),
         (Change::Revert { cause, actor }, Phase::Switching) => Ok(ModeRecord {
             since: now,
             actor: actor.clone(),

@@ -51,7 +51,8 @@ fn one_wrong_look_closes_nothing_and_two_do() {
 }
 
 fn table(dir: &TempDir, base_path: &str) -> String {
-    let text = include_str!("../../../routes.yaml").replacen("base_path: \"\"", &format!("base_path: {base_path:?}"), 1);
+    let text =
+        include_str!("../../../routes.yaml").replacen("base_path: \"\"", &format!("base_path: {base_path:?}"), 1);
     dir.file("routes.yaml", &text).to_str().unwrap().to_owned()
 }
 

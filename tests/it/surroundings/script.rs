@@ -124,9 +124,10 @@ fn said(says: &mut Says, line: &str, body: &str) -> (u16, String) {
         return owned(all);
     }
     match line.split_once(' ').unwrap_or_default() {
-        ("GET", path) if path.ends_with("/server/status") => says.status.map(owned).unwrap_or_else(|| {
-            (200, format!("{{\"mode\":\"{}\",\"started\":\"{}\"}}", says.mode, says.started))
-        }),
+        ("GET", path) if path.ends_with("/server/status") => says
+            .status
+            .map(owned)
+            .unwrap_or_else(|| (200, format!("{{\"mode\":\"{}\",\"started\":\"{}\"}}", says.mode, says.started))),
         ("POST", path) if path.ends_with("/server/mode") => match says.takes {
             Takes::Obeys => {
                 let wanted: Value = serde_json::from_str(body).unwrap();
