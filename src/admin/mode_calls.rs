@@ -15,8 +15,8 @@ use super::reply::{self, Problem, Reply};
 use crate::access::Principal;
 use crate::desk::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
-use crate::policy::duration::Written;
-use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
+use crate::policy::duration::{Written, WrittenEnd};
+use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 500;
@@ -42,7 +42,7 @@ struct WantedChange {
     if_revision: Option<u64>,
     drain_timeout: Option<Written>,
     on_timeout: Option<OnTimeout>,
-    expires_in: Option<Written>,
+    expires_in: Option<WrittenEnd>,
     #[serde(default)]
     force: bool,
 }
@@ -189,8 +189,8 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
         return Err(fault("drain_timeout: at most 24h".to_owned()));
     }
-    if wanted.expires_in.is_some_and(|expires| expires.0 < SHORTEST_EXPIRY) {
-        return Err(fault("expires_in: at least 1s; leave it out for a mode that stays".to_owned()));
+    if matches!(wanted.expires_in, Some(WrittenEnd::After(after)) if after.0 < SHORTEST_EXPIRY) {
+        return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
     }
     Ok(ModeChange {
         mode: wanted.mode,
@@ -200,7 +200,10 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         if_revision: wanted.if_revision,
         drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),
         on_timeout: wanted.on_timeout,
-        expires_in: wanted.expires_in.map(|expires| expires.0),
+        expires_in: wanted.expires_in.map(|end| match end {
+            WrittenEnd::After(after) => End::After(after.0),
+            WrittenEnd::Never => End::Never,
+        }),
         force: wanted.force,
     })
 }

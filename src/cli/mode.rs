@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, AdminClient, CallError, stays_here};
 use crate::desk::FLIP_SLACK;
-use crate::policy::duration::Written;
+use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
 
 /// How long an answer that changes nothing may take.
@@ -60,9 +60,9 @@ struct SetArgs {
     /// Why, for whoever reads the history
     #[arg(long)]
     reason: Option<String>,
-    /// Change back by itself after this long, e.g. 2h
+    /// Change back by itself after this long, e.g. 2h; `never` takes an end away
     #[arg(long)]
-    expires_in: Option<Written>,
+    expires_in: Option<WrittenEnd>,
     /// How long to wait for running operations, e.g. 60s
     #[arg(long)]
     drain_timeout: Option<Written>,
@@ -335,6 +335,8 @@ mod tests {
         let wanted = json!({"mode": "production", "reason": "r", "expires_in": "2h", "drain_timeout": "90s",
             "on_timeout": "cut", "if_revision": 7, "force": true});
         assert_eq!(set_of(&all), wanted);
+        let endless = set_of(&["maintenance", "--expires-in", "never"]);
+        assert_eq!(endless, json!({"mode": "maintenance", "expires_in": "never"}));
         assert!(Command::try_parse_from(["x", "set", "maintenance", "--expires-in", "2 h"]).is_err());
         assert!(Command::try_parse_from(["x", "set", "off"]).is_err());
     }

@@ -34,9 +34,14 @@ impl Drain {
         }
     }
 
+    /// Whether the drain waits for nothing but graces, which end by themselves.
+    pub(super) fn waits_for_graces_only(&self) -> bool {
+        self.gate.forbidden_in_flight(self.leaving) == 0
+    }
+
     /// The count is read before the time of the last abandoned exchange: an exchange that is given up on writes its
     /// time first and is counted out after, so a zero that includes it also shows its time.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.gate.forbidden_in_flight(self.leaving) == 0
             && self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
             && self.ghosts_until.is_none_or(|until| Instant::now() >= until)

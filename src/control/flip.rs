@@ -5,18 +5,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::control::clerk::{Interrupt, Until};
 use crate::control::drain::Drain;
+use crate::control::duties::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
+use crate::control::upstream_link::{Outcome, Reading};
 use crate::desk::{ChangeError, FlipReport, Flipped};
 use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
 
 /// How long aborted exchanges may take to go away, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a flip to maintenance waits for UCS.
+const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
 /// Why a flip did not settle.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ enum Setback {
     Deadline,
     /// UCS did not take the mode.
     Upstream(String),
+    /// UCS did not go to production, for want of a profile schema.
+    NoSchema,
     /// Somebody took the flip back.
     Cancelled,
     /// The gateway stops.
@@ -49,10 +56,12 @@ impl Control {
     pub(super) async fn flip(&mut self, switching: ModeRecord) -> Result<Flipped, ChangeError> {
         let before = Arc::clone(&self.record);
         let mut report = FlipReport::default();
-        match self.carry_out(switching, &mut report).await {
+        let ended = match self.carry_out(switching, &mut report).await {
             Ok(()) => Ok(Flipped { record: Arc::clone(&self.record), report }),
             Err(setback) => Err(self.take_back(&before, setback, report).await),
-        }
+        };
+        self.upstream.end_flip();
+        ended
     }
 
     /// The straight line. Each step is durable or undone by [`Self::take_back`].
@@ -93,8 +102,13 @@ impl Control {
     ) -> Result<bool, Setback> {
         let timeout = Duration::from_millis(self.record.drain_timeout_ms.unwrap_or(0));
         let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_secs(u64::from(u32::MAX)));
-        let in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
-        if in_time {
+        let mut in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
+        if !in_time && drain.waits_for_graces_only() {
+            // Nothing that could be cut, and nothing that could get in: it ends within the grace.
+            let limit = Instant::now() + self.orphan_grace;
+            in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await?.is_ok();
+        }
+        if in_time || drain.is_over() {
             return Ok(true);
         }
         report.still_running = drain.running();
@@ -112,22 +126,66 @@ impl Control {
         }
     }
 
-    /// Sends Set Server Mode where UCS has a mode of its own. A cancel waits until the outcome is known.
+    /// Sends Set Server Mode where UCS has a mode of its own. It can spoil a flip to production, never one to maintenance,
+    /// as the gate lets nothing pass that UCS should refuse. A cancel waits until the outcome is known.
     async fn switch_upstream(&mut self, target: Mode) -> Result<(), Setback> {
+        if !self.upstream.enabled() {
+            return Ok(());
+        }
+        self.upstream.begin_flip();
         let base = self.gate.table().table().base_path.to_string();
-        let schema = self.schema.knowledge();
-        let switched = self.clerk.serve_until(Until::Stopped, self.upstream.switch(&base, target, schema)).await?;
-        switched.map_err(Setback::Upstream)?;
+        let link = self.upstream.link.clone();
+        // Maintenance is held up no longer than this: it settles without UCS, which is set later.
+        let limit = match target {
+            Mode::Production => link.set_mode_timeout,
+            Mode::Maintenance => link.set_mode_timeout.min(LONGEST_WAIT_FOR_MAINTENANCE),
+        };
+        let until = Instant::now() + limit;
+        let before = self.clerk.serve_until(Until::Stopped, timeout(limit / 3, link.read(&base))).await?;
+        let outcome = match before.unwrap_or_else(|_| Reading::Busy("no answer in time".to_owned())) {
+            Reading::Mode(status) if status.mode == target => Outcome::InStep(status),
+            before => {
+                self.upstream.note(&before);
+                self.upstream.ask();
+                self.remember_upstream().await;
+                let limit = until.saturating_duration_since(Instant::now());
+                self.clerk.serve_until(Until::Stopped, link.set(&base, target, &before, limit)).await?
+            }
+        };
+        self.judge_switch(target, &outcome)?;
         self.clerk.interrupt(Until::Cancelled).map_or(Ok(()), |interrupt| Err(interrupt.into()))
     }
 
-    /// Puts the old mode in force again: at UCS first, then durably (or, when that fails, in memory), then at the gate.
+    fn judge_switch(&mut self, target: Mode, outcome: &Outcome) -> Result<(), Setback> {
+        let there = self.upstream.brought(target, outcome);
+        self.alarms.upstream = self.upstream.complaint();
+        if there {
+            return Ok(());
+        }
+        if let (Outcome::NoSchema(status), Mode::Production) = (outcome, target) {
+            self.schema.doubt(Some(status.started.clone()));
+        }
+        let detail = outcome.detail();
+        let may_be_forced =
+            matches!(outcome, Outcome::NoSchema(_) | Outcome::Gone(_) | Outcome::Refused { not_found: true, .. });
+        if target == Mode::Maintenance || (self.record.force && may_be_forced) {
+            warn!(detail, %target, "UCS is not in step; it is set as soon as it can be");
+            return Ok(());
+        }
+        match outcome {
+            Outcome::NoSchema(_) => Err(Setback::NoSchema),
+            _ => Err(Setback::Upstream(detail)),
+        }
+    }
+
+    /// Puts the old mode in force again, durably (or, when that fails, in memory) and then at the gate. UCS is set back
+    /// afterwards and beside everything else: the gate decides what is admitted, not UCS.
     async fn take_back(&mut self, before: &ModeRecord, setback: Setback, report: FlipReport) -> ChangeError {
         match &setback {
             Setback::NotBegun(error) => return self.not_durable(error),
             // The record stays as it is: the next start takes the flip back.
             Setback::Stopped => return ChangeError::ShuttingDown,
-            _ => self.set_upstream_back(before.mode).await,
+            _ => {}
         }
         let canceller = if matches!(setback, Setback::Cancelled) { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
@@ -135,27 +193,23 @@ impl Control {
             None => revert(&setback),
         };
         let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
-        self.save_or_keep(restored).await;
+        self.upstream.take_back(before.mode);
+        self.alarms.upstream = self.upstream.complaint();
+        let saved = self.save_or_keep(restored).await;
         info!(revision = self.record.revision, mode = %self.record.mode, ?setback, "flip taken back");
         let record = Arc::clone(&self.record);
+        let not_kept = saved.err().map(|error| self.not_durable(&error));
         if let Some((_, answer)) = canceller {
-            let _ = answer.send(Ok(Flipped { record: Arc::clone(&record), report: report.clone() }));
+            // What is not on the disk is acknowledged to nobody.
+            let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
+            let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
         match setback {
             Setback::Deadline => ChangeError::Deadline { record, report },
             Setback::Upstream(detail) => ChangeError::Upstream { record, detail, report },
+            Setback::NoSchema => ChangeError::NoSchema(record),
             Setback::NotBegun(error) | Setback::NotSettled(error) => self.not_durable(&error),
-            Setback::Cancelled | Setback::Stopped => ChangeError::Cancelled(record),
-        }
-    }
-
-    /// Sets UCS back if this flip (or one before a crash) may have moved it. A failure is an alarm, not an obstacle:
-    /// the old mode is in force at the gate, and the next polls of UCS's status go on trying.
-    pub(super) async fn set_upstream_back(&mut self, mode: Mode) {
-        let base = self.gate.table().table().base_path.to_string();
-        let restored = self.clerk.serve_until(Until::Stopped, self.upstream.restore(&base, mode)).await;
-        if let Ok(Err(detail)) = restored {
-            self.alarms.upstream = Some(format!("UCS could not be set back to {mode}: {detail}"));
+            Setback::Cancelled | Setback::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
         }
     }
 }
@@ -165,6 +219,7 @@ fn revert(setback: &Setback) -> Change {
         Setback::NotBegun(_) | Setback::NotSettled(_) => "not_durable",
         Setback::Deadline => "deadline",
         Setback::Upstream(_) => "upstream_refused",
+        Setback::NoSchema => NO_PROFILE_SCHEMA,
         Setback::Cancelled => "cancelled",
         Setback::Stopped => "stopped",
     };

@@ -18,6 +18,7 @@ pub mod stats;
 pub mod store;
 pub mod store_file;
 pub mod upstream_client;
+pub mod upstream_link;
 pub mod upstream_mode;
 
 use std::future::Future;
@@ -30,7 +31,8 @@ use tracing::{error, info};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::schema_probe::{SchemaProbe, Seen};
+use crate::control::duties::ExpiryTrouble;
+use crate::control::schema_probe::{Around, SchemaProbe, Seen};
 use crate::control::stats::{ControlStats, add_one};
 use crate::control::store::{Store, StoreError};
 use crate::control::upstream_client::UpstreamClient;
@@ -41,6 +43,9 @@ use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Ph
 
 pub use reload::{LoadedRoutes, RouteLoader};
 pub use start::{StartError, start};
+
+/// The cause of the first record of a directory.
+const FIRST_START: &str = "first_start";
 
 /// The wait before the first retry of a save; it doubles up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -116,6 +121,7 @@ pub struct Control {
     abandoned_lately: AbandonedSoFar,
     forget_at: Instant,
     expiry_not_before: Instant,
+    expiry_trouble: ExpiryTrouble,
     load_routes: RouteLoader,
     routes_fingerprint: Option<String>,
     stats: Arc<ControlStats>,
@@ -128,8 +134,12 @@ struct Alarms {
     start: Option<String>,
     /// The record in force is not saved; until it is.
     save: Option<String>,
-    /// UCS is not in the gateway's mode; until it is.
+    /// UCS is not in the gateway's mode, or does not tell; until it is, and does.
     upstream: Option<String>,
+    /// UCS would not be opened and was followed; until somebody changes the mode.
+    followed: Option<String>,
+    /// The mode should have ended by itself; until it has, or its end is taken away.
+    expiry: Option<String>,
 }
 
 /// The next attempt to save the record in force.
@@ -164,6 +174,7 @@ impl Control {
         self.clerk.stop_on(shutdown);
         self.resolve_unsettled().await;
         loop {
+            self.remember_upstream().await;
             match self.next_event().await {
                 Event::Stop => break,
                 Event::Asked(Ask::SetMode(change, answer)) => {
@@ -179,7 +190,7 @@ impl Control {
                 Event::Expired => self.expire().await,
                 Event::RetrySave => self.retry_save().await,
                 Event::SchemaSeen(seen) => self.on_schema_seen(seen).await,
-                Event::SchemaDoubted => self.schema.doubt(self.schema_doubt.take_create_refused()),
+                Event::SchemaDoubted => self.on_schema_doubted(),
                 Event::Upstream(news) => self.on_upstream_news(news).await,
                 Event::Forget => self.forget_abandoned(),
             }
@@ -188,7 +199,7 @@ impl Control {
     }
 
     async fn next_event(&mut self) -> Event {
-        let base = self.gate.table().table().base_path.to_string();
+        let (base, around) = self.around();
         let revision = self.record.revision;
         let (expires, not_before) = (self.record.expires, self.expiry_not_before);
         let retry_at = self.retry.map(|retry| retry.at);
@@ -198,10 +209,17 @@ impl Control {
             () = expiry_due(expires, not_before) => Event::Expired,
             () = sleep_until(retry_at) => Event::RetrySave,
             () = self.schema_doubt.noticed() => Event::SchemaDoubted,
-            seen = self.schema.next(&base, revision) => Event::SchemaSeen(seen),
+            seen = self.schema.next(&base, around) => Event::SchemaSeen(seen),
             news = self.upstream.next(&base, revision) => Event::Upstream(news),
             () = tokio::time::sleep_until(self.forget_at) => Event::Forget,
         }
+    }
+
+    /// The base path in force, and what must stay as it is for a look at the schema to count.
+    fn around(&self) -> (String, Around) {
+        let table = self.gate.table();
+        let around = Around { revision: self.record.revision, generation: table.generation() };
+        (table.table().base_path.to_string(), around)
     }
 
     /// Works off one change from any side, to its end.
@@ -209,8 +227,11 @@ impl Control {
         let ended = self.change_uncounted(change).await;
         self.stats.change(&ended);
         let by_somebody = matches!(self.record.actor.kind, ActorKind::Operator | ActorKind::Client);
-        if ended.is_ok() && by_somebody && self.alarms.start.take().is_some() {
-            self.publish();
+        if ended.is_ok() && by_somebody {
+            let answered = [self.alarms.start.take(), self.alarms.followed.take()];
+            if answered.iter().any(Option::is_some) {
+                self.publish();
+            }
         }
         ended
     }
@@ -218,6 +239,10 @@ impl Control {
     async fn change_uncounted(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
         let next = self.next(change).map_err(|refusal| self.refused(refusal))?;
         if next == *self.record {
+            // Nothing changes, but what is not on the disk is acknowledged to nobody.
+            if self.retry.is_some() {
+                self.save_then_publish(next).await.map_err(|error| self.not_durable(&error))?;
+            }
             return Ok(Flipped { record: Arc::clone(&self.record), report: FlipReport::default() });
         }
         if next.phase == Phase::Settled {
@@ -245,6 +270,11 @@ impl Control {
         if next.revision > self.record.revision {
             next.revision = next.revision.max(self.tried_revision + 1);
         }
+        // A drain that waits for nothing but graces is waited for beyond its timeout, and the deadline says so.
+        if self.record.phase == Phase::Settled && next.phase == Phase::Switching {
+            let grace = self.orphan_grace;
+            next.deadline = next.deadline.map(|deadline| deadline.checked_add(grace).unwrap_or(Timestamp::MAX));
+        }
         Ok(next)
     }
 
@@ -268,13 +298,15 @@ impl Control {
     }
 
     /// Puts a record in force whether it can be saved or not: for a mode that must be restored. A failed save is
-    /// retried.
-    async fn save_or_keep(&mut self, record: ModeRecord) {
-        if let Err(error) = self.save_then_publish(record.clone()).await {
+    /// retried, and told to whoever asked for the record.
+    async fn save_or_keep(&mut self, record: ModeRecord) -> Result<(), StoreError> {
+        let saved = self.save_then_publish(record.clone()).await;
+        if let Err(error) = &saved {
             self.alarms.save = Some(format!("the mode in force is not saved: {error}"));
             self.retry = Some(Retry { at: Instant::now() + FIRST_RETRY, wait: FIRST_RETRY });
             self.put_in_force(record);
         }
+        saved
     }
 
     async fn retry_save(&mut self) {
@@ -292,11 +324,16 @@ impl Control {
     fn put_in_force(&mut self, record: ModeRecord) {
         self.record = Arc::new(record);
         self.expiry_not_before = Instant::now();
+        if self.record.phase == Phase::Settled && !self.expiry_trouble.is_of(self.record.expires) {
+            self.expiry_trouble = ExpiryTrouble::default();
+            self.alarms.expiry = None;
+        }
         self.publish();
     }
 
     fn publish(&self) {
-        let alarms = [&self.alarms.start, &self.alarms.save, &self.alarms.upstream];
+        let Alarms { start, save, upstream, followed, expiry } = &self.alarms;
+        let alarms = [start, save, upstream, followed, expiry];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let record = Some(Arc::clone(&self.record));

@@ -41,7 +41,12 @@ impl Control {
             let routes = live.table().routes.len();
             return Ok(Reloaded { generation: live.generation(), routes, changed: false, still_running: 0 });
         }
+        let base_path = self.gate.table().table().base_path.clone();
         let live = self.gate.replace_table(table);
+        if live.table().base_path != base_path {
+            self.schema.begin_anew();
+            self.publish();
+        }
         self.routes_fingerprint = Some(fingerprint);
         let gate = Arc::clone(&self.gate);
         let emptied = async {

@@ -1,5 +1,6 @@
-//! Whether UCS has a profile schema: one GET, and the rule that turns its answer into knowledge. The rule is pure; what
-//! follows from the knowledge is decided in `duties`.
+//! Whether UCS has a profile schema: one GET, and the rule by which its answers become knowledge. A schema that is said to
+//! be missing counts only with evidence, as one wrong look would close production; what follows from the knowledge is
+//! decided in `duties`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,10 +10,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::control::upstream_client::{CallError, Reply, UpstreamClient};
+use crate::control::upstream_link::{Reading, UpstreamLink};
 use crate::policy::mode::SchemaKnowledge;
 
 /// Doubts of requests lead to a probe at most this often.
 const BETWEEN_DOUBTS: Duration = Duration::from_secs(1);
+
+/// For so many polls of its status a UCS without one has to say that it has no schema.
+const POLLS_WITHOUT_STATUS: u32 = 12;
 
 /// What one probe saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,54 +32,147 @@ pub enum Observation {
     Unclear(String),
 }
 
-/// What gives a 404 its meaning, as the path is documented by analogy only.
+/// What stands behind an observation: whether it was UCS that spoke, and whether a 404 of the path means anything, as the
+/// path is documented by analogy only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The path has answered 200 before.
+    /// Who vouches that UCS was up and not just starting.
+    pub witness: Witness,
+    /// This very path has answered 200 before.
     pub answered_before: bool,
-    /// UCS reports maintenance, and nobody but UCS itself put it there.
+    /// This incarnation of UCS went to maintenance, and nobody but UCS itself put it there.
     pub upstream_closed_itself: bool,
-    /// UCS answered 404 to Create Customer Profile.
-    pub create_refused: bool,
+    /// This incarnation answered 404 to Create Customer Profile, or to Set Server Mode production.
+    pub refused: bool,
+}
+
+/// Who vouches that UCS was up when it was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Witness {
+    /// Nobody: its status could not be read, although it has one.
+    #[default]
+    Nobody,
+    /// Its status answered with a mode.
+    Status,
+    /// It has no status (or is not asked for it), so only time vouches for it.
+    Time,
+}
+
+/// What one look says by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is a schema.
+    Defined,
+    /// There is none, if a later look says the same.
+    Missing,
+    /// Nothing.
+    Unknown,
 }
 
 /// What an observation means.
-pub fn judge(observation: &Observation, facts: Facts) -> SchemaKnowledge {
-    let not_found_counts = facts.answered_before || facts.upstream_closed_itself || facts.create_refused;
+pub fn judge(observation: &Observation, facts: Facts) -> Verdict {
+    let not_found_counts = facts.answered_before || facts.upstream_closed_itself || facts.refused;
     match observation {
-        Observation::Schema => SchemaKnowledge::Defined,
-        Observation::EmptyList => SchemaKnowledge::Undefined,
-        Observation::NotFound if not_found_counts => SchemaKnowledge::Undefined,
-        Observation::NotFound | Observation::Unclear(_) => SchemaKnowledge::Unknown,
+        Observation::Schema => Verdict::Defined,
+        Observation::EmptyList | Observation::NotFound if facts.witness == Witness::Nobody => Verdict::Unknown,
+        Observation::EmptyList => Verdict::Missing,
+        Observation::NotFound if not_found_counts => Verdict::Missing,
+        Observation::NotFound | Observation::Unclear(_) => Verdict::Unknown,
     }
 }
 
-/// An observation with the revision that was in force when it began: it counts only if that is still so.
+/// One look at UCS: the probe, and what its status told right after.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    /// What was asked for, with the base path.
+    pub path: String,
+    pub observation: Observation,
+    /// `None` when the status was not asked for: UCS's mode is left alone, or the observation needs no witness.
+    pub status: Option<Reading>,
+    began: Instant,
+}
+
+/// A look with the revision and the table that were in force when it began: it counts only if both still are.
 #[derive(Debug)]
 pub(super) struct Seen {
+    pub around: Around,
+    pub look: Look,
+}
+
+/// What must not change between two looks that say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Around {
     pub revision: u64,
-    pub observation: Observation,
+    /// Of the route table.
+    pub generation: u32,
+}
+
+/// Whose missing schema is meant: this path, of this incarnation of UCS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Case {
+    path: String,
+    started: Option<String>,
+}
+
+/// A look that said that the schema is missing, until another one says so too.
+#[derive(Clone, Debug)]
+struct Suspicion {
+    case: Case,
+    around: Around,
+    since: Instant,
+}
+
+/// How the status of UCS is read, and how often control does it.
+#[derive(Clone, Debug)]
+pub(super) struct StatusLink {
+    /// `None` when UCS's mode is left alone.
+    pub link: Option<UpstreamLink>,
+    pub poll_interval: Duration,
 }
 
 /// When to probe, and what is known so far.
 pub(super) struct SchemaProbe {
     client: UpstreamClient,
+    status: StatusLink,
     path: Option<String>,
     interval: Duration,
     due: Instant,
     last_began: Option<Instant>,
     running: Option<Pin<Box<dyn Future<Output = Seen> + Send>>>,
-    facts: Facts,
+    /// The path that has answered 200 before.
+    answered: Option<String>,
+    /// The incarnation that answered 404 to Create Customer Profile, or to Set Server Mode production.
+    refused_by: Option<Option<String>>,
+    suspicion: Option<Suspicion>,
+    /// What is known to lack its schema.
+    missing: Option<Case>,
     knowledge: SchemaKnowledge,
 }
 
 impl SchemaProbe {
-    /// `path` is relative to the table's base path; without one nothing is ever probed or known.
-    pub(super) fn new(client: UpstreamClient, path: Option<String>, interval: Duration, answered_before: bool) -> Self {
-        let facts = Facts { answered_before, ..Facts::default() };
-        let due = Instant::now();
-        let knowledge = SchemaKnowledge::Unknown;
-        SchemaProbe { client, path, interval, due, last_began: None, running: None, facts, knowledge }
+    /// `path` is relative to the table's base path; without one nothing is ever probed or known. `answered` is the path,
+    /// with its base path, that is remembered to have answered.
+    pub(super) fn new(
+        client: UpstreamClient,
+        status: StatusLink,
+        path: Option<String>,
+        interval: Duration,
+        answered: Option<String>,
+    ) -> Self {
+        SchemaProbe {
+            client,
+            status,
+            path,
+            interval,
+            due: Instant::now(),
+            last_began: None,
+            running: None,
+            answered,
+            refused_by: None,
+            suspicion: None,
+            missing: None,
+            knowledge: SchemaKnowledge::Unknown,
+        }
     }
 
     /// What is asked for below this base path.
@@ -91,23 +189,31 @@ impl SchemaProbe {
         self.due = Instant::now();
     }
 
-    /// A request made one doubt: the next probe begins soon, but not more than once a second.
-    pub(super) fn doubt(&mut self, create_refused: bool) {
-        self.facts.create_refused |= create_refused;
+    /// A request made one doubt: the next probe begins soon, but not more than once a second. `refused_by` is the
+    /// incarnation that answered 404 to Create Customer Profile.
+    pub(super) fn doubt(&mut self, refused_by: Option<Option<String>>) {
+        self.refused_by = refused_by.or(self.refused_by.take());
         let earliest = self.last_began.map_or_else(Instant::now, |began| began + BETWEEN_DOUBTS);
         self.due = self.due.min(earliest);
     }
 
-    /// The next observation. May be dropped and called again without losing a probe that is under way.
-    pub(super) async fn next(&mut self, base: &str, revision: u64) -> Seen {
+    /// Another base path: what is known of the old one says nothing of the new one.
+    pub(super) fn begin_anew(&mut self) {
+        (self.suspicion, self.missing, self.refused_by) = (None, None, None);
+        self.knowledge = SchemaKnowledge::Unknown;
+        self.soon();
+    }
+
+    /// The next look. May be dropped and called again without losing one that is under way.
+    pub(super) async fn next(&mut self, base: &str, around: Around) -> Seen {
         if self.path.is_none() {
             return std::future::pending().await;
         }
         if self.running.is_none() {
             tokio::time::sleep_until(self.due).await;
             self.last_began = Some(Instant::now());
-            let observing = self.observing(base);
-            self.running = Some(Box::pin(async move { Seen { revision, observation: observing.await } }));
+            let looking = self.looking(base);
+            self.running = Some(Box::pin(async move { Seen { around, look: looking.await } }));
         }
         let running = self.running.as_mut().expect("it was just set");
         let seen = running.as_mut().await;
@@ -116,45 +222,94 @@ impl SchemaProbe {
         seen
     }
 
-    /// One probe now, apart from the regular ones; `None` when probing is off.
-    pub(super) fn look(&self, base: &str) -> impl Future<Output = Option<Observation>> + Send + use<> {
-        let observing = self.path.is_some().then(|| self.observing(base));
+    /// One look now, apart from the regular ones; `None` when probing is off.
+    pub(super) fn look(&self, base: &str) -> impl Future<Output = Option<Look>> + Send + use<> {
+        let looking = self.path.is_some().then(|| self.looking(base));
         async move {
-            match observing {
-                Some(observing) => Some(observing.await),
+            match looking {
+                Some(looking) => Some(looking.await),
                 None => None,
             }
         }
     }
 
-    /// Takes an observation in. Returns whether the path answered 200 for the first time, which is worth remembering.
-    pub(super) fn learn(&mut self, observation: &Observation, upstream_closed_itself: bool) -> bool {
-        let answered = matches!(observation, Observation::Schema | Observation::EmptyList);
-        let first_answer = answered && !self.facts.answered_before;
-        self.facts.answered_before |= answered;
-        self.facts.upstream_closed_itself = upstream_closed_itself;
-        if *observation == Observation::Schema {
-            self.facts.create_refused = false;
+    /// Takes a look in; `facts` says what `upstream_mode` knows, the rest is known here. Returns whether its path
+    /// answered 200 for the first time, which is worth remembering.
+    pub(super) fn learn(&mut self, look: &Look, facts: Facts, around: Around) -> bool {
+        let started = look.started();
+        let answered_before = self.answered.as_ref() == Some(&look.path);
+        let refused = self.refused_by.as_ref() == Some(&started);
+        let facts = Facts { answered_before, refused, ..facts };
+        let case = Case { path: look.path.clone(), started };
+        match judge(&look.observation, facts) {
+            Verdict::Defined => {
+                (self.suspicion, self.missing, self.refused_by) = (None, None, None);
+                self.knowledge = SchemaKnowledge::Defined;
+            }
+            Verdict::Missing => self.suspect(look, case, facts.witness, around),
+            Verdict::Unknown => {
+                (self.suspicion, self.missing) = (None, None);
+                self.knowledge = SchemaKnowledge::Unknown;
+            }
         }
-        self.knowledge = judge(observation, self.facts);
-        first_answer
+        let answered = matches!(look.observation, Observation::Schema | Observation::EmptyList);
+        if answered {
+            self.answered = Some(look.path.clone());
+        }
+        answered && !answered_before
     }
 
-    fn observing(&self, base: &str) -> impl Future<Output = Observation> + Send + use<> {
-        let client = self.client.clone();
-        let path = self.target(base);
-        async move { observe(client.get(&path).await) }
+    /// One wrong look must not close anything: a second one, a poll's time later, has to say the same of the same UCS with
+    /// nothing changed between. Where only time vouches for UCS, it takes more of it.
+    fn suspect(&mut self, look: &Look, case: Case, witness: Witness, around: Around) {
+        if self.missing.as_ref() == Some(&case) {
+            return;
+        }
+        self.missing = None;
+        self.knowledge = SchemaKnowledge::Unknown;
+        let polls = if witness == Witness::Status { 1 } else { POLLS_WITHOUT_STATUS };
+        let confirmed_after = self.status.poll_interval * polls;
+        match &self.suspicion {
+            Some(suspicion) if (&suspicion.case, suspicion.around) == (&case, around) => {
+                if look.began >= suspicion.since + confirmed_after {
+                    self.suspicion = None;
+                    self.missing = Some(case);
+                    self.knowledge = SchemaKnowledge::Undefined;
+                    return;
+                }
+            }
+            _ => self.suspicion = Some(Suspicion { case, around, since: look.began }),
+        }
+        self.due = self.due.min(look.began + self.status.poll_interval).max(Instant::now());
+    }
+
+    fn looking(&self, base: &str) -> impl Future<Output = Look> + Send + use<> {
+        let (client, link) = (self.client.clone(), self.status.link.clone());
+        let (path, base) = (self.target(base), base.to_owned());
+        async move {
+            let began = Instant::now();
+            let observation = observe(client.get(&path).await);
+            let status = match (&observation, link) {
+                (Observation::EmptyList | Observation::NotFound, Some(link)) => Some(link.read(&base).await),
+                _ => None,
+            };
+            Look { path, observation, status, began }
+        }
+    }
+}
+
+impl Look {
+    /// The incarnation of UCS that was looked at, if its status told.
+    pub(super) fn started(&self) -> Option<String> {
+        match &self.status {
+            Some(Reading::Mode(status)) => status.started.clone(),
+            _ => None,
+        }
     }
 }
 
 fn target(base: &str, path: &str) -> String {
     format!("{base}{path}")
-}
-
-/// Whether a mark that was left behind says of the path that is probed now that it has answered: a 404 of a mistyped path
-/// must not pass for a vanished schema only because another path had answered before.
-pub(super) fn was_answered(mark: Option<&str>, base: &str, path: Option<&str>) -> bool {
-    path.is_some_and(|path| mark == Some(&*target(base, path)))
 }
 
 fn observe(answer: Result<Reply, CallError>) -> Observation {
@@ -184,57 +339,5 @@ fn holds_nothing(document: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(status: u16, body: &'static str) -> Observation {
-        observe(Ok(Reply { status, body: body.into() }))
-    }
-
-    #[test]
-    fn answers_are_read() {
-        assert_eq!(reply(200, "[{\"name\":\"LastName\"}]"), Observation::Schema);
-        assert_eq!(reply(200, "{\"attributes\":[{}]}"), Observation::Schema);
-        assert_eq!(reply(200, "[]"), Observation::EmptyList);
-        assert_eq!(reply(200, "{\"attributes\":[]}"), Observation::EmptyList);
-        assert_eq!(reply(404, "[]"), Observation::NotFound);
-        for (status, body) in [(200, ""), (200, "<html>"), (200, "null"), (204, ""), (503, "[]"), (401, ""), (301, "")]
-        {
-            assert!(matches!(reply(status, body), Observation::Unclear(_)), "{status} {body}");
-        }
-        let timeout = observe(Err(CallError::Timeout(Duration::from_secs(1))));
-        assert!(matches!(timeout, Observation::Unclear(_)));
-    }
-
-    #[test]
-    fn a_mark_counts_for_its_own_path_alone() {
-        let path = Some("/metadata/profiles");
-        assert!(was_answered(Some("/cv/metadata/profiles"), "/cv", path));
-        for (mark, base, path) in [
-            (None, "/cv", path),
-            (Some(""), "/cv", path),
-            (Some("/metadata/profiles"), "/cv", path),
-            (Some("/cv/metadata/profiles"), "", path),
-            (Some("/cv/metadata/profiles"), "/cv", Some("/metadata/profile")),
-            (Some("/cv"), "/cv", None),
-        ] {
-            assert!(!was_answered(mark, base, path), "{mark:?} {base:?} {path:?}");
-        }
-    }
-
-    #[test]
-    fn not_found_means_undefined_only_with_a_fact_behind_it() {
-        let none = Facts::default();
-        assert_eq!(judge(&Observation::NotFound, none), SchemaKnowledge::Unknown);
-        for facts in [
-            Facts { answered_before: true, ..none },
-            Facts { upstream_closed_itself: true, ..none },
-            Facts { create_refused: true, ..none },
-        ] {
-            assert_eq!(judge(&Observation::NotFound, facts), SchemaKnowledge::Undefined);
-            assert_eq!(judge(&Observation::Unclear(String::new()), facts), SchemaKnowledge::Unknown);
-            assert_eq!(judge(&Observation::Schema, facts), SchemaKnowledge::Defined);
-        }
-        assert_eq!(judge(&Observation::EmptyList, none), SchemaKnowledge::Undefined);
-    }
-}
+#[path = "tests/schema_probe.rs"]
+mod tests;

@@ -9,14 +9,19 @@ use tracing::{error, info, warn};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::schema_probe::{SchemaProbe, was_answered};
+use crate::control::duties::ExpiryTrouble;
+use crate::control::schema_probe::{SchemaProbe, StatusLink};
 use crate::control::store::StoreError;
 use crate::control::store_file::Loaded;
-use crate::control::upstream_mode::{UpstreamLink, UpstreamMode};
-use crate::control::{Alarms, Control, ControlSettings, ControlStats, InitialMode, UpstreamModeUse};
+use crate::control::upstream_link::{Reading, UpstreamLink};
+use crate::control::upstream_mode::{UpstreamMemory, UpstreamMode};
+use crate::control::{Alarms, Control, ControlSettings, ControlStats, FIRST_START, InitialMode, UpstreamModeUse};
 use crate::desk::DeskInbox;
 use crate::gate::Gate;
 use crate::policy::mode::{Mode, ModeRecord, Phase};
+
+/// How many revisions above the one that began a flip may have been told without being saved, and some to spare.
+const REVISIONS_OF_A_FLIP: u64 = 8;
 
 /// Why control cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -36,19 +41,41 @@ pub async fn start(gate: Arc<Gate>, inbox: DeskInbox, settings: ControlSettings)
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
     let link = UpstreamLink { client: settings.upstream.clone(), set_mode_timeout: settings.set_mode_timeout };
     let stored_revision = loaded.record.as_ref().map_or(0, |record| record.revision);
+    let mut memory = remembered(&loaded);
     let record = match &loaded.record {
         // A record above all that was ever used here keeps revisions growing even if the file is an old copy.
         Some(record) => ModeRecord { revision: loaded.highest_revision.max(record.revision), ..record.clone() },
-        None => first_record(&gate, &link, &settings, &loaded).await,
+        None => first_record(&gate, &link, &settings, &loaded, &mut memory).await,
     };
-    let mut control = assemble(gate, inbox, settings, link, &loaded, record);
+    let mut control = assemble(gate, inbox, settings, link, &loaded, record, memory);
     control.stored_revision = stored_revision;
+    // The record of a flip that was taken back may have been told under one of these before the gateway was killed, if the
+    // disk took no more: no revision may get a second content.
+    if control.record.phase == Phase::Switching {
+        control.tried_revision += REVISIONS_OF_A_FLIP;
+    }
     control.settle_start(&loaded).await?;
     Ok(control)
 }
 
+/// What is remembered of UCS. What cannot be read is nothing: then UCS is set and not followed.
+fn remembered(loaded: &Loaded) -> UpstreamMemory {
+    let read = |text: &String| serde_json::from_str(text).ok();
+    let mut memory: UpstreamMemory = loaded.upstream_seen.as_ref().and_then(read).unwrap_or_default();
+    // Without `started` nobody can tell that it is the same incarnation.
+    memory.agreed = memory.agreed.filter(|agreed| agreed.started.is_some());
+    memory.closed_itself = memory.closed_itself.filter(|closed| closed.started.is_some());
+    memory
+}
+
 /// The record of a directory that has none: the initial mode, or maintenance when something had to be set aside.
-async fn first_record(gate: &Gate, link: &UpstreamLink, settings: &ControlSettings, loaded: &Loaded) -> ModeRecord {
+async fn first_record(
+    gate: &Gate,
+    link: &UpstreamLink,
+    settings: &ControlSettings,
+    loaded: &Loaded,
+    memory: &mut UpstreamMemory,
+) -> ModeRecord {
     let revision = loaded.highest_revision + 1;
     if !loaded.first_start {
         return ModeRecord::first(Mode::Maintenance, revision, "state_set_aside", Timestamp::now());
@@ -56,15 +83,22 @@ async fn first_record(gate: &Gate, link: &UpstreamLink, settings: &ControlSettin
     let mode = match (settings.initial_mode, settings.upstream_mode) {
         (InitialMode::Fixed(mode), _) => mode,
         (InitialMode::Auto, UpstreamModeUse::Off) => Mode::Production,
-        (InitialMode::Auto, UpstreamModeUse::Auto) => match link.status(&gate.table().table().base_path).await {
-            Ok(status) => status.map_or(Mode::Production, |status| status.mode),
-            Err(error) => {
-                warn!(%error, "UCS's mode cannot be read at first start: production is assumed");
+        (InitialMode::Auto, UpstreamModeUse::Auto) => match link.read(&gate.table().table().base_path).await {
+            Reading::Mode(status) => {
+                *memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..UpstreamMemory::default() };
+                status.mode
+            }
+            reading => {
+                warn!(
+                    reading = reading.words(),
+                    "UCS tells no mode at first start: production is assumed until it does"
+                );
+                memory.provisional = true;
                 Mode::Production
             }
         },
     };
-    ModeRecord::first(mode, revision, "first_start", Timestamp::now())
+    ModeRecord::first(mode, revision, FIRST_START, Timestamp::now())
 }
 
 fn assemble(
@@ -74,13 +108,13 @@ fn assemble(
     link: UpstreamLink,
     loaded: &Loaded,
     record: ModeRecord,
+    memory: UpstreamMemory,
 ) -> Control {
     let now = Instant::now();
     let abandoned = AbandonedSoFar::now(&gate);
     let enabled = settings.upstream_mode == UpstreamModeUse::Auto;
     let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
-    let base = &gate.table().table().base_path.clone();
-    let answered = was_answered(loaded.schema_path_answered.as_deref(), base, path.as_deref());
+    let status = StatusLink { link: enabled.then(|| link.clone()), poll_interval: settings.upstream_poll_interval };
     let start = (!loaded.alarms.is_empty()).then(|| loaded.alarms.join("; "));
     Control {
         schema_doubt: Arc::clone(&inbox.schema_doubt),
@@ -90,8 +124,8 @@ fn assemble(
         stored_revision: 0,
         tried_revision: record.revision,
         record: Arc::new(record),
-        schema: SchemaProbe::new(settings.upstream, path, interval, answered),
-        upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval),
+        schema: SchemaProbe::new(settings.upstream, status, path, interval, loaded.schema_path_answered.clone()),
+        upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval, memory, remembered(loaded)),
         alarms: Alarms { start, ..Alarms::default() },
         retry: None,
         drain_timeout: settings.drain_timeout,
@@ -101,6 +135,7 @@ fn assemble(
         abandoned_lately: abandoned,
         forget_at: now,
         expiry_not_before: now,
+        expiry_trouble: ExpiryTrouble::default(),
         load_routes: settings.load_routes,
         routes_fingerprint: settings.routes_fingerprint,
         stats: Arc::new(ControlStats::default()),
@@ -111,11 +146,14 @@ impl Control {
     /// Saves the first record where there was none, and anchors a record anew where the journal did not fit it.
     async fn settle_start(&mut self, loaded: &Loaded) -> Result<(), StartError> {
         let record = (*self.record).clone();
+        // Before the first record: whether that one is a guess must be known for as long as it is.
+        self.remember_upstream().await;
         if loaded.record.is_none() {
             return self.save_then_publish(record).await.map_err(StartError::FirstSave);
         }
         if record.phase == Phase::Settled && !loaded.alarms.is_empty() {
-            self.save_or_keep(ModeRecord { revision: record.revision + 1, ..record }).await;
+            // Kept in memory and tried again when it cannot be saved.
+            let _ = self.save_or_keep(ModeRecord { revision: record.revision + 1, ..record }).await;
         } else {
             self.publish();
         }

@@ -23,6 +23,7 @@ const JOURNAL: &str = "journal.jsonl";
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
 const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
+const UPSTREAM_SEEN: &str = "upstream-seen";
 
 /// An open state directory. The lock is held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -39,18 +40,22 @@ pub struct StateDir {
 pub enum Fact {
     /// This path of the schema probe, with the base path, has answered 200 before, so a 404 from it means something.
     SchemaPathAnswered(String),
+    /// What is known of UCS's own mode, as JSON.
+    UpstreamSeen(String),
 }
 
 impl Fact {
     fn file_name(&self) -> &'static str {
         match self {
             Fact::SchemaPathAnswered(_) => SCHEMA_PATH_ANSWERED,
+            Fact::UpstreamSeen(_) => UPSTREAM_SEEN,
         }
     }
 
     fn content(&self) -> &str {
         match self {
             Fact::SchemaPathAnswered(path) => path,
+            Fact::UpstreamSeen(json) => json,
         }
     }
 }
@@ -68,6 +73,8 @@ pub struct Loaded {
     pub clean: bool,
     /// The path of [`Fact::SchemaPathAnswered`]; empty in a mark of a version that did not write it down.
     pub schema_path_answered: Option<String>,
+    /// The text of [`Fact::UpstreamSeen`].
+    pub upstream_seen: Option<String>,
     /// What an operator must look at, each in a sentence.
     pub alarms: Vec<String>,
     /// What is worth a line in the log, but no alarm.
@@ -105,6 +112,7 @@ impl StateDir {
             highest_revision: 0,
             clean: false,
             schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
+            upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
             alarms: record_fault.into_iter().collect(),
             notes: Vec::new(),
             record,
@@ -156,12 +164,13 @@ impl StateDir {
     }
 
     fn write_mark(&self, name: &str, content: &str) -> Result<(), StoreError> {
-        let path = self.dir.join(name);
-        let written = File::create(&path).and_then(|mut file| {
+        let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
+        let written = File::create(&new).and_then(|mut file| {
             file.write_all(content.as_bytes())?;
             file.sync_all()
         });
-        written.map_err(failed("write", &path))?;
+        written.map_err(failed("write", &new))?;
+        std::fs::rename(&new, &path).map_err(failed("replace", &path))?;
         sync_dir(&self.dir)
     }
 

@@ -1,28 +1,35 @@
-//! UCS's own mode: reading it, setting it, and the rule for what to do when it is not the gateway's. It never touches
-//! the gateway's record; what follows from its advice is done in `duties`.
+//! What is known of UCS's own mode, and the rule for what to do when it is not the gateway's. It never touches the
+//! gateway's record; what follows from its advice is done in `duties` and `flip`, the calls are in `upstream_link`.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tracing::warn;
 
-use crate::control::upstream_client::{CallError, UpstreamClient};
-use crate::policy::mode::{Mode, SchemaKnowledge};
+use crate::control::upstream_link::{Outcome, Reading, UpstreamLink, UpstreamStatus};
+use crate::policy::mode::{Mode, ModeRecord};
 
-/// How long an unknown outcome of Set Server Mode is looked into. UCS answers 503 while it is still switching.
-const OUTCOME_LIMIT: Duration = Duration::from_secs(10);
-const OUTCOME_LOOK: Duration = Duration::from_millis(200);
+/// The wait before UCS is set a second time; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What UCS says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamStatus {
-    /// Its mode.
-    pub mode: Mode,
-    /// When it started, as it writes it; another value means a restart.
-    pub started: Option<String>,
+/// How often an incarnation may refuse production, or fall back, before the gateway follows it.
+const REFUSALS: u32 = 2;
+
+/// What is remembered of UCS over restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamMemory {
+    /// It has reported a mode, so it has one, whatever its status says later.
+    pub has_mode: bool,
+    /// The gateway's first record was a guess that nobody asked for: the first mode that UCS reports is taken.
+    pub provisional: bool,
+    /// The incarnation that was last seen in the gateway's mode since the last flip, and that mode.
+    pub agreed: Option<UpstreamStatus>,
+    /// The incarnation that went to maintenance by itself, until it is seen in production or set by the gateway.
+    pub closed_itself: Option<UpstreamStatus>,
 }
 
 /// What to do about UCS's mode.
@@ -30,320 +37,358 @@ pub struct UpstreamStatus {
 pub enum Advice {
     /// It is the gateway's.
     Agreed,
-    /// It is not, but once is not enough.
+    /// The gateway's own mode is a guess: take UCS's.
+    Adopt,
+    /// It is not the gateway's, but once is not enough.
     Wait,
-    /// UCS closed itself: follow it to maintenance.
+    /// UCS closed itself, or will not be opened: follow it to maintenance.
     Follow,
-    /// UCS was restarted or opened behind the gateway's back: set it to the gateway's mode.
+    /// UCS was restarted, opened behind the gateway's back, or has yet to be told: set it to the gateway's mode.
     SetBack,
+    /// Production was forced, and UCS does not want it: neither followed nor fought.
+    Leave,
 }
 
-/// What was seen before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PollMemory {
-    /// `started` of the last poll whose mode was the gateway's.
-    agreed_started: Option<String>,
-    /// Polls in a row that found maintenance while the gateway is in production.
-    closed_in_a_row: u32,
+/// What the gateway knows of itself when it judges a poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its mode.
+    pub mode: Mode,
+    /// The record is the guess of a first start.
+    pub guessed: bool,
+    /// Production was forced.
+    pub forced: bool,
+    /// Production was refused so often by this incarnation.
+    pub refusals: u32,
+    /// A call of the gateway's own was given up and may take effect yet.
+    pub own_call: bool,
 }
 
-/// The rule. `memory` is what the earlier polls left, and takes this one in.
-pub fn advise(memory: &mut PollMemory, seen: &UpstreamStatus, gateway: Mode) -> Advice {
-    if seen.mode == gateway {
-        *memory = PollMemory { agreed_started: seen.started.clone(), closed_in_a_row: 0 };
+/// The rule. `memory` and `closed_in_a_row` are what earlier polls left, and take this one in.
+pub fn advise(
+    memory: &mut UpstreamMemory,
+    closed_in_a_row: &mut u32,
+    seen: &UpstreamStatus,
+    standing: Standing,
+) -> Advice {
+    memory.has_mode = true;
+    if seen.mode == Mode::Production {
+        memory.closed_itself = None;
+    }
+    if seen.mode == standing.mode {
+        memory.agreed = Some(seen.clone());
+        memory.provisional = false;
+        *closed_in_a_row = 0;
         return Advice::Agreed;
     }
-    let restarted = memory.agreed_started.is_some() && seen.started.is_some() && memory.agreed_started != seen.started;
-    if restarted || gateway == Mode::Maintenance {
+    if memory.provisional && standing.guessed {
+        return Advice::Adopt;
+    }
+    if standing.mode == Mode::Maintenance {
         return Advice::SetBack;
     }
-    memory.closed_in_a_row += 1;
-    if memory.closed_in_a_row >= 2 { Advice::Follow } else { Advice::Wait }
+    let same = |agreed: &UpstreamStatus| agreed.mode == standing.mode && agreed.started == seen.started;
+    if memory.agreed.as_ref().is_some_and(same) && !standing.own_call {
+        memory.closed_itself = Some(seen.clone());
+        *closed_in_a_row += 1;
+        return match *closed_in_a_row {
+            _ if standing.forced => Advice::Leave,
+            1 => Advice::Wait,
+            _ => Advice::Follow,
+        };
+    }
+    match standing.refusals {
+        0 => Advice::SetBack,
+        _ if standing.forced => Advice::Leave,
+        refusals if refusals >= REFUSALS => Advice::Follow,
+        _ => Advice::SetBack,
+    }
 }
 
 /// What arrived from UCS outside of a flip.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A poll: the status, or `None` when UCS reports no mode. With the revision that was in force when it began.
-    Polled { revision: u64, status: Result<Option<UpstreamStatus>, CallError> },
-    /// An attempt to set UCS back ended.
-    SetBack { outcome: Result<(), Failure> },
-}
-
-/// Why UCS is not in the wished mode.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// UCS has no Set Server Mode.
-    Lacking(u16),
-    /// UCS said no.
-    Refused(String),
-    /// Nobody knows, and its status does not show the wished mode.
-    Unsure(String),
+    /// A poll, with the revision and the base path that were in force when it began.
+    Polled { revision: u64, base: String, reading: Reading },
+    /// An attempt to bring UCS to `mode` ended.
+    Set { mode: Mode, outcome: Outcome },
 }
 
 /// See the module.
 pub(super) struct UpstreamMode {
-    link: UpstreamLink,
+    pub link: UpstreamLink,
     enabled: bool,
     poll_interval: Duration,
     due: Instant,
-    running: Option<Pin<Box<dyn Future<Output = News> + Send>>>,
-    memory: PollMemory,
-    /// The last status that was read.
+    running: Option<Running>,
+    memory: UpstreamMemory,
+    /// What of the memory is on the disk.
+    saved: UpstreamMemory,
+    closed_in_a_row: u32,
+    /// The last status that told a mode.
     last: Option<UpstreamStatus>,
-    /// UCS answered that it has no Set Server Mode: the gateway's mode alone counts from then on.
-    lacking: bool,
-    /// Set Server Mode was sent by the flip under way, so UCS may have moved.
-    moved: bool,
+    /// The status wants a login that the gateway lacks.
+    locked: Option<u16>,
+    /// Why UCS is not known to be in the gateway's mode although it should be; until it is.
+    behind: Option<String>,
+    /// Production was refused so often by this incarnation.
+    refusals: (Option<String>, u32),
+    pace: Pace,
+    /// Set Server Mode was sent in the flip under way.
+    asked: bool,
+    /// Until when a call that was given up may take effect.
+    own_call_until: Option<Instant>,
 }
 
-/// How UCS is spoken to. Cheap to clone into a task of its own.
-#[derive(Clone, Debug)]
-pub(super) struct UpstreamLink {
-    pub client: UpstreamClient,
-    pub set_mode_timeout: Duration,
+/// A call beside everything else.
+struct Running {
+    call: Pin<Box<dyn Future<Output = News> + Send>>,
+    sets: bool,
+}
+
+/// When UCS may be set again.
+#[derive(Debug)]
+struct Pace {
+    wait: Duration,
+    not_before: Instant,
 }
 
 impl UpstreamMode {
-    pub(super) fn new(link: UpstreamLink, enabled: bool, poll_interval: Duration) -> UpstreamMode {
+    /// `saved` is what of `memory` is on the disk.
+    pub(super) fn new(
+        link: UpstreamLink,
+        enabled: bool,
+        poll_interval: Duration,
+        memory: UpstreamMemory,
+        saved: UpstreamMemory,
+    ) -> UpstreamMode {
         UpstreamMode {
             link,
             enabled,
             poll_interval,
             due: Instant::now(),
             running: None,
-            memory: PollMemory::default(),
+            memory,
+            saved,
+            closed_in_a_row: 0,
             last: None,
-            lacking: false,
-            moved: false,
+            locked: None,
+            behind: None,
+            refusals: (None, 0),
+            pace: Pace { wait: FIRST_WAIT, not_before: Instant::now() },
+            asked: false,
+            own_call_until: None,
         }
     }
 
-    /// The mode that UCS reported last.
-    pub(super) fn reported(&self) -> Option<Mode> {
-        self.last.as_ref().map(|status| status.mode)
+    pub(super) fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The incarnation of the last status.
+    pub(super) fn incarnation(&self) -> Option<String> {
+        self.last.as_ref().and_then(|status| status.started.clone())
+    }
+
+    /// UCS has a mode, as far as is known: it reported one once, or it hides it behind a login.
+    pub(super) fn has_mode(&self) -> bool {
+        self.memory.has_mode || self.locked.is_some()
+    }
+
+    /// Whether this incarnation went to maintenance by itself.
+    pub(super) fn closed_itself(&self, started: Option<&str>) -> bool {
+        self.memory.closed_itself.as_ref().is_some_and(|status| status.started.as_deref() == started)
+    }
+
+    /// What an operator must look at.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let locked = self.locked.map(|status| {
+            format!(
+                "UCS wants a login to tell its mode (status {status}): give the gateway one with --upstream-credentials"
+            )
+        });
+        let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
+        (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+
+    /// What is worth remembering and not on the disk yet.
+    pub(super) fn unsaved(&self) -> Option<UpstreamMemory> {
+        (self.enabled && self.memory != self.saved).then(|| self.memory.clone())
+    }
+
+    pub(super) fn was_saved(&mut self, memory: UpstreamMemory) {
+        self.saved = memory;
     }
 
     /// The next thing that UCS tells outside of a flip. May be dropped and called again without losing anything.
     pub(super) async fn next(&mut self, base: &str, revision: u64) -> News {
-        if !self.enabled || self.lacking {
+        if !self.enabled {
             return std::future::pending().await;
         }
         if self.running.is_none() {
             tokio::time::sleep_until(self.due).await;
             let (link, base) = (self.link.clone(), base.to_owned());
-            self.running = Some(Box::pin(async move { News::Polled { revision, status: link.status(&base).await } }));
+            let call = Box::pin(async move {
+                let reading = link.read(&base).await;
+                News::Polled { revision, base, reading }
+            });
+            self.running = Some(Running { call, sets: false });
         }
         let running = self.running.as_mut().expect("it was just set");
-        let news = running.as_mut().await;
+        let news = running.call.as_mut().await;
         self.running = None;
         self.due = Instant::now() + self.poll_interval;
         news
     }
 
     /// Takes a status in and says what to do about it.
-    pub(super) fn learn(&mut self, status: UpstreamStatus, gateway: Mode) -> Advice {
-        let advice = advise(&mut self.memory, &status, gateway);
+    pub(super) fn learn(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Advice {
+        self.locked = None;
+        if self.refusals.0 != status.started {
+            self.refusals = (status.started.clone(), 0);
+        }
+        let standing = Standing {
+            mode: record.mode,
+            guessed: record.cause.as_deref() == Some(super::FIRST_START),
+            forced: record.force,
+            refusals: self.refusals.1,
+            own_call: self.own_call_until.is_some_and(|until| Instant::now() < until),
+        };
+        let advice = advise(&mut self.memory, &mut self.closed_in_a_row, &status, standing);
+        match advice {
+            Advice::Agreed => self.behind = None,
+            Advice::Leave => {
+                self.behind = Some(format!("production was forced, and UCS is in {}", status.mode));
+            }
+            Advice::Adopt | Advice::Wait | Advice::Follow | Advice::SetBack => {}
+        }
         self.last = Some(status);
         advice
     }
 
-    /// Sets UCS to `mode` beside everything else; the outcome is the next news.
-    pub(super) fn begin_set_back(&mut self, base: &str, mode: Mode) {
+    /// Takes a reading in by which no advice is wanted. Returns whether UCS, which is not where it should be and does not
+    /// tell its mode, can be set all the same.
+    pub(super) fn note(&mut self, reading: &Reading) -> bool {
+        match reading {
+            Reading::Locked(status) => self.locked = Some(*status),
+            Reading::Absent(_) => self.locked = None,
+            // Without `started` nothing else tells that it is another incarnation.
+            Reading::Gone(_) => {
+                if self.memory.agreed.as_ref().is_some_and(|agreed| agreed.started.is_none()) {
+                    self.memory.agreed = None;
+                }
+            }
+            Reading::Mode(status) => {
+                self.memory.has_mode = true;
+                self.locked = None;
+                self.last = Some(status.clone());
+            }
+            Reading::Busy(_) | Reading::Odd(_) => {}
+        }
+        self.behind.is_some() && matches!(reading, Reading::Absent(_))
+    }
+
+    /// Sets UCS to `mode` beside everything else, unless that was tried too short a time ago; the outcome is the next news.
+    pub(super) fn begin_set(&mut self, base: &str, mode: Mode) -> bool {
+        let now = Instant::now();
+        if now < self.pace.not_before {
+            return false;
+        }
+        // Long quiet since the last time: the pace begins anew.
+        if now > self.pace.not_before + self.pace.wait {
+            self.pace.wait = FIRST_WAIT;
+        }
+        self.pace.not_before = now + self.pace.wait;
+        self.pace.wait = (self.pace.wait * 2).min(LONGEST_WAIT);
+        self.touch();
         let (link, base) = (self.link.clone(), base.to_owned());
-        self.running = Some(Box::pin(async move { News::SetBack { outcome: link.set(&base, mode).await } }));
+        let call = Box::pin(async move { News::Set { mode, outcome: link.bring(&base, mode).await } });
+        self.running = Some(Running { call, sets: true });
+        true
     }
 
-    /// UCS refused to be set back: believe it, so that the next polls follow it.
-    pub(super) fn believe(&mut self) {
-        self.memory.agreed_started = self.last.as_ref().and_then(|status| status.started.clone());
-    }
-
-    /// UCS has no Set Server Mode.
-    pub(super) fn leave_alone(&mut self) {
-        self.lacking = true;
-    }
-
-    /// The step of a flip: brings UCS to `target` if it has a mode of its own. An error is why it is not there.
-    pub(super) async fn switch(&mut self, base: &str, target: Mode, schema: SchemaKnowledge) -> Result<(), String> {
-        self.moved = false;
-        if !self.enabled || self.lacking {
-            return Ok(());
-        }
-        self.finish_running().await;
-        match self.link.status(base).await {
-            Ok(Some(status)) if status.mode == target => {
-                self.agreed(status);
-                return Ok(());
+    /// Takes in what came of bringing UCS to `mode`. True when UCS is there, or has no mode of its own.
+    pub(super) fn brought(&mut self, mode: Mode, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::InStep(status) => {
+                self.memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..self.memory.clone() };
+                self.last = Some(status.clone());
+                self.closed_in_a_row = 0;
+                (self.behind, self.locked) = (None, None);
+                return true;
             }
-            Ok(Some(status)) => self.last = Some(status),
-            Ok(None) => return Ok(()),
-            // A UCS that was never seen to have a mode does not hold the gateway up.
-            Err(error) if self.last.is_none() => {
-                warn!(%error, "UCS's mode cannot be read, and it never reported one: the flip is not forwarded");
-                return Ok(());
+            Outcome::Absent if !self.has_mode() => {
+                self.behind = None;
+                return true;
             }
-            // It has one, so whether it can be set decides, below.
-            Err(_) => {}
-        }
-        self.moved = true;
-        match self.link.set(base, target).await {
-            Ok(()) => {
-                self.forget_polls(target);
-                Ok(())
+            Outcome::NoSchema(status) | Outcome::Refused { status: Some(status), .. } => {
+                self.memory.has_mode = true;
+                self.last = Some(status.clone());
+                self.count_refusal(status.started.clone());
             }
-            Err(Failure::Lacking(404)) if target == Mode::Production && schema == SchemaKnowledge::Undefined => {
-                Err("status 404: no profile schema is defined".to_owned())
-            }
-            Err(Failure::Lacking(_)) => {
-                self.leave_alone();
-                Ok(())
-            }
-            Err(Failure::Refused(detail) | Failure::Unsure(detail)) => Err(detail),
+            Outcome::Refused { status: None, .. } => self.count_refusal(self.incarnation()),
+            Outcome::Unclear(_) => self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout),
+            Outcome::Absent | Outcome::Gone(_) => {}
+        }
+        self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));
+        false
+    }
+
+    fn count_refusal(&mut self, started: Option<String>) {
+        let before = if self.refusals.0 == started { self.refusals.1 } else { 0 };
+        self.refusals = (started, before + 1);
+    }
+
+    /// A flip begins to touch UCS: what runs beside it is given up, and what was refused before counts no more.
+    pub(super) fn begin_flip(&mut self) {
+        if self.running.take().is_some_and(|running| running.sets) {
+            self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
+        }
+        self.pace = Pace { wait: FIRST_WAIT, not_before: Instant::now() };
+        self.refusals = (None, 0);
+        self.asked = false;
+    }
+
+    /// Set Server Mode is about to be sent: what was seen before tells nothing of what is seen from now on.
+    pub(super) fn ask(&mut self) {
+        self.asked = true;
+        self.touch();
+    }
+
+    fn touch(&mut self) {
+        self.memory.agreed = None;
+        self.memory.closed_itself = None;
+        self.closed_in_a_row = 0;
+    }
+
+    /// A flip is over, well or not: polls tell whether UCS stays in step.
+    pub(super) fn end_flip(&mut self) {
+        self.asked = false;
+        self.due = Instant::now() + self.poll_interval;
+    }
+
+    /// The flip under way is taken back: if it asked UCS for its mode, UCS has to be set back.
+    pub(super) fn take_back(&mut self, mode: Mode) {
+        if std::mem::take(&mut self.asked) {
+            self.owe(mode);
         }
     }
 
-    /// Sets UCS back to `mode` if the flip under way has touched it.
-    pub(super) async fn restore(&mut self, base: &str, mode: Mode) -> Result<(), String> {
-        if !std::mem::take(&mut self.moved) || self.lacking {
-            return Ok(());
-        }
-        if let Ok(Some(status)) = self.link.status(base).await
-            && status.mode == mode
-        {
-            self.agreed(status);
-            return Ok(());
-        }
-        match self.link.set(base, mode).await {
-            Ok(()) => {
-                self.forget_polls(mode);
-                Ok(())
-            }
-            Err(Failure::Lacking(_)) => Ok(()),
-            Err(Failure::Refused(detail) | Failure::Unsure(detail)) => Err(detail),
+    /// UCS may be in another mode than the gateway, by the gateway's own doing.
+    pub(super) fn owe(&mut self, mode: Mode) {
+        if self.enabled {
+            self.touch();
+            self.behind = Some(format!("UCS is being set back to {mode}"));
+            self.due = Instant::now();
         }
     }
 
-    /// A flip before a crash may have touched UCS.
-    pub(super) fn suspect(&mut self) {
-        self.moved = self.enabled;
+    /// The gateway's guess has been replaced, or cannot be.
+    pub(super) fn end_guess(&mut self) {
+        self.memory.provisional = false;
     }
-
-    /// A call that is under way must end first: two Set Server Mode at once have no order.
-    async fn finish_running(&mut self) {
-        if let Some(running) = self.running.as_mut() {
-            running.as_mut().await;
-            self.running = None;
-        }
-    }
-
-    fn agreed(&mut self, status: UpstreamStatus) {
-        self.memory = PollMemory { agreed_started: status.started.clone(), closed_in_a_row: 0 };
-        self.last = Some(status);
-    }
-
-    fn forget_polls(&mut self, mode: Mode) {
-        self.memory.closed_in_a_row = 0;
-        if let Some(last) = &mut self.last {
-            last.mode = mode;
-        }
-    }
-}
-
-impl UpstreamLink {
-    /// What UCS says of itself; `None` when it has no such operation or reports no mode. An answer that tells nothing,
-    /// like the 503 of a UCS that is just switching, is an error.
-    pub(super) async fn status(&self, base: &str) -> Result<Option<UpstreamStatus>, CallError> {
-        let reply = self.client.get(&format!("{base}/server/status")).await?;
-        match reply.status {
-            200 => Ok(status_of(&reply.body)),
-            404 | 405 | 501 => Ok(None),
-            status => Err(CallError::Status(status)),
-        }
-    }
-
-    /// Set Server Mode. When its outcome is unknown, the status decides.
-    async fn set(&self, base: &str, mode: Mode) -> Result<(), Failure> {
-        let body = format!("{{\"mode\":\"{mode}\"}}");
-        let answer = self.client.post_json(&format!("{base}/server/mode"), body, self.set_mode_timeout).await;
-        let doubt = match answer {
-            Ok(reply) => match reply.status {
-                200..=299 => return Ok(()),
-                status @ (404 | 405 | 501) => return Err(Failure::Lacking(status)),
-                status @ 400..=499 => return Err(Failure::Refused(format!("status {status}"))),
-                status => format!("status {status}"),
-            },
-            Err(error @ (CallError::Connect { .. } | CallError::Request(_))) => {
-                return Err(Failure::Refused(error.to_string()));
-            }
-            Err(error) => error.to_string(),
-        };
-        let limit = Instant::now() + OUTCOME_LIMIT;
-        loop {
-            match self.status(base).await {
-                Ok(Some(status)) if status.mode == mode => return Ok(()),
-                Ok(Some(status)) => return Err(Failure::Unsure(format!("{doubt}, and it reports {}", status.mode))),
-                Ok(None) | Err(_) if Instant::now() < limit => tokio::time::sleep(OUTCOME_LOOK).await,
-                Ok(None) | Err(_) => return Err(Failure::Unsure(format!("{doubt}, and it does not report its mode"))),
-            }
-        }
-    }
-}
-
-fn status_of(body: &[u8]) -> Option<UpstreamStatus> {
-    let document: Value = serde_json::from_slice(body).ok()?;
-    let mode = match document.get("mode")?.as_str()?.to_ascii_lowercase().as_str() {
-        "production" => Mode::Production,
-        "maintenance" => Mode::Maintenance,
-        _ => return None,
-    };
-    let started = document.get("started").map(|started| started.to_string());
-    Some(UpstreamStatus { mode, started })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(mode: Mode, started: &str) -> UpstreamStatus {
-        UpstreamStatus { mode, started: Some(started.to_owned()) }
-    }
-
-    #[test]
-    fn two_polls_in_a_row_are_followed_and_one_is_not() {
-        let mut memory = PollMemory::default();
-        let closed = seen(Mode::Maintenance, "a");
-        assert_eq!(advise(&mut memory, &seen(Mode::Production, "a"), Mode::Production), Advice::Agreed);
-        assert_eq!(advise(&mut memory, &closed, Mode::Production), Advice::Wait);
-        assert_eq!(advise(&mut memory, &seen(Mode::Production, "a"), Mode::Production), Advice::Agreed);
-        assert_eq!(advise(&mut memory, &closed, Mode::Production), Advice::Wait);
-        assert_eq!(advise(&mut memory, &closed, Mode::Production), Advice::Follow);
-    }
-
-    #[test]
-    fn a_restarted_ucs_is_set_back_until_it_agrees() {
-        let mut memory = PollMemory::default();
-        advise(&mut memory, &seen(Mode::Production, "a"), Mode::Production);
-        for _ in 0..3 {
-            assert_eq!(advise(&mut memory, &seen(Mode::Maintenance, "b"), Mode::Production), Advice::SetBack);
-        }
-        assert_eq!(advise(&mut memory, &seen(Mode::Production, "b"), Mode::Production), Advice::Agreed);
-        assert_eq!(advise(&mut memory, &seen(Mode::Maintenance, "b"), Mode::Production), Advice::Wait);
-    }
-
-    #[test]
-    fn an_open_ucs_is_set_back_while_the_gateway_is_in_maintenance() {
-        let mut memory = PollMemory::default();
-        assert_eq!(advise(&mut memory, &seen(Mode::Production, "a"), Mode::Maintenance), Advice::SetBack);
-        assert_eq!(advise(&mut memory, &seen(Mode::Maintenance, "a"), Mode::Maintenance), Advice::Agreed);
-    }
-
-    #[test]
-    fn a_status_is_read_whatever_its_case() {
-        let status = status_of(br#"{"mode":"Production","started":"2010-02-24T14:35:28.668Z"}"#);
-        assert_eq!(status.map(|status| status.mode), Some(Mode::Production));
-        for body in ["", "{}", "{\"mode\":1}", "{\"mode\":\"asleep\"}", "[]"] {
-            assert_eq!(status_of(body.as_bytes()), None, "{body}");
-        }
-    }
-}
+#[path = "tests/upstream_mode.rs"]
+mod tests;

@@ -52,6 +52,45 @@ pub fn format(duration: Duration) -> String {
     format!("{}{unit}", millis / u128::from(factor))
 }
 
+/// How long until a mode ends by itself, in its written form: a duration, or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrittenEnd {
+    /// After so long.
+    After(Written),
+    /// Never.
+    Never,
+}
+
+impl std::str::FromStr for WrittenEnd {
+    type Err = DurationFault;
+
+    fn from_str(text: &str) -> Result<WrittenEnd, DurationFault> {
+        if text == "never" { Ok(WrittenEnd::Never) } else { text.parse().map(WrittenEnd::After) }
+    }
+}
+
+impl fmt::Display for WrittenEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WrittenEnd::After(after) => after.fmt(f),
+            WrittenEnd::Never => f.write_str("never"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WrittenEnd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WrittenEnd, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|fault| serde::de::Error::custom(format!("{fault}, or \"never\"")))
+    }
+}
+
+impl Serialize for WrittenEnd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl std::str::FromStr for Written {
     type Err = DurationFault;
 

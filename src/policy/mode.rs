@@ -174,6 +174,15 @@ pub struct ModeRecord {
     pub journal_head: Option<String>,
 }
 
+/// When a wished mode is to end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// So long after it settled.
+    After(Duration),
+    /// Never: an end that the record has is taken away.
+    Never,
+}
+
 /// A wish to change the mode, as it arrives from any side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModeChange {
@@ -191,8 +200,8 @@ pub struct ModeChange {
     pub drain_timeout: Option<Duration>,
     /// What to do at the deadline; `Revert` when absent.
     pub on_timeout: Option<OnTimeout>,
-    /// End the mode by itself after this long.
-    pub expires_in: Option<Duration>,
+    /// When the mode ends by itself; when absent, a mode that is in force already keeps the end that it has.
+    pub expires_in: Option<End>,
     /// Go to production although no profile schema is defined.
     pub force: bool,
 }

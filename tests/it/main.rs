@@ -33,6 +33,9 @@ mod stress;
 /// Kills at random moments, state files that are damaged, and a disk that takes no more.
 mod crash;
 
+/// What is promised when UCS, clients and disks misbehave in the middle of a flip or of a start.
+mod surroundings;
+
 /// What the machine does to the gateway: disks that fail, clocks that jump, descriptors that run out, pauses.
 mod machine;
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
 
-use crate::support::{Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, request};
+use crate::support::{Gateway, Reply, TempDir, Ucs, admin, eventually, request};
 
 /// Looks at UCS's mode often, so that no test waits for it.
 const QUICK: &[&str] = &["--upstream-poll", "50ms", "--orphan-grace", "50ms"];
@@ -222,27 +222,19 @@ fn production_is_not_to_be_had_until_the_schema_is_back() {
     assert_eq!(create_profile(&gateway).status, 201);
 }
 
-/// A UCS that has no schema and does not go to maintenance, so that the gateway cannot leave production.
-fn stubborn() -> Scripted {
-    Scripted::start(|conn| {
-        while let Some(received) = conn.read_request() {
-            let (status, body) = match received.head.split(' ').take(2).collect::<Vec<_>>()[..] {
-                ["GET", PROBE] => (200, "[]"),
-                ["GET", "/server/status"] => (200, r#"{"mode":"production","started":"a"}"#),
-                ["POST", "/server/mode"] => (500, ""),
-                _ => (200, "{}"),
-            };
-            conn.write(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
-        }
-    })
-}
-
+/// UCS keeps nobody in production, but a disk that takes no record does.
 #[test]
 fn while_production_cannot_be_left_what_needs_a_schema_is_404() {
-    let upstream = stubborn();
-    let gateway = Gateway::start(upstream.address, &[QUICK, &["--schema-probe-interval", "1h"]].concat());
-    let tried = "ucs_gateway_flips_total{outcome=\"upstream\"}";
-    eventually("UCS refuses to leave it", || admin::metric(&gateway, tried) >= 1.0);
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    ucs.control().set_auto_maintenance(false);
+    let flags = [QUICK, &["--schema-probe-interval", "1h"]].concat();
+    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &flags);
+    knows(&gateway, "defined");
+    gateway.limit_files(Some(std::fs::metadata(dir.path().join("journal.jsonl")).unwrap().len() + 100));
+    ucs.control().set_profile_schema(false);
+    assert_eq!(create_profile(&gateway).refusal(), None, "UCS's own 404, which is looked into");
+    let tried = "ucs_gateway_flips_total{outcome=\"not_durable\"}";
+    eventually("production cannot be left", || admin::metric(&gateway, tried) >= 1.0);
     knows(&gateway, "undefined");
     let record = admin::mode(&gateway);
     assert_eq!((&record["mode"], &record["phase"]), (&json!("production"), &json!("settled")), "{record}");
@@ -254,8 +246,8 @@ fn while_production_cannot_be_left_what_needs_a_schema_is_404() {
         let detail = body["detail"].as_str().unwrap();
         assert!(detail.contains(&format!("({line}) needs a profile schema, and none is defined at UCS")), "{detail}");
     }
-    assert_eq!(request(gateway.data, "GET /services/1", &[], b"").status, 200, "this needs none");
-    assert!(!upstream.received_text().contains("POST /profiles"), "UCS saw none of them but the probe");
+    assert_eq!(request(gateway.data, "GET /services/1", &[], b"").refusal(), None, "this needs none");
+    assert_eq!(ucs.asked("POST", "/profiles").len(), 1, "UCS saw none of these");
     assert!(admin::metric(&gateway, tried) < 3.0, "it is tried again with the next probe, not all the time");
 }
 

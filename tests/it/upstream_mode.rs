@@ -117,7 +117,9 @@ fn where_ucs_has_no_mode_the_gateways_alone_counts() {
         let status = request(gateway.data, "GET /server/status", &[], b"");
         assert_eq!((status.status, status.json()), (200, json!({"mode": mode})));
     }
-    assert_eq!(ucs.asked("POST", "/server/mode").len(), 0);
+    // That it has no mode is concluded from the absence of both calls, at each flip anew.
+    assert_eq!(ucs.asked("POST", "/server/mode").len(), 3);
+    assert_eq!(admin::mode(&gateway)["alarm"], Value::Null);
     assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
 }
 
@@ -137,14 +139,16 @@ fn a_login_is_sent_with_the_gateways_own_calls_only() {
 }
 
 #[test]
-fn without_the_login_that_ucs_wants_the_gateway_goes_alone() {
+fn without_the_login_that_ucs_wants_the_gateway_can_only_close() {
     let login = Some(("ada".to_owned(), "secret".to_owned()));
     let ucs = Ucs::start(StandInOptions { login, initial_mode: Mode::Maintenance, ..StandInOptions::new() });
     let gateway = start(ucs.address, &[]);
     polled_again(&ucs);
     let record = admin::mode(&gateway);
     assert_eq!((&record["mode"], &record["schema"]), (&json!("production"), &json!("unknown")));
+    assert!(record["alarm"].as_str().unwrap().contains("--upstream-credentials"), "{record}");
     assert_eq!(flip(&gateway, "maintenance").status, 200);
+    assert_eq!(flip(&gateway, "production").status, 502, "what the mode of UCS is cannot be seen");
     assert!(admin::metric(&gateway, "ucs_gateway_upstream_mode_events_total{event=\"poll_error\"}") >= 1.0);
 }
 
@@ -201,9 +205,9 @@ enum Takes {
     Never,
 }
 
-/// A UCS in production with a status, a schema, and this way of taking Set Server Mode. Also the modes it was asked for.
+/// A UCS in maintenance with a status, a schema, and this way of taking Set Server Mode. Also the modes it was asked for.
 fn scripted(takes: Takes) -> (Scripted, Arc<Mutex<Vec<String>>>) {
-    let mode = Arc::new(Mutex::new("production".to_owned()));
+    let mode = Arc::new(Mutex::new("maintenance".to_owned()));
     let asked = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&asked);
     let upstream = Scripted::start(move |conn| {
@@ -229,39 +233,30 @@ fn scripted(takes: Takes) -> (Scripted, Arc<Mutex<Vec<String>>>) {
     (upstream, asked)
 }
 
+/// To production; maintenance would settle all the same, as the gate lets nothing pass that UCS should refuse.
 fn refused_by_ucs(gateway: &Gateway, upstream: &Scripted) {
-    let operator = flip(gateway, "maintenance");
+    let operator = flip(gateway, "production");
     assert_eq!((operator.status, &operator.json()["reason"]), (502, &json!("upstream")), "{}", operator.text());
-    assert_eq!(operator.json()["record"]["mode"], "production");
+    assert_eq!(operator.json()["record"]["mode"], "maintenance");
     let credential = format!("Bearer {}", gateway.token());
     let headers = [("Authorization", &*credential)];
-    let client = request(gateway.data, "POST /server/mode", &headers, br#"{"mode":"maintenance"}"#);
+    let client = request(gateway.data, "POST /server/mode", &headers, br#"{"mode":"production"}"#);
     assert_eq!((client.status, client.refusal()), (502, Some("upstream_mode")), "{client:?}");
     let record = admin::mode(gateway);
-    assert_eq!((&record["mode"], &record["phase"]), (&json!("production"), &json!("settled")), "{record}");
-    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), None, "production is open again");
-    assert!(upstream.received_text().contains("GET /profiles/1 "));
+    assert_eq!((&record["mode"], &record["phase"]), (&json!("maintenance"), &json!("settled")), "{record}");
+    let keys = request(gateway.data, "POST /metadata/identification-keys", &[], b"{}");
+    assert_eq!(keys.refusal(), None, "maintenance is open again");
+    assert!(upstream.received_text().contains("POST /metadata/identification-keys "));
 }
 
 #[test]
 fn a_refusal_of_ucs_takes_the_flip_back() {
-    for status in [400, 401, 403, 500] {
+    for status in [400, 401, 403, 405, 500, 501] {
         let (upstream, asked) = scripted(Takes::No(status));
         let gateway = start(upstream.address, &[]);
         refused_by_ucs(&gateway, &upstream);
-        let flips = asked.lock().unwrap().iter().filter(|mode| *mode == "maintenance").count();
+        let flips = asked.lock().unwrap().iter().filter(|mode| *mode == "production").count();
         assert_eq!(flips, 2, "status {status}");
-    }
-}
-
-#[test]
-fn where_ucs_has_a_status_but_no_set_server_mode_the_gateways_alone_counts() {
-    for status in [404, 405, 501] {
-        let (upstream, asked) = scripted(Takes::No(status));
-        let gateway = start(upstream.address, &[]);
-        assert_eq!(flip(&gateway, "maintenance").status, 200);
-        assert_eq!(flip(&gateway, "production").status, 200);
-        assert_eq!(asked.lock().unwrap().len(), 1, "status {status}: it is not asked again");
     }
 }
 
@@ -269,30 +264,12 @@ fn where_ucs_has_a_status_but_no_set_server_mode_the_gateways_alone_counts() {
 fn after_an_unknown_outcome_the_status_decides() {
     let (upstream, asked) = scripted(Takes::Silently);
     let gateway = start(upstream.address, &[]);
-    let reply = flip(&gateway, "maintenance");
+    let reply = flip(&gateway, "production");
     assert_eq!((reply.status, asked.lock().unwrap().len()), (200, 1), "{}", reply.text());
 
     let (upstream, _) = scripted(Takes::Never);
     let gateway = start(upstream.address, &[]);
     refused_by_ucs(&gateway, &upstream);
-}
-
-#[test]
-fn a_ucs_that_cannot_be_reached_keeps_a_flip_from_settling_if_it_had_a_mode() {
-    let ucs = Ucs::usual();
-    let address = ucs.address;
-    let gateway = start(address, &[]);
-    polled_again(&ucs);
-    drop(ucs);
-    let reply = flip(&gateway, "maintenance");
-    assert_eq!((reply.status, &reply.json()["reason"]), (502, &json!("upstream")), "{}", reply.text());
-    assert_eq!(shown(&gateway).0, "production");
-    let ready = request(gateway.admin, "GET /readyz", &[], b"");
-    assert_eq!(ready.status, 200, "the gateway does its work");
-
-    let back = Ucs::start_at(address, StandInOptions::new());
-    assert_eq!(flip(&gateway, "maintenance").status, 200);
-    assert_eq!(back.control().mode(), Mode::Maintenance);
 }
 
 #[test]

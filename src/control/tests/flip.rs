@@ -7,7 +7,7 @@ use super::support::*;
 use crate::control::journal::{self, JournalKind};
 use crate::desk::{ChangeError, ReloadError};
 use crate::gate::Refused;
-use crate::policy::mode::{ActorKind, Mode, ModeChange, OnTimeout, Phase};
+use crate::policy::mode::{ActorKind, End, Mode, ModeChange, OnTimeout, Phase};
 
 const SOON: Duration = Duration::from_millis(30);
 
@@ -176,7 +176,7 @@ async fn a_flip_goes_on_when_whoever_asked_went_away() {
 async fn a_mode_expires_into_the_other() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
-    let change = ModeChange { expires_in: Some(SOON), ..wish(Mode::Maintenance) };
+    let change = ModeChange { expires_in: Some(End::After(SOON)), ..wish(Mode::Maintenance) };
     within(line.desk.set_mode(change)).await.unwrap();
     let record = line.until_mode(Mode::Production).await;
     assert_eq!((record.actor.kind, record.expires), (ActorKind::Expiry, None));

@@ -108,15 +108,29 @@ async fn a_flip_is_forwarded_with_the_credentials_and_the_first_mode_is_the_one_
 }
 
 #[tokio::test]
-async fn what_ucs_refuses_is_taken_back() {
-    let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
+async fn production_that_ucs_refuses_is_taken_back() {
+    let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Maintenance)).await);
     ucs.with(|script| script.set_mode_status = 403);
     let line = Line::begin(following(&folder, &ucs)).await;
-    let ended = line.set(Mode::Maintenance).await;
+    let ended = line.set(Mode::Production).await;
     let Err(ChangeError::Upstream { record, detail, .. }) = ended else { panic!("{ended:?}") };
-    assert_eq!((record.mode, record.cause.as_deref()), (Mode::Production, Some("upstream_refused")));
+    assert_eq!((record.mode, record.cause.as_deref()), (Mode::Maintenance, Some("upstream_refused")));
     assert!(detail.contains("403"));
-    assert!(line.enter(CREATE_PROFILE).is_ok());
+    assert!(line.enter(WRITE_SCHEMA).is_ok());
+}
+
+#[tokio::test]
+async fn maintenance_settles_whatever_ucs_says_with_an_alarm_until_it_is_there() {
+    for status in [403, 404, 405, 501, 500] {
+        let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
+        ucs.with(|script| script.set_mode_status = status);
+        let line = Line::begin(following(&folder, &ucs)).await;
+        assert_eq!(line.set(Mode::Maintenance).await.unwrap().record.mode, Mode::Maintenance);
+        assert!(line.gate.published().alarm.as_ref().unwrap().contains("not in maintenance"), "{status}");
+        ucs.with(|script| script.mode = Some(Mode::Maintenance));
+        line.until(|published| published.alarm.is_none()).await;
+        line.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -131,22 +145,21 @@ async fn an_unknown_outcome_is_decided_by_the_status() {
 }
 
 #[tokio::test]
-async fn where_ucs_lacks_the_operation_the_gateway_is_alone() {
+async fn where_ucs_lacks_both_operations_the_gateway_is_alone() {
     for status in [404, 405, 501] {
-        let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
+        let (folder, ucs) = (Folder::new(), Ucs::begin(None).await);
         ucs.with(|script| script.set_mode_status = status);
         let line = Line::begin(following(&folder, &ucs)).await;
-        assert_eq!(line.set(Mode::Maintenance).await.unwrap().record.mode, Mode::Maintenance);
+        for mode in [Mode::Maintenance, Mode::Production] {
+            assert_eq!(line.set(mode).await.unwrap().record.mode, mode);
+        }
+        assert_eq!(line.gate.published().alarm, None);
         line.stop().await;
     }
-    let (folder, ucs) = (Folder::new(), Ucs::begin(None).await);
-    let line = Line::begin(following(&folder, &ucs)).await;
-    line.set(Mode::Maintenance).await.unwrap();
-    ucs.with(|script| assert!(script.wishes.is_empty()));
 }
 
 #[tokio::test]
-async fn a_settled_save_that_fails_sets_ucs_back_before_reopening() {
+async fn a_settled_save_that_fails_sets_ucs_back_after_reopening() {
     let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
     let line = Line::begin(following(&folder, &ucs)).await;
     let running = line.enter(CREATE_PROFILE).unwrap();
@@ -155,9 +168,8 @@ async fn a_settled_save_that_fails_sets_ucs_back_before_reopening() {
     std::fs::create_dir(folder.path().join("mode.json.new")).unwrap();
     drop(running);
     assert!(matches!(within(ask).await.unwrap(), Err(ChangeError::NotDurable { .. })));
-    ucs.with(|script| {
-        assert_eq!((script.mode, script.wishes.len()), (Some(Mode::Production), 2));
-    });
+    assert!(line.enter(CREATE_PROFILE).is_ok());
+    until_ucs(&ucs, |script| (script.mode, script.wishes.len()) == (Some(Mode::Production), 2)).await;
 }
 
 #[tokio::test]
@@ -196,7 +208,7 @@ async fn a_flip_that_a_crash_left_sets_ucs_back_too() {
     ucs.with(|script| script.mode = Some(Mode::Maintenance));
     let line = Line::begin(following(&folder, &ucs)).await;
     line.until_mode(Mode::Production).await;
-    ucs.with(|script| assert_eq!(script.mode, Some(Mode::Production)));
+    until_ucs(&ucs, |script| script.mode == Some(Mode::Production)).await;
 }
 
 #[tokio::test]
@@ -207,4 +219,7 @@ async fn a_ucs_whose_status_tells_nothing_just_now_is_not_passed_over() {
     ucs.with(|script| script.status_is_busy = true);
     line.set(Mode::Maintenance).await.unwrap();
     ucs.with(|script| assert_eq!((script.wishes.len(), script.mode), (1, Some(Mode::Maintenance))));
+    assert!(line.gate.published().alarm.is_some(), "it is not verified");
+    ucs.with(|script| script.status_is_busy = false);
+    line.until(|published| published.alarm.is_none()).await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Actor, ActorKind, Mode, ModeChange, ModeRecord, OnTimeout, Phase};
+use super::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, OnTimeout, Phase};
 
 /// How long a drain may take when nobody says otherwise.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -101,6 +101,16 @@ impl ModeRecord {
         self.from_drained.unwrap_or(true)
     }
 
+    /// Whether the flip under way was begun by the end of the mode that it leaves.
+    fn is_expiry(&self) -> bool {
+        self.actor.kind == ActorKind::Expiry
+    }
+
+    /// The end counts from settling, so it moves on by what the drain took.
+    fn expires_once_settled(&self, now: Timestamp) -> Option<Timestamp> {
+        self.expires.map(|expires| later(now, expires.duration_since(self.since).unsigned_abs()))
+    }
+
     fn settled(&self, mode: Mode, drained: bool) -> ModeRecord {
         ModeRecord {
             revision: self.revision.saturating_add(1),
@@ -158,13 +168,17 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
             let restored = ModeRecord { since: now, ..record.settled(wish.mode, record.was_drained()) };
             let cause = wish.cause.clone().or_else(|| Some("cancelled".to_owned()));
             let restored = signed(restored, wish, now);
-            // Who takes a flip back, and says nothing else, gets what was there before.
-            Ok(ModeRecord { cause, expires: restored.expires.or(record.from_expires), ..restored })
+            // Who takes a flip back, and says nothing else, gets what was there before; but whoever takes back what the
+            // mode's own end began does not want that end, or it would come again at once.
+            let before = record.from_expires.filter(|_| wish.expires_in.is_none() && !record.is_expiry());
+            Ok(ModeRecord { cause, expires: restored.expires.or(before), ..restored })
         }
         (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
-        (Change::Settle { drained }, Phase::Switching) => {
-            Ok(ModeRecord { since: now, ..record.settled(record.mode, *drained) })
-        }
+        (Change::Settle { drained }, Phase::Switching) => Ok(ModeRecord {
+            since: now,
+            expires: record.expires_once_settled(now),
+            ..record.settled(record.mode, *drained)
+        }),
         (Change::Revert { cause, actor }, Phase::Switching) => Ok(ModeRecord {
             since: now,
             actor: actor.clone(),
@@ -190,7 +204,12 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
 fn confirm(record: &ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord {
     let new_reason = wish.reason.is_some() && wish.reason != record.reason;
     let new_force = wish.force && !record.force && record.mode == Mode::Production;
-    if !new_reason && !new_force && wish.expires_in.is_none() {
+    let new_end = match wish.expires_in {
+        None => false,
+        Some(End::After(_)) => true,
+        Some(End::Never) => record.expires.is_some(),
+    };
+    if !new_reason && !new_force && !new_end {
         return record.clone();
     }
     ModeRecord {
@@ -199,7 +218,7 @@ fn confirm(record: &ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord
         reason: wish.reason.clone().or_else(|| record.reason.clone()),
         // Why an earlier record came about says nothing of this one.
         cause: wish.cause.clone(),
-        expires: wish.expires_in.map(|after| later(now, after)).or(record.expires),
+        expires: if wish.expires_in.is_some() { end_of(wish, now) } else { record.expires },
         force: record.force || new_force,
         ..record.clone()
     }
@@ -211,9 +230,17 @@ fn signed(record: ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord {
         actor: wish.actor.clone(),
         reason: wish.reason.clone(),
         cause: wish.cause.clone(),
-        expires: wish.expires_in.map(|after| later(now, after)),
+        expires: end_of(wish, now),
         force: wish.force && wish.mode == Mode::Production,
         ..record
+    }
+}
+
+/// When the wished mode ends by itself, if it began now.
+fn end_of(wish: &ModeChange, now: Timestamp) -> Option<Timestamp> {
+    match wish.expires_in {
+        Some(End::After(after)) => Some(later(now, after)),
+        Some(End::Never) | None => None,
     }
 }
 

@@ -56,9 +56,14 @@ fn the_settled_mode_is_confirmed_without_a_new_revision_unless_something_is_new(
     let reasoned = apply(&record, &Change::Set(said("audit")), at(5)).unwrap();
     assert_eq!((reasoned.revision, reasoned.reason.as_deref(), reasoned.since), (8, Some("audit"), at(0)));
     assert_eq!(apply(&reasoned, &Change::Set(said("audit")), at(6)), Ok(reasoned.clone()));
-    let expiring = ModeChange { expires_in: Some(Duration::from_secs(60)), ..wish(Mode::Production) };
+    let minute = Some(End::After(Duration::from_secs(60)));
+    let expiring = ModeChange { expires_in: minute, ..wish(Mode::Production) };
     let expiring = apply(&reasoned, &Change::Set(expiring), at(6)).unwrap();
     assert_eq!((expiring.revision, expiring.expires, expiring.reason.as_deref()), (9, Some(at(66)), Some("audit")));
+    let endless = ModeChange { expires_in: Some(End::Never), ..wish(Mode::Production) };
+    let without = apply(&expiring, &Change::Set(endless.clone()), at(7)).unwrap();
+    assert_eq!((without.revision, without.expires, without.reason.as_deref()), (10, None, Some("audit")));
+    assert_eq!(apply(&without, &Change::Set(endless), at(8)), Ok(without.clone()), "it has none already");
     let forced = ModeChange { force: true, ..wish(Mode::Production) };
     assert!(apply(&record, &Change::Set(forced), at(6)).unwrap().force);
 }
@@ -105,18 +110,34 @@ fn a_flip_settles_or_reverts_and_nothing_else_does() {
 #[test]
 fn a_flip_that_is_taken_back_brings_back_when_the_old_mode_ends() {
     let ending = ModeRecord { expires: Some(at(99)), ..production() };
-    let flip = ModeChange { expires_in: Some(Duration::from_secs(60)), ..wish(Mode::Maintenance) };
+    let minute = Some(End::After(Duration::from_secs(60)));
+    let flip = ModeChange { expires_in: minute, ..wish(Mode::Maintenance) };
     // What a crash leaves is this record alone.
     let switching = apply(&ending, &Change::Set(flip), at(6)).unwrap();
     assert_eq!((switching.expires, switching.from_expires), (Some(at(66)), Some(at(99))));
     for (change, expires) in [
         (revert(), Some(at(99))),
         (Change::Set(wish(Mode::Production)), Some(at(99))),
-        (Change::Settle { drained: true }, Some(at(66))),
+        (Change::Set(ModeChange { expires_in: Some(End::Never), ..wish(Mode::Production) }), None),
+        // A minute counts from settling, six seconds after the flip began.
+        (Change::Settle { drained: true }, Some(at(72))),
     ] {
         let record = apply(&switching, &change, at(12)).unwrap();
         assert_eq!((record.expires, record.from_expires), (expires, None), "{change:?}");
     }
+}
+
+#[test]
+fn whoever_takes_back_what_an_end_began_takes_the_end_away() {
+    let ending = ModeRecord { expires: Some(at(20)), ..production() };
+    let expire = Change::Expire { drain_timeout: Duration::from_secs(5) };
+    let switching = apply(&ending, &expire, at(20)).unwrap();
+    let failed = apply(&switching, &revert(), at(25)).unwrap();
+    assert_eq!(failed.expires, Some(at(20)), "nobody took it back: it is tried again");
+    let back = apply(&switching, &Change::Set(wish(Mode::Production)), at(22)).unwrap();
+    assert_eq!((back.mode, back.expires), (Mode::Production, None));
+    let later = ModeChange { expires_in: Some(End::After(Duration::from_secs(60))), ..wish(Mode::Production) };
+    assert_eq!(apply(&switching, &Change::Set(later), at(22)).unwrap().expires, Some(at(82)));
 }
 
 #[test]
@@ -171,13 +192,17 @@ fn any_mode() -> impl Strategy<Value = Mode> {
 fn any_wish() -> impl Strategy<Value = ModeChange> {
     let seconds = || proptest::option::of(any::<u64>().prop_map(Duration::from_secs));
     let on_timeout = proptest::option::of(prop_oneof![Just(OnTimeout::Cut), Just(OnTimeout::Commit)]);
+    let end = prop_oneof![
+        1 => Just(End::Never),
+        3 => any::<u64>().prop_map(|seconds| End::After(Duration::from_secs(seconds))),
+    ];
     (
         any_mode(),
         proptest::option::of("[ab]"),
         proptest::option::of(7..12u64),
         seconds(),
         on_timeout,
-        seconds(),
+        proptest::option::of(end),
         any::<bool>(),
     )
         .prop_map(|(mode, reason, if_revision, drain_timeout, on_timeout, expires_in, force)| ModeChange {

@@ -1,0 +1,122 @@
+//! Who leads when both, or one of them, start anew: what somebody asked for is kept and UCS is set to it; only what nobody
+//! asked for gives way to UCS.
+
+use std::time::Duration;
+
+use serde_json::json;
+use ucs_gateway::demo::StandInOptions;
+use ucs_gateway::policy::mode::Mode;
+
+use super::script::{Takes, Ucs};
+use super::{QUICK, alarm, alarm_ends, flip, is_settled, within};
+use crate::support::{Gateway, TempDir, admin, eventually, nobody_listens};
+
+fn closed_at_its_start() -> StandInOptions {
+    StandInOptions { initial_mode: Mode::Maintenance, ..StandInOptions::new() }
+}
+
+#[test]
+fn after_a_restart_of_both_the_acknowledged_mode_is_kept() {
+    let (dir, ucs) = (TempDir::new(), crate::support::Ucs::start(closed_at_its_start()));
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &QUICK);
+    assert_eq!(flip(&gateway, "production").status, 200);
+    let revision = admin::mode(&gateway)["revision"].clone();
+    let polls = ucs.asked("GET", "/server/status").len();
+    eventually("it is polled", || ucs.asked("GET", "/server/status").len() >= polls + 3);
+    assert!(gateway.terminate(crate::support::PATIENCE).success());
+    ucs.control().restart();
+    assert_eq!(ucs.control().mode(), Mode::Maintenance);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &QUICK);
+    eventually("UCS is set to it", || ucs.control().mode() == Mode::Production);
+    let polls = ucs.asked("GET", "/server/status").len();
+    eventually("it is polled", || ucs.asked("GET", "/server/status").len() >= polls + 4);
+    is_settled(&gateway, "production");
+    assert_eq!(admin::mode(&gateway)["revision"], revision);
+    alarm_ends(&gateway);
+}
+
+#[test]
+fn a_ucs_that_moved_by_itself_while_the_gateway_was_away_is_followed() {
+    let (dir, ucs) = (TempDir::new(), Ucs::start("production"));
+    let gateway = Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
+    ucs.polled_again();
+    gateway.kill();
+    ucs.with(|says| says.mode = "maintenance".to_owned());
+    let gateway = Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
+    eventually("it is the same incarnation, which had agreed", || admin::mode(&gateway)["mode"] == "maintenance");
+    assert_eq!(admin::mode(&gateway)["actor"]["kind"], "upstream");
+    assert!(ucs.wishes().is_empty(), "{:?}", ucs.wishes());
+}
+
+#[test]
+fn an_initial_mode_that_somebody_gave_is_carried_to_ucs() {
+    let ucs = crate::support::Ucs::start(closed_at_its_start());
+    let gateway = Gateway::start(ucs.address, &[&QUICK[..], &["--initial-mode", "production"]].concat());
+    eventually("UCS is set to it", || ucs.control().mode() == Mode::Production);
+    is_settled(&gateway, "production");
+    assert_eq!(admin::mode(&gateway)["cause"], "first_start");
+}
+
+#[test]
+fn production_that_was_forced_while_ucs_was_away_is_carried_to_it() {
+    let ucs = crate::support::Ucs::start(closed_at_its_start());
+    let address = ucs.address;
+    let gateway = Gateway::start(address, &QUICK);
+    is_settled(&gateway, "maintenance");
+    drop(ucs);
+    let forced = admin::set_mode(&gateway, &json!({"mode": "production", "force": true}));
+    assert_eq!(forced.status, 200, "{}", forced.text());
+    assert!(alarm(&gateway).contains("not in production"), "{}", alarm(&gateway));
+    let back = crate::support::Ucs::start_at(address, closed_at_its_start());
+    eventually("UCS is set to it", || back.control().mode() == Mode::Production);
+    alarm_ends(&gateway);
+    is_settled(&gateway, "production");
+}
+
+#[test]
+fn what_nobody_asked_for_gives_way_to_the_first_mode_of_ucs() {
+    for mode in [Mode::Maintenance, Mode::Production] {
+        let address = nobody_listens();
+        let gateway = Gateway::start(address, &QUICK);
+        is_settled(&gateway, "production");
+        let late =
+            crate::support::Ucs::start_at(address, StandInOptions { initial_mode: mode, ..StandInOptions::new() });
+        eventually("it is taken", || {
+            let record = admin::mode(&gateway);
+            record["mode"] == mode.as_str() && record["phase"] == "settled"
+        });
+        eventually("it is polled", || late.asked("GET", "/server/status").len() >= 4);
+        assert_eq!((late.control().mode(), late.asked("POST", "/server/mode").len()), (mode, 0));
+        let record = admin::mode(&gateway);
+        let cause = if mode == Mode::Maintenance { "first_seen" } else { "first_start" };
+        assert_eq!((&record["mode"], &record["cause"]), (&json!(mode), &json!(cause)), "{record}");
+    }
+}
+
+#[test]
+fn what_somebody_confirmed_gives_way_to_nobody() {
+    let address = nobody_listens();
+    let gateway = Gateway::start(address, &QUICK);
+    let confirmed = admin::set_mode(&gateway, &json!({"mode": "production", "reason": "we are open"}));
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+    let late = crate::support::Ucs::start_at(address, closed_at_its_start());
+    eventually("UCS is set to it", || late.control().mode() == Mode::Production);
+    is_settled(&gateway, "production");
+}
+
+#[test]
+fn a_ucs_that_will_not_be_opened_is_followed_with_an_alarm() {
+    for takes in [Takes::Answers(403), Takes::Lies] {
+        let ucs = Ucs::start("maintenance");
+        ucs.with(|says| says.takes = takes);
+        let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--initial-mode", "production"]].concat());
+        within(Duration::from_secs(20), "it is followed", || admin::mode(&gateway)["mode"] == "maintenance");
+        assert_eq!(ucs.wishes(), ["production", "production"], "{takes:?}: not at the first refusal");
+        assert_eq!(admin::mode(&gateway)["actor"]["kind"], "upstream");
+        ucs.polled_again();
+        assert!(alarm(&gateway).contains("followed"), "{takes:?}: {}", alarm(&gateway));
+        ucs.with(|says| says.takes = Takes::Obeys);
+        assert_eq!(flip(&gateway, "production").status, 200);
+        alarm_ends(&gateway);
+    }
+}
