@@ -8,9 +8,10 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::bulkhead::Place;
+use super::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 use super::worker::Downstream;
 use crate::gate::Permit;
-use crate::policy::mode::{Mode, ModeRecord, Phase};
+use crate::policy::mode::Mode;
 
 /// How often deadlines are looked at: the precision of every timeout of an exchange.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -30,25 +31,6 @@ pub struct ExchangeTimeouts {
     pub min_rate: u64,
     /// How long a flip's drain may wait for a client, in sum.
     pub drain_client: Duration,
-}
-
-/// A flip under way: what it waits for ends soon, as far as clients are concerned.
-#[derive(Clone, Copy, Debug)]
-pub struct FlipUnderWay {
-    /// Tells it from earlier flips.
-    revision: u64,
-    /// What only this mode admits is waited for.
-    leaving: Mode,
-    drain_timeout: Duration,
-}
-
-impl FlipUnderWay {
-    /// Of a record; `None` when it is settled.
-    pub fn of(record: &ModeRecord) -> Option<FlipUnderWay> {
-        let drain_timeout = record.drain_timeout_ms.map_or(Duration::MAX, Duration::from_millis);
-        let flip = FlipUnderWay { revision: record.revision, leaving: record.stable_mode(), drain_timeout };
-        (record.phase == Phase::Switching).then_some(flip)
-    }
 }
 
 /// Why the gateway gave up on an exchange.
@@ -110,6 +92,7 @@ pub struct Exchanges {
     slots: RefCell<Slots>,
     /// The worker's coarse clock: as old as the last sweep, and free to read.
     now: Cell<Instant>,
+    flip_seen: FlipSeen,
     timeouts: ExchangeTimeouts,
 }
 
@@ -132,8 +115,8 @@ pub struct Exchange {
     pace: Cell<Pace>,
     /// Whether the next piece of the request's body is waited for, whatever else is.
     awaits_body: Cell<bool>,
-    /// How long it has waited for its client since a flip began, with the flip's revision.
-    drain_wait: Cell<(u64, Duration)>,
+    /// How long it has waited for its client since a flip began.
+    client_wait: ClientWait,
     gave_up: Cell<Option<GaveUp>>,
     upload: Cell<UploadState>,
     /// Whether the head of the answer is out: then the rest can only be cut short, by ending the client's connection.
@@ -155,7 +138,12 @@ struct Pace {
 impl Exchanges {
     /// None yet.
     pub fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
-        Rc::new(Exchanges { slots: RefCell::default(), now: Cell::new(Instant::now()), timeouts })
+        Rc::new(Exchanges {
+            slots: RefCell::default(),
+            now: Cell::new(Instant::now()),
+            flip_seen: FlipSeen::none(),
+            timeouts,
+        })
     }
 
     /// Begins one. `downstream` is the client's connection that ends when it stops reading.
@@ -175,7 +163,7 @@ impl Exchanges {
             progress: Cell::new(self.now.get()),
             pace: Cell::default(),
             awaits_body: Cell::new(false),
-            drain_wait: Cell::default(),
+            client_wait: ClientWait::default(),
             gave_up: Cell::new(None),
             upload: Cell::new(UploadState::Done),
             answered: Cell::new(false),
@@ -207,6 +195,7 @@ impl Exchanges {
     /// all that it means.
     pub fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
         let before = self.now.replace(Instant::now());
+        let flip = flip.filter(|flip| self.flip_seen.is_draining(flip, self.now.get()));
         let lapse = self.now.get().saturating_duration_since(before).min(LONGEST_LAPSE);
         let late: Vec<(Rc<Exchange>, GaveUp)> = {
             let slots = self.slots.borrow();
@@ -247,8 +236,8 @@ impl Exchanges {
         if !exchange.is_cut_by(flip.leaving) {
             return false;
         }
-        let limit = self.timeouts.drain_client.min(flip.drain_timeout / 3);
-        exchange.count_drain_wait(flip.revision, lapse) > limit
+        let waits = exchange.waiting.get().is_for_client() || exchange.awaits_body.get();
+        exchange.client_wait.count(&flip, lapse, waits) > flip.client_limit(self.timeouts.drain_client)
     }
 
     /// How long what is waited for now has been waited for.
@@ -387,16 +376,6 @@ impl Exchange {
             drop(permit)
         }
         drop(self.place.take());
-    }
-
-    /// Counts the time since the last sweep, if the client is waited for now; the sum since the flip began.
-    fn count_drain_wait(&self, revision: u64, lapse: Duration) -> Duration {
-        let (of, waited) = self.drain_wait.get();
-        let waits = self.waiting.get().is_for_client() || self.awaits_body.get();
-        // Before the first sweep of a flip there was none to wait for.
-        let sum = if of != revision { Duration::ZERO } else { waited + if waits { lapse } else { Duration::ZERO } };
-        self.drain_wait.set((revision, sum));
-        sum
     }
 
     fn wait(&self, waiting: Waiting) {

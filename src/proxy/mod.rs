@@ -8,6 +8,7 @@ pub mod body;
 pub mod buffers;
 pub mod bulkhead;
 mod connection;
+mod drain_watch;
 pub mod error;
 pub mod exchange;
 pub mod forward;

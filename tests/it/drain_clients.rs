@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Connection, Gateway, PATIENCE, Scripted, admin, eventually, http};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, admin, eventually, http};
 
 /// Between two pieces that a slow client sends or reads.
 const PACE: Duration = Duration::from_millis(20);
@@ -127,7 +127,7 @@ fn clients_that_stall_or_read_slowly_do_not_hold_a_flip() {
 #[test]
 fn a_short_flip_waits_for_clients_no_longer_than_a_third_of_its_time() {
     let upstream = upstream();
-    let gateway = Gateway::bare(upstream.address, &["--orphan-grace", "0s"]);
+    let gateway = Gateway::bare(upstream.address, &["--orphan-grace", "0s", "--drain-client-timeout", "5s"]);
     let upload = trickle(begin(&gateway, "POST /profiles", 100_000_000));
     in_flight(&gateway, 1);
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance", "drain_timeout": "3s"}));
@@ -173,10 +173,14 @@ fn what_waits_for_ucs_or_is_open_in_both_modes_is_left_alone() {
 #[test]
 fn a_slow_client_of_a_replaced_table_does_not_hold_a_flip() {
     let upstream = upstream();
-    let gateway = gateway(&upstream, &["--drain-client-timeout", "300ms"]);
+    let dir = TempDir::new();
+    let table = dir.file("routes.yaml", include_str!("../../routes.yaml"));
+    let gateway = gateway(&upstream, &["--drain-client-timeout", "300ms", "--routes", table.to_str().unwrap()]);
     let mut unread = begin(&gateway, "GET /metadata/identification-keys", 0).with_small_receive_buffer();
     assert_eq!(unread.read_head().status, 200);
-    assert_eq!(admin::call(&gateway, "POST /routes/reload", None).status, 200);
+    dir.file("routes.yaml", &format!("{}# another\n", include_str!("../../routes.yaml")));
+    let reloaded = admin::call(&gateway, "POST /routes/reload", None);
+    assert_eq!((reloaded.status, &reloaded.json()["changed"]), (200, &json!(true)), "{}", reloaded.text());
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
     assert_eq!(settled.status, 200, "{}", settled.text());
     let abandoned = settled.json()["report"]["abandoned"].clone();
