@@ -370,9 +370,9 @@ impl Connections {
                 downstream.abort();
             } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 wire.give_up_half_closed();
-            } else if wire.discards_too_long(&discard) {
-                downstream.abort();
-            } else if is_older(wire.idle_since(), limits.idle) && !wire.is_answering() {
+            } else if wire.discards_too_long(&discard)
+                || (is_older(wire.idle_since(), limits.idle) && !wire.is_answering())
+            {
                 downstream.abort();
             } else if is_older(wire.idle_since(), REST_AFTER) {
                 wire.rest();
