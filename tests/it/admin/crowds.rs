@@ -69,7 +69,7 @@ impl Rig {
             for _ in 0..2 {
                 crowd.all_have_pushed();
                 let longest = self.operator_and_probe_get_in(&format!("{size} × {kind:?}"));
-                println!("{size} × {kind:?}: at most {longest:?}");
+                eprintln!("{size} × {kind:?}: at most {longest:?}");
             }
         }
     }

@@ -156,9 +156,8 @@ impl Client {
     /// What there is no room for is not said.
     fn say(&mut self, bytes: &[u8]) {
         let Some(stream) = &mut self.stream else { return };
-        match stream.write(bytes) {
-            Ok(_) => {}
-            Err(error) => self.failed(&error),
+        if let Err(error) = stream.write_all(bytes) {
+            self.failed(&error);
         }
     }
 
