@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::StandInOptions;
-use super::mode::Door;
-use super::reply::{Answer, Fault, Reply};
+use super::mode_switch::Door;
+use super::response::{Answer, Fault, Reply};
 use crate::policy::mode::Mode;
 
 /// Where the switches are found over HTTP, on the stand-in's own port and outside its base path: `GET` lists them,

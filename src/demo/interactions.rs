@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::operations::Call;
-use super::reply::{Answer, Fault, Reply};
+use super::response::{Answer, Fault, Reply};
 use super::store::{Interaction, Store};
 
 /// Of one customer.

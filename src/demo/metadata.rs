@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::operations::Call;
-use super::reply::{Answer, Fault, Reply};
+use super::response::{Answer, Fault, Reply};
 use super::store::{Extended, Object, Store};
 
 /// Longest documented name of an extension or key, in characters.

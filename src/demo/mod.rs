@@ -4,8 +4,8 @@
 //! documentation is silent. Such guesses say so where they are made.
 //!
 //! Reading order: `server` (connections and the course of one request), `operations` (which request is which
-//! operation), `mode` (its own Server Mode), then one file a family: `profiles`, `services`, `metadata`,
-//! `interactions`. `store` holds the data, `control` the switches, `record` what was asked, `reply` what is answered.
+//! operation), `mode_switch` (its own Server Mode), then one file a family: `profiles`, `services`, `metadata`,
+//! `interactions`. `store` holds the data, `control` the switches, `record` what was asked, `response` what is answered.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,18 +21,15 @@ use crate::policy::mode::Mode;
 mod control;
 mod interactions;
 mod metadata;
-mod mode;
+mod mode_switch;
 mod operations;
 mod profiles;
 mod record;
-mod reply;
+mod response;
 mod seed;
 mod server;
 mod services;
 mod store;
-
-#[cfg(test)]
-mod front_door;
 
 pub use control::{CONTROL_PATH, Control};
 pub use record::Exchange;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::control::Switches;
-use super::mode::Class;
-use super::reply::{Answer, Fault};
+use super::mode_switch::Class;
+use super::response::{Answer, Fault};
 use super::store::{Object, Store};
 use super::{interactions, metadata, profiles, services};
 use crate::policy::mode::ModeSet;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::operations::Call;
-use super::reply::{Answer, Fault, Reply};
+use super::response::{Answer, Fault, Reply};
 use super::store::{Extended, Object, Store, by_unique};
 
 /// CV.WS.PROF.3. UCS makes the id; one that the body brings is ignored.

@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::control::{CONTROL_PATH, Switches};
 use super::metadata::no_profile_schema;
-use super::mode::{Class, Closed, Permit, now, written};
+use super::mode_switch::{Class, Closed, Permit, now, written};
 use super::operations::{Call, Operation, Work, find};
 use super::record::OpenExchange;
-use super::reply::{Answer, Fault, Held, Payload, Reply};
+use super::response::{Answer, Fault, Held, Payload, Reply};
 use crate::policy::mode::Mode;
 
 /// Largest body that an operation reads, in bytes. A larger one is received, counted, and refused with 413.

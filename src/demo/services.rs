@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::mode::now;
+use super::mode_switch::now;
 use super::operations::Call;
-use super::reply::{Answer, Fault, Reply};
+use super::response::{Answer, Fault, Reply};
 use super::store::{Extended, Object, Service, Store, by_unique};
 
 /// Members of a start event that belong to the service itself.

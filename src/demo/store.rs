@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::reply::Fault;
+use super::response::Fault;
 
 /// A JSON object. Extensions are members of the resource that they extend, under the name of their schema.
 pub(super) type Object = Map<String, Value>;

@@ -10,7 +10,7 @@ use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::mode::Permit;
+use super::mode_switch::Permit;
 use super::record::OpenExchange;
 
 /// Length of a generated chunk: whole alphabets, so that the byte at offset `i` is always `b'a' + i % 26`.

@@ -1,5 +1,4 @@
 //! Tests of the stand-in over real sockets: a test for each family of operations.
-#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-
-use super::*;
+use ucs_gateway::demo::{EXAMPLES, StandIn, StandInOptions, seed};
+use ucs_gateway::policy::mode::Mode;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
