@@ -1,6 +1,6 @@
-//! The stand-in's own Server Mode: which requests it lets in, and the switch between modes (CV.WS.MODE). It follows
-//! the "Server Mode" page: 503 outside the mode, 503 to everything while switching, and a switch waits for the
-//! running requests of the class that it closes.
+//! The stand-in's own Server Mode: the requests that it admits, and the switch between modes (CV.WS.MODE). It follows
+//! the "Server Mode" page: 503 outside the mode, 503 to everything while switching, and a switch waits for the running
+//! requests that the new mode forbids.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::sync::watch;
 
 use crate::policy::mode::{Mode, ModeSet};
 
-/// Documented default of how long a switch to production waits for schema requests. For the other direction no limit
-/// is documented, and none is kept.
+/// Documented default wait of a switch to production for schema requests. The other direction has no documented limit,
+/// and none here.
 const WAIT_FOR_SCHEMA_REQUESTS: Duration = Duration::from_secs(60);
 
-/// What an operation works on.
+/// The subject of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum Scope {
     /// Schemas: `/metadata/…`.
     Schema,
     /// Profiles, services, states, tasks and interactions.
@@ -25,52 +25,34 @@ pub(super) enum Class {
     Server,
 }
 
-/// Why a request is not let in.
+/// The reason why a request is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(super) enum Unavailable {
     /// The mode forbids it.
-    In(Mode),
+    InMode(Mode),
     /// A switch is under way.
     Switching,
 }
 
-/// The mode and what runs under it.
+/// The mode and the requests that run under it.
 #[derive(Clone, Debug)]
 struct State {
     mode: Mode,
     switching: bool,
-    schema_requests: usize,
-    data_requests: usize,
+    /// Number of running requests, by scope.
+    running: [usize; 3],
     started: Timestamp,
 }
 
-impl State {
-    fn running(&mut self, class: Class) -> Option<&mut usize> {
-        match class {
-            Class::Schema => Some(&mut self.schema_requests),
-            Class::Data => Some(&mut self.data_requests),
-            Class::Server => None,
-        }
-    }
-
-    /// Requests that must end before `target` can begin.
-    fn in_the_way_of(&self, target: Mode) -> usize {
-        match target {
-            Mode::Production => self.schema_requests,
-            Mode::Maintenance => self.data_requests,
-        }
-    }
-}
-
-/// Lets requests in or not. A watch channel serves as lock and as signal that something changed.
-pub(super) struct Door {
+/// Admits requests by mode, and switches the mode. A watch channel serves as lock and as signal that something changed.
+pub(super) struct ModeSwitch {
     state: Arc<watch::Sender<State>>,
 }
 
-impl Door {
-    pub(super) fn new(mode: Mode) -> Door {
-        let state = State { mode, switching: false, schema_requests: 0, data_requests: 0, started: Timestamp::now() };
-        Door { state: Arc::new(watch::Sender::new(state)) }
+impl ModeSwitch {
+    pub(super) fn new(mode: Mode) -> ModeSwitch {
+        let state = State { mode, switching: false, running: [0; 3], started: Timestamp::now() };
+        ModeSwitch { state: Arc::new(watch::Sender::new(state)) }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -81,45 +63,44 @@ impl Door {
         self.state.borrow().started
     }
 
-    /// Lets a request in that only `modes` admit; `None` admits in every mode and even without a mode API. The class
-    /// counts as running until the permit is dropped.
-    pub(super) fn enter(&self, class: Class, modes: Option<ModeSet>) -> Result<Permit, Closed> {
+    /// Admits a request that is open in `modes`; `None` admits in every mode and during a switch. The request counts as
+    /// running until the result is dropped.
+    pub(super) fn admit(&self, scope: Scope, modes: Option<ModeSet>) -> Result<RunningRequest, Unavailable> {
         let mut outcome = Ok(());
         self.state.send_if_modified(|state| {
             if let Some(modes) = modes {
                 if state.switching {
-                    outcome = Err(Closed::Switching);
+                    outcome = Err(Unavailable::Switching);
                 } else if !modes.admits(state.mode) {
-                    outcome = Err(Closed::In(state.mode));
+                    outcome = Err(Unavailable::InMode(state.mode));
                 }
             }
-            if outcome.is_ok()
-                && let Some(running) = state.running(class)
-            {
-                *running += 1;
+            if outcome.is_ok() {
+                state.running[scope as usize] += 1;
             }
             outcome.is_ok()
         });
-        outcome.map(|()| Permit { state: Arc::clone(&self.state), class })
+        outcome.map(|()| RunningRequest { state: Arc::clone(&self.state), scope })
     }
 
-    /// Set Server Mode: closes everything, waits, takes `extra` longer, and opens in `target`. A target that is already
-    /// in force is reached at once (undocumented).
-    pub(super) async fn switch(&self, target: Mode, extra: Duration) -> Result<(), Closed> {
-        let mut before = Ok(());
+    /// Set Server Mode: refuses all requests, waits, takes `extra` longer, and opens in `target`. A target that is
+    /// already in force is reached at once (undocumented).
+    pub(super) async fn switch(&self, target: Mode, extra: Duration) -> Result<(), Unavailable> {
+        let mut begun = Ok(());
         self.state.send_if_modified(|state| {
             if state.switching {
-                before = Err(Closed::Switching);
+                begun = Err(Unavailable::Switching);
             }
-            let begins = before.is_ok() && state.mode != target;
+            let begins = begun.is_ok() && state.mode != target;
             state.switching |= begins;
             begins
         });
-        before?;
+        begun?;
         let mut states = self.state.subscribe();
-        let quiet = states.wait_for(|state| state.in_the_way_of(target) == 0);
+        let forbidden = if target == Mode::Production { Scope::Schema } else { Scope::Data };
+        let quiet = states.wait_for(|state| state.running[forbidden as usize] == 0);
         match target {
-            // What happens when the minute is over is undocumented; the stand-in switches then.
+            // The case that the minute passes is undocumented; the stand-in switches then.
             Mode::Production => drop(tokio::time::timeout(WAIT_FOR_SCHEMA_REQUESTS, quiet).await),
             Mode::Maintenance => drop(quiet.await),
         }
@@ -136,7 +117,7 @@ impl Door {
         });
     }
 
-    /// Back to `mode`, with a later `started`; at least a millisecond later, which is as fine as the status tells it.
+    /// Back to `mode`, with a later `started`; at least a millisecond later, which is the resolution of the status.
     pub(super) fn restart(&self, mode: Mode) {
         self.state.send_modify(|state| {
             state.mode = mode;
@@ -146,29 +127,25 @@ impl Door {
     }
 }
 
-/// The present in the documented format, `yyyy-MM-ddTHH:mm:ss.SSSZ`.
+/// The current time in the documented format, `yyyy-MM-ddTHH:mm:ss.SSSZ`.
 pub(super) fn now() -> String {
-    written(Timestamp::now())
+    formatted(Timestamp::now())
 }
 
 /// A time in the documented format.
-pub(super) fn written(time: Timestamp) -> String {
+pub(super) fn formatted(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// A request that was let in.
-pub(super) struct Permit {
+/// An admitted request.
+pub(super) struct RunningRequest {
     state: Arc<watch::Sender<State>>,
-    class: Class,
+    scope: Scope,
 }
 
-impl Drop for Permit {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
-        self.state.send_modify(|state| {
-            if let Some(running) = state.running(self.class) {
-                *running -= 1;
-            }
-        });
+        self.state.send_modify(|state| state.running[self.scope as usize] -= 1);
     }
 }
 
@@ -179,32 +156,35 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_switch_closes_everything_and_waits_for_the_class_that_it_closes() {
-        let door = Door::new(Mode::Production);
-        let write = door.enter(Class::Data, Some(ModeSet::Production)).unwrap();
-        let read = door.enter(Class::Schema, Some(ModeSet::Both)).unwrap();
-        let switch = door.switch(Mode::Maintenance, Duration::ZERO);
+    async fn a_switch_refuses_everything_and_waits_for_the_requests_that_the_new_mode_forbids() {
+        let mode_switch = ModeSwitch::new(Mode::Production);
+        let write = mode_switch.admit(Scope::Data, Some(ModeSet::Production)).unwrap();
+        let read = mode_switch.admit(Scope::Schema, Some(ModeSet::Both)).unwrap();
+        let switch = mode_switch.switch(Mode::Maintenance, Duration::ZERO);
         tokio::pin!(switch);
         tokio::select! {
             biased;
-            _ = &mut switch => panic!("it did not wait"),
+            _ = &mut switch => panic!("the switch did not wait"),
             () = std::future::ready(()) => {}
         }
-        assert_eq!(door.enter(Class::Server, Some(ModeSet::Both)).err(), Some(Closed::Switching));
-        assert_eq!(door.switch(Mode::Production, Duration::ZERO).await, Err(Closed::Switching));
+        assert_eq!(mode_switch.admit(Scope::Server, Some(ModeSet::Both)).err(), Some(Unavailable::Switching));
+        assert_eq!(mode_switch.switch(Mode::Production, Duration::ZERO).await, Err(Unavailable::Switching));
         drop(write);
         switch.await.unwrap();
         drop(read);
-        assert_eq!(door.enter(Class::Data, Some(ModeSet::Production)).err(), Some(Closed::In(Mode::Maintenance)));
+        assert_eq!(
+            mode_switch.admit(Scope::Data, Some(ModeSet::Production)).err(),
+            Some(Unavailable::InMode(Mode::Maintenance))
+        );
     }
 
     #[test]
     fn a_restart_moves_started_even_within_a_millisecond() {
-        let door = Door::new(Mode::Maintenance);
-        let before = door.started();
-        door.set(Mode::Production);
-        door.restart(Mode::Maintenance);
-        assert!(door.started() >= before + SignedDuration::from_millis(1));
-        assert_eq!(door.mode(), Mode::Maintenance);
+        let mode_switch = ModeSwitch::new(Mode::Maintenance);
+        let before = mode_switch.started();
+        mode_switch.set(Mode::Production);
+        mode_switch.restart(Mode::Maintenance);
+        assert!(mode_switch.started() >= before + SignedDuration::from_millis(1));
+        assert_eq!(mode_switch.mode(), Mode::Maintenance);
     }
 }
