@@ -6,6 +6,9 @@ use super::kinds::Kind;
 use super::options::StandInOptions;
 use super::response::UcsError;
 
+/// The decoded segments of a path that stand for placeholders, by the names of these.
+pub(super) type Ids = Vec<(&'static str, String)>;
+
 /// A request to an operation.
 pub(super) struct Call {
     /// The kind of resource that the operation is about.
@@ -14,8 +17,7 @@ pub(super) struct Call {
     pub(super) template: &'static str,
     /// Path and query as received.
     pub(super) uri: String,
-    /// Decoded segments of the path, by the names of the placeholders.
-    pub(super) ids: Vec<(&'static str, String)>,
+    pub(super) ids: Ids,
     /// Decoded names and values.
     pub(super) query: Vec<(String, String)>,
     /// `None` for a request without a body.

@@ -5,7 +5,7 @@ use super::actions::{
     associate, complete, content, create_customer, delete_customer, delete_record, identify, insert_extensions, list,
     query, query_customer, replace_extension, start, transition, update_customer, update_record,
 };
-use super::call::Call;
+use super::call::{Call, Ids};
 use super::extensions::{define_extension, define_key, delete, delete_extension, profile_schema};
 use super::kinds::{
     BUSINESS_ATTRIBUTE, CUSTOMER, IDENTIFICATION_KEY, INTERACTION, Kind, PROFILE_EXTENSION, SERVICE, SERVICE_EXTENSION,
@@ -68,10 +68,7 @@ impl Operation {
 }
 
 /// The operation of `method` on `path`, with the segments of the placeholders. HEAD is the operation of GET.
-pub(super) fn find(
-    method: &str,
-    path: &[String],
-) -> Result<(&'static Operation, Vec<(&'static str, String)>), UcsError> {
+pub(super) fn find(method: &str, path: &[String]) -> Result<(&'static Operation, Ids), UcsError> {
     let found = OPERATIONS.iter().find_map(|operation| Some((operation.path, placeholders(operation.path, path)?)));
     let (template, ids) = found.ok_or_else(|| UcsError::not_found("resource", &format!("/{}", path.join("/"))))?;
     let here = || OPERATIONS.iter().filter(|operation| operation.path == template);
@@ -83,8 +80,8 @@ pub(super) fn find(
 }
 
 /// The segments of `path` that stand for the placeholders of `template`; `None` if it does not match.
-fn placeholders(template: &'static str, path: &[String]) -> Option<Vec<(&'static str, String)>> {
-    let mut ids = Vec::new();
+fn placeholders(template: &'static str, path: &[String]) -> Option<Ids> {
+    let mut ids = Ids::new();
     let mut segments = path.iter();
     for part in template.split('/').skip(1) {
         let segment = segments.next()?;
