@@ -1,4 +1,5 @@
-//! `demo`: the gateway before the stand-in UCS, in one process, with what to try. Nothing of it outlives the process.
+//! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. Nothing of it outlives the
+//! process.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -18,25 +19,25 @@ use crate::demo::{self, StandIn, StandInOptions};
 use crate::gateway::{self, Ready};
 use crate::telemetry::{LogFormat, STDOUT};
 
-/// What `demo` can be told.
+/// The arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Where clients of UCS connect; port 0 for a free one.
+    /// Address for clients of UCS; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
-    /// Where operators connect; port 0 for a free one.
+    /// Address for operators; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub admin_listen: String,
-    /// Where the stand-in UCS itself listens, to switch its moods; port 0 for a free one.
+    /// Address of the stand-in UCS itself, to change its settings; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub stand_in_listen: String,
-    /// Route table; the shipped one when absent.
+    /// Route table; the default is the shipped one.
     #[arg(long, value_name = "FILE")]
     pub routes: Option<PathBuf>,
-    /// Begin without a profile schema at UCS.
+    /// Start UCS without a profile schema.
     #[arg(long)]
     pub no_schema: bool,
-    /// Let every operation of the stand-in take so long, to see a drain.
+    /// The time that every operation of the stand-in takes, to watch a drain.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
     pub delay: std::time::Duration,
 }
@@ -52,7 +53,7 @@ const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
 
 async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // A terminal that is closed ends the demo: there is no table to read again, and a folder to remove.
+    // Closing the terminal ends the demo: there is no table to reload, but a folder to remove.
     let mut hangup = signal(SignalKind::hangup())?;
     STDOUT.start(&std::io::stdout())?;
     let folder = Folder::new()?;
@@ -76,7 +77,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let state = settings.state_dir();
     let ready = move |ready: Ready| {
         let token = std::fs::read_to_string(state.join("admin.token")).unwrap_or_default();
-        let text = what_to_try(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());
+        let text = instructions(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());
         STDOUT.push(text.as_bytes());
     };
     let stop = async move {
@@ -86,7 +87,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
             _ = hangup.recv() => {}
         }
     };
-    // The sender stays alive: a closed channel would read as a reload that never comes, which is the truth here.
+    // The sender is kept alive, so that the channel stays open without ever asking for a reload.
     let (_no_reload, reload) = mpsc::channel(1);
     gateway::run(settings, ready, stop, reload).await?;
     stand_in.stop().await;
@@ -94,7 +95,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The demo's settings go the way that everybody's go.
+/// Parses the demo's settings as those of `serve`.
 fn serve_args(flags: &[(&str, &str)]) -> Result<ServeArgs, clap::Error> {
     #[derive(Parser)]
     struct Wrapped {
@@ -105,15 +106,15 @@ fn serve_args(flags: &[(&str, &str)]) -> Result<ServeArgs, clap::Error> {
     Ok(Wrapped::try_parse_from(std::iter::once("demo").chain(words))?.serve)
 }
 
-/// A folder of the demo's own; removed when it ends.
+/// A folder for this demo; removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> std::io::Result<Folder> {
-        // Process ids come again, in containers above all: what a killed demo left behind must not be in the way.
+        // A random name, as process ids recur (above all in containers) and a killed demo leaves its folder behind.
         let number = getrandom::u64().map_err(std::io::Error::other)?;
         let path = std::env::temp_dir().join(format!("ucs-gateway-demo-{number:016x}"));
-        // A folder that is there already is somebody else's.
+        // Fails if the folder exists: it would belong to another process.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder(path))
     }
@@ -127,20 +128,20 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder in the temporary directory that cannot be removed harms nobody.
+        // A folder left in the temporary directory does no harm.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }
 
-fn what_to_try(ready: &Ready, token: &str, ucs: &str, state: &str) -> String {
+fn instructions(ready: &Ready, token: &str, ucs: &str, state: &str) -> String {
     let (data, admin) = (format!("http://{}", ready.listen), format!("http://{}", ready.admin));
     format!(
-        r#"ucs-gateway demo: a gateway before a stand-in UCS
+        r#"ucs-gateway demo: a gateway in front of a stand-in UCS
 
   clients of UCS   {data}
   operators        {admin}/   (web page and admin API)
   token            {token}
-  stand-in UCS     http://{ucs}   (moods: curl http://{ucs}/_stand-in)
+  stand-in UCS     http://{ucs}   (settings: curl http://{ucs}/_stand-in)
   state            {state}
 
 Copy and paste, in another terminal:
@@ -151,17 +152,17 @@ Copy and paste, in another terminal:
   curl -i {data}/profiles -H 'Content-Type: application/json' -d '{{"FirstName":"Ada","LastName":"Lovelace"}}'
   curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","type":"single-valued","attributes":[{{"name":"amount","type":"integer"}}]}}'
 
-  # 2. Flip to maintenance. The answer comes when nothing that maintenance forbids is running any more.
+  # 2. Flip to maintenance. The response arrives when the requests that maintenance forbids have ended.
   curl -i -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance","reason":"new schema"}}'
 
   # 3. Now it is the other way round.
   curl -i '{data}/profiles?LastName=Lovelace'
   curl -i {data}/metadata/profiles/extensions -H 'Content-Type: application/json' -d '{{"name":"Bill","type":"single-valued","attributes":[{{"name":"amount","type":"integer"}}]}}'
 
-  # 4. And back, this time the way a client of UCS does it.
+  # 4. Back to production, this time as a client of UCS does it.
   curl -i {data}/server/mode -u "admin:$TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"production"}}'
 
-  # 5. See a drain: UCS takes three seconds now; start a request, then flip.
+  # 5. Watch a drain: UCS now takes three seconds; start a request, then flip.
   curl http://{ucs}/_stand-in/delay -d '{{"milliseconds":3000}}'
   curl -s '{data}/profiles?LastName=Lovelace' & sleep 1; curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
 

@@ -1,5 +1,5 @@
-//! The switches of a running stand-in, for tests by method and for people by HTTP under a path that UCS never uses.
-//! It is no part of what UCS does.
+//! The settings of a running stand-in: for tests by method, for people by HTTP under a path that UCS never uses. They
+//! are not part of UCS.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,31 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::StandInOptions;
-use super::mode::Door;
-use super::reply::{Answer, Fault, Reply};
+use super::mode_switch::ModeSwitch;
+use super::options::StandInOptions;
+use super::response::{self, OperationResult, UcsError};
 use crate::policy::mode::Mode;
 
-/// Where the switches are found over HTTP, on the stand-in's own port and outside its base path: `GET` lists them,
-/// `POST` to a name below it sets one.
-pub const CONTROL_PATH: &str = "/_stand-in";
-
-/// Name and password.
-type Login = (String, String);
-
-/// Everything that can be changed while the stand-in runs, beside the mode.
-#[derive(Clone, Debug)]
-pub(super) struct Switches {
-    pub(super) mode_api: bool,
-    pub(super) profile_schema: bool,
-    pub(super) schema_path_known: bool,
-    pub(super) empty_schema_list: bool,
-    pub(super) auto_maintenance: bool,
-    pub(super) login: Option<Login>,
-    pub(super) delay: Duration,
-    pub(super) set_mode_delay: Duration,
-    pub(super) failing: Option<u16>,
-}
+/// The path of the settings, on the stand-in's own port and outside its base path: `GET` lists them, `POST` to a name
+/// below it changes one.
+pub(super) const CONTROL_PATH: &str = "/_stand-in";
 
 /// The counters of Query Server Status. They are lost at a restart.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +26,10 @@ pub(super) struct Counters {
     pub(super) last_request: Option<jiff::Timestamp>,
 }
 
-/// The switches. Each acts at once, also on requests that wait.
+/// The settings. A change acts at once, also on requests that wait.
 pub struct Control {
-    pub(super) door: Door,
-    initial_mode: Mode,
-    switches: Mutex<Switches>,
+    pub(super) mode_switch: ModeSwitch,
+    options: Mutex<StandInOptions>,
     counters: Mutex<Counters>,
     holding: watch::Sender<bool>,
 }
@@ -55,88 +37,77 @@ pub struct Control {
 impl Control {
     pub(super) fn new(options: StandInOptions) -> Control {
         Control {
-            door: Door::new(options.initial_mode),
-            initial_mode: options.initial_mode,
-            switches: Mutex::new(Switches {
-                mode_api: options.has_mode_api,
-                profile_schema: options.profile_schema,
-                schema_path_known: options.schema_path_known,
-                empty_schema_list: options.empty_schema_list,
-                auto_maintenance: true,
-                login: options.login,
-                delay: options.delay,
-                set_mode_delay: Duration::ZERO,
-                failing: None,
-            }),
+            mode_switch: ModeSwitch::new(options.initial_mode),
+            options: Mutex::new(options),
             counters: Mutex::default(),
             holding: watch::Sender::new(false),
         }
     }
 
-    /// Its mode now; while it switches, the one that it leaves.
+    /// The current mode; during a switch, the old one.
     pub fn mode(&self) -> Mode {
-        self.door.mode()
+        self.mode_switch.mode()
     }
 
-    /// UCS changes its mode by itself, at once. A switch that is under way ends with its own target nevertheless.
+    /// UCS changes its mode by itself, at once. A switch that is under way still ends with its own target.
     pub fn set_mode(&self, mode: Mode) {
-        self.door.set(mode);
+        self.mode_switch.set(mode);
     }
 
     /// UCS restarts: `started` moves, the mode is the initial one, the counters are zero. The data stay, as in a
-    /// database, and so do the connections and what is in flight.
+    /// database, and so do the connections and the requests in flight.
     pub fn restart(&self) {
-        self.door.restart(self.initial_mode);
+        self.mode_switch.restart(self.options().initial_mode);
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters::default();
     }
 
     /// Defines the profile schema, or takes it away.
     pub fn set_profile_schema(&self, defined: bool) {
-        self.change(|switches| switches.profile_schema = defined);
+        self.change(|options| options.profile_schema = defined);
     }
 
-    /// Whether `GET /metadata/profiles` exists.
+    /// See [`StandInOptions::schema_path_known`].
     pub fn set_schema_path_known(&self, known: bool) {
-        self.change(|switches| switches.schema_path_known = known);
+        self.change(|options| options.schema_path_known = known);
     }
 
-    /// Whether a missing profile schema is told as 200 and `[]` instead of 404.
+    /// See [`StandInOptions::empty_schema_list`].
     pub fn set_empty_schema_list(&self, list: bool) {
-        self.change(|switches| switches.empty_schema_list = list);
+        self.change(|options| options.empty_schema_list = list);
     }
 
-    /// Whether an operation that finds no profile schema puts UCS into maintenance, as documented. On at the start.
+    /// See [`StandInOptions::auto_maintenance`].
     pub fn set_auto_maintenance(&self, on: bool) {
-        self.change(|switches| switches.auto_maintenance = on);
+        self.change(|options| options.auto_maintenance = on);
     }
 
-    /// Whether Set Server Mode and Query Server Status exist, and with them any mode.
+    /// See [`StandInOptions::has_mode_api`].
     pub fn set_mode_api(&self, exists: bool) {
-        self.change(|switches| switches.mode_api = exists);
+        self.change(|options| options.has_mode_api = exists);
     }
 
-    /// Name and password to ask for; `None` asks for nothing.
+    /// See [`StandInOptions::login`].
     pub fn set_login(&self, login: Option<(String, String)>) {
-        self.change(|switches| switches.login = login);
+        self.change(|options| options.login = login);
     }
 
-    /// How long every request takes at least, from the next one on.
+    /// See [`StandInOptions::delay`]; from the next request on.
     pub fn set_delay(&self, delay: Duration) {
-        self.change(|switches| switches.delay = delay);
+        self.change(|options| options.delay = delay);
     }
 
-    /// How much longer Set Server Mode takes, after it waited for running requests.
+    /// See [`StandInOptions::set_mode_delay`].
     pub fn set_set_mode_delay(&self, delay: Duration) {
-        self.change(|switches| switches.set_mode_delay = delay);
+        self.change(|options| options.set_mode_delay = delay);
     }
 
-    /// Answers this status (400 to 599) to everything; `None` ends it.
+    /// See [`StandInOptions::failing`].
     pub fn set_failing(&self, status: Option<u16>) {
-        self.change(|switches| switches.failing = status);
+        self.change(|options| options.failing = status);
     }
 
-    /// While held, operations on schemas and data get in, are read, and wait before they act, until released. So a
-    /// test has a request in flight for as long as it wants, without a clock.
+    /// While held, operations on schemas and data are admitted and read, and then wait until released. So a test has a
+    /// request in flight for as long as it wants, without a clock.
     pub fn set_holding(&self, holding: bool) {
         self.holding.send_replace(holding);
     }
@@ -146,8 +117,8 @@ impl Control {
         let _ = self.holding.subscribe().wait_for(|holding| !holding).await;
     }
 
-    pub(super) fn switches(&self) -> Switches {
-        self.switches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn options(&self) -> StandInOptions {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -162,82 +133,72 @@ impl Control {
         counters.last_request = Some(jiff::Timestamp::now());
     }
 
-    fn change(&self, act: impl FnOnce(&mut Switches)) {
-        act(&mut self.switches.lock().unwrap_or_else(PoisonError::into_inner));
+    fn change(&self, act: impl FnOnce(&mut StandInOptions)) {
+        act(&mut self.options.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A request below [`CONTROL_PATH`]; `name` is what follows it.
-    pub(super) fn over_http(&self, method: &str, name: &str, body: &[u8]) -> Answer {
+    /// Handles a request below [`CONTROL_PATH`]; `name` is the rest of its path.
+    pub(super) fn over_http(&self, method: &str, name: &str, body: &[u8]) -> OperationResult {
         match (method, name) {
             ("GET" | "HEAD", "") => {}
-            (_, "") => return Err(Fault::wrong_method("GET, HEAD")),
-            ("POST", "schema") => self.set_profile_schema(parse::<SchemaBody>(body)?.defined),
-            ("POST", "mode") => self.set_mode(parse::<ModeBody>(body)?.mode),
-            ("POST", "delay") => self.set_delay(Duration::from_millis(parse::<DelayBody>(body)?.milliseconds)),
-            ("POST", "fail") => self.set_failing(parse::<FailBody>(body)?.checked()?),
+            (_, "") => return Err(UcsError::wrong_method("GET, HEAD")),
             ("POST", "restart") => self.restart(),
-            (_, "schema" | "mode" | "delay" | "fail" | "restart") => return Err(Fault::wrong_method("POST")),
-            _ => return Err(Fault::not_found("switch", name)),
+            ("POST", "schema" | "mode" | "delay" | "fail") => self.apply(Change::parse(name, body)?)?,
+            (_, "schema" | "mode" | "delay" | "fail" | "restart") => return Err(UcsError::wrong_method("POST")),
+            _ => return Err(UcsError::not_found("switch", name)),
         }
-        Ok(Reply::json(200, &self.listed()))
+        Ok(response::json(200, &self.listed()))
+    }
+
+    fn apply(&self, change: Change) -> Result<(), UcsError> {
+        match change {
+            Change::Schema { defined } => self.set_profile_schema(defined),
+            Change::Mode { mode } => self.set_mode(mode),
+            Change::Delay { milliseconds } => self.set_delay(Duration::from_millis(milliseconds)),
+            Change::Fail { status: Some(status) } if !(400..600).contains(&status) => {
+                let description = format!("status {status} is not an error: use 400 to 599, or null");
+                return Err(UcsError::bad_request(description));
+            }
+            Change::Fail { status } => self.set_failing(status),
+        }
+        Ok(())
     }
 
     fn listed(&self) -> Value {
-        let switches = self.switches();
+        let options = self.options();
         json!({
-            "what": "a stand-in UCS; these switches are no part of UCS",
+            "what": "a stand-in UCS; these switches are not part of UCS",
             "now": {
-                "schema": {"defined": switches.profile_schema},
+                "schema": {"defined": options.profile_schema},
                 "mode": {"mode": self.mode()},
-                "delay": {"milliseconds": switches.delay.as_millis() as u64},
-                "fail": {"status": switches.failing},
+                "delay": {"milliseconds": options.delay.as_millis() as u64},
+                "fail": {"status": options.failing},
             },
             "switches": {
                 "POST /_stand-in/schema": {"defined": "true or false: whether a profile schema is defined"},
                 "POST /_stand-in/mode": {"mode": "production or maintenance: UCS changes its mode by itself"},
-                "POST /_stand-in/delay": {"milliseconds": "how long every request takes at least"},
-                "POST /_stand-in/fail": {"status": "400 to 599, answered to everything; null ends it"},
+                "POST /_stand-in/delay": {"milliseconds": "the least time that a request takes"},
+                "POST /_stand-in/fail": {"status": "400 to 599: the status of every response; null to end it"},
                 "POST /_stand-in/restart": {},
             },
         })
     }
 }
 
+/// A change over HTTP: its name stands in the path, its members in the body.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SchemaBody {
-    defined: bool,
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Change {
+    Schema { defined: bool },
+    Mode { mode: Mode },
+    Delay { milliseconds: u64 },
+    Fail { status: Option<u16> },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModeBody {
-    mode: Mode,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DelayBody {
-    milliseconds: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FailBody {
-    status: Option<u16>,
-}
-
-impl FailBody {
-    fn checked(self) -> Result<Option<u16>, Fault> {
-        match self.status {
-            Some(status) if !(400..600).contains(&status) => {
-                Err(Fault::bad_request(format!("status {status} is no failure: give one from 400 to 599, or null")))
-            }
-            status => Ok(status),
-        }
+impl Change {
+    fn parse(name: &str, body: &[u8]) -> Result<Change, UcsError> {
+        let members = serde_json::from_slice::<Value>(body);
+        let change = members.and_then(|members| serde_json::from_value(json!({name: members})));
+        change.map_err(|error| UcsError::bad_request(format!("invalid body: {error}")))
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body).map_err(|error| Fault::bad_request(format!("the body does not fit: {error}")))
 }

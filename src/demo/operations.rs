@@ -1,56 +1,32 @@
-//! Which request is which operation: one table over the segments of the path. It reads no bodies and changes nothing.
+//! The operations as data: one table of methods, paths, kinds of resources and work, and the search in it. It reads no
+//! bodies and changes nothing.
 
-use serde_json::Value;
-
-use super::control::Switches;
-use super::mode::Class;
-use super::reply::{Answer, Fault};
-use super::store::{Object, Store};
-use super::{interactions, metadata, profiles, services};
+use super::actions::{
+    associate, complete, content, create_customer, delete_customer, delete_record, identify, insert_extensions, list,
+    query, query_customer, replace_extension, start, transition, update_customer, update_record,
+};
+use super::call::{Call, Ids};
+use super::extensions::{define_extension, define_key, delete, delete_extension, profile_schema};
+use super::kinds::{
+    BUSINESS_ATTRIBUTE, CUSTOMER, IDENTIFICATION_KEY, INTERACTION, Kind, PROFILE_EXTENSION, SERVICE, SERVICE_EXTENSION,
+    STATE, STATE_EXTENSION, TASK, TASK_EXTENSION,
+};
+use super::mode_switch::Scope;
+use super::response::{OperationResult, UcsError};
+use super::store::Store;
 use crate::policy::mode::ModeSet;
 
-/// One request, as the operations see it.
-pub(super) struct Call {
-    /// Path and query as received.
-    pub(super) uri: String,
-    /// Segments below the base path, decoded.
-    pub(super) path: Vec<String>,
-    /// Decoded.
-    pub(super) query: Vec<(String, String)>,
-    /// `None` when the request had no body.
-    pub(super) body: Option<Value>,
-    /// `http://address/base` of the stand-in.
-    pub(super) base_uri: String,
-    pub(super) switches: Switches,
+/// A method on a path.
+pub(super) struct Operation {
+    method: &'static str,
+    /// A segment in braces is a placeholder: it stands for any segment.
+    pub(super) path: &'static str,
+    /// The kind of resource that it is about.
+    pub(super) kind: &'static Kind,
+    pub(super) work: Work,
 }
 
-impl Call {
-    /// The segment at `place`, from 0. The table only calls operations on paths that are long enough.
-    pub(super) fn at(&self, place: usize) -> &str {
-        self.path.get(place).map_or("", String::as_str)
-    }
-
-    /// The first query parameter of this name.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    pub(super) fn value(&self) -> Result<&Value, Fault> {
-        self.body.as_ref().ok_or_else(|| Fault::bad_request("a JSON body is mandatory"))
-    }
-
-    pub(super) fn object(&self) -> Result<&Object, Fault> {
-        self.value()?.as_object().ok_or_else(|| Fault::bad_request("the body must be a JSON object"))
-    }
-
-    /// An event that may be left out.
-    pub(super) fn optional_object(&self) -> Result<Object, Fault> {
-        if self.body.is_some() { self.object().cloned() } else { Ok(Object::new()) }
-    }
-}
-
-/// What an operation does.
-#[derive(Clone, Copy)]
+/// The work of an operation.
 pub(super) enum Work {
     /// Set Server Mode, which waits.
     SetMode,
@@ -58,151 +34,158 @@ pub(super) enum Work {
     Status,
     /// Bulk Profile Import, whose body is counted and not kept.
     Import,
-    /// Everything else acts on the store at once.
-    Store(fn(&mut Store, &Call) -> Answer),
+    /// All others act on the store at once.
+    Store(Act),
 }
 
-/// A method on a path.
-#[derive(Clone, Copy)]
-pub(super) struct Operation {
-    pub(super) method: &'static str,
-    pub(super) class: Class,
-    pub(super) modes: ModeSet,
+type Act = fn(&mut Store, &Call) -> OperationResult;
+
+impl Operation {
+    pub(super) fn scope(&self) -> Scope {
+        match self.path {
+            path if path.starts_with("/server/") => Scope::Server,
+            path if path.starts_with("/metadata/") => Scope::Schema,
+            _ => Scope::Data,
+        }
+    }
+
     /// Whether a profile schema must be defined.
-    pub(super) needs_profile_schema: bool,
-    pub(super) work: Work,
-}
-
-/// The operation of `method` on `path`; HEAD is that of GET.
-pub(super) fn find(method: &str, path: &[&str]) -> Result<Operation, Fault> {
-    let operations = at(path);
-    let wanted = if method == "HEAD" { "GET" } else { method };
-    if let Some(operation) = operations.iter().find(|operation| operation.method == wanted) {
-        return Ok(*operation);
+    pub(super) fn needs_profile_schema(&self) -> bool {
+        let paths = [("POST", "/profiles"), ("POST", "/profiles/import"), ("GET", "/profiles/{customer_id}")];
+        paths.contains(&(self.method, self.path))
     }
-    if operations.is_empty() {
-        return Err(Fault::not_found("resource", &format!("/{}", path.join("/"))));
-    }
-    Err(Fault::wrong_method(&operations.iter().map(|operation| operation.method).collect::<Vec<_>>().join(", ")))
-}
 
-/// Everything that a path takes. Words come before the ids that could stand in their place.
-fn at(path: &[&str]) -> Vec<Operation> {
-    match path {
-        ["server", "mode"] => vec![server("POST", Work::SetMode)],
-        ["server", "status"] => vec![server("GET", Work::Status)],
-        ["metadata", rest @ ..] => at_metadata(rest),
-        ["profiles", rest @ ..] => at_profiles(rest),
-        ["customers", rest @ ..] => at_customers(rest),
-        ["services", rest @ ..] => at_services(rest),
-        ["interactions", _] => vec![data("GET", interactions::query)],
-        ["interactions", _, "plain_text"] => vec![data("GET", interactions::plain_text)],
-        ["interactions", _, "structured_text"] => vec![data("GET", interactions::structured_text)],
-        ["interactions", _, "binary_content"] => vec![data("GET", interactions::binary_content)],
-        _ => vec![],
+    /// The modes that admit it. Every schema read is open in both: the documentation says so of most, and nothing of
+    /// the others. Every schema write is for maintenance only: the general rule, although four pages tolerate
+    /// production.
+    pub(super) fn modes(&self) -> ModeSet {
+        match (self.scope(), self.method) {
+            (Scope::Server, _) | (Scope::Schema, "GET") => ModeSet::Both,
+            (Scope::Schema, _) => ModeSet::Maintenance,
+            (Scope::Data, _) => ModeSet::Production,
+        }
     }
 }
 
-fn at_metadata(rest: &[&str]) -> Vec<Operation> {
-    match rest {
-        ["profiles"] => vec![schema_read(metadata::profile_schema)],
-        ["profiles" | "services" | "states" | "tasks", "extensions"] => {
-            vec![schema_read(metadata::extensions), schema_write("POST", metadata::create_extension)]
-        }
-        // The page of Query Service Extension Schema calls it by this path in its example.
-        ["services"] => vec![schema_read(metadata::extensions)],
-        ["profiles" | "services" | "states" | "tasks", "extensions", _] => {
-            vec![schema_read(metadata::extension), schema_write("DELETE", metadata::delete_extension)]
-        }
-        ["identification-keys"] => {
-            vec![schema_read(metadata::identification_keys), schema_write("POST", metadata::create_identification_key)]
-        }
-        ["identification-keys", _] => {
-            vec![schema_read(metadata::identification_key), schema_write("DELETE", metadata::delete_identification_key)]
-        }
-        ["business-attributes"] => vec![schema_read(metadata::business_attributes)],
-        ["business-attributes", _] => vec![schema_read(metadata::business_attribute)],
-        _ => vec![],
+/// The operation of `method` on `path`, with the segments of the placeholders. HEAD is the operation of GET.
+pub(super) fn find(method: &str, path: &[String]) -> Result<(&'static Operation, Ids), UcsError> {
+    let found = OPERATIONS.iter().find_map(|operation| Some((operation.path, placeholders(operation.path, path)?)));
+    let (template, ids) = found.ok_or_else(|| UcsError::not_found("resource", &format!("/{}", path.join("/"))))?;
+    let here = || OPERATIONS.iter().filter(|operation| operation.path == template);
+    let method = if method == "HEAD" { "GET" } else { method };
+    match here().find(|operation| operation.method == method) {
+        Some(operation) => Ok((operation, ids)),
+        None => Err(UcsError::wrong_method(&here().map(|operation| operation.method).collect::<Vec<_>>().join(", "))),
     }
 }
 
-fn at_profiles(rest: &[&str]) -> Vec<Operation> {
-    match rest {
-        [] => vec![data("GET", profiles::identify), on_schema(data("POST", profiles::create))],
-        ["import"] => vec![on_schema(Operation { work: Work::Import, ..data("POST", profiles::create) })],
-        [_] => vec![
-            on_schema(data("GET", profiles::query)),
-            data("PUT", profiles::update),
-            data("DELETE", profiles::delete),
-        ],
-        [_, "extensions"] => vec![data("POST", profiles::insert_extensions)],
-        [_, "extensions", _, "by", "unique"] => vec![data("PUT", profiles::update_record)],
-        [_, "extensions", _, "delete", "by", "unique"] => vec![data("PUT", profiles::delete_record)],
-        _ => vec![],
-    }
-}
-
-fn at_customers(rest: &[&str]) -> Vec<Operation> {
-    match rest {
-        [_, "interactions"] => vec![data("GET", interactions::of_customer)],
-        [_, "services"] | [_, "services", "active" | "completed"] => vec![data("GET", services::query_of_customer)],
-        [_, "services", _] => vec![data("POST", services::associate)],
-        _ => vec![],
-    }
-}
-
-fn at_services(rest: &[&str]) -> Vec<Operation> {
-    match rest {
-        ["start"] => vec![data("POST", services::start)],
-        ["anonymous", _] | ["anonymous", _, "active" | "completed"] => vec![data("GET", services::query_anonymous)],
-        [_] => vec![data("GET", services::query)],
-        [_, "end"] => vec![data("POST", services::complete)],
-        [_, "interactions"] => vec![data("GET", interactions::of_service)],
-        [_, "extensions", _] => vec![data("PUT", services::update_extension)],
-        [_, "extensions", _, "by", "unique"] => vec![data("PUT", services::update_record)],
-        [_, "extensions", _, "delete", "by", "unique"] => vec![data("PUT", services::delete_record)],
-        [_, "states", "transition"] => vec![data("POST", services::transition)],
-        [_, "states" | "tasks"] | [_, "states" | "tasks", "active" | "completed"] => {
-            vec![data("GET", services::query_parts)]
+/// The segments of `path` that stand for the placeholders of `template`; `None` if it does not match.
+fn placeholders(template: &'static str, path: &[String]) -> Option<Ids> {
+    let mut ids = Ids::new();
+    let mut segments = path.iter();
+    for part in template.split('/').skip(1) {
+        let segment = segments.next()?;
+        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) => ids.push((name, segment.clone())),
+            None if part == segment => {}
+            None => return None,
         }
-        [_, "states" | "tasks", "start"] => vec![data("POST", services::start_part)],
-        [_, "states" | "tasks", _] => vec![data("GET", services::query_part)],
-        [_, "states" | "tasks", _, "end"] => vec![data("POST", services::complete_part)],
-        [_, "states" | "tasks", _, "extensions", _] => vec![data("PUT", services::update_part_extension)],
-        [_, "states" | "tasks", _, "extensions", _, "by", "unique"] => {
-            vec![data("PUT", services::update_part_record)]
-        }
-        // CV.WS.SRV.24 is printed with the singular.
-        [_, "states" | "tasks" | "task", _, "extensions", _, "delete", "by", "unique"] => {
-            vec![data("PUT", services::delete_part_record)]
-        }
-        _ => vec![],
     }
+    segments.next().is_none().then_some(ids)
 }
 
-fn server(method: &'static str, work: Work) -> Operation {
-    Operation { method, class: Class::Server, modes: ModeSet::Both, needs_profile_schema: false, work }
-}
+/// All operations of UCS 8.0 and 8.1. The first path that matches decides, so words stand before the placeholders that
+/// could take their place.
+#[rustfmt::skip]
+static OPERATIONS: &[Operation] = &[
+    // CV.WS.MODE, CV.WS.STAT
+    Operation { method: "POST", path: "/server/mode", kind: &CUSTOMER, work: Work::SetMode },
+    Operation { method: "GET", path: "/server/status", kind: &CUSTOMER, work: Work::Status },
+    // CV.WS.PROF.META.*. The path of Query Profile Schema is by analogy.
+    on("GET", "/metadata/profiles", &PROFILE_EXTENSION, profile_schema),
+    on("GET", "/metadata/profiles/extensions", &PROFILE_EXTENSION, list),
+    on("POST", "/metadata/profiles/extensions", &PROFILE_EXTENSION, define_extension),
+    on("GET", "/metadata/profiles/extensions/{name}", &PROFILE_EXTENSION, query),
+    on("DELETE", "/metadata/profiles/extensions/{name}", &PROFILE_EXTENSION, delete_extension),
+    on("GET", "/metadata/identification-keys", &IDENTIFICATION_KEY, list),
+    on("POST", "/metadata/identification-keys", &IDENTIFICATION_KEY, define_key),
+    on("GET", "/metadata/identification-keys/{name}", &IDENTIFICATION_KEY, query),
+    on("DELETE", "/metadata/identification-keys/{name}", &IDENTIFICATION_KEY, delete),
+    // CV.WS.SRV.META.*. The page of Query Service Extension Schema uses the first path in its example.
+    on("GET", "/metadata/services", &SERVICE_EXTENSION, list),
+    on("GET", "/metadata/services/extensions", &SERVICE_EXTENSION, list),
+    on("POST", "/metadata/services/extensions", &SERVICE_EXTENSION, define_extension),
+    on("GET", "/metadata/services/extensions/{name}", &SERVICE_EXTENSION, query),
+    on("DELETE", "/metadata/services/extensions/{name}", &SERVICE_EXTENSION, delete_extension),
+    on("GET", "/metadata/states/extensions", &STATE_EXTENSION, list),
+    on("POST", "/metadata/states/extensions", &STATE_EXTENSION, define_extension),
+    on("GET", "/metadata/states/extensions/{name}", &STATE_EXTENSION, query),
+    on("DELETE", "/metadata/states/extensions/{name}", &STATE_EXTENSION, delete_extension),
+    on("GET", "/metadata/tasks/extensions", &TASK_EXTENSION, list),
+    on("POST", "/metadata/tasks/extensions", &TASK_EXTENSION, define_extension),
+    on("GET", "/metadata/tasks/extensions/{name}", &TASK_EXTENSION, query),
+    on("DELETE", "/metadata/tasks/extensions/{name}", &TASK_EXTENSION, delete_extension),
+    // CV.WS.CONFIG.BA
+    on("GET", "/metadata/business-attributes", &BUSINESS_ATTRIBUTE, list),
+    on("GET", "/metadata/business-attributes/{name}", &BUSINESS_ATTRIBUTE, query),
+    // CV.WS.CUSTID.1, CV.WS.PROF.*
+    on("GET", "/profiles", &CUSTOMER, identify),
+    on("POST", "/profiles", &CUSTOMER, create_customer),
+    Operation { method: "POST", path: "/profiles/import", kind: &CUSTOMER, work: Work::Import },
+    on("GET", "/profiles/{customer_id}", &CUSTOMER, query_customer),
+    on("PUT", "/profiles/{customer_id}", &CUSTOMER, update_customer),
+    on("DELETE", "/profiles/{customer_id}", &CUSTOMER, delete_customer),
+    on("POST", "/profiles/{customer_id}/extensions", &CUSTOMER, insert_extensions),
+    on("PUT", "/profiles/{customer_id}/extensions/{name}/by/unique", &CUSTOMER, update_record),
+    on("PUT", "/profiles/{customer_id}/extensions/{name}/delete/by/unique", &CUSTOMER, delete_record),
+    // CV.WS.SRV.*: services
+    on("GET", "/customers/{customer_id}/services", &SERVICE, list),
+    on("GET", "/customers/{customer_id}/services/active", &SERVICE, list),
+    on("GET", "/customers/{customer_id}/services/completed", &SERVICE, list),
+    on("POST", "/customers/{customer_id}/services/{service_id}", &SERVICE, associate),
+    on("POST", "/services/start", &SERVICE, start),
+    on("GET", "/services/anonymous/{contact_key}", &SERVICE, list),
+    on("GET", "/services/anonymous/{contact_key}/active", &SERVICE, list),
+    on("GET", "/services/anonymous/{contact_key}/completed", &SERVICE, list),
+    on("GET", "/services/{service_id}", &SERVICE, query),
+    on("POST", "/services/{service_id}/end", &SERVICE, complete),
+    on("PUT", "/services/{service_id}/extensions/{name}", &SERVICE, replace_extension),
+    on("PUT", "/services/{service_id}/extensions/{name}/by/unique", &SERVICE, update_record),
+    on("PUT", "/services/{service_id}/extensions/{name}/delete/by/unique", &SERVICE, delete_record),
+    // CV.WS.SRV.*: states
+    on("GET", "/services/{service_id}/states", &STATE, list),
+    on("GET", "/services/{service_id}/states/active", &STATE, list),
+    on("GET", "/services/{service_id}/states/completed", &STATE, list),
+    on("POST", "/services/{service_id}/states/start", &STATE, start),
+    on("POST", "/services/{service_id}/states/transition", &STATE, transition),
+    on("GET", "/services/{service_id}/states/{state_id}", &STATE, query),
+    on("POST", "/services/{service_id}/states/{state_id}/end", &STATE, complete),
+    on("PUT", "/services/{service_id}/states/{state_id}/extensions/{name}", &STATE, replace_extension),
+    on("PUT", "/services/{service_id}/states/{state_id}/extensions/{name}/by/unique", &STATE, update_record),
+    on("PUT", "/services/{service_id}/states/{state_id}/extensions/{name}/delete/by/unique", &STATE, delete_record),
+    // CV.WS.SRV.*: tasks. CV.WS.SRV.24 is printed with the singular.
+    on("GET", "/services/{service_id}/tasks", &TASK, list),
+    on("GET", "/services/{service_id}/tasks/active", &TASK, list),
+    on("GET", "/services/{service_id}/tasks/completed", &TASK, list),
+    on("POST", "/services/{service_id}/tasks/start", &TASK, start),
+    on("GET", "/services/{service_id}/tasks/{task_id}", &TASK, query),
+    on("POST", "/services/{service_id}/tasks/{task_id}/end", &TASK, complete),
+    on("PUT", "/services/{service_id}/tasks/{task_id}/extensions/{name}", &TASK, replace_extension),
+    on("PUT", "/services/{service_id}/tasks/{task_id}/extensions/{name}/by/unique", &TASK, update_record),
+    on("PUT", "/services/{service_id}/tasks/{task_id}/extensions/{name}/delete/by/unique", &TASK, delete_record),
+    on("PUT", "/services/{service_id}/task/{task_id}/extensions/{name}/delete/by/unique", &TASK, delete_record),
+    // CV.WS.IXN.2
+    on("GET", "/customers/{customer_id}/interactions", &INTERACTION, list),
+    on("GET", "/services/{service_id}/interactions", &INTERACTION, list),
+    on("GET", "/interactions/{interaction_id}", &INTERACTION, query),
+    on("GET", "/interactions/{interaction_id}/plain_text", &INTERACTION, content),
+    on("GET", "/interactions/{interaction_id}/structured_text", &INTERACTION, content),
+    on("GET", "/interactions/{interaction_id}/binary_content", &INTERACTION, content),
+];
 
-/// Every schema read is open in both modes: the documentation says so of most, and nothing of the others.
-fn schema_read(run: fn(&mut Store, &Call) -> Answer) -> Operation {
-    let work = Work::Store(run);
-    Operation { method: "GET", class: Class::Schema, modes: ModeSet::Both, needs_profile_schema: false, work }
-}
-
-/// Every schema write is for maintenance only: the general rule, although four pages tolerate production.
-fn schema_write(method: &'static str, run: fn(&mut Store, &Call) -> Answer) -> Operation {
-    let work = Work::Store(run);
-    Operation { method, class: Class::Schema, modes: ModeSet::Maintenance, needs_profile_schema: false, work }
-}
-
-fn data(method: &'static str, run: fn(&mut Store, &Call) -> Answer) -> Operation {
-    let work = Work::Store(run);
-    Operation { method, class: Class::Data, modes: ModeSet::Production, needs_profile_schema: false, work }
-}
-
-fn on_schema(operation: Operation) -> Operation {
-    Operation { needs_profile_schema: true, ..operation }
+/// An operation that acts on the store.
+const fn on(method: &'static str, path: &'static str, kind: &'static Kind, act: Act) -> Operation {
+    Operation { method, path, kind, work: Work::Store(act) }
 }
 
 #[cfg(test)]
@@ -211,158 +194,39 @@ mod tests {
 
     use super::*;
 
-    fn check(method: &str, path: &str) -> Result<(Class, ModeSet), u16> {
-        let segments: Vec<&str> = path.split('/').skip(1).collect();
-        find(method, &segments).map(|found| (found.class, found.modes)).map_err(|fault| fault.status)
+    fn check(method: &str, path: &str) -> Result<(Scope, ModeSet), u16> {
+        let segments: Vec<String> = path.split('/').skip(1).map(str::to_owned).collect();
+        let found = find(method, &segments);
+        found.map(|(operation, _)| (operation.scope(), operation.modes())).map_err(|error| error.status)
     }
 
     #[test]
     fn paths_become_operations() {
-        assert_eq!(check("POST", "/server/mode"), Ok((Class::Server, ModeSet::Both)));
-        assert_eq!(check("HEAD", "/profiles/1"), Ok((Class::Data, ModeSet::Production)));
-        assert_eq!(check("GET", "/metadata/tasks/extensions"), Ok((Class::Schema, ModeSet::Both)));
-        assert_eq!(check("POST", "/metadata/tasks/extensions"), Ok((Class::Schema, ModeSet::Maintenance)));
-        assert_eq!(check("PUT", "/services/1/task/2/extensions/x/delete/by/unique").unwrap().0, Class::Data);
+        assert_eq!(check("POST", "/server/mode"), Ok((Scope::Server, ModeSet::Both)));
+        assert_eq!(check("HEAD", "/profiles/1"), Ok((Scope::Data, ModeSet::Production)));
+        assert_eq!(check("GET", "/metadata/tasks/extensions"), Ok((Scope::Schema, ModeSet::Both)));
+        assert_eq!(check("POST", "/metadata/tasks/extensions"), Ok((Scope::Schema, ModeSet::Maintenance)));
+        assert_eq!(check("PUT", "/services/1/task/2/extensions/x/delete/by/unique").unwrap().0, Scope::Data);
         assert_eq!(check("PATCH", "/profiles/1"), Err(405));
+        assert_eq!(check("GET", "/services/start"), Err(405));
         assert_eq!(check("GET", "/profiles/1/nothing"), Err(404));
     }
 
     /// Every operation that the references of 8.0 and 8.1 print, slips included.
     #[test]
     fn every_documented_operation_is_there() {
-        let check_all = |method: &str, class: Class, paths: &str| {
-            for path in paths.split_whitespace() {
-                let found = check(method, path).map(|(class, _)| class);
-                assert_eq!(found, Ok(class), "{method} {path}");
-            }
-        };
-        check_all(
-            "DELETE",
-            Class::Data,
-            "
-            /profiles/{customer_id}
-        ",
-        );
-        check_all(
-            "GET",
-            Class::Data,
-            "
-            /customers/{customer_id}/interactions
-            /customers/{customer_id}/services
-            /customers/{customer_id}/services/active
-            /customers/{customer_id}/services/completed
-            /interactions/{interaction_id}
-            /interactions/{interaction_id}/binary_content
-            /interactions/{interaction_id}/plain_text
-            /interactions/{interaction_id}/structured_text
-            /profiles
-            /profiles/{customer_id}
-            /services/anonymous/{contact_key}
-            /services/anonymous/{contact_key}/active
-            /services/anonymous/{contact_key}/completed
-            /services/{service_id}
-            /services/{service_id}/interactions
-            /services/{service_id}/states
-            /services/{service_id}/states/active
-            /services/{service_id}/states/completed
-            /services/{service_id}/states/{state_id}
-            /services/{service_id}/tasks
-            /services/{service_id}/tasks/active
-            /services/{service_id}/tasks/completed
-            /services/{service_id}/tasks/{task_id}
-        ",
-        );
-        check_all(
-            "POST",
-            Class::Data,
-            "
-            /customers/{customer_id}/services/{service_id}
-            /profiles
-            /profiles/import
-            /profiles/{customer_id}/extensions
-            /services/start
-            /services/{service_id}/end
-            /services/{service_id}/states/start
-            /services/{service_id}/states/transition
-            /services/{service_id}/states/{state_id}/end
-            /services/{service_id}/tasks/start
-            /services/{service_id}/tasks/{task_id}/end
-        ",
-        );
-        check_all(
-            "PUT",
-            Class::Data,
-            "
-            /profiles/{customer_id}
-            /profiles/{customer_id}/extensions/{ext_name}/by/unique
-            /profiles/{customer_id}/extensions/{ext_name}/delete/by/unique
-            /services/{service_id}/extensions/{ext_name}
-            /services/{service_id}/extensions/{ext_name}/by/unique
-            /services/{service_id}/extensions/{ext_name}/delete/by/unique
-            /services/{service_id}/states/{state_id}/extensions/{ext_name}
-            /services/{service_id}/states/{state_id}/extensions/{ext_name}/by/unique
-            /services/{service_id}/states/{state_id}/extensions/{ext_name}/delete/by/unique
-            /services/{service_id}/task/{task_id}/extensions/{ext_name}/delete/by/unique
-            /services/{service_id}/tasks/{task_id}/extensions/{ext_name}/by/unique
-            /services/{service_id}/tasks/{task_id}/extensions/{ext_name}/delete/by/unique
-            /services/{service_id}/tasks/{task_id}/extensions/{extension_name}
-        ",
-        );
-        check_all(
-            "DELETE",
-            Class::Schema,
-            "
-            /metadata/identification-keys/{id_key_name}
-            /metadata/profiles/extensions/{extension_name}
-            /metadata/services/extensions/{extension_name}
-            /metadata/states/extensions/{extension_name}
-            /metadata/tasks/extensions/{extension_name}
-        ",
-        );
-        check_all(
-            "GET",
-            Class::Schema,
-            "
-            /metadata/business-attributes
-            /metadata/business-attributes/{business_attribute_name}
-            /metadata/identification-keys
-            /metadata/identification-keys/{key_name}
-            /metadata/profiles
-            /metadata/profiles/extensions
-            /metadata/profiles/extensions/{extension_name}
-            /metadata/services
-            /metadata/services/extensions
-            /metadata/services/extensions/{extension_name}
-            /metadata/states/extensions
-            /metadata/states/extensions/{extension_name}
-            /metadata/tasks/extensions
-            /metadata/tasks/extensions/{extension_name}
-        ",
-        );
-        check_all(
-            "POST",
-            Class::Schema,
-            "
-            /metadata/identification-keys
-            /metadata/profiles/extensions
-            /metadata/services/extensions
-            /metadata/states/extensions
-            /metadata/tasks/extensions
-        ",
-        );
-        check_all(
-            "GET",
-            Class::Server,
-            "
-            /server/status
-        ",
-        );
-        check_all(
-            "POST",
-            Class::Server,
-            "
-            /server/mode
-        ",
-        );
+        let documented = include_str!("../../tests/cases/operations.tsv").lines();
+        let mut count = 0;
+        for columns in documented.map(|line| line.split('\t').collect::<Vec<_>>()) {
+            let ["8.0/8.1 UCS", _, _, method, path, class, ..] = columns[..] else { continue };
+            let scope = match class {
+                "server" => Scope::Server,
+                "schema" => Scope::Schema,
+                _ => Scope::Data,
+            };
+            assert_eq!(check(method, path).map(|(scope, _)| scope), Ok(scope), "{method} {path}");
+            count += 1;
+        }
+        assert_eq!(count, 74);
     }
 }

@@ -1,4 +1,4 @@
-//! What was asked of the stand-in, in which order, and how it ended. It judges nothing.
+//! The record of exchanges: requests, their order, and how they ended. It judges nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use hyper::HeaderMap;
 use tokio::sync::watch;
 
-/// One request and its answer. The sequence numbers count starts and ends together, so that two exchanges overlapped
+/// One request and its response. The sequence numbers count starts and ends together, so that two exchanges overlapped
 /// exactly when each started before the other ended.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -16,55 +16,55 @@ pub struct Exchange {
     pub path: String,
     /// As received.
     pub headers: HeaderMap,
-    /// When its head had arrived.
+    /// The arrival of its head.
     pub started: Instant,
     /// Place of the start among all starts and ends, from 1.
     pub start_sequence: u64,
-    /// When the work was over and the last byte of the answer was handed to the connection, or the work was given up.
+    /// The time at which the last byte of the response was handed to the connection, or the work was given up.
     pub ended: Option<Instant>,
     /// Place of the end among all starts and ends.
     pub end_sequence: Option<u64>,
-    /// Status of the answer; none until there is one.
+    /// Status of the response; none until there is one.
     pub status: Option<u16>,
     /// Bytes of the request body that arrived.
     pub body_bytes: u64,
 }
 
-/// Takes down exchanges, or only counts them.
+/// Records exchanges, or only counts them.
 pub(super) struct Recorder {
     keep: bool,
-    notes: Mutex<Notes>,
+    log: Mutex<Log>,
     in_flight: watch::Sender<usize>,
 }
 
 #[derive(Default)]
-struct Notes {
+struct Log {
     sequence: u64,
     exchanges: Vec<Exchange>,
 }
 
 impl Recorder {
     pub(super) fn new(keep: bool) -> Recorder {
-        Recorder { keep, notes: Mutex::default(), in_flight: watch::Sender::new(0) }
+        Recorder { keep, log: Mutex::default(), in_flight: watch::Sender::new(0) }
     }
 
-    /// Notes a start; the end is noted when the result is dropped.
+    /// Records a start; the end is recorded when the result is dropped.
     pub(super) fn begin(self: &Arc<Self>, method: &str, path: &str, headers: &HeaderMap) -> OpenExchange {
         let index = self.keep.then(|| {
-            self.with_notes(|notes| {
-                notes.sequence += 1;
-                notes.exchanges.push(Exchange {
+            self.with_log(|log| {
+                log.sequence += 1;
+                log.exchanges.push(Exchange {
                     method: method.to_owned(),
                     path: path.to_owned(),
                     headers: headers.clone(),
                     started: Instant::now(),
-                    start_sequence: notes.sequence,
+                    start_sequence: log.sequence,
                     ended: None,
                     end_sequence: None,
                     status: None,
                     body_bytes: 0,
                 });
-                notes.exchanges.len() - 1
+                log.exchanges.len() - 1
             })
         });
         self.in_flight.send_modify(|count| *count += 1);
@@ -72,7 +72,7 @@ impl Recorder {
     }
 
     pub(super) fn exchanges(&self) -> Vec<Exchange> {
-        self.with_notes(|notes| notes.exchanges.clone())
+        self.with_log(|log| log.exchanges.clone())
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -84,8 +84,8 @@ impl Recorder {
         let _ = self.in_flight.subscribe().wait_for(|count| *count == wanted).await;
     }
 
-    fn with_notes<T>(&self, act: impl FnOnce(&mut Notes) -> T) -> T {
-        act(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_log<T>(&self, act: impl FnOnce(&mut Log) -> T) -> T {
+        act(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -106,7 +106,7 @@ impl OpenExchange {
 
     fn change(&self, act: impl FnOnce(&mut Exchange, &mut u64)) {
         if let Some(index) = self.index {
-            self.recorder.with_notes(|notes| act(&mut notes.exchanges[index], &mut notes.sequence));
+            self.recorder.with_log(|log| act(&mut log.exchanges[index], &mut log.sequence));
         }
     }
 }

@@ -30,6 +30,9 @@ mod proxying;
 /// That no forbidden operation overlaps a settled period, under load, by UCS's own record.
 mod stress;
 
+/// The stand-in UCS itself, which most of the tests put behind the gateway.
+mod stand_in;
+
 /// Kills at random moments, state files that are damaged, and a disk that takes no more.
 mod crash;
 

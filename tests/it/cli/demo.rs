@@ -1,4 +1,4 @@
-//! `demo`: what it prints works when it is pasted into a shell, and it leaves nothing behind.
+//! `demo`: the printed commands work in a shell, and it leaves nothing behind.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::support::eventually;
 use crate::support::tool::{Running, run};
 
-/// A demo on free ports, with what it has printed.
+/// A demo on free ports, with its output.
 struct Demo {
     process: Running,
     text: String,
@@ -18,27 +18,27 @@ impl Demo {
         let mut process = Running::start(&[&ports, extra].concat());
         let mut text = String::new();
         while !text.contains("Stop with ctrl-c") {
-            text += &process.next_line().expect("it prints what to try");
+            text += &process.next_line().expect("it prints commands to try");
             text.push('\n');
         }
         Demo { process, text }
     }
 
-    /// What stands behind this name in the table at the top.
+    /// The value of this name in the table at the top.
     fn value(&self, name: &str) -> &str {
         let line = self.text.lines().find(|line| line.trim_start().starts_with(name)).expect("a line of this name");
         line.trim_start()[name.len()..].trim_start().split("   ").next().unwrap().trim_end()
     }
 }
 
-/// Pastes this into a shell; all that it printed.
+/// Pastes this into a shell; returns the output.
 fn paste(lines: &str) -> String {
     let shell = Command::new("bash").args(["-c", lines]).stdin(Stdio::null()).output().unwrap();
     assert!(shell.status.success(), "{lines}: {shell:?}");
     String::from_utf8(shell.stdout).unwrap()
 }
 
-/// The status of the last answer that `curl -i` printed.
+/// The status of the last response that `curl -i` printed.
 fn status(printed: &str) -> &str {
     printed.rsplit("HTTP/1.1 ").next().unwrap().get(..3).unwrap_or_default()
 }
@@ -75,10 +75,10 @@ fn it_says_where_things_are() {
     }
     let page = paste(&format!("curl -s '{}'", demo.value("operators")));
     assert!(page.starts_with("<!doctype html>"), "{page}");
-    let moods = demo.text.split("(moods: ").nth(1).unwrap().split(')').next().unwrap();
-    assert!(serde_json::from_str::<serde_json::Value>(&paste(&format!("{moods} -s"))).is_ok());
+    let settings = demo.text.split("(settings: ").nth(1).unwrap().split(')').next().unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&paste(&format!("{settings} -s"))).is_ok());
     assert!(Path::new(demo.value("state")).join("admin.token").exists());
-    // What --no-schema is for: to see the gateway find out.
+    // With --no-schema the gateway detects the missing schema.
     let clients = demo.value("clients of UCS");
     let created = paste(&format!("curl -si {clients}/profiles -H 'Content-Type: application/json' -d '{{}}'"));
     assert_eq!(status(&created), "404", "{created}");
@@ -110,7 +110,7 @@ JSON='Content-Type: application/json'\n",
         assert!(blocks[0].contains(set), "the first block sets {set}");
     }
     let try_out = |block: &str| {
-        // The same words on this demo's ports, and a shorter wait.
+        // The same commands on this demo's ports, with a shorter wait.
         let block = block.replace("127.0.0.1:8080", &clients).replace("127.0.0.1:8081", &operators);
         let printed = paste(&format!("{settings}{}", block.replace("5000", "2000")));
         let statuses: Vec<_> = printed.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect();
@@ -133,8 +133,8 @@ JSON='Content-Type: application/json'\n",
     let (_, told) = try_out(blocks[7]);
     assert!(told.contains("new extension") && told.contains("refused with 503"), "{told}");
     assert_eq!(blocks.len(), 8, "every block was tried");
-    let moods = section.split('`').find(|word| word.starts_with("curl $UCS")).unwrap();
-    assert!(serde_json::from_str::<serde_json::Value>(&try_out(&format!("{moods} -s")).1).is_ok());
+    let list = section.split('`').find(|word| word.starts_with("curl $UCS")).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&try_out(&format!("{list} -s")).1).is_ok());
 }
 
 #[test]

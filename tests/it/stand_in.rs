@@ -1,5 +1,4 @@
 //! Tests of the stand-in over real sockets: a test for each family of operations.
-#![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,10 +11,32 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-
-use super::*;
+use ucs_gateway::demo::{StandIn, StandInOptions, seed};
+use ucs_gateway::policy::mode::Mode;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Requests to the seeded data in production: method, path, body and the expected status.
+const EXAMPLES: &[(&str, &str, &str, u16)] = &[
+    ("GET", "/profiles/00000SEEDED00001?extensions=Phone", "", 200),
+    ("GET", "/profiles?EmailAddress=bruce.banner@example.com", "", 200),
+    ("POST", "/profiles", r#"{"FirstName":"Ada","LastName":"Lovelace"}"#, 201),
+    ("GET", "/customers/00000SEEDED00001/services/active", "", 200),
+    ("GET", "/services/anonymous/408-832-7799", "", 200),
+    ("GET", "/services/1/states/2", "", 200),
+    ("GET", "/services/1/tasks/3", "", 200),
+    ("GET", "/interactions/seeded-1", "", 200),
+    ("GET", "/interactions/seeded-1/plain_text", "", 200),
+    ("GET", "/metadata/profiles/extensions/Phone", "", 200),
+    ("GET", "/metadata/services/extensions/feedback", "", 200),
+    ("GET", "/metadata/identification-keys/idEmail", "", 200),
+    (
+        "POST",
+        "/metadata/profiles/extensions",
+        r#"{"name":"Loyalty","type":"single-valued","attributes":[{"name":"tier","type":"string"}]}"#,
+        503,
+    ),
+];
 
 struct Got {
     status: u16,
@@ -63,9 +84,8 @@ async fn tell(address: SocketAddr, method: &str, path: &str, body: Value) -> Got
 #[tokio::test]
 async fn every_example_answers_as_it_says() {
     let ucs = start(StandInOptions::new()).await;
-    for example in EXAMPLES {
-        let got = ask(ucs.address, example.method, example.path, example.body).await;
-        assert_eq!(got.status, example.status, "{} {}", example.method, example.path);
+    for &(method, path, body, status) in EXAMPLES {
+        assert_eq!(ask(ucs.address, method, path, body).await.status, status, "{method} {path}");
     }
 }
 
