@@ -1,7 +1,6 @@
 //! Why a request would be answered as it is: its canonical path, the route that takes it, the routes that would have
 //! taken it had they been listed earlier, and the outcome in each mode. It reads no counts and no current mode.
 
-use regex::Regex;
 use serde::Serialize;
 
 use crate::policy::mode::{Mode, ModeSet};
@@ -78,13 +77,14 @@ pub fn explain(table: &RouteTable, method: &str, raw_path: &str) -> Explanation 
         return unmatched(table, method, raw_path, canonical);
     };
     let route = &table.routes[index as usize];
+    let later = table.matches(method, &path).into_iter().filter(|later| *later > index);
     let outcome = |mode| route_outcome(route, method, mode);
     Explanation {
         method: method.to_owned(),
         path: raw_path.to_owned(),
         canonical_path: canonical,
         route: Some(view(table, route)),
-        shadowed: shadowed(table, index as usize, method, path.as_str()),
+        shadowed: later.map(|later| view(table, &table.routes[later as usize])).collect(),
         production: outcome(Some(Mode::Production)),
         maintenance: outcome(Some(Mode::Maintenance)),
         switching: outcome(None),
@@ -193,35 +193,6 @@ fn refused(status: u16, reason: &str, detail: String) -> Outcome {
     Outcome { verdict: "refused", status: Some(status), reason: Some(reason.to_owned()), detail }
 }
 
-/// Matches the later routes one by one: slow, and independent of the compiled matcher on purpose.
-fn shadowed(table: &RouteTable, winner: usize, method: &str, path: &str) -> Vec<RouteView> {
-    let Some(relative) = path.strip_prefix(&*table.base_path) else { return Vec::new() };
-    let later = table.routes.iter().skip(winner + 1);
-    later
-        .filter(|route| takes_method(&route.method, method) && takes_path(&route.pattern, relative))
-        .map(|route| view(table, route))
-        .collect()
-}
-
-fn takes_method(wanted: &RouteMethod, method: &str) -> bool {
-    match wanted {
-        RouteMethod::Any => true,
-        RouteMethod::Only(only) => &**only == method || (&**only == "GET" && method == "HEAD") || method == "OPTIONS",
-    }
-}
-
-fn takes_path(pattern: &Pattern, path: &str) -> bool {
-    match pattern {
-        Pattern::Template(template) => {
-            let same_length = template.split('/').count() == path.split('/').count();
-            let is_name = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
-            let mut pairs = template.split('/').zip(path.split('/'));
-            same_length && pairs.all(|(wanted, got)| wanted == got || (is_name(wanted) && !got.is_empty()))
-        }
-        Pattern::Regex(regex) => Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(path)),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -258,6 +229,8 @@ mod tests {
                     answer: Some(Answer::SetMode),
                     ..route("Set Server Mode", "POST", template("/server/mode"), 1, ModeSet::Both, 40)
                 },
+                route("Any object", "GET", template("/{kind}/{id}"), 0, ModeSet::Both, 50),
+                route("Verbose", "GET", Pattern::Regex("(?x) /profiles /.+ # why".into()), 0, ModeSet::Both, 60),
             ],
             unmatched,
             answers: Vec::new(),
@@ -269,12 +242,21 @@ mod tests {
     fn names_the_winner_and_those_that_lose() {
         let explanation = explain(&table(Unmatched::NotFound), "GET", "/cs/profiles/7");
         assert_eq!(explanation.route.unwrap().operation, "Get profile");
-        assert_eq!(explanation.shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20]);
+        assert_eq!(explanation.shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20, 50, 60]);
         assert_eq!(explanation.production.verdict, "forwarded");
         assert!(explanation.production.detail.contains("no_profile_schema"), "{}", explanation.production.detail);
         assert_eq!((explanation.maintenance.status, explanation.switching.status), (Some(503), Some(503)));
         assert_eq!(explanation.maintenance.reason.as_deref(), Some("mode"));
         assert_eq!(explanation.switching.reason.as_deref(), Some("switching"));
+    }
+
+    #[test]
+    fn shadowed_routes_are_those_that_the_compiled_table_matches() {
+        let table = table(Unmatched::NotFound);
+        for path in ["/cs/profiles/7", "/cs/profiles/7/"] {
+            let shadowed = explain(&table, "GET", path).shadowed;
+            assert_eq!(shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20, 50, 60], "{path}");
+        }
     }
 
     #[test]

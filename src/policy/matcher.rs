@@ -96,6 +96,8 @@ pub(crate) struct Matcher {
     templates: Templates,
     /// Absent when no route is a regex, and then costs nothing.
     regexes: Option<Regexes>,
+    /// The method of each route.
+    own: Vec<Option<usize>>,
 }
 
 impl Matcher {
@@ -105,7 +107,7 @@ impl Matcher {
         let own: Vec<Option<usize>> = routes.iter().map(|method| methods.column_of(method)).collect();
         let templates = Templates::pack(automaton, &own, methods.count());
         let regexes = regexes.map(|automaton| Regexes::new(automaton, &own));
-        Matcher { methods, templates, regexes }
+        Matcher { methods, templates, regexes, own }
     }
 
     /// The first listed route for `method` on `path`: empty, or beginning with `/`, canonical, without the base path.
@@ -119,6 +121,21 @@ impl Matcher {
             found = found.min(regexes.find(column, path));
         }
         (found != NONE).then_some(found)
+    }
+
+    /// Every route that takes `method` on `path`, ascending. It allocates, so it is not for the request path.
+    pub fn find_all(&self, method: &str, path: &[u8]) -> Vec<RouteIndex> {
+        let column = self.methods.column(method);
+        let mut routes = Vec::new();
+        if let Some(row) = self.templates.row(path) {
+            let ending = &self.templates.ending[row];
+            routes.extend(ending.iter().filter(|route| takes(self.own[**route as usize], column)));
+        }
+        if let Some(regexes) = &self.regexes {
+            routes.extend(regexes.matching(column, path));
+        }
+        routes.sort_unstable();
+        routes
     }
 }
 
@@ -135,6 +152,8 @@ struct Templates {
     /// For each final state one route (or [`NONE`]) per method.
     winners: Vec<RouteIndex>,
     columns: usize,
+    /// For each final state all routes that end there, ascending.
+    ending: Vec<Vec<RouteIndex>>,
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +187,7 @@ impl Templates {
             text: automaton.literals.iter().flat_map(|literal| literal.bytes()).collect(),
             winners: Vec::new(),
             columns,
+            ending: Vec::new(),
         };
         let places = literal_places(&automaton.literals);
         for (id, state) in automaton.states.iter().enumerate() {
@@ -186,7 +206,8 @@ impl Templates {
         if state.routes.is_empty() {
             return NONE;
         }
-        let row = self.winners.len() / self.columns;
+        let row = self.ending.len();
+        self.ending.push(state.routes.clone());
         for column in 0..self.columns {
             let winner = state.routes.iter().find(|route| takes(own[**route as usize], column));
             self.winners.push(winner.copied().unwrap_or(NONE));
@@ -211,6 +232,12 @@ impl Templates {
 
     #[inline]
     fn find(&self, column: usize, path: &[u8]) -> RouteIndex {
+        self.row(path).map_or(NONE, |row| self.winners[row * self.columns + column])
+    }
+
+    /// The row of the state in which `path` ends, when a template ends there.
+    #[inline]
+    fn row(&self, path: &[u8]) -> Option<usize> {
         let mut id = 0;
         let mut state = &self.states[0];
         let mut at = 0;
@@ -220,14 +247,10 @@ impl Templates {
             let (end, hash) = read_segment(path, start);
             let literal = if state.has_literals { self.step(id, &path[start..end], hash) } else { NONE };
             id = if literal == NONE { state.otherwise } else { literal };
-            let Some(next) = self.states.get(id as usize) else { return NONE };
-            state = next;
+            state = self.states.get(id as usize)?;
             at = end;
         }
-        match state.row {
-            NONE => NONE,
-            row => self.winners[row as usize * self.columns + column],
-        }
+        (state.row != NONE).then_some(state.row as usize)
     }
 
     #[inline]
@@ -393,23 +416,31 @@ impl Regexes {
 
     #[inline]
     fn find(&self, column: usize, path: &[u8]) -> RouteIndex {
-        let RegexAutomaton { dfa, start, routes } = &self.automaton;
+        self.matching(column, path).min().unwrap_or(NONE)
+    }
+
+    #[inline]
+    fn matching(&self, column: usize, path: &[u8]) -> impl Iterator<Item = RouteIndex> {
+        let RegexAutomaton { dfa, routes, .. } = &self.automaton;
+        let end = self.end(path);
+        let patterns = end
+            .into_iter()
+            .flat_map(move |end| (0..dfa.match_len(end)).map(move |at| dfa.match_pattern(end, at).as_usize()));
+        patterns.filter(move |pattern| takes(self.own[*pattern], column)).map(|pattern| routes[pattern])
+    }
+
+    /// The state in which `path` ends, when a pattern matches there.
+    #[inline]
+    fn end(&self, path: &[u8]) -> Option<StateID> {
+        let RegexAutomaton { dfa, start, .. } = &self.automaton;
         let mut state = *start;
         for byte in path {
             state = dfa.next_state(state, *byte);
             if dfa.is_special_state(state) && dfa.is_dead_state(state) {
-                return NONE;
+                return None;
             }
         }
-        state = dfa.next_eoi_state(state);
-        if !dfa.is_match_state(state) {
-            return NONE;
-        }
-        (0..dfa.match_len(state))
-            .map(|at| dfa.match_pattern(state, at).as_usize())
-            .filter(|pattern| takes(self.own[*pattern], column))
-            .map(|pattern| routes[pattern])
-            .min()
-            .unwrap_or(NONE)
+        let end = dfa.next_eoi_state(state);
+        dfa.is_match_state(end).then_some(end)
     }
 }

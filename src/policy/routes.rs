@@ -169,11 +169,18 @@ impl RouteTable {
     /// One trailing slash is tolerated. A path that is not under [`RouteTable::base_path`] matches nothing.
     #[inline]
     pub fn classify(&self, method: &str, path: &CanonicalPath<'_>) -> Option<RouteIndex> {
+        self.matcher.find(method, self.below_base(path)?)
+    }
+
+    /// Every route that takes `method` on `path`, in the order of the file; [`RouteTable::classify`] is the first.
+    pub fn matches(&self, method: &str, path: &CanonicalPath<'_>) -> Vec<RouteIndex> {
+        self.below_base(path).map(|rest| self.matcher.find_all(method, rest)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn below_base<'p>(&self, path: &'p CanonicalPath<'_>) -> Option<&'p [u8]> {
         let rest = path.as_str().as_bytes().strip_prefix(self.base_path.as_bytes())?;
-        match rest.first() {
-            None | Some(b'/') => self.matcher.find(method, rest),
-            Some(_) => None,
-        }
+        matches!(rest.first(), None | Some(b'/')).then_some(rest)
     }
 }
 
@@ -361,8 +368,9 @@ pub(crate) mod tests {
     }
 
     /// The rule of matching as it is written in the documentation, one route after the other.
-    fn naive(base_path: &str, routes: &[(&str, &str)], method: &str, path: &str) -> Option<RouteIndex> {
-        let rest = path.strip_prefix(base_path).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+    fn naive(base_path: &str, routes: &[(&str, &str)], method: &str, path: &str) -> Vec<RouteIndex> {
+        let below_base = path.strip_prefix(base_path).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let Some(rest) = below_base else { return Vec::new() };
         let matches_path = |pattern: &str| match pattern.strip_prefix("re:") {
             Some(regex) => regex::Regex::new(&format!("^(?:{regex})/?$")).unwrap().is_match(rest),
             None => {
@@ -374,8 +382,8 @@ pub(crate) mod tests {
         };
         let takes =
             |own: &str| own == "*" || own == method || method == "OPTIONS" || (own == "GET" && method == "HEAD");
-        let first = routes.iter().position(|(own, pattern)| takes(own) && matches_path(pattern))?;
-        u32::try_from(first).ok()
+        let matching = (0..).zip(routes).filter(|(_, (own, pattern))| takes(own) && matches_path(pattern));
+        matching.map(|(route, _)| route).collect()
     }
 
     fn segment() -> impl Strategy<Value = &'static str> {
@@ -430,7 +438,9 @@ pub(crate) mod tests {
             for (method, path, under_base) in requests {
                 let path = if under_base { format!("{base_path}{path}") } else { path };
                 let expected = naive(base_path, &routes, method, &path);
-                prop_assert_eq!(found(&table, method, &path), expected, "{} {} in {:?}", method, path, routes);
+                prop_assert_eq!(found(&table, method, &path), expected.first().copied(), "{} {} in {:?}", method, path, routes);
+                let all = table.matches(method, &CanonicalPath::parse(path.as_bytes()).unwrap());
+                prop_assert_eq!(all, expected, "{} {} in {:?}", method, path, routes);
             }
         }
     }
