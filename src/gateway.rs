@@ -22,7 +22,7 @@ use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
 use crate::desk::Desk;
 use crate::gate::{Gate, Seat};
-use crate::policy::routes::RouteTable;
+use crate::policy::table::RouteTable;
 use crate::proxy::access_log::{self, AccessLogWriter};
 use crate::proxy::account::Ledger;
 use crate::proxy::bulkhead::Bulkheads;

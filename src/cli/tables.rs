@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::policy::routes::RouteTable;
 use crate::policy::routes_yaml::{self, Fault};
+use crate::policy::table::RouteTable;
 
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::policy::mode::{Mode, ModeSet};
 use crate::policy::path::CanonicalPath;
-use crate::policy::routes::{Answer, Pattern, Route, RouteMethod, RouteTable, Unmatched};
+use crate::policy::table::{Answer, Pattern, Route, RouteMethod, RouteTable, Unmatched};
 
 /// The whole explanation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -199,7 +199,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::policy::routes::{Class, RouteTableParts};
+    use crate::policy::table::{Class, RouteTableParts};
 
     fn route(operation: &str, method: &str, pattern: Pattern, class: usize, modes: ModeSet, line: usize) -> Route {
         Route {

@@ -15,7 +15,7 @@ use super::wire::{ClientBody, RequestHead, WireFault};
 use super::worker::{Downstream, Worker};
 use crate::gate::{Permit, Refused, TableLease};
 use crate::policy::path::CanonicalPath;
-use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
+use crate::policy::table::{Answer, Route, RouteIndex, Unmatched};
 
 /// Answers one request, always.
 pub async fn respond(

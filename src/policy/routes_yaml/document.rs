@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_yaml::Value;
 
-use super::fault::{Faults, Flaw, Place};
+use super::diagnostic::{Faults, Flaw, Place};
 use super::fields::{Fields, entries, flag, list, name, text, wrong_shape};
-use super::marks::{Content, Node};
+use super::spanned::{Content, Node};
 use super::spelling;
 use crate::policy::mode::ModeSet;
-use crate::policy::routes::{Answer, AnswerTemplate, Class, Pattern, Route, RouteMethod, Unmatched};
+use crate::policy::table::{Answer, AnswerTemplate, Class, Pattern, Route, RouteMethod, Unmatched};
 
 /// Keys of the file.
 pub(super) const FILE_KEYS: [&str; 6] = ["version", "base_path", "unmatched", "classes", "answers", "routes"];

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde_yaml::Value;
 
-use super::fault::{Faults, Flaw, Place};
-use super::marks::{Content, Key, Node};
+use super::diagnostic::{Faults, Flaw, Place};
+use super::spanned::{Content, Key, Node};
 use super::spelling::nearest;
 
 /// A map whose keys were checked against the ones that may stand there.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::fault::Flaw;
+use super::diagnostic::Flaw;
 
 /// Names in braces that an answer's body may hold. `status` and `revision` are filled in as numbers, the rest as the
 /// inside of a JSON string.

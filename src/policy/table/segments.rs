@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::policy::path::CanonicalPath;
-use crate::policy::routes::RouteIndex;
+use crate::policy::table::RouteIndex;
 
 /// One segment of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 
-use crate::policy::matcher::{Methods, OTHER_METHOD, RegexAutomaton, takes};
 use crate::policy::mode::ModeSet;
-use crate::policy::routes::{Answer, Patterns, Route, RouteIndex, RouteTable, Unmatched};
-use crate::policy::segments::{SegmentAutomaton, parse_template};
+use crate::policy::table::matcher::{Methods, OTHER_METHOD, RegexAutomaton, takes};
+use crate::policy::table::segments::{SegmentAutomaton, parse_template};
+use crate::policy::table::{Answer, Patterns, Route, RouteIndex, RouteTable, Unmatched};
 
 /// How many regions (sets of paths that the same routes take) are explored at most.
 pub const MAX_REGIONS: usize = 200_000;
@@ -472,7 +472,7 @@ mod tests {
 
     use super::*;
     use crate::policy::path::CanonicalPath;
-    use crate::policy::routes::tests::compile;
+    use crate::policy::table::tests::compile;
 
     fn unreachable_in(routes: &[(&str, &str)]) -> Vec<(RouteIndex, Vec<RouteIndex>)> {
         let found = unreachable(&compile("/base", routes).unwrap());

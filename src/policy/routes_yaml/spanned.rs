@@ -4,7 +4,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_yaml::Value;
 
-use super::fault::{Flaw, Place};
+use super::diagnostic::{Flaw, Place};
 
 /// How deep a file may nest. The format needs four levels.
 const DEPTH_LIMIT: usize = 16;

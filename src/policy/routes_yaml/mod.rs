@@ -4,25 +4,25 @@
 //! A parser with marked events gives the tree and its places; serde_yaml says what scalars mean and, at the end, must
 //! have read the same document: a table that two readers understand differently is refused.
 
+mod diagnostic;
 mod document;
-mod fault;
 mod fields;
-mod marks;
 mod schema;
+mod spanned;
 mod spelling;
 
 use std::collections::HashMap;
 
 use serde_yaml::Value;
 
+use self::diagnostic::{Faults, Flaw, Place};
 use self::document::Draft;
-use self::fault::{Faults, Flaw, Place};
-use self::marks::Node;
+use self::spanned::Node;
+use super::analysis;
 use super::mode::ModeSet;
-use super::proof;
-use super::routes::{Answer, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, TableFault, Unmatched};
+use super::table::{Answer, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, TableFault, Unmatched};
 
-pub use self::fault::Fault;
+pub use self::diagnostic::Fault;
 pub use self::schema::json_schema;
 
 /// The longest file that is read, in bytes.
@@ -60,7 +60,7 @@ fn tree(text: &str) -> Result<Node, (Place, Flaw)> {
         let message = format!("the file has {} bytes, more than {SIZE_LIMIT}", text.len());
         return Err((START, Flaw::new("", message, "write templates and regexes in place of many single paths")));
     }
-    marks::read(text)
+    spanned::read(text)
 }
 
 /// Two routes with the same method and the same path, whatever their parameters are called.
@@ -146,7 +146,7 @@ fn compile(draft: Draft, mut faults: Faults) -> Result<RouteTable, Vec<Fault>> {
             return Err(vec![faults.fault(START, Flaw::new("", "the table cannot be compiled", ""))]);
         }
     };
-    for dead in proof::unreachable(&table) {
+    for dead in analysis::unreachable(&table) {
         let place = path_places.get(dead.route as usize).copied().unwrap_or(START);
         faults.add(place, unreachable(&table, &dead));
     }
@@ -154,7 +154,7 @@ fn compile(draft: Draft, mut faults: Faults) -> Result<RouteTable, Vec<Fault>> {
     Ok(table)
 }
 
-fn unreachable(table: &RouteTable, dead: &proof::Unreachable) -> Flaw {
+fn unreachable(table: &RouteTable, dead: &analysis::Unreachable) -> Flaw {
     let route = &table.routes[dead.route as usize];
     let (method, path) = (method_text(&route.method), pattern_text(&route.pattern));
     let named = |&index: &u32| {

@@ -10,8 +10,8 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::{primitives::StateID, start, syntax};
 use regex_automata::{Anchored, MatchKind};
 
-use crate::policy::routes::{RouteIndex, RouteMethod};
-use crate::policy::segments::{SegmentAutomaton, SegmentState};
+use crate::policy::table::segments::{SegmentAutomaton, SegmentState};
+use crate::policy::table::{RouteIndex, RouteMethod};
 
 /// Limits of the regex automaton: bytes of the result, and bytes that building it may use.
 const MAX_DFA_BYTES: usize = 32 << 20;

@@ -1,11 +1,14 @@
 //! The route table: compiled once, read by every request, never changed. The first listed match wins. It reads no YAML.
 
+pub(crate) mod matcher;
+pub(crate) mod segments;
+
 use std::sync::Arc;
 
-use crate::policy::matcher::{Matcher, RegexAutomaton, whole_path_pattern};
 use crate::policy::mode::ModeSet;
 use crate::policy::path::CanonicalPath;
-use crate::policy::segments::{Segment, SegmentAutomaton, parse_template};
+use crate::policy::table::matcher::{Matcher, RegexAutomaton, whole_path_pattern};
+use crate::policy::table::segments::{Segment, SegmentAutomaton, parse_template};
 
 /// The place of a route in its table, in the order of the file.
 pub type RouteIndex = u32;
