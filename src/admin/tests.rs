@@ -52,7 +52,7 @@ fn table() -> RouteTable {
         pattern: Pattern::Template(path.into()),
         class,
         modes,
-        answer: (path == "/server/mode").then_some(crate::policy::table::Answer::SetMode),
+        answer: (path == "/server/mode").then_some(crate::policy::table::RouteAnswer::SetMode),
         needs_profile_schema: false,
         line,
     };

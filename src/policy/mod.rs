@@ -1,7 +1,7 @@
-//! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no HTTP library.
+//! Classifies requests, and decides whether a mode admits them. Pure: no I/O, no async, no clock, no HTTP library.
 
 pub mod analysis;
-pub mod duration;
+pub(crate) mod duration;
 pub mod explain;
 pub mod mode;
 pub mod path;

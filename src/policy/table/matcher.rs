@@ -1,107 +1,40 @@
-//! The compiled form of a table: one pass over the path finds the first listed route. It knows routes by their index only.
+//! The compiled form of a table: one pass over the path finds the first listed route. It refers to routes by index only.
 //!
 //! Templates are a deterministic automaton over segments, packed into one hash table; regexes are one deterministic
-//! automaton over bytes, built ahead of time. Whatever each finds first in the order of the list, the lower index wins.
+//! automaton over bytes, built ahead of time. Each finds its first match in the order of the list; the lower index wins.
 
-use std::sync::Arc;
-
+use memchr::memchr;
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
-use regex_automata::util::{primitives::StateID, start, syntax};
+use regex_automata::util::{primitives::StateID, start};
 use regex_automata::{Anchored, MatchKind};
 
-use crate::policy::table::segments::{SegmentAutomaton, SegmentState};
-use crate::policy::table::{RouteIndex, RouteMethod};
+use super::issue::Issue;
+use super::methods::{Methods, takes};
+use super::route::{RouteIndex, RouteMethod};
+use super::segments::{SegmentAutomaton, SegmentState};
+use super::template::syntax_config;
 
-/// Limits of the regex automaton: bytes of the result, and bytes that building it may use.
+/// Limits of the regex automaton in bytes: of the result, and of building it.
 const MAX_DFA_BYTES: usize = 32 << 20;
 const MAX_DETERMINIZE_BYTES: usize = 64 << 20;
 
 /// No route, and no state.
 const NONE: u32 = u32::MAX;
 
-/// Every method of one table as a small number.
-#[derive(Debug, Default)]
-pub(crate) struct Methods {
-    /// Methods beyond the well-known ones, in the order of their columns.
-    extra: Vec<Arc<str>>,
-}
-
-/// The column of a method that no route names.
-pub(crate) const OTHER_METHOD: usize = 0;
-const GET: usize = 1;
-const HEAD: usize = 5;
-const OPTIONS: usize = 6;
-const FIRST_EXTRA: usize = 8;
-
-impl Methods {
-    /// The methods that `routes` name.
-    pub fn of<'a>(routes: impl Iterator<Item = &'a RouteMethod>) -> Methods {
-        let mut methods = Methods::default();
-        for method in routes {
-            if let RouteMethod::Only(name) = method
-                && methods.column(name) == OTHER_METHOD
-            {
-                methods.extra.push(name.clone());
-            }
-        }
-        methods
-    }
-
-    /// The methods that are not well-known.
-    pub fn extra(&self) -> impl Iterator<Item = &str> {
-        self.extra.iter().map(|name| &**name)
-    }
-
-    fn count(&self) -> usize {
-        FIRST_EXTRA + self.extra.len()
-    }
-
-    #[inline]
-    pub fn column(&self, method: &str) -> usize {
-        match method {
-            "GET" => GET,
-            "POST" => 2,
-            "PUT" => 3,
-            "DELETE" => 4,
-            "HEAD" => HEAD,
-            "OPTIONS" => OPTIONS,
-            "PATCH" => 7,
-            _ => self.extra.iter().position(|name| **name == *method).map_or(OTHER_METHOD, |at| FIRST_EXTRA + at),
-        }
-    }
-
-    /// The column of a route's own method; `None` takes all.
-    pub fn column_of(&self, method: &RouteMethod) -> Option<usize> {
-        match method {
-            RouteMethod::Any => None,
-            RouteMethod::Only(name) => Some(self.column(name)),
-        }
-    }
-}
-
-/// Whether a route of method `own` takes a request of method `asked`.
-#[inline]
-pub(crate) fn takes(own: Option<usize>, asked: usize) -> bool {
-    match own {
-        None => true,
-        Some(own) => own == asked || asked == OPTIONS || (asked == HEAD && own == GET),
-    }
-}
-
-/// What classification runs on.
+/// Finds the routes that match a request.
 #[derive(Debug)]
 pub(crate) struct Matcher {
     methods: Methods,
     templates: Templates,
-    /// Absent when no route is a regex, and then costs nothing.
+    /// Absent when no route is a regex.
     regexes: Option<Regexes>,
     /// The method of each route.
     own: Vec<Option<usize>>,
 }
 
 impl Matcher {
-    /// Packs what was compiled. `methods` are those of all routes, by route.
+    /// Packs the compiled automata. `routes` are the methods of all routes, in their order.
     pub fn new(automaton: &SegmentAutomaton, regexes: Option<RegexAutomaton>, routes: &[&RouteMethod]) -> Matcher {
         let methods = Methods::of(routes.iter().copied());
         let own: Vec<Option<usize>> = routes.iter().map(|method| methods.column_of(method)).collect();
@@ -123,7 +56,7 @@ impl Matcher {
         (found != NONE).then_some(found)
     }
 
-    /// Every route that takes `method` on `path`, ascending. It allocates, so it is not for the request path.
+    /// Every route that takes `method` on `path`, ascending. It allocates, so requests in flight do not use it.
     pub fn find_all(&self, method: &str, path: &[u8]) -> Vec<RouteIndex> {
         let column = self.methods.column(method);
         let mut routes = Vec::new();
@@ -145,9 +78,9 @@ struct Templates {
     states: Vec<State>,
     /// A power of two, at most half full.
     slots: Vec<Slot>,
-    /// How far a hash is shifted to the right to become a slot.
+    /// The right shift that turns a hash into a slot.
     shift: u32,
-    /// The texts of all literals.
+    /// The texts of all literals, joined.
     text: Box<[u8]>,
     /// For each final state one route (or [`NONE`]) per method.
     winners: Vec<RouteIndex>,
@@ -158,7 +91,7 @@ struct Templates {
 
 #[derive(Clone, Debug)]
 struct State {
-    /// Where a segment leads that no literal takes, or [`NONE`].
+    /// The target of a segment that equals no literal, or [`NONE`].
     otherwise: u32,
     /// Row of `winners`, or [`NONE`].
     row: u32,
@@ -167,7 +100,7 @@ struct State {
 
 #[derive(Clone, Debug)]
 struct Slot {
-    /// State that the transition leaves, or [`NONE`] when the slot is empty.
+    /// The source of the transition, or [`NONE`] when the slot is empty.
     state: u32,
     tag: u32,
     text_start: u32,
@@ -216,8 +149,7 @@ impl Templates {
     }
 
     fn insert(&mut self, state: u32, text_start: u32, text_length: u32, target: u32) {
-        let text = &self.text[text_start as usize..][..text_length as usize];
-        let (_, hash) = read_segment(text, 0);
+        let hash = hash(&self.text[text_start as usize..][..text_length as usize]);
         let mut at = self.slot_of(state, hash);
         while self.slots[at].state != NONE {
             at = (at + 1) & (self.slots.len() - 1);
@@ -241,20 +173,21 @@ impl Templates {
         let mut id = 0;
         let mut state = &self.states[0];
         let mut at = 0;
-        // `at` stands on a slash; the last one may be trailing.
+        // `at` is the index of a slash; the last one may be trailing.
         while at + 1 < path.len() {
-            let start = at + 1;
-            let (end, hash) = read_segment(path, start);
-            let literal = if state.has_literals { self.step(id, &path[start..end], hash) } else { NONE };
+            let rest = &path[at + 1..];
+            let segment = &rest[..memchr(b'/', rest).unwrap_or(rest.len())];
+            let literal = if state.has_literals { self.step(id, segment) } else { NONE };
             id = if literal == NONE { state.otherwise } else { literal };
             state = self.states.get(id as usize)?;
-            at = end;
+            at += 1 + segment.len();
         }
         (state.row != NONE).then_some(state.row as usize)
     }
 
     #[inline]
-    fn step(&self, id: u32, segment: &[u8], hash: u64) -> u32 {
+    fn step(&self, id: u32, segment: &[u8]) -> u32 {
+        let hash = hash(segment);
         let mut at = self.slot_of(id, hash);
         loop {
             let slot = &self.slots[at];
@@ -272,7 +205,7 @@ impl Templates {
     }
 }
 
-/// Start and length of each literal in the text of all.
+/// Start and length of each literal in the joined text.
 fn literal_places(literals: &[Box<str>]) -> Vec<(u32, u32)> {
     let mut start = 0;
     literals
@@ -288,46 +221,23 @@ fn literal_places(literals: &[Box<str>]) -> Vec<(u32, u32)> {
 /// Odd, with well-spread bits (2^64 divided by the golden ratio).
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Where the segment that begins at `start` ends (its slash, or the end of `path`), and its hash. Eight bytes at a time.
+/// The hash of a segment, eight bytes at a time.
 ///
-/// The hash keeps no secret: its table holds the operator's own literals, and a client that finds collisions gains nothing,
-/// as looking up inserts nothing.
+/// It needs no secret: the table contains the operator's own literals, and looking up inserts nothing, so a client
+/// that finds collisions gains nothing.
 #[inline]
-fn read_segment(path: &[u8], start: usize) -> (usize, u64) {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const SLASHES: u64 = LOW * b'/' as u64;
-    let mut hash = 0_u64;
-    let mut at = start;
-    loop {
-        let word = read_word(path, at);
-        let differs = word ^ SLASHES;
-        // The lowest set bit is exact: it marks the first byte that is a slash.
-        let slash = differs.wrapping_sub(LOW) & !differs & HIGH;
-        let kept = if slash == 0 { 8 } else { (slash.trailing_zeros() / 8) as usize };
-        let kept = kept.min(path.len() - at);
-        let word = if kept == 8 { word } else { word & ((1 << (kept * 8)) - 1) };
-        hash = (hash.rotate_left(29) ^ word).wrapping_mul(MULTIPLIER);
-        hash ^= hash >> 32;
-        at += kept;
-        // A full word may end exactly at its slash: the hash must not depend on what follows the segment.
-        if kept < 8 || path.get(at).is_none_or(|byte| *byte == b'/') {
-            return (at, hash);
-        }
-    }
-}
-
-/// The eight bytes at `at`, the first one lowest; zeros behind the end.
-#[inline]
-fn read_word(path: &[u8], at: usize) -> u64 {
-    if let Some(bytes) = path[at..].first_chunk::<8>() {
-        return u64::from_le_bytes(*bytes);
-    }
-    let rest = path.len() - at;
-    match path.last_chunk::<8>() {
-        Some(bytes) if rest > 0 => u64::from_le_bytes(*bytes) >> ((8 - rest) * 8),
-        _ => path[at..].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    }
+fn hash(segment: &[u8]) -> u64 {
+    let mix = |hash: u64, word: u64| {
+        let product = (hash.rotate_left(29) ^ word).wrapping_mul(MULTIPLIER);
+        product ^ product >> 32
+    };
+    // The last word may overlap the one before it.
+    let last = match segment.last_chunk() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => segment.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let words = segment.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    mix(words.fold(segment.len() as u64, mix), last)
 }
 
 /// One anchored automaton of several patterns, each of which must match the whole path.
@@ -340,8 +250,8 @@ pub(crate) struct RegexAutomaton {
 }
 
 impl RegexAutomaton {
-    /// Builds the automaton of `patterns` as [`whole_path_pattern`] gives them. The error is a sentence.
-    pub fn build(routes: Vec<RouteIndex>, patterns: &[String]) -> Result<RegexAutomaton, String> {
+    /// Builds the automaton of `patterns`, as `parse_regex` gives them.
+    pub fn build(routes: Vec<RouteIndex>, patterns: &[String]) -> Result<RegexAutomaton, Issue> {
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)
@@ -352,50 +262,24 @@ impl RegexAutomaton {
             .syntax(syntax_config())
             .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(MAX_DFA_BYTES)))
             .build_many(patterns)
-            .map_err(|error| too_large(&error))?;
+            .map_err(|error| build_issue(&error))?;
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
-            .map_err(|error| format!("the regexes have no start state: {error}"))?;
+            .map_err(|error| Issue::new("", format!("the regexes have no start state: {error}"), ""))?;
         Ok(RegexAutomaton { dfa, start, routes })
     }
 }
 
-fn too_large(error: &dense::BuildError) -> String {
-    if error.is_size_limit_exceeded() {
-        format!(
-            "the regexes together need an automaton of more than {} MiB; write plain segments as `path` templates, and \
-             bounded repetitions such as {{1,500}} as + or *",
-            MAX_DFA_BYTES >> 20
-        )
-    } else {
-        format!("the regexes cannot be compiled: {error}")
+fn build_issue(error: &dense::BuildError) -> Issue {
+    if !error.is_size_limit_exceeded() {
+        return Issue::new("", format!("the regexes cannot be compiled: {error}"), "");
     }
-}
-
-/// Bytes, not characters: a canonical path is ASCII, and Unicode classes would only make the automaton larger.
-fn syntax_config() -> syntax::Config {
-    syntax::Config::new().unicode(false).utf8(false)
-}
-
-/// The pattern that an operator's regex stands for: whole path, one trailing slash tolerated. `^` at the beginning and
-/// `$` at the end are understood, as they say what holds anyway. The error is a sentence.
-pub(crate) fn whole_path_pattern(regex: &str) -> Result<String, String> {
-    let inner = regex.strip_prefix('^').unwrap_or(regex);
-    let inner = match inner.strip_suffix('$') {
-        Some(before) if before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0 => before,
-        _ => inner,
-    };
-    let parsed = syntax::parse_with(inner, &syntax_config())
-        .map_err(|error| format!("the regex {regex:?} is not valid (ASCII only, no look-around): {error}"))?;
-    if parsed.properties().look_set().contains_anchor() {
-        return Err(format!(
-            "the regex {regex:?} holds an anchor inside; the whole path must match anyway, leave ^ and $ out"
-        ));
-    }
-    let plain = format!("(?:{inner})/?");
-    // In verbose mode, (?x), the regex may end in a comment, which a line break ends.
-    let in_verbose_mode = || format!("(?:{inner}\n)/?");
-    Ok(if syntax::parse_with(&plain, &syntax_config()).is_ok() { plain } else { in_verbose_mode() })
+    let mebibytes = MAX_DFA_BYTES >> 20;
+    Issue::new(
+        "",
+        format!("the regexes together need an automaton of more than {mebibytes} MiB"),
+        "write plain segments as path templates, and bounded repetitions such as {1,500} as + or *",
+    )
 }
 
 #[derive(Debug)]
@@ -403,7 +287,7 @@ struct Regexes {
     automaton: RegexAutomaton,
     /// The method of each pattern.
     own: Vec<Option<usize>>,
-    /// The lowest route that is a regex: a template listed before it needs no look at the regexes.
+    /// The lowest route that is a regex: when an earlier template matches, the regexes are not searched.
     first: RouteIndex,
 }
 
