@@ -66,28 +66,30 @@ pub struct Handling {
 
 /// Explains the handling of `method` on `raw_path` (without its query) by `table`.
 pub fn explain(table: &RouteTable, method: &str, raw_path: &str) -> Explanation {
-    let path = match CanonicalPath::parse(raw_path.as_bytes()) {
-        Ok(path) => path,
-        Err(refusal) => {
-            return same_handling(method, raw_path, None, refused(400, refusal.reason(), refusal.to_string()));
-        }
-    };
-    let canonical = Some(path.as_str().to_owned());
-    let Some(index) = table.classify(method, &path) else {
-        return unmatched(table, method, raw_path, canonical);
-    };
-    let route = &table.routes[index as usize];
-    let later = table.matches(method, &path).into_iter().filter(|later| *later > index);
-    let handling = |mode| route_handling(route, method, mode);
-    Explanation {
+    let unrouted = |canonical_path: Option<String>, handling: &dyn Fn(Option<Mode>) -> Handling| Explanation {
         method: method.to_owned(),
         path: raw_path.to_owned(),
-        canonical_path: canonical,
-        route: Some(view(table, route)),
-        shadowed: later.map(|later| view(table, &table.routes[later as usize])).collect(),
+        canonical_path,
+        route: None,
+        shadowed: Vec::new(),
         production: handling(Some(Mode::Production)),
         maintenance: handling(Some(Mode::Maintenance)),
         switching: handling(None),
+    };
+    let path = match CanonicalPath::parse(raw_path.as_bytes()) {
+        Ok(path) => path,
+        Err(refusal) => return unrouted(None, &|_| refused(400, refusal.reason(), refusal.to_string())),
+    };
+    let canonical = Some(path.as_str().to_owned());
+    let Some(index) = table.classify(method, &path) else {
+        return unrouted(canonical, &|mode| unmatched_handling(table, mode));
+    };
+    let route = &table.routes[index as usize];
+    let later = table.matches(method, &path).into_iter().filter(|later| *later > index);
+    Explanation {
+        route: Some(view(table, route)),
+        shadowed: later.map(|later| view(table, &table.routes[later as usize])).collect(),
+        ..unrouted(canonical, &|mode| route_handling(route, method, mode))
     }
 }
 
@@ -111,59 +113,41 @@ pub(crate) fn modes(set: ModeSet) -> Vec<Mode> {
     [Mode::Production, Mode::Maintenance].into_iter().filter(|mode| set.admits(*mode)).collect()
 }
 
-fn same_handling(method: &str, path: &str, canonical_path: Option<String>, handling: Handling) -> Explanation {
-    Explanation {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        canonical_path,
-        route: None,
-        shadowed: Vec::new(),
-        production: handling.clone(),
-        maintenance: handling.clone(),
-        switching: handling,
-    }
-}
-
-fn unmatched(table: &RouteTable, method: &str, path: &str, canonical: Option<String>) -> Explanation {
-    let Unmatched::Class(class) = table.unmatched else {
-        let handling = refused(404, "unmatched", "no route takes it, and `unmatched` is not_found".to_owned());
-        return same_handling(method, path, canonical, handling);
-    };
-    let class = &table.classes[class];
-    let subject = format!("no route takes it, so it counts as class {}, which", class.name);
-    let handling = |mode| by_mode(class.modes, mode, &subject);
-    Explanation {
-        production: handling(Some(Mode::Production)),
-        maintenance: handling(Some(Mode::Maintenance)),
-        switching: handling(None),
-        ..same_handling(method, path, canonical, refused(404, "unmatched", String::new()))
+/// `mode` is `None` while switching, here and below.
+fn unmatched_handling(table: &RouteTable, mode: Option<Mode>) -> Handling {
+    match table.unmatched {
+        Unmatched::NotFound => refused(404, "unmatched", "no route matches, and `unmatched` is not_found".to_owned()),
+        Unmatched::Class(class) => {
+            let class = &table.classes[class];
+            by_mode(
+                class.modes,
+                mode,
+                &format!("no route matches; class {}, which covers unmatched requests,", class.name),
+            )
+        }
     }
 }
 
 fn route_handling(route: &Route, method: &str, mode: Option<Mode>) -> Handling {
-    let mut handling = by_mode(route.modes, mode, &format!("{}, which", route.operation));
+    let mut handling = by_mode(route.modes, mode, &route.operation);
     if handling.verdict != "forwarded" {
         return handling;
     }
-    match route.answer_to(method) {
+    let detail = match route.answer_to(method) {
         Some(RouteAnswer::SetMode) => {
-            let detail = "the gateway authorises the caller and flips the mode; 503 while another flip is under way";
-            Handling { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
+            "the gateway authorises the caller and flips the mode; 503 while another flip is under way"
         }
-        Some(RouteAnswer::Status) => {
-            let detail = "the gateway responds with UCS's own document and the authoritative mode";
-            Handling { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
-        }
+        Some(RouteAnswer::Status) => "the gateway responds with UCS's own document and the authoritative mode",
         None => {
             if route.needs_profile_schema && mode == Some(Mode::Production) {
                 handling.detail.push_str("; refused with 404 (no_profile_schema) while UCS has no profile schema");
             }
-            handling
+            return handling;
         }
-    }
+    };
+    Handling { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
 }
 
-/// `None` while switching.
 fn by_mode(set: ModeSet, mode: Option<Mode>, subject: &str) -> Handling {
     let admitted = match mode {
         Some(mode) => set.admits(mode),
@@ -177,7 +161,8 @@ fn by_mode(set: ModeSet, mode: Option<Mode>, subject: &str) -> Handling {
         }
         (false, Some(_)) => refused(503, "mode", format!("{subject} is open in {open} only")),
         (false, None) => {
-            refused(503, "switching", format!("{subject} is open in {open} only, waits for the flip to settle"))
+            let detail = format!("{subject} is open in {open} only, and is refused until the flip settles");
+            refused(503, "switching", detail)
         }
     }
 }

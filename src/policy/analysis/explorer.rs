@@ -100,7 +100,7 @@ impl Explorer {
         self.tables.iter().zip(states).map(lead).collect()
     }
 
-    /// Sees the path that ends after `segment`, the same with a trailing slash, and queues what follows.
+    /// Visits the path that ends after `segment`, also with a trailing slash, and queues its continuation.
     fn arrive(
         &mut self,
         prefix: &str,

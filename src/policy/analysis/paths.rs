@@ -1,5 +1,5 @@
 //! The regexes of all tables and the shape of canonical paths as one automaton over bytes, and the search for example
-//! segments in it. It knows nothing of templates.
+//! segments in it. Templates are not its concern.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Bound;

@@ -36,7 +36,7 @@ fn overlaps_come_with_a_path() {
 }
 
 #[test]
-fn a_difference_is_told_once_for_each_pair_of_routes() {
+fn a_difference_is_reported_once_for_each_pair_of_routes() {
     let old = compile("", &[("GET", "/a/{x}"), ("*", "/b")]).unwrap();
     let mut new = compile("", &[("GET", "re:/a/(c|d)"), ("GET", "/a/{x}"), ("*", "/b")]).unwrap();
     assert_eq!(diff(&old, &new), []);

@@ -1,4 +1,4 @@
-//! Diagnostics of a file: an issue with its file, line and column. It knows nothing of the format.
+//! Diagnostics of a file: an issue with its file, line and column. It is independent of the format.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! Typed access to nodes: a map with known keys, a list, text, a flag. A node of another shape becomes a diagnostic that
-//! names its shape and the expected one. It knows nothing of routes.
+//! names its shape and the expected one. It does not know the keys of routes.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub(super) struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    /// Reads `node`, called `what` in messages, e.g. "a route". `None` when it is no map.
+    /// Reads `node`, named `what` in messages, e.g. "a route". `None` when it is not a map.
     pub fn of(node: &'n Node, what: &'static str, known: &[&str], diagnostics: &mut Diagnostics) -> Option<Fields<'n>> {
         let entries = entries(node, what, diagnostics)?;
         for (key, _) in &entries {

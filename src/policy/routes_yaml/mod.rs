@@ -1,5 +1,5 @@
 //! routes.yaml: text → [`RouteTable`], or all diagnostics at once, each with its line and the correction. It is the only
-//! module that knows YAML. It reads no files and decides nothing about requests.
+//! module that knows YAML. It reads no files and handles no requests.
 //!
 //! An event parser builds the tree with its spans; serde_yaml decides the types of scalars and, at the end, must have read
 //! the same document: a table that two parsers read differently is rejected.

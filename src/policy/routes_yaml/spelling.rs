@@ -1,5 +1,5 @@
 //! The spelling of single values: methods, class names, content types, answer bodies. Pure functions from text to an
-//! issue or to nothing; patterns are parsed by the table, and no function knows lines.
+//! optional issue, without spans; the table parses patterns itself.
 
 use crate::policy::table::Issue;
 

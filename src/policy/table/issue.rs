@@ -1,4 +1,4 @@
-//! A problem with a piece of text: which part, what is wrong, what to write instead. It knows neither file nor line.
+//! A problem with a piece of text: the offending part, the problem and the correction. It knows neither file nor line.
 
 /// One problem with a piece of text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The types that a table is made of: routes, classes, and the handling of everything else. They match nothing.
+//! The parts of a table: routes, classes, and the handling of unmatched requests. Plain data; matching is in `matcher`.
 
 use std::sync::Arc;
 
