@@ -5,10 +5,10 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use ucs_gateway::gate::{Gate, Published};
+use ucs_gateway::policy::analysis;
 use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
 use ucs_gateway::policy::path::CanonicalPath;
-use ucs_gateway::policy::proof;
-use ucs_gateway::policy::routes::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
+use ucs_gateway::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 
 /// Operations that each group of generated routes has.
 const SHAPES: [(&str, &str); 7] = [
@@ -127,7 +127,7 @@ fn compile(criterion: &mut Criterion) {
         bencher.iter_batched(|| (), |()| table(10_000, true), BatchSize::PerIteration)
     });
     let large = table(3_000, true);
-    group.bench_function("unreachable, 3,000 routes", |bencher| bencher.iter(|| proof::unreachable(&large)));
+    group.bench_function("unreachable, 3,000 routes", |bencher| bencher.iter(|| analysis::unreachable(&large)));
 }
 
 /// One worker, nobody else: what each request pays for being counted.

@@ -18,7 +18,7 @@ pub use tally::{LiveTable, OperationTally};
 use turnstile::{Turnstile, Word};
 
 use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
-use crate::policy::routes::{RouteIndex, RouteTable};
+use crate::policy::table::{RouteIndex, RouteTable};
 
 /// What control has published: the whole truth at one instant.
 #[derive(Clone, Debug)]

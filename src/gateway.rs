@@ -21,7 +21,7 @@ use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
 use crate::desk::Desk;
 use crate::gate::Gate;
-use crate::policy::routes::RouteTable;
+use crate::policy::table::RouteTable;
 use crate::telemetry::Metrics;
 use crew::Crew;
 use parts::Parts;

@@ -9,7 +9,7 @@ use super::reply::{self, Problem, Reply};
 use crate::access::Principal;
 use crate::desk::ReloadError;
 use crate::policy::explain::{explain as explain_by, modes, view};
-use crate::policy::routes::Unmatched;
+use crate::policy::table::Unmatched;
 
 /// The longest path that is explained, in bytes.
 const LONGEST_PATH: usize = 8192;

@@ -12,7 +12,7 @@ use super::*;
 use crate::desk::{Ask, ChangeError, DeskInbox, FlipReport, Flipped, OperationCount, ReloadError, Reloaded};
 use crate::gate::Published;
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
-use crate::policy::routes::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
+use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 
 pub(crate) type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
 
@@ -52,7 +52,7 @@ fn table() -> RouteTable {
         pattern: Pattern::Template(path.into()),
         class,
         modes,
-        answer: (path == "/server/mode").then_some(crate::policy::routes::Answer::SetMode),
+        answer: (path == "/server/mode").then_some(crate::policy::table::RouteAnswer::SetMode),
         needs_profile_schema: false,
         line,
     };

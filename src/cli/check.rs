@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{MISCONFIGURED, fail, print, tables};
-use crate::policy::proof;
-use crate::policy::routes::RouteTable;
+use crate::policy::analysis;
+use crate::policy::table::RouteTable;
 
 /// What `check` is told.
 #[derive(Args, Debug)]
@@ -35,7 +35,7 @@ fn summary(file: &str, table: &RouteTable) -> String {
         let routes = table.routes.iter().filter(|route| route.class == index).count();
         let _ = writeln!(text, "  {routes:4} {}", class.name);
     }
-    for overlap in proof::overlaps(table) {
+    for overlap in analysis::overlaps(table) {
         let (first, second) = (&table.routes[overlap.first as usize], &table.routes[overlap.second as usize]);
         let _ = writeln!(
             text,

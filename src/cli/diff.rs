@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{MISCONFIGURED, fail, print, tables};
+use crate::policy::analysis::{self, Verdict};
 use crate::policy::explain;
-use crate::policy::proof::{self, Verdict};
 
 /// What `diff` is told.
 #[derive(Args, Debug)]
@@ -24,7 +24,7 @@ pub fn run(args: &DiffArgs) -> ExitCode {
         (Ok((old, _)), Ok((new, _))) => (old, new),
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };
-    let differences = proof::diff(&old, &new);
+    let differences = analysis::diff(&old, &new);
     if differences.is_empty() {
         print("no difference: both tables treat every request alike\n");
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{FAILED, MISCONFIGURED, fail, print, tables};
-use crate::policy::explain::{Explanation, Outcome, RouteView, explain};
+use crate::policy::explain::{Explanation, Handling, RouteView, explain};
 
 /// What `explain` is told.
 #[derive(Args, Debug)]
@@ -69,7 +69,7 @@ fn route_in_words(route: &RouteView, file: &str) -> String {
     format!("{operation} ({method} {pattern}; class {class}{id}; {file}:{})", route.line)
 }
 
-fn outcome_in_words(outcome: &Outcome) -> String {
+fn outcome_in_words(outcome: &Handling) -> String {
     let status = outcome.status.map(|status| format!(" with {status}")).unwrap_or_default();
     format!("{}{status}: {}", outcome.verdict, outcome.detail)
 }

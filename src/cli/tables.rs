@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::policy::routes::RouteTable;
-use crate::policy::routes_yaml::{self, Fault};
+use crate::policy::routes_yaml::{self, Diagnostic};
+use crate::policy::table::RouteTable;
 
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum TableError {
         /// Which file.
         path: PathBuf,
         /// What is wrong, each with its place.
-        faults: Vec<Fault>,
+        faults: Vec<Diagnostic>,
     },
 }
 
@@ -34,7 +34,7 @@ pub fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
     Ok((table, text))
 }
 
-fn list(faults: &[Fault]) -> String {
+fn list(faults: &[Diagnostic]) -> String {
     faults.iter().map(|fault| format!("\n{fault}")).collect()
 }
 

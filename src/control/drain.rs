@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::desk::OperationCount;
 use crate::gate::{Gate, OperationTally};
 use crate::policy::mode::{Mode, ModeSet};
-use crate::policy::routes::RouteIndex;
+use crate::policy::table::RouteIndex;
 
 /// How often the counts are read. Short, as callers wait for it; cheap, as it is one load a worker.
 const LOOK: Duration = Duration::from_millis(1);

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::desk::{ReloadError, Reloaded};
-use crate::policy::routes::RouteTable;
+use crate::policy::table::RouteTable;
 
 /// How long a reload waits for requests of the old table before it reports.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);

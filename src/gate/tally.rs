@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::policy::mode::ModeSet;
-use crate::policy::routes::{RouteIndex, RouteTable, Unmatched};
+use crate::policy::table::{RouteIndex, RouteTable, Unmatched};
 
 /// A route table with its generation and its counts.
 #[derive(Debug)]

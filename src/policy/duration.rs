@@ -1,48 +1,46 @@
-//! Durations as people write them: `500ms`, `5s`, `2m`, `1h`, `7d`. One number and one unit; it does not add parts up.
+//! Durations in text form: `500ms`, `5s`, `2m`, `1h`, `7d`. One number and one unit; compound forms are rejected.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The longest duration that is accepted: ten years. Beyond it, adding to a timestamp might leave the calendar.
-pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The longest accepted duration: ten years. Adding a longer one to a timestamp might leave the calendar.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// A duration in its written form, for serde and for the command line.
+/// A duration in text form, for serde and for the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Written(pub Duration);
+pub(crate) struct Written(pub Duration);
 
-/// Why a text is no duration.
+/// The reason why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DurationFault {
-    /// No number, no unit, or something else in between.
+pub(crate) enum DurationError {
     #[error("\"{0}\" is not a duration; write a whole number and a unit, like 500ms, 5s, 2m, 1h or 7d")]
     Malformed(String),
-    /// Longer than [`LONGEST`].
-    #[error("\"{0}\" is longer than ten years, the longest duration that is accepted")]
+    #[error("\"{0}\" is longer than ten years, the longest accepted duration")]
     TooLong(String),
 }
 
-/// Milliseconds by unit, the longest first.
+/// Milliseconds by unit, longest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a duration such as `5s`.
-pub fn parse(text: &str) -> Result<Duration, DurationFault> {
-    let malformed = || DurationFault::Malformed(text.chars().take(40).collect());
+/// Parses a duration such as `5s`.
+pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
+    let malformed = || DurationError::Malformed(text.chars().take(40).collect());
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(malformed)?;
     let (number, unit) = text.split_at(digits);
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(malformed)?;
     if number.is_empty() {
         return Err(malformed());
     }
-    let too_long = || DurationFault::TooLong(text.chars().take(40).collect());
+    let too_long = || DurationError::TooLong(text.chars().take(40).collect());
     let millis = number.parse::<u64>().ok().and_then(|count| count.checked_mul(*factor)).ok_or_else(too_long)?;
     let duration = Duration::from_millis(millis);
     if duration > LONGEST { Err(too_long()) } else { Ok(duration) }
 }
 
-/// Writes a duration in the largest unit that loses nothing. Parts of a millisecond are cut off.
-pub fn format(duration: Duration) -> String {
+/// Formats a duration in the largest unit that divides it. Fractions of a millisecond are cut off.
+pub(crate) fn format(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis == 0 {
         return "0s".to_owned();
@@ -54,7 +52,7 @@ pub fn format(duration: Duration) -> String {
 
 /// How long until a mode ends by itself, in its written form: a duration, or `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WrittenEnd {
+pub(crate) enum WrittenEnd {
     /// After so long.
     After(Written),
     /// Never.
@@ -62,9 +60,9 @@ pub enum WrittenEnd {
 }
 
 impl std::str::FromStr for WrittenEnd {
-    type Err = DurationFault;
+    type Err = DurationError;
 
-    fn from_str(text: &str) -> Result<WrittenEnd, DurationFault> {
+    fn from_str(text: &str) -> Result<WrittenEnd, DurationError> {
         if text == "never" { Ok(WrittenEnd::Never) } else { text.parse().map(WrittenEnd::After) }
     }
 }
@@ -92,9 +90,9 @@ impl Serialize for WrittenEnd {
 }
 
 impl std::str::FromStr for Written {
-    type Err = DurationFault;
+    type Err = DurationError;
 
-    fn from_str(text: &str) -> Result<Written, DurationFault> {
+    fn from_str(text: &str) -> Result<Written, DurationError> {
         parse(text).map(Written)
     }
 }
@@ -124,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_each_unit() {
+    fn parses_each_unit() {
         let cases = [("500ms", 500), ("5s", 5_000), ("2m", 120_000), ("1h", 3_600_000), ("7d", 604_800_000), ("0s", 0)];
         for (text, millis) in cases {
             assert_eq!(parse(text).unwrap(), Duration::from_millis(millis), "{text}");
@@ -132,17 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_duration() {
+    fn rejects_text_that_is_not_a_duration() {
         for text in ["", "5", "s", "-5s", "+5s", "5 s", " 5s", "5s ", "1.5h", "1h30m", "5S", "5sec", "٥s", "1e3s"] {
-            assert!(matches!(parse(text), Err(DurationFault::Malformed(_))), "{text:?}");
+            assert!(matches!(parse(text), Err(DurationError::Malformed(_))), "{text:?}");
         }
         for text in ["99999999999999999999s", "18446744073709551615d", "3651d"] {
-            assert!(matches!(parse(text), Err(DurationFault::TooLong(_))), "{text:?}");
+            assert!(matches!(parse(text), Err(DurationError::TooLong(_))), "{text:?}");
         }
     }
 
     #[test]
-    fn writes_what_it_reads_again() {
+    fn formats_the_text_that_it_parses() {
         for text in ["500ms", "5s", "90s", "2m", "1h", "7d", "0s", "1500ms"] {
             assert_eq!(format(parse(text).unwrap()), text);
         }
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_through_json() {
+    fn round_trips_through_json() {
         let written: Written = serde_json::from_str("\"2m\"").unwrap();
         assert_eq!(written.0, Duration::from_secs(120));
         assert_eq!(serde_json::to_string(&written).unwrap(), "\"2m\"");

@@ -1,40 +1,39 @@
-//! Why a request would be answered as it is: its canonical path, the route that takes it, the routes that would have
-//! taken it had they been listed earlier, and the outcome in each mode. It reads no counts and no current mode.
+//! The handling of one request, explained: its canonical path, the route that takes it, the later routes that also
+//! match, and the result in each mode. It asks the compiled table, and reads neither counts nor the current mode.
 
-use regex::Regex;
 use serde::Serialize;
 
 use crate::policy::mode::{Mode, ModeSet};
 use crate::policy::path::CanonicalPath;
-use crate::policy::routes::{Answer, Pattern, Route, RouteMethod, RouteTable, Unmatched};
+use crate::policy::table::{Route, RouteAnswer, RouteTable, Unmatched};
 
-/// The whole explanation.
+/// The explanation of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// As asked.
+    /// The method as given.
     pub method: String,
-    /// As asked.
+    /// The path as given.
     pub path: String,
-    /// The one reading of the path, which is also what is forwarded; absent when the path is refused.
+    /// The canonical path, which is also the one that is forwarded; absent when the path is refused.
     pub canonical_path: Option<String>,
     /// The route that takes the request.
     pub route: Option<RouteView>,
-    /// Later routes that match too and lose, because the first listed match wins.
+    /// Later routes that also match, but lose because the first listed match wins.
     pub shadowed: Vec<RouteView>,
-    /// What happens in production.
-    pub production: Outcome,
-    /// What happens in maintenance.
-    pub maintenance: Outcome,
-    /// What happens while a flip is under way.
-    pub switching: Outcome,
+    /// The handling in production.
+    pub production: Handling,
+    /// The handling in maintenance.
+    pub maintenance: Handling,
+    /// The handling while a flip is under way.
+    pub switching: Handling,
 }
 
 /// A route as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteView {
-    /// Its name in UCS's documentation.
+    /// Its name in the UCS documentation.
     pub operation: String,
-    /// UCS document id.
+    /// UCS document ID.
     pub id: Option<String>,
     /// The method it takes; `ANY` for all.
     pub method: String,
@@ -44,134 +43,112 @@ pub struct RouteView {
     pub class: String,
     /// The modes that admit it.
     pub modes: Vec<Mode>,
-    /// `set_mode` or `status` when the gateway answers by itself.
+    /// `set_mode` or `status` when the gateway responds in place of UCS.
     pub answer: Option<&'static str>,
-    /// Whether it is answered with 404 when UCS has no profile schema.
+    /// Whether it is refused with 404 when UCS has no profile schema.
     pub needs_profile_schema: bool,
     /// Line in the file, from 1.
     pub line: usize,
 }
 
-/// What becomes of the request.
+/// The handling of the request in one mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct Handling {
     /// `forwarded`, `answered` (by the gateway) or `refused`.
     pub verdict: &'static str,
-    /// The status of the gateway's own answer; absent when UCS decides.
+    /// The status of the gateway's own response; absent when UCS decides.
     pub status: Option<u16>,
-    /// The reason in the gateway's answer, e.g. `mode`.
+    /// The reason in the gateway's response, e.g. `mode`.
     pub reason: Option<String>,
-    /// The same in words.
+    /// The same in a sentence.
     pub detail: String,
 }
 
-/// Explains `method` on `raw_path` (what stands before the `?`) by one table.
+/// Explains the handling of `method` on `raw_path` (without its query) by `table`.
 pub fn explain(table: &RouteTable, method: &str, raw_path: &str) -> Explanation {
+    let unrouted = |canonical_path: Option<String>, handling: &dyn Fn(Option<Mode>) -> Handling| Explanation {
+        method: method.to_owned(),
+        path: raw_path.to_owned(),
+        canonical_path,
+        route: None,
+        shadowed: Vec::new(),
+        production: handling(Some(Mode::Production)),
+        maintenance: handling(Some(Mode::Maintenance)),
+        switching: handling(None),
+    };
     let path = match CanonicalPath::parse(raw_path.as_bytes()) {
         Ok(path) => path,
-        Err(refusal) => {
-            return same_outcome(method, raw_path, None, refused(400, refusal.reason(), refusal.to_string()));
-        }
+        Err(refusal) => return unrouted(None, &|_| refused(400, refusal.reason(), refusal.to_string())),
     };
     let canonical = Some(path.as_str().to_owned());
     let Some(index) = table.classify(method, &path) else {
-        return unmatched(table, method, raw_path, canonical);
+        return unrouted(canonical, &|mode| unmatched_handling(table, mode));
     };
     let route = &table.routes[index as usize];
-    let outcome = |mode| route_outcome(route, method, mode);
+    let later = table.matches(method, &path).into_iter().filter(|later| *later > index);
     Explanation {
-        method: method.to_owned(),
-        path: raw_path.to_owned(),
-        canonical_path: canonical,
         route: Some(view(table, route)),
-        shadowed: shadowed(table, index as usize, method, path.as_str()),
-        production: outcome(Some(Mode::Production)),
-        maintenance: outcome(Some(Mode::Maintenance)),
-        switching: outcome(None),
+        shadowed: later.map(|later| view(table, &table.routes[later as usize])).collect(),
+        ..unrouted(canonical, &|mode| route_handling(route, method, mode))
     }
 }
 
-/// A route as operators see it.
-pub fn view(table: &RouteTable, route: &Route) -> RouteView {
-    let (Pattern::Template(text) | Pattern::Regex(text)) = &route.pattern;
+/// `route` as operators see it.
+pub(crate) fn view(table: &RouteTable, route: &Route) -> RouteView {
     RouteView {
         operation: route.operation.to_string(),
         id: route.id.as_deref().map(str::to_owned),
-        method: match &route.method {
-            RouteMethod::Any => "ANY".to_owned(),
-            RouteMethod::Only(method) => method.to_string(),
-        },
-        pattern: format!("{}{text}", table.base_path),
+        method: route.method.as_str().to_owned(),
+        pattern: format!("{}{}", table.base_path, route.pattern.as_str()),
         class: table.classes[route.class].name.to_string(),
         modes: modes(route.modes),
-        answer: route.answer.map(|answer| match answer {
-            Answer::SetMode => "set_mode",
-            Answer::Status => "status",
-        }),
+        answer: route.answer.map(RouteAnswer::as_str),
         needs_profile_schema: route.needs_profile_schema,
         line: route.line,
     }
 }
 
 /// The modes of a set, production first.
-pub fn modes(set: ModeSet) -> Vec<Mode> {
+pub(crate) fn modes(set: ModeSet) -> Vec<Mode> {
     [Mode::Production, Mode::Maintenance].into_iter().filter(|mode| set.admits(*mode)).collect()
 }
 
-fn same_outcome(method: &str, path: &str, canonical_path: Option<String>, outcome: Outcome) -> Explanation {
-    Explanation {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        canonical_path,
-        route: None,
-        shadowed: Vec::new(),
-        production: outcome.clone(),
-        maintenance: outcome.clone(),
-        switching: outcome,
+/// `mode` is `None` while switching, here and below.
+fn unmatched_handling(table: &RouteTable, mode: Option<Mode>) -> Handling {
+    match table.unmatched {
+        Unmatched::NotFound => refused(404, "unmatched", "no route matches, and `unmatched` is not_found".to_owned()),
+        Unmatched::Class(class) => {
+            let class = &table.classes[class];
+            by_mode(
+                class.modes,
+                mode,
+                &format!("no route matches; class {}, which covers unmatched requests,", class.name),
+            )
+        }
     }
 }
 
-fn unmatched(table: &RouteTable, method: &str, path: &str, canonical: Option<String>) -> Explanation {
-    let Unmatched::Class(class) = table.unmatched else {
-        let outcome = refused(404, "unmatched", "no route takes it, and `unmatched` is not_found".to_owned());
-        return same_outcome(method, path, canonical, outcome);
-    };
-    let class = &table.classes[class];
-    let what = format!("no route takes it, so it counts as class {}, which", class.name);
-    let outcome = |mode| by_mode(class.modes, mode, &what);
-    Explanation {
-        production: outcome(Some(Mode::Production)),
-        maintenance: outcome(Some(Mode::Maintenance)),
-        switching: outcome(None),
-        ..same_outcome(method, path, canonical, refused(404, "unmatched", String::new()))
+fn route_handling(route: &Route, method: &str, mode: Option<Mode>) -> Handling {
+    let mut handling = by_mode(route.modes, mode, &route.operation);
+    if handling.verdict != "forwarded" {
+        return handling;
     }
-}
-
-fn route_outcome(route: &Route, method: &str, mode: Option<Mode>) -> Outcome {
-    let mut outcome = by_mode(route.modes, mode, &format!("{}, which", route.operation));
-    if outcome.verdict != "forwarded" {
-        return outcome;
-    }
-    match route.answer_to(method) {
-        Some(Answer::SetMode) => {
-            let detail = "the gateway authorises the caller and flips the mode; 503 while another flip is under way";
-            Outcome { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
+    let detail = match route.answer_to(method) {
+        Some(RouteAnswer::SetMode) => {
+            "the gateway authorises the caller and flips the mode; 503 while another flip is under way"
         }
-        Some(Answer::Status) => {
-            let detail = "the gateway answers with UCS's own document and the authoritative mode";
-            Outcome { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
-        }
+        Some(RouteAnswer::Status) => "the gateway responds with UCS's own document and the authoritative mode",
         None => {
             if route.needs_profile_schema && mode == Some(Mode::Production) {
-                outcome.detail.push_str("; answered with 404 (no_profile_schema) while UCS has no profile schema");
+                handling.detail.push_str("; refused with 404 (no_profile_schema) while UCS has no profile schema");
             }
-            outcome
+            return handling;
         }
-    }
+    };
+    Handling { verdict: "answered", status: None, reason: None, detail: detail.to_owned() }
 }
 
-/// `None` while switching.
-fn by_mode(set: ModeSet, mode: Option<Mode>, what: &str) -> Outcome {
+fn by_mode(set: ModeSet, mode: Option<Mode>, subject: &str) -> Handling {
     let admitted = match mode {
         Some(mode) => set.admits(mode),
         None => set == ModeSet::Both,
@@ -179,47 +156,19 @@ fn by_mode(set: ModeSet, mode: Option<Mode>, what: &str) -> Outcome {
     let open = modes(set).iter().map(|mode| mode.as_str()).collect::<Vec<_>>().join(" and ");
     match (admitted, mode) {
         (true, _) => {
-            let detail = format!("{what} is open in {open}");
-            Outcome { verdict: "forwarded", status: None, reason: None, detail }
+            let detail = format!("{subject} is open in {open}");
+            Handling { verdict: "forwarded", status: None, reason: None, detail }
         }
-        (false, Some(_)) => refused(503, "mode", format!("{what} is open in {open} only")),
+        (false, Some(_)) => refused(503, "mode", format!("{subject} is open in {open} only")),
         (false, None) => {
-            refused(503, "switching", format!("{what} is open in {open} only, waits for the flip to settle"))
+            let detail = format!("{subject} is open in {open} only, and is refused until the flip settles");
+            refused(503, "switching", detail)
         }
     }
 }
 
-fn refused(status: u16, reason: &str, detail: String) -> Outcome {
-    Outcome { verdict: "refused", status: Some(status), reason: Some(reason.to_owned()), detail }
-}
-
-/// Matches the later routes one by one: slow, and independent of the compiled matcher on purpose.
-fn shadowed(table: &RouteTable, winner: usize, method: &str, path: &str) -> Vec<RouteView> {
-    let Some(relative) = path.strip_prefix(&*table.base_path) else { return Vec::new() };
-    let later = table.routes.iter().skip(winner + 1);
-    later
-        .filter(|route| takes_method(&route.method, method) && takes_path(&route.pattern, relative))
-        .map(|route| view(table, route))
-        .collect()
-}
-
-fn takes_method(wanted: &RouteMethod, method: &str) -> bool {
-    match wanted {
-        RouteMethod::Any => true,
-        RouteMethod::Only(only) => &**only == method || (&**only == "GET" && method == "HEAD") || method == "OPTIONS",
-    }
-}
-
-fn takes_path(pattern: &Pattern, path: &str) -> bool {
-    match pattern {
-        Pattern::Template(template) => {
-            let same_length = template.split('/').count() == path.split('/').count();
-            let is_name = |segment: &str| segment.starts_with('{') && segment.ends_with('}');
-            let mut pairs = template.split('/').zip(path.split('/'));
-            same_length && pairs.all(|(wanted, got)| wanted == got || (is_name(wanted) && !got.is_empty()))
-        }
-        Pattern::Regex(regex) => Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(path)),
-    }
+fn refused(status: u16, reason: &str, detail: String) -> Handling {
+    Handling { verdict: "refused", status: Some(status), reason: Some(reason.to_owned()), detail }
 }
 
 #[cfg(test)]
@@ -228,7 +177,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::policy::routes::{Class, RouteTableParts};
+    use crate::policy::table::{Class, Pattern, RouteMethod, RouteTableParts};
 
     fn route(operation: &str, method: &str, pattern: Pattern, class: usize, modes: ModeSet, line: usize) -> Route {
         Route {
@@ -255,9 +204,11 @@ mod tests {
                 route("Any read", "GET", Pattern::Regex("/profiles/[^/]+".into()), 0, ModeSet::Both, 20),
                 route("Create schema", "POST", template("/metadata/profiles"), 1, ModeSet::Maintenance, 30),
                 Route {
-                    answer: Some(Answer::SetMode),
+                    answer: Some(RouteAnswer::SetMode),
                     ..route("Set Server Mode", "POST", template("/server/mode"), 1, ModeSet::Both, 40)
                 },
+                route("Any object", "GET", template("/{kind}/{id}"), 0, ModeSet::Both, 50),
+                route("Verbose", "GET", Pattern::Regex("(?x) /profiles /.+ # why".into()), 0, ModeSet::Both, 60),
             ],
             unmatched,
             answers: Vec::new(),
@@ -269,7 +220,7 @@ mod tests {
     fn names_the_winner_and_those_that_lose() {
         let explanation = explain(&table(Unmatched::NotFound), "GET", "/cs/profiles/7");
         assert_eq!(explanation.route.unwrap().operation, "Get profile");
-        assert_eq!(explanation.shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20]);
+        assert_eq!(explanation.shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20, 50, 60]);
         assert_eq!(explanation.production.verdict, "forwarded");
         assert!(explanation.production.detail.contains("no_profile_schema"), "{}", explanation.production.detail);
         assert_eq!((explanation.maintenance.status, explanation.switching.status), (Some(503), Some(503)));
@@ -278,10 +229,19 @@ mod tests {
     }
 
     #[test]
+    fn shadowed_routes_are_those_that_the_compiled_table_matches() {
+        let table = table(Unmatched::NotFound);
+        for path in ["/cs/profiles/7", "/cs/profiles/7/"] {
+            let shadowed = explain(&table, "GET", path).shadowed;
+            assert_eq!(shadowed.iter().map(|route| route.line).collect::<Vec<_>>(), [20, 50, 60], "{path}");
+        }
+    }
+
+    #[test]
     fn a_route_that_the_gateway_answers_is_answered_in_every_phase() {
         let explanation = explain(&table(Unmatched::NotFound), "POST", "/cs/server/mode");
-        for outcome in [explanation.production, explanation.maintenance, explanation.switching] {
-            assert_eq!(outcome.verdict, "answered");
+        for handling in [explanation.production, explanation.maintenance, explanation.switching] {
+            assert_eq!(handling.verdict, "answered");
         }
         let asked = explain(&table(Unmatched::NotFound), "OPTIONS", "/cs/server/mode");
         assert_eq!((asked.production.verdict, asked.switching.verdict), ("forwarded", "forwarded"));

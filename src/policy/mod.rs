@@ -1,11 +1,9 @@
-//! What a request is, and whether a mode admits it. Pure: no I/O, no async, no clock, no HTTP library.
+//! Classifies requests, and decides whether a mode admits them. Pure: no I/O, no async, no clock, no HTTP library.
 
-pub mod duration;
+pub mod analysis;
+pub(crate) mod duration;
 pub mod explain;
-mod matcher;
 pub mod mode;
 pub mod path;
-pub mod proof;
-pub mod routes;
 pub mod routes_yaml;
-mod segments;
+pub mod table;

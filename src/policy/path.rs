@@ -1,58 +1,63 @@
-//! One reading of a request path, or a refusal with a reason. It never guesses: what a servlet container could read in
-//! another way is refused. It knows nothing of query strings, and of no target form but the path.
+//! The canonical form of a request path, or a refusal with a reason. It never guesses: a path that a servlet container
+//! could read in another way is refused. It handles neither query strings nor other target forms.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
-/// A path that every server reads in the same way: begins with `/`, holds no dot segment, no empty segment (one trailing
-/// slash is allowed), no parameter, no escaped unreserved character. Borrowed when the request already wrote it so.
+/// A path that every server reads in the same way: it begins with `/` and contains no dot segment, no empty segment (one
+/// trailing slash is allowed), no parameter, no escaped unreserved character. Borrowed when the request was canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalPath<'a>(Cow<'a, str>);
 
-/// Why a path was refused. The text is a sentence for the client: what was found, and what to send instead.
+/// The reason why a path was refused. The text is for the client: the problem, and what to send instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathRefusal {
     /// `*`, the empty path, or anything else without a leading slash.
     #[error("the path does not begin with \"/\"; send an absolute path such as /profiles")]
     NotAbsolute,
     /// `%2f`.
-    #[error("the path holds an encoded slash (%2F), which servers read in different ways; leave it out of identifiers")]
+    #[error(
+        "the path contains an encoded slash (%2F), which servers interpret differently; do not use it in identifiers"
+    )]
     EncodedSlash,
     /// `\`.
-    #[error("the path holds a backslash; separate segments with \"/\"")]
+    #[error("the path contains a backslash; separate segments with \"/\"")]
     Backslash,
     /// `%5c`.
-    #[error("the path holds an encoded backslash (%5C), which some servers read as a separator; leave it out")]
+    #[error("the path contains an encoded backslash (%5C), which some servers treat as a separator; remove it")]
     EncodedBackslash,
     /// `.` or `..` as a whole segment, in any spelling.
-    #[error("the path holds a dot segment (\".\" or \"..\", perhaps written %2E); send the path that is meant")]
+    #[error("the path contains a dot segment (\".\" or \"..\", possibly as %2E); send the resolved path")]
     DotSegment,
-    /// `;` or `%3b`: servers cut path parameters off.
-    #[error("the path holds a semicolon (\";\" or %3B), which servers cut off as a parameter; send it without")]
+    /// `;` or `%3b`: servers strip path parameters.
+    #[error("the path contains a semicolon (\";\" or %3B), which servers strip as a path parameter; remove it")]
     Semicolon,
     /// `//`.
-    #[error("the path holds an empty segment (\"//\"); send a single \"/\" between segments")]
+    #[error("the path contains an empty segment (\"//\"); send a single \"/\" between segments")]
     EmptySegment,
-    /// A control character, raw or escaped; NUL and the C1 range (U+0080 to U+009F) among them.
-    #[error("the path holds a control character, raw or escaped; leave it out")]
+    /// A control character, raw or escaped, including NUL and the C1 range (U+0080 to U+009F).
+    #[error("the path contains a control character, raw or escaped; remove it")]
     ControlCharacter,
     /// `%` without two hexadecimal digits.
-    #[error("the path holds a \"%\" that two hexadecimal digits do not follow; write a literal percent sign as %25")]
+    #[error("the path contains a \"%\" without two hexadecimal digits after it; write a literal percent sign as %25")]
     InvalidEscape,
-    /// `%25` and then the rest of an escape of `/ \ . ; %`.
-    #[error("the path was escaped twice (for example %252F); escape each character once, and leave / \\ . ; out")]
+    /// `%25` followed by the digits of `/ \ . ; %`.
+    #[error(
+        "the path was escaped twice (for example %252F); escape each character once, and do not use / \\ . ; in a segment"
+    )]
     NestedEscape,
-    /// Escapes from 0x80 on that together are no UTF-8; overlong forms and surrogates among them.
+    /// Escapes from 0x80 on that are not UTF-8 together, including overlong forms and surrogates.
     #[error("the escapes of the path are not valid UTF-8; escape the UTF-8 bytes of each character")]
     InvalidUtf8,
     /// A raw byte from 0x80 on.
-    #[error("the path holds a raw character outside ASCII; escape its UTF-8 bytes, as in %C3%A9")]
+    #[error("the path contains a raw character outside ASCII; escape its UTF-8 bytes, as in %C3%A9")]
     NonAscii,
     /// `#`.
-    #[error("the path holds a \"#\"; a fragment is not sent to servers, and a literal one is written %23")]
+    #[error("the path contains a \"#\"; fragments are not sent to servers; write a literal # as %23")]
     Fragment,
     /// A raw character that RFC 3986, section 3.3, does not allow in a path.
     #[error(
-        "the path holds a character that must be escaped (a space or one of \" < > ? [ ] ^ ` {{ | }}); write it as %XX"
+        "the path contains a character that must be escaped (a space or one of \" < > ? [ ] ^ ` {{ | }}); write it as %XX"
     )]
     ForbiddenCharacter,
 }
@@ -80,7 +85,7 @@ impl PathRefusal {
 }
 
 impl<'a> CanonicalPath<'a> {
-    /// Reads the path of a request target: what stands before the `?`.
+    /// Parses the path of a request target, without its query.
     ///
     /// Total and idempotent: a canonical path is returned as it is, borrowed. Escapes of unreserved characters are
     /// decoded, the digits of all others become upper case (RFC 3986, section 6.2.2).
@@ -101,7 +106,7 @@ impl<'a> CanonicalPath<'a> {
         }
     }
 
-    /// The canonical text, when it is not what was read.
+    /// The canonical text, when it differs from the parsed one.
     pub fn rewritten(self) -> Option<String> {
         match self.0 {
             Cow::Borrowed(_) => None,
@@ -115,10 +120,10 @@ impl<'a> CanonicalPath<'a> {
     }
 }
 
-/// What a raw byte is, for the one scan that most paths need. Plain is zero.
+/// Classes of raw bytes for the single scan that most paths need. Plain is zero.
 const SLASH: u8 = 1;
 const DOT: u8 = 2;
-/// Needs the careful reading: an escape, or something that will be refused.
+/// Needs the slow path: an escape, or a byte that will be refused.
 const CAREFUL: u8 = 4;
 
 const CLASSES: [u8; 256] = {
@@ -145,8 +150,8 @@ const fn is_reserved_in_path(byte: u8) -> bool {
     matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }
 
-/// Whether no byte needs a second look. Without branches inside the loop: a segment that begins with a dot and an empty
-/// segment count as doubtful here and are decided by the careful reading.
+/// Whether the fast scan accepts the path. It has no branches inside the loop, so a segment that begins with a dot and an
+/// empty segment are left to the slow path.
 fn is_plainly_canonical(raw: &[u8]) -> bool {
     let mut doubts = 0;
     let mut after_slash = 0_u8;
@@ -159,8 +164,8 @@ fn is_plainly_canonical(raw: &[u8]) -> bool {
     doubts == 0
 }
 
-/// The path with its escapes normalised; refuses every byte and escape that has no place in it. Segments and nested
-/// escapes are judged afterwards, on the result, because escapes can hide both.
+/// The path with its escapes normalised; refuses every byte and escape that is not allowed. Segments and nested escapes
+/// are checked afterwards, on the result, because escapes can hide both.
 fn decode(raw: &[u8]) -> Result<String, PathRefusal> {
     let mut text = String::with_capacity(raw.len());
     let mut at = 0;
@@ -188,7 +193,7 @@ fn allowed_raw(byte: u8) -> Result<char, PathRefusal> {
     }
 }
 
-/// Appends what the escape at `at` stands for and returns the place behind it. A run of escapes from 0x80 on is taken
+/// Appends the normal form of the escape at `at` and returns the index after it. A run of escapes from 0x80 on is decoded
 /// together, as it must be UTF-8.
 fn decode_escape(raw: &[u8], at: usize, text: &mut String) -> Result<usize, PathRefusal> {
     let byte = escaped_byte(raw, at).ok_or(PathRefusal::InvalidEscape)?;
@@ -224,29 +229,21 @@ fn decode_non_ascii(raw: &[u8], start: usize, text: &mut String) -> Result<usize
     Ok(at)
 }
 
-/// The byte that the escape at `at` stands for; `None` when there is no whole escape.
+/// The byte that the percent-escape at `at` stands for; `None` when there is no complete escape.
 fn escaped_byte(raw: &[u8], at: usize) -> Option<u8> {
-    match raw.get(at..at + 3)? {
-        [b'%', high, low] => Some(hex_digit(*high)? << 4 | hex_digit(*low)?),
-        _ => None,
-    }
-}
-
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    let digits = raw.get(at..at + 3)?.strip_prefix(b"%")?;
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    u8::try_from(digit(digits[0])? << 4 | digit(digits[1])?).ok()
 }
 
 fn push_escape(byte: u8, text: &mut String) {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
-    text.push('%');
-    text.push(DIGITS[usize::from(byte >> 4)]);
-    text.push(DIGITS[usize::from(byte & 15)]);
+    let _ = write!(text, "%{byte:02X}");
 }
 
 fn check_segments(text: &str) -> Result<(), PathRefusal> {
     let inner = text.strip_prefix('/').unwrap_or(text);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
-    // What is left of `/` is one empty segment that is none, but `//` is refused.
+    // `/` alone has no segments, but `//` is refused.
     if inner.is_empty() {
         return if text.len() > 1 { Err(PathRefusal::EmptySegment) } else { Ok(()) };
     }
@@ -254,21 +251,18 @@ fn check_segments(text: &str) -> Result<(), PathRefusal> {
         match segment {
             "" => return Err(PathRefusal::EmptySegment),
             "." | ".." => return Err(PathRefusal::DotSegment),
-            _ if holds_nested_escape(segment) => return Err(PathRefusal::NestedEscape),
+            _ if contains_nested_escape(segment) => return Err(PathRefusal::NestedEscape),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Whether decoding `segment` a second time would bring forth one of `/ \ . ; %`.
-fn holds_nested_escape(segment: &str) -> bool {
-    segment.match_indices("%25").any(|(at, escape)| {
-        let rest = &segment.as_bytes()[at + escape.len()..];
-        let digits = rest.first().zip(rest.get(1));
-        let value = digits.and_then(|(high, low)| Some(hex_digit(*high)? << 4 | hex_digit(*low)?));
-        matches!(value, Some(b'/' | b'\\' | b'.' | b';' | b'%'))
-    })
+/// Whether decoding `segment` a second time would produce one of `/ \ . ; %`.
+fn contains_nested_escape(segment: &str) -> bool {
+    let once_decoded = segment.replace("%25", "%").into_bytes();
+    let mut escapes = (0..once_decoded.len()).filter_map(|at| escaped_byte(&once_decoded, at));
+    escapes.any(|byte| matches!(byte, b'/' | b'\\' | b'.' | b';' | b'%'))
 }
 
 #[cfg(test)]

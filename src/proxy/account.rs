@@ -11,7 +11,7 @@ use super::buffers::{Buffer, Buffers};
 use super::forward::ForwardError;
 use super::worker::Downstream;
 use crate::gate::TableLease;
-use crate::policy::routes::RouteIndex;
+use crate::policy::table::RouteIndex;
 use crate::telemetry::{Outcome, WorkerMetrics};
 
 /// Where a worker's requests are counted and logged.

@@ -12,7 +12,7 @@ use super::error::Refusal;
 use super::reply::{self, About, Reply};
 use super::respond::Found;
 use crate::gate::Published;
-use crate::policy::routes::RouteTable;
+use crate::policy::table::RouteTable;
 
 /// Stands where the path belongs. JSON does not escape this character, and neither paths that were classified nor anything
 /// that a table says holds it.

@@ -19,7 +19,7 @@ use super::sending::room_for;
 use super::wire::{Fields, told_length};
 use crate::access::AccessError;
 use crate::policy::mode::{ModeRecord, Phase};
-use crate::policy::routes::{AnswerTemplate, RouteTable};
+use crate::policy::table::{AnswerTemplate, RouteTable};
 
 /// Sent as `Retry-After` when nothing better is known, in seconds.
 const DEFAULT_RETRY_SECONDS: u64 = 30;

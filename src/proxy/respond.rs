@@ -14,7 +14,7 @@ use super::wire::{ClientBody, RequestHead, WireFault};
 use super::worker::{Downstream, Worker};
 use crate::gate::{Permit, Refused, TableLease};
 use crate::policy::path::CanonicalPath;
-use crate::policy::routes::{Answer, Route, RouteIndex, Unmatched};
+use crate::policy::table::{Route, RouteAnswer, RouteIndex, Unmatched};
 
 /// Answers one request, always.
 pub async fn respond(
@@ -34,11 +34,11 @@ pub async fn respond(
     downstream.mutating.set(!head.method.is_safe());
     match found.route().and_then(|route| route.answer_to(head.method.as_str())) {
         // The gateway answers these by itself: what they wait for must not wait for them. In boxes, as they are rare.
-        Some(Answer::SetMode) => {
+        Some(RouteAnswer::SetMode) => {
             let found = found.without_permit();
             Box::pin(answers::set_mode(downstream, found, head, body, account)).await
         }
-        Some(Answer::Status) => Box::pin(answers::status(downstream, found, head, body, account)).await,
+        Some(RouteAnswer::Status) => Box::pin(answers::status(downstream, found, head, body, account)).await,
         None => forward(downstream, found, head, body, account).await,
     }
 }

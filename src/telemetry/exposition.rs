@@ -254,7 +254,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::routes::{Class, RouteTable, RouteTableParts, Unmatched};
+    use crate::policy::table::{Class, RouteTable, RouteTableParts, Unmatched};
 
     #[test]
     fn what_was_recorded_is_shown_once_and_summed_over_workers() {

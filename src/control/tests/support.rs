@@ -20,7 +20,7 @@ use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, Upstre
 use crate::desk::{ChangeError, Desk, Flipped};
 use crate::gate::{Gate, Permit, Published, Refused, Seat};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, Phase};
-use crate::policy::routes::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
+use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 use crate::upstream::UpstreamUrl;
 
 /// A folder that is removed with this value.

@@ -1,16 +1,19 @@
-//! The tree of a file → a draft of its table. Every value is checked by itself here; what concerns several routes is
-//! checked by the caller. A route with a fault is left out of the draft, never repaired.
+//! The tree of a file → a partial table. Every value is checked by itself here; rules about several routes are checked by
+//! the caller. A route with a diagnostic is left out, never repaired.
 
 use std::sync::Arc;
 
 use serde_yaml::Value;
 
-use super::fault::{Faults, Flaw, Place};
+use super::diagnostic::{Diagnostics, Span};
 use super::fields::{Fields, entries, flag, list, name, text, wrong_shape};
-use super::marks::{Content, Node};
+use super::spanned::{Content, Node};
 use super::spelling;
 use crate::policy::mode::ModeSet;
-use crate::policy::routes::{Answer, AnswerTemplate, Class, Pattern, Route, RouteMethod, Unmatched};
+use crate::policy::table::{
+    AnswerTemplate, Class, Issue, Pattern, Route, RouteAnswer, RouteMethod, Unmatched, parse_base_path, parse_regex,
+    parse_template,
+};
 
 /// Keys of the file.
 pub(super) const FILE_KEYS: [&str; 6] = ["version", "base_path", "unmatched", "classes", "answers", "routes"];
@@ -19,10 +22,10 @@ pub(super) const ROUTE_KEYS: [&str; 9] =
     ["operation", "id", "method", "path", "regex", "class", "modes", "answer", "needs_profile_schema"];
 /// Keys of an answer.
 pub(super) const ANSWER_KEYS: [&str; 2] = ["content_type", "body"];
-/// Reasons whose answer can be replaced.
+/// The reasons whose response body can be replaced.
 pub(super) const REASONS: [&str; 6] = ["mode", "switching", "no_profile_schema", "unmatched", "overload", "upstream"];
 
-/// The classes that are there without being written.
+/// The classes that exist without being listed.
 const DEFAULT_CLASSES: [(&str, ModeSet); 4] = [
     ("schema", ModeSet::Maintenance),
     ("profile", ModeSet::Production),
@@ -30,51 +33,51 @@ const DEFAULT_CLASSES: [(&str, ModeSet); 4] = [
     ("server", ModeSet::Both),
 ];
 
-/// What a file says, as far as it could be read.
+/// The contents of a file, as far as they are valid.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct PartialTable {
     pub base_path: Arc<str>,
     pub classes: Vec<Class>,
-    /// `None` when it is not written (or at fault): not found.
+    /// `None` when it is absent or invalid: not found.
     pub unmatched: Option<Unmatched>,
     pub answers: Vec<(Arc<str>, AnswerTemplate)>,
-    pub routes: Vec<DraftRoute>,
-    /// Whether `routes` could be read as a list at all.
+    pub routes: Vec<PartialRoute>,
+    /// Whether `routes` is a list.
     pub has_routes: bool,
 }
 
-/// A route and the places of what the table-wide rules complain about.
-pub(super) struct DraftRoute {
-    pub at: Place,
-    pub path_at: Place,
-    pub modes_at: Place,
-    pub method_at: Place,
-    /// Known even when the route has a fault elsewhere.
-    pub answer: Option<Answer>,
-    /// `None` when the route has a fault.
+/// A route and the spans that the table-wide rules report.
+pub(super) struct PartialRoute {
+    pub at: Span,
+    pub path_at: Span,
+    pub modes_at: Span,
+    pub method_at: Span,
+    /// Known even when another key of the route is invalid.
+    pub answer: Option<RouteAnswer>,
+    /// `None` when a key of the route is invalid.
     pub route: Option<Route>,
 }
 
 /// Reads the whole file.
-pub(super) fn read(root: &Node, faults: &mut Faults) -> Draft {
-    let Some(file) = Fields::of(root, "the file", &FILE_KEYS, faults) else {
-        return Draft::default();
+pub(super) fn read(root: &Node, diagnostics: &mut Diagnostics) -> PartialTable {
+    let Some(file) = Fields::of(root, "the file", &FILE_KEYS, diagnostics) else {
+        return PartialTable::default();
     };
-    if let Some(node) = file.need("version", "write version: 1", faults) {
-        version(node, faults);
+    if let Some(node) = file.need("version", "add version: 1", diagnostics) {
+        version(node, diagnostics);
     }
     let base_path = file.get("base_path").and_then(|node| {
-        let prefix = text(node, "base_path", faults)?;
-        spelled(node, prefix, spelling::base_path, faults)
+        let prefix = text(node, "base_path", diagnostics)?;
+        spelled(node, prefix, parse_base_path, diagnostics)
     });
-    let classes = classes(file.get("classes"), faults);
-    let unmatched = file.get("unmatched").and_then(|node| unmatched(node, &classes, faults));
-    let answers = file.get("answers").map(|node| answers(node, faults)).unwrap_or_default();
+    let classes = classes(file.get("classes"), diagnostics);
+    let unmatched = file.get("unmatched").and_then(|node| unmatched(node, &classes, diagnostics));
+    let answers = file.get("answers").map(|node| answers(node, diagnostics)).unwrap_or_default();
     let items = file
-        .need("routes", "write routes: and a list of operations", faults)
-        .and_then(|node| list(node, "routes", "a list, each item beginning with \"- operation:\"", faults));
-    let routes = items.unwrap_or_default().iter().map(|node| route(node, &classes, faults)).collect();
-    Draft {
+        .need("routes", "add routes: with a list of operations", diagnostics)
+        .and_then(|node| list(node, "routes", "a list, each item starting with \"- operation:\"", diagnostics));
+    let routes = items.unwrap_or_default().iter().map(|node| route(node, &classes, diagnostics)).collect();
+    PartialTable {
         base_path: base_path.unwrap_or_default().into(),
         classes,
         unmatched,
@@ -84,27 +87,27 @@ pub(super) fn read(root: &Node, faults: &mut Faults) -> Draft {
     }
 }
 
-fn version(node: &Node, faults: &mut Faults) {
+fn version(node: &Node, diagnostics: &mut Diagnostics) {
     match &node.content {
         Content::Scalar(Value::Number(number)) if number.as_u64() == Some(1) => {}
         Content::Scalar(Value::Number(number)) => {
-            let message = format!("version {number} is unknown to this gateway");
-            faults.add(node.at, Flaw::new(&number.to_string(), message, "write 1"));
+            let message = format!("version {number} is not supported");
+            diagnostics.add(node.at, Issue::new(&number.to_string(), message, "write 1"));
         }
-        _ => wrong_shape(node, "version", "1", faults),
+        _ => wrong_shape(node, "version", "1", diagnostics),
     }
 }
 
-/// What `classes` says, in its order, and then those of the four that it does not name.
-fn classes(node: Option<&Node>, faults: &mut Faults) -> Vec<Class> {
+/// The listed classes in their order, followed by those of the four that are not listed.
+fn classes(node: Option<&Node>, diagnostics: &mut Diagnostics) -> Vec<Class> {
     let mut classes = Vec::new();
-    let written = node.and_then(|node| entries(node, "classes", faults)).unwrap_or_default();
+    let written = node.and_then(|node| entries(node, "classes", diagnostics)).unwrap_or_default();
     for (key, node) in written {
-        if let Err(flaw) = spelling::class_name(&key.name) {
-            faults.add(key.at, flaw);
+        if let Err(issue) = spelling::class_name(&key.name) {
+            diagnostics.add(key.at, issue);
         }
-        // With a fault in its modes the class still exists, so that its routes are not at fault as well.
-        let modes = modes(node, &format!("the value of class {}", key.name), faults).unwrap_or(ModeSet::Both);
+        // A class with invalid modes still exists, so that its routes are not reported as well.
+        let modes = modes(node, &format!("the value of class {}", key.name), diagnostics).unwrap_or(ModeSet::Both);
         classes.push(Class { name: key.name.as_str().into(), modes });
     }
     for (name, modes) in DEFAULT_CLASSES {
@@ -115,16 +118,16 @@ fn classes(node: Option<&Node>, faults: &mut Faults) -> Vec<Class> {
     classes
 }
 
-fn modes(node: &Node, what: &str, faults: &mut Faults) -> Option<ModeSet> {
-    let items = list(node, what, "a list: [production], [maintenance] or [maintenance, production]", faults)?;
+fn modes(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<ModeSet> {
+    let items = list(node, what, "a list: [production], [maintenance] or [maintenance, production]", diagnostics)?;
     let (mut production, mut maintenance, mut sound) = (false, false, true);
     for item in items {
-        match text(item, "a mode", faults) {
+        match text(item, "a mode", diagnostics) {
             Some("production") => production = true,
             Some("maintenance") => maintenance = true,
             Some(other) => {
                 let message = format!("unknown mode \"{other}\"");
-                faults.add(item.at, Flaw::new(other, message, "write production or maintenance"));
+                diagnostics.add(item.at, Issue::new(other, message, "write production or maintenance"));
                 sound = false;
             }
             None => sound = false,
@@ -136,171 +139,174 @@ fn modes(node: &Node, what: &str, faults: &mut Faults) -> Option<ModeSet> {
         (true, false) => Some(ModeSet::Production),
         (false, true) => Some(ModeSet::Maintenance),
         (false, false) => {
-            let instead = "name at least one mode; to close an operation in both, remove its route";
-            faults.add(node.at, Flaw::new("[]", format!("{what} admits no mode"), instead));
+            let instead = "name at least one mode; to close an operation in both modes, remove its route";
+            diagnostics.add(node.at, Issue::new("[]", format!("{what} admits no mode"), instead));
             None
         }
     }
 }
 
-fn class_index(node: &Node, classes: &[Class], faults: &mut Faults) -> Option<usize> {
-    let written = text(node, "class", faults)?;
+fn class_index(node: &Node, classes: &[Class], diagnostics: &mut Diagnostics) -> Option<usize> {
+    let written = text(node, "class", diagnostics)?;
     let found = classes.iter().position(|class| &*class.name == written);
     if found.is_none() {
         let names: Vec<&str> = classes.iter().map(|class| &*class.name).collect();
         let message = format!("unknown class \"{written}\"");
-        faults.add(node.at, Flaw::new(written, message, format!("write one of {}", names.join(", "))));
+        diagnostics.add(node.at, Issue::new(written, message, format!("write one of {}", names.join(", "))));
     }
     found
 }
 
-fn unmatched(node: &Node, classes: &[Class], faults: &mut Faults) -> Option<Unmatched> {
-    let wanted = "not_found, or class: with the class that the rest belongs to";
+fn unmatched(node: &Node, classes: &[Class], diagnostics: &mut Diagnostics) -> Option<Unmatched> {
+    let wanted = "not_found, or class: with the class of unmatched requests";
     match &node.content {
         Content::Scalar(Value::String(word)) if word == "not_found" => Some(Unmatched::NotFound),
         Content::Scalar(Value::String(word)) => {
             let message = format!("unknown value \"{word}\" of unmatched");
-            faults.add(node.at, Flaw::new(word, message, format!("write {wanted}")));
+            diagnostics.add(node.at, Issue::new(word, message, format!("write {wanted}")));
             None
         }
         Content::Map(_) => {
-            let fields = Fields::of(node, "unmatched", &["class"], faults)?;
-            let class = fields.need("class", &format!("write {wanted}"), faults)?;
-            class_index(class, classes, faults).map(Unmatched::Class)
+            let fields = Fields::of(node, "unmatched", &["class"], diagnostics)?;
+            let class = fields.need("class", &format!("write {wanted}"), diagnostics)?;
+            class_index(class, classes, diagnostics).map(Unmatched::Class)
         }
         _ => {
-            wrong_shape(node, "unmatched", wanted, faults);
+            wrong_shape(node, "unmatched", wanted, diagnostics);
             None
         }
     }
 }
 
-fn answers(node: &Node, faults: &mut Faults) -> Vec<(Arc<str>, AnswerTemplate)> {
+fn answers(node: &Node, diagnostics: &mut Diagnostics) -> Vec<(Arc<str>, AnswerTemplate)> {
     let mut answers = Vec::new();
-    for (key, node) in entries(node, "answers", faults).unwrap_or_default() {
+    for (key, node) in entries(node, "answers", diagnostics).unwrap_or_default() {
         if !REASONS.contains(&key.name.as_str()) {
             let message = format!("unknown reason \"{}\" in answers", key.name);
             let instead = format!("write one of {}", REASONS.join(", "));
-            faults.add(key.at, Flaw::new(&key.name, message, instead));
+            diagnostics.add(key.at, Issue::new(&key.name, message, instead));
         }
-        if let Some(template) = answer_template(node, faults) {
+        if let Some(template) = answer_template(node, diagnostics) {
             answers.push((key.name.as_str().into(), template));
         }
     }
     answers
 }
 
-fn answer_template(node: &Node, faults: &mut Faults) -> Option<AnswerTemplate> {
-    let fields = Fields::of(node, "an answer", &ANSWER_KEYS, faults)?;
-    let content_type = fields.need("content_type", "add for example content_type: application/json", faults);
-    let body = fields.need("body", "add body: with the text to send", faults);
+fn answer_template(node: &Node, diagnostics: &mut Diagnostics) -> Option<AnswerTemplate> {
+    let fields = Fields::of(node, "an answer", &ANSWER_KEYS, diagnostics)?;
+    let content_type = fields.need("content_type", "add content_type: with for example application/json", diagnostics);
+    let body = fields.need("body", "add body: with the text to send", diagnostics);
     let content_type = content_type.and_then(|node| {
-        let written = text(node, "content_type", faults)?;
-        spelled(node, written, spelling::content_type, faults)
+        let written = text(node, "content_type", diagnostics)?;
+        spelled(node, written, spelling::content_type, diagnostics)
     });
     let body = body.and_then(|node| {
-        let written = text(node, "body", faults)?;
-        spelled(node, written, |body| spelling::body(body, content_type.unwrap_or_default()), faults)
+        let written = text(node, "body", diagnostics)?;
+        spelled(node, written, |body| spelling::body(body, content_type.unwrap_or_default()), diagnostics)
     });
     Some(AnswerTemplate { content_type: content_type?.into(), body: body?.into() })
 }
 
-fn route(node: &Node, classes: &[Class], faults: &mut Faults) -> DraftRoute {
-    let mut draft =
-        DraftRoute { at: node.at, path_at: node.at, modes_at: node.at, method_at: node.at, answer: None, route: None };
-    let faults_before = faults.count();
-    let Some(fields) = Fields::of(node, "a route", &ROUTE_KEYS, faults) else {
-        return draft;
+fn route(node: &Node, classes: &[Class], diagnostics: &mut Diagnostics) -> PartialRoute {
+    let mut partial = PartialRoute {
+        at: node.at,
+        path_at: node.at,
+        modes_at: node.at,
+        method_at: node.at,
+        answer: None,
+        route: None,
     };
-    let operation = fields.need("operation", "add operation: and its name in the documentation of UCS", faults);
-    let operation = operation.and_then(|node| name(node, "operation", faults));
-    let method_node = fields.need("method", "add method: with for example GET, or ANY", faults);
-    let method = method_node.and_then(|node| method(node, faults));
-    let class_node = fields.need("class", "add class: with the class that the operation belongs to", faults);
-    let class = class_node.and_then(|node| class_index(node, classes, faults));
-    let pattern = pattern(&fields, node.at, faults);
-    let id = fields.get("id").and_then(|node| name(node, "id", faults));
-    let own_modes = fields.get("modes").and_then(|node| modes(node, "modes", faults));
+    let faults_before = diagnostics.count();
+    let Some(fields) = Fields::of(node, "a route", &ROUTE_KEYS, diagnostics) else {
+        return partial;
+    };
+    let operation = fields.need("operation", "add operation: with its name in the UCS documentation", diagnostics);
+    let operation = operation.and_then(|node| name(node, "operation", diagnostics));
+    let method_node = fields.need("method", "add method: with a method such as GET, or ANY", diagnostics);
+    let method = method_node.and_then(|node| method(node, diagnostics));
+    let class_node = fields.need("class", "add class: with the class of the operation", diagnostics);
+    let class = class_node.and_then(|node| class_index(node, classes, diagnostics));
+    let pattern = pattern(&fields, node.at, diagnostics);
+    let id = fields.get("id").and_then(|node| name(node, "id", diagnostics));
+    let own_modes = fields.get("modes").and_then(|node| modes(node, "modes", diagnostics));
     let needs_schema = fields.get("needs_profile_schema");
-    let needs_profile_schema = needs_schema.and_then(|node| flag(node, "needs_profile_schema", faults));
-    draft.answer = fields.get("answer").and_then(|node| answer(node, faults));
-    draft.path_at = fields.get("path").or(fields.get("regex")).map_or(node.at, |node| node.at);
-    draft.modes_at = fields.get("modes").or(class_node).map_or(node.at, |node| node.at);
-    draft.method_at = method_node.map_or(node.at, |node| node.at);
+    let needs_profile_schema = needs_schema.and_then(|node| flag(node, "needs_profile_schema", diagnostics));
+    partial.answer = fields.get("answer").and_then(|node| answer(node, diagnostics));
+    partial.path_at = fields.get("path").or(fields.get("regex")).map_or(node.at, |node| node.at);
+    partial.modes_at = fields.get("modes").or(class_node).map_or(node.at, |node| node.at);
+    partial.method_at = method_node.map_or(node.at, |node| node.at);
     if let (Some(operation), Some(method), Some(class), Some(pattern)) = (operation, method, class, pattern)
-        && faults.count() == faults_before
+        && diagnostics.count() == faults_before
     {
-        draft.route = Some(Route {
+        partial.route = Some(Route {
             operation: operation.into(),
             id: id.map(Arc::from),
             method,
             pattern,
             class,
             modes: own_modes.unwrap_or(classes[class].modes),
-            answer: draft.answer,
+            answer: partial.answer,
             needs_profile_schema: needs_profile_schema.unwrap_or(false),
             line: node.at.line,
         });
     }
-    draft
+    partial
 }
 
-fn method(node: &Node, faults: &mut Faults) -> Option<RouteMethod> {
-    let written = text(node, "method", faults)?;
-    match spelled(node, written, spelling::method, faults)? {
+fn method(node: &Node, diagnostics: &mut Diagnostics) -> Option<RouteMethod> {
+    let written = text(node, "method", diagnostics)?;
+    match spelled(node, written, spelling::method, diagnostics)? {
         "ANY" => Some(RouteMethod::Any),
         only => Some(RouteMethod::Only(only.into())),
     }
 }
 
-fn pattern(fields: &Fields, at: Place, faults: &mut Faults) -> Option<Pattern> {
+fn pattern(fields: &Fields, at: Span, diagnostics: &mut Diagnostics) -> Option<Pattern> {
     match (fields.get("path"), fields.get("regex")) {
         (Some(node), None) => {
-            let written = text(node, "path", faults)?;
-            spelled(node, written, spelling::template, faults).map(|path| Pattern::Template(path.into()))
+            let written = text(node, "path", diagnostics)?;
+            spelled(node, written, parse_template, diagnostics).map(|path| Pattern::Template(path.into()))
         }
         (None, Some(node)) => {
-            let written = text(node, "regex", faults)?;
-            spelled(node, written, spelling::regex, faults).map(|regex| Pattern::Regex(regex.into()))
+            let written = text(node, "regex", diagnostics)?;
+            spelled(node, written, parse_regex, diagnostics).map(|regex| Pattern::Regex(regex.into()))
         }
         (Some(_), Some(regex)) => {
-            faults.add(regex.at, Flaw::new("regex", "a route with both path and regex", "keep one of them"));
+            diagnostics.add(regex.at, Issue::new("regex", "a route has both path and regex", "remove one of them"));
             None
         }
         (None, None) => {
-            faults.add(
+            diagnostics.add(
                 at,
-                Flaw::new("", "a route without \"path\"", "add path: with for example /profiles/{customer_id}"),
+                Issue::new("", "a route has no \"path\"", "add path: with a template such as /profiles/{customer_id}"),
             );
             None
         }
     }
 }
 
-fn answer(node: &Node, faults: &mut Faults) -> Option<Answer> {
-    match text(node, "answer", faults)? {
-        "set_mode" => Some(Answer::SetMode),
-        "status" => Some(Answer::Status),
+fn answer(node: &Node, diagnostics: &mut Diagnostics) -> Option<RouteAnswer> {
+    match text(node, "answer", diagnostics)? {
+        "set_mode" => Some(RouteAnswer::SetMode),
+        "status" => Some(RouteAnswer::Status),
         other => {
             let message = format!("unknown answer \"{other}\"");
-            faults.add(node.at, Flaw::new(other, message, "write set_mode or status, or leave it out to forward"));
+            diagnostics.add(
+                node.at,
+                Issue::new(other, message, "write set_mode or status, or remove it to forward the request"),
+            );
             None
         }
     }
 }
 
-/// `written`, unless `rule` finds a flaw in it.
-fn spelled<'n>(
+/// `written`, unless `rule` rejects it.
+fn spelled<'n, T>(
     node: &Node,
     written: &'n str,
-    rule: impl Fn(&str) -> Result<(), Flaw>,
-    faults: &mut Faults,
+    rule: impl Fn(&str) -> Result<T, Issue>,
+    diagnostics: &mut Diagnostics,
 ) -> Option<&'n str> {
-    match rule(written) {
-        Ok(()) => Some(written),
-        Err(flaw) => {
-            faults.add(node.at, flaw);
-            None
-        }
-    }
+    rule(written).map(|_| written).map_err(|issue| diagnostics.add(node.at, issue)).ok()
 }

@@ -1,25 +1,26 @@
-//! Typed reading of nodes: a map with known keys, a list, text, a flag. Whatever has another shape becomes a fault that
-//! names the shape it has and the one it should have. It knows nothing of routes.
+//! Typed access to nodes: a map with known keys, a list, text, a flag. A node of another shape becomes a diagnostic that
+//! names its shape and the expected one. It does not know the keys of routes.
 
 use std::collections::HashMap;
 
 use serde_yaml::Value;
 
-use super::fault::{Faults, Flaw, Place};
-use super::marks::{Content, Key, Node};
+use super::diagnostic::{Diagnostics, Span};
+use super::spanned::{Content, Key, Node};
 use super::spelling::nearest;
+use crate::policy::table::Issue;
 
-/// A map whose keys were checked against the ones that may stand there.
+/// A map whose keys were checked against the known ones.
 pub(super) struct Fields<'n> {
-    at: Place,
+    at: Span,
     what: &'static str,
     entries: Vec<(&'n Key, &'n Node)>,
 }
 
 impl<'n> Fields<'n> {
-    /// Reads `node`, called `what` in messages, e.g. "a route". `None` when it is no map.
-    pub fn of(node: &'n Node, what: &'static str, known: &[&str], faults: &mut Faults) -> Option<Fields<'n>> {
-        let entries = entries(node, what, faults)?;
+    /// Reads `node`, named `what` in messages, e.g. "a route". `None` when it is not a map.
+    pub fn of(node: &'n Node, what: &'static str, known: &[&str], diagnostics: &mut Diagnostics) -> Option<Fields<'n>> {
+        let entries = entries(node, what, diagnostics)?;
         for (key, _) in &entries {
             if !known.contains(&key.name.as_str()) {
                 let instead = match nearest(&key.name, known) {
@@ -27,7 +28,7 @@ impl<'n> Fields<'n> {
                     None => format!("the keys of {what} are {}", known.join(", ")),
                 };
                 let message = format!("unknown key \"{}\" in {what}", key.name);
-                faults.add(key.at, Flaw::new(&key.name, message, instead));
+                diagnostics.add(key.at, Issue::new(&key.name, message, instead));
             }
         }
         Some(Fields { at: node.at, what, entries })
@@ -38,20 +39,24 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| *node)
     }
 
-    /// The value under `name`; a fault when there is none.
-    pub fn need(&self, name: &str, instead: &str, faults: &mut Faults) -> Option<&'n Node> {
+    /// The value under `name`; a diagnostic when there is none.
+    pub fn need(&self, name: &str, instead: &str, diagnostics: &mut Diagnostics) -> Option<&'n Node> {
         let found = self.get(name);
         if found.is_none() {
-            faults.add(self.at, Flaw::new("", format!("{} without \"{name}\"", self.what), instead));
+            diagnostics.add(self.at, Issue::new("", format!("{} has no \"{name}\"", self.what), instead));
         }
         found
     }
 }
 
-/// The entries of a map; a key that stands twice is a fault, and its first value counts.
-pub(super) fn entries<'n>(node: &'n Node, what: &str, faults: &mut Faults) -> Option<Vec<(&'n Key, &'n Node)>> {
+/// The entries of a map. A repeated key is a diagnostic, and its first value counts.
+pub(super) fn entries<'n>(
+    node: &'n Node,
+    what: &str,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<(&'n Key, &'n Node)>> {
     let Content::Map(written) = &node.content else {
-        wrong_shape(node, what, "a map: keys with their values, one a line", faults);
+        wrong_shape(node, what, "a map: keys with their values, one per line", diagnostics);
         return None;
     };
     let mut first_lines = HashMap::new();
@@ -63,8 +68,8 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, faults: &mut Faults) -> Op
                 unique.push((key, value));
             }
             Some(line) => {
-                let message = format!("\"{}\" stands twice in {what}, first in line {line}", key.name);
-                faults.add(key.at, Flaw::new(&key.name, message, "keep one of them"));
+                let message = format!("duplicate key \"{}\" in {what}, first in line {line}", key.name);
+                diagnostics.add(key.at, Issue::new(&key.name, message, "remove one of them"));
             }
         }
     }
@@ -72,49 +77,49 @@ pub(super) fn entries<'n>(node: &'n Node, what: &str, faults: &mut Faults) -> Op
 }
 
 /// The items of a list.
-pub(super) fn list<'n>(node: &'n Node, what: &str, wanted: &str, faults: &mut Faults) -> Option<&'n [Node]> {
+pub(super) fn list<'n>(node: &'n Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) -> Option<&'n [Node]> {
     match &node.content {
         Content::List(items) => Some(items),
         _ => {
-            wrong_shape(node, what, wanted, faults);
+            wrong_shape(node, what, wanted, diagnostics);
             None
         }
     }
 }
 
-/// Any text.
-pub(super) fn text<'n>(node: &'n Node, what: &str, faults: &mut Faults) -> Option<&'n str> {
+/// Any text, quoted or plain.
+pub(super) fn text<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n str> {
     let Content::Scalar(Value::String(text)) = &node.content else {
-        wrong_shape(node, what, "text, in quotes if it looks like something else", faults);
+        wrong_shape(node, what, "text, in quotes if it looks like something else", diagnostics);
         return None;
     };
     Some(text)
 }
 
-/// Text of one line that says something.
-pub(super) fn name<'n>(node: &'n Node, what: &str, faults: &mut Faults) -> Option<&'n str> {
-    let text = text(node, what, faults)?;
+/// Text of one line that is not blank.
+pub(super) fn name<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n str> {
+    let text = text(node, what, diagnostics)?;
     if text.trim().is_empty() || text.chars().any(char::is_control) {
-        let message = format!("{what} is empty or holds a control character");
-        faults.add(node.at, Flaw::new(text, message, "write it as one line of text"));
+        let message = format!("{what} is empty or contains a control character");
+        diagnostics.add(node.at, Issue::new(text, message, "write it as one line of text"));
         return None;
     }
     Some(text)
 }
 
 /// `true` or `false`.
-pub(super) fn flag(node: &Node, what: &str, faults: &mut Faults) -> Option<bool> {
+pub(super) fn flag(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<bool> {
     match &node.content {
         Content::Scalar(Value::Bool(flag)) => Some(*flag),
         _ => {
-            wrong_shape(node, what, "true or false", faults);
+            wrong_shape(node, what, "true or false", diagnostics);
             None
         }
     }
 }
 
-/// Adds the fault that `node` is not what was `wanted`.
-pub(super) fn wrong_shape(node: &Node, what: &str, wanted: &str, faults: &mut Faults) {
+/// Adds the diagnostic that `node` has another shape than the `wanted` one.
+pub(super) fn wrong_shape(node: &Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) {
     let (shape, offending) = match &node.content {
         Content::List(_) => ("a list", String::new()),
         Content::Map(_) => ("a map", String::new()),
@@ -124,5 +129,5 @@ pub(super) fn wrong_shape(node: &Node, what: &str, wanted: &str, faults: &mut Fa
         Content::Scalar(Value::String(text)) => ("text", text.clone()),
         Content::Scalar(_) => ("something else", String::new()),
     };
-    faults.add(node.at, Flaw::new(&offending, format!("{what} is {shape}"), format!("write {wanted}")));
+    diagnostics.add(node.at, Issue::new(&offending, format!("{what} is {shape}"), format!("write {wanted}")));
 }

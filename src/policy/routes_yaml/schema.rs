@@ -1,12 +1,12 @@
-//! The JSON Schema of routes.yaml, for editors. It describes shapes; what the gateway refuses beyond it (duplicates,
-//! unreachable routes, …) only the gateway can tell.
+//! The JSON Schema of routes.yaml, for editors. It describes shapes only: duplicates, unreachable routes and other rules
+//! across values need the gateway itself.
 
 use serde_json::{Value, json};
 
 use super::document::REASONS;
 
 /// JSON Schema (draft 2020-12) of routes.yaml.
-pub fn json_schema() -> Value {
+pub(crate) fn json_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "routes.yaml of ucs-gateway",
@@ -22,7 +22,7 @@ pub fn json_schema() -> Value {
                 "description": "Prefix of every path: the option cview/base_url of UCS, e.g. /genesys/1/cs."
             },
             "unmatched": {
-                "description": "What happens to a request that no route takes: 404, or forwarded and gated as a class.",
+                "description": "The handling of a request that matches no route: 404, or forwarded and gated as a class.",
                 "default": "not_found",
                 "oneOf": [
                     { "const": "not_found" },
@@ -36,7 +36,7 @@ pub fn json_schema() -> Value {
             },
             "classes": {
                 "type": "object",
-                "description": "Which modes admit a class. schema, profile, service and server exist without being written.",
+                "description": "The modes that admit each class. schema, profile, service and server exist without being listed.",
                 "propertyNames": { "pattern": "^[a-z][a-z0-9_]*$" },
                 "additionalProperties": modes("The modes that admit this class.")
             },
@@ -73,8 +73,8 @@ fn route() -> Value {
         "required": ["operation", "method", "class"],
         "oneOf": [{ "required": ["path"] }, { "required": ["regex"] }],
         "properties": {
-            "operation": { "type": "string", "minLength": 1, "description": "Its name in the documentation of UCS." },
-            "id": { "type": "string", "minLength": 1, "description": "Its document id, e.g. CV.WS.PROF.1." },
+            "operation": { "type": "string", "minLength": 1, "description": "Its name in the UCS documentation." },
+            "id": { "type": "string", "minLength": 1, "description": "Its document ID, e.g. CV.WS.PROF.1." },
             "method": {
                 "type": "string",
                 "pattern": "^[A-Z-]+$",
@@ -90,12 +90,12 @@ fn route() -> Value {
             "modes": modes("The modes that admit this route, when its class says otherwise."),
             "answer": {
                 "enum": ["set_mode", "status"],
-                "description": "The gateway answers instead of forwarding."
+                "description": "The gateway responds instead of forwarding."
             },
             "needs_profile_schema": {
                 "type": "boolean",
                 "default": false,
-                "description": "UCS answers 404 to it when no profile schema is defined."
+                "description": "UCS responds with 404 to it when no profile schema is defined."
             }
         }
     })
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
+    fn the_schema_has_exactly_the_keys_of_the_parser() {
         let schema = json_schema();
         let keys = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
         let known = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();

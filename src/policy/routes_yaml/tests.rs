@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::policy::path::CanonicalPath;
+use crate::policy::table::RouteMethod;
 
 const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml"));
 const SPLIT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/routes/8.5-split.yaml"));
@@ -31,8 +32,9 @@ fn documented() -> Vec<Documented<'static>> {
 }
 
 fn shipped(text: &str) -> RouteTable {
-    let told = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n");
-    parse(text, "shipped").map_err(told).unwrap()
+    let joined =
+        |diagnostics: Vec<Diagnostic>| diagnostics.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n");
+    parse(text, "shipped").map_err(joined).unwrap()
 }
 
 /// The route that takes a request for the documented operation, its parameters filled in.
@@ -43,11 +45,7 @@ fn route_of<'t>(table: &'t RouteTable, method: &str, template: &str) -> &'t Rout
     let found = table.classify(method, &path).unwrap_or_else(|| panic!("no route takes {method} {template}"));
     let route = &table.routes[found as usize];
     let Pattern::Template(pattern) = &route.pattern else { panic!("{method} {template} is a regex") };
-    assert_eq!(
-        spelling::without_names(pattern),
-        spelling::without_names(template),
-        "another route takes {method} {template}"
-    );
+    assert_eq!(without_names(pattern), without_names(template), "another route takes {method} {template}");
     route
 }
 
@@ -109,8 +107,8 @@ fn the_three_operations_that_need_a_profile_schema_say_so() {
 #[test]
 fn the_gateway_answers_set_server_mode_and_query_server_status() {
     let table = shipped(SHIPPED);
-    assert_eq!(route_of(&table, "POST", "/server/mode").answer, Some(Answer::SetMode));
-    assert_eq!(route_of(&table, "GET", "/server/status").answer, Some(Answer::Status));
+    assert_eq!(route_of(&table, "POST", "/server/mode").answer, Some(RouteAnswer::SetMode));
+    assert_eq!(route_of(&table, "GET", "/server/status").answer, Some(RouteAnswer::Status));
 }
 
 #[test]
@@ -147,13 +145,13 @@ fn answers_keep_their_text_and_unmatched_names_its_class() {
 }
 
 #[test]
-fn a_control_character_in_an_answer_is_told() {
+fn a_control_character_in_an_answer_is_reported() {
     let answer =
         |body: &str| format!("{SMALLEST}answers:\n  mode:\n    content_type: text/plain\n    body: \"{body}\"\n");
     assert!(parse(&answer("a\\tb\\r\\n"), "t").is_ok());
     for control in ["\\x7f", "\\0", "\\x1b"] {
-        let faults = parse(&answer(&format!("a{control}b")), "t").unwrap_err();
-        assert!(faults[0].message.contains("control character"), "{control}: {}", faults[0]);
+        let diagnostics = parse(&answer(&format!("a{control}b")), "t").unwrap_err();
+        assert!(diagnostics[0].issue.message.contains("control character"), "{control}: {}", diagnostics[0]);
     }
 }
 
@@ -166,18 +164,18 @@ fn windows_line_ends_and_a_byte_order_mark_change_nothing() {
 #[test]
 fn a_file_that_is_too_long_or_too_deep_is_refused_before_it_costs_anything() {
     let long = parse(&"#".repeat(SIZE_LIMIT + 1), "t").unwrap_err();
-    assert!(long[0].message.contains("more than 4194304"), "{}", long[0]);
+    assert!(long[0].issue.message.contains("more than 4194304"), "{}", long[0]);
     let deep = parse(&"[".repeat(40), "t").unwrap_err();
-    assert!(deep[0].message.contains("nested deeper"), "{}", deep[0]);
+    assert!(deep[0].issue.message.contains("nested deeper"), "{}", deep[0]);
     assert_eq!(parse(&"[".repeat(SIZE_LIMIT), "t").unwrap_err().len(), 1);
     assert_eq!(parse(&"- ".repeat(SIZE_LIMIT / 2), "t").unwrap_err().len(), 1);
 }
 
 #[test]
-fn a_fault_carries_its_place_and_the_offending_text() {
-    let faults = parse(&SMALLEST.replace("class: server", "class: servr"), "t").unwrap_err();
-    assert_eq!(faults.len(), 1);
-    assert_eq!((faults[0].line, faults[0].column, &*faults[0].offending), (3, 49, "servr"));
+fn a_diagnostic_carries_its_line_and_the_offending_text() {
+    let diagnostics = parse(&SMALLEST.replace("class: server", "class: servr"), "t").unwrap_err();
+    assert_eq!(diagnostics.len(), 1);
+    assert_eq!((diagnostics[0].line, diagnostics[0].column, &*diagnostics[0].issue.offending), (3, 49, "servr"));
 }
 
 /// Every `NAME.yaml` in tests/cases/routes is a bad table and `NAME.txt` its messages. `UPDATE_CASES=1` writes them anew.
@@ -192,8 +190,8 @@ fn bad_tables_are_refused_with_exactly_these_messages() {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
-        let faults = parse(&text, name).err().unwrap_or_else(|| panic!("{name} has no fault"));
-        let said: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+        let diagnostics = parse(&text, name).err().unwrap_or_else(|| panic!("{name} is valid"));
+        let said: String = diagnostics.iter().map(|fault| format!("{fault}\n")).collect();
         let expected_file = path.with_extension("txt");
         if std::env::var_os("UPDATE_CASES").is_some() {
             std::fs::write(&expected_file, &said).unwrap();

@@ -104,6 +104,27 @@ fn an_explanation_tells_every_mode_in_words() {
 }
 
 #[test]
+fn an_explanation_names_every_shadowed_route() {
+    let dir = TempDir::new();
+    let table = "version: 1
+base_path: /cs
+routes:
+  - {operation: Set Server Mode, method: POST, path: /server/mode, class: server, answer: set_mode}
+  - {operation: Special, method: GET, path: '/profiles/{id}', class: profile}
+  - {operation: Broad, method: ANY, path: '/{kind}/{id}', class: profile}
+  - {operation: Verbose, method: GET, regex: '(?x) /[a-z]+ /.+ # why', class: profile}
+";
+    let file = dir.file("shadowed.yaml", table);
+    for path in ["/cs/profiles/7", "/cs/profiles/7/"] {
+        let explained = run(&["explain", "GET", path, "--routes", file.to_str().unwrap(), "--json"]);
+        let explained: Value = serde_json::from_str(&explained.stdout).unwrap();
+        assert_eq!(explained["route"]["operation"], "Special", "{path}");
+        let shadowed: Vec<_> = explained["shadowed"].as_array().unwrap().iter().map(|r| &r["operation"]).collect();
+        assert_eq!(shadowed, ["Broad", "Verbose"], "{path}");
+    }
+}
+
+#[test]
 fn an_explanation_as_json_is_that_of_the_running_gateway() {
     let ucs = Ucs::usual();
     let gateway = Gateway::bare(ucs.address, &[]);

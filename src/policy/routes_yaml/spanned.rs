@@ -1,17 +1,18 @@
-//! YAML text → a tree whose every node knows its line and column. What a plain scalar means (text, number, true, null)
-//! is serde_yaml's word. Anchors, aliases and tags are refused, so a short file cannot become a large tree.
+//! YAML text → a tree whose nodes carry their line and column. serde_yaml decides the type of a plain scalar (text, number,
+//! true, null). Anchors, aliases and tags are rejected, so a short file cannot become a large tree.
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 use serde_yaml::Value;
 
-use super::fault::{Flaw, Place};
+use super::diagnostic::Span;
+use crate::policy::table::Issue;
 
-/// How deep a file may nest. The format needs four levels.
+/// The maximum nesting of a file. The format needs four levels.
 const DEPTH_LIMIT: usize = 16;
 
-/// A value with its place.
+/// A value with its span.
 pub(super) struct Node {
-    pub at: Place,
+    pub at: Span,
     pub content: Content,
 }
 
@@ -19,23 +20,23 @@ pub(super) enum Content {
     /// Null, a boolean, a number or text.
     Scalar(Value),
     List(Vec<Node>),
-    /// In the order of the file; a key may stand twice, which is for the reader to refuse.
+    /// In the order of the file. It may repeat a key; `fields` rejects that.
     Map(Vec<(Key, Node)>),
 }
 
-/// A key of a map with its place.
+/// A key of a map with its span.
 pub(super) struct Key {
-    pub at: Place,
+    pub at: Span,
     pub name: String,
 }
 
-/// The one document of `text`, or the first thing that makes it unreadable.
-pub(super) fn read(text: &str) -> Result<Node, (Place, Flaw)> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), last: Place { line: 1, column: 1 } };
+/// The single document of `text`, or the first issue that makes it unreadable.
+pub(super) fn read(text: &str) -> Result<Node, (Span, Issue)> {
+    let mut reader = Reader { parser: Parser::new_from_str(text), last: Span::START };
     let root = loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
-            (Event::StreamEnd, at) => return Err((at, Flaw::new("", "the file is empty", EMPTY))),
+            (Event::StreamEnd, at) => return Err((at, Issue::new("", "the file is empty", EMPTY))),
             (event, at) => break reader.node(event, at, 0)?,
         }
     };
@@ -43,17 +44,17 @@ pub(super) fn read(text: &str) -> Result<Node, (Place, Flaw)> {
         match reader.next()? {
             (Event::StreamEnd, _) => return Ok(root),
             (Event::DocumentStart(_), at) => {
-                return Err((at, Flaw::new("---", "a second document begins", "write one document in a file")));
+                return Err((at, Issue::new("---", "a second document begins here", "write one document per file")));
             }
             _ => {}
         }
     }
 }
 
-const EMPTY: &str = "write version, routes and what else docs/routes.md describes";
+const EMPTY: &str = "write version, routes and the other keys of docs/routes.md";
 
 impl Node {
-    /// The same tree without places.
+    /// The same tree without spans.
     pub fn to_value(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
@@ -68,52 +69,52 @@ impl Node {
 
 struct Reader<'t> {
     parser: Parser<'t, StrInput<'t>>,
-    last: Place,
+    last: Span,
 }
 
 impl<'t> Reader<'t> {
-    fn next(&mut self) -> Result<(Event<'t>, Place), (Place, Flaw)> {
+    fn next(&mut self) -> Result<(Event<'t>, Span), (Span, Issue)> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => {
-                self.last = place(&span);
+                self.last = start_of(&span.start);
                 Ok((event, self.last))
             }
             Some(Err(error)) => {
-                let at = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+                let at = start_of(error.marker());
                 let message = format!("this is not YAML: {}", error.info());
-                Err((at, Flaw::new("", message, "check indentation, quotes and brackets here and just above")))
+                Err((at, Issue::new("", message, "check indentation, quotes and brackets here and just above")))
             }
             None => Ok((Event::StreamEnd, self.last)),
         }
     }
 
-    fn node(&mut self, event: Event<'t>, at: Place, depth: usize) -> Result<Node, (Place, Flaw)> {
+    fn node(&mut self, event: Event<'t>, at: Span, depth: usize) -> Result<Node, (Span, Issue)> {
         if depth > DEPTH_LIMIT {
             return Err((
                 at,
-                Flaw::new("", format!("nested deeper than {DEPTH_LIMIT} levels"), "the format needs four"),
+                Issue::new("", format!("nested deeper than {DEPTH_LIMIT} levels"), "the format needs four"),
             ));
         }
         let content = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                refuse_anchor_and_tag(anchor, tag.as_deref(), at)?;
+                reject_anchor_and_tag(anchor, tag.as_deref(), at)?;
                 Content::Scalar(scalar(&text, style))
             }
             Event::SequenceStart(anchor, tag) => {
-                refuse_anchor_and_tag(anchor, tag.as_deref(), at)?;
+                reject_anchor_and_tag(anchor, tag.as_deref(), at)?;
                 self.list(depth)?
             }
             Event::MappingStart(anchor, tag) => {
-                refuse_anchor_and_tag(anchor, tag.as_deref(), at)?;
+                reject_anchor_and_tag(anchor, tag.as_deref(), at)?;
                 self.map(depth)?
             }
             Event::Alias(_) => return Err((at, alias())),
-            _ => return Err((at, Flaw::new("", "this is not YAML: a value is missing", ""))),
+            _ => return Err((at, Issue::new("", "this is not YAML: a value is missing", ""))),
         };
         Ok(Node { at, content })
     }
 
-    fn list(&mut self, depth: usize) -> Result<Content, (Place, Flaw)> {
+    fn list(&mut self, depth: usize) -> Result<Content, (Span, Issue)> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
@@ -123,7 +124,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Content, (Place, Flaw)> {
+    fn map(&mut self, depth: usize) -> Result<Content, (Span, Issue)> {
         let mut entries = Vec::new();
         loop {
             let key = match self.next()? {
@@ -133,7 +134,7 @@ impl<'t> Reader<'t> {
             let Content::Scalar(Value::String(name)) = key.content else {
                 return Err((
                     key.at,
-                    Flaw::new("", "a key is not text", "write a name, in quotes if it looks like a number"),
+                    Issue::new("", "a key is not text", "write a name, in quotes if it looks like a number"),
                 ));
             };
             let (event, at) = self.next()?;
@@ -142,11 +143,11 @@ impl<'t> Reader<'t> {
     }
 }
 
-fn place(span: &Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col() + 1 }
+fn start_of(marker: &Marker) -> Span {
+    Span { line: marker.line(), column: marker.col() + 1 }
 }
 
-fn refuse_anchor_and_tag(anchor: usize, tag: Option<&Tag>, at: Place) -> Result<(), (Place, Flaw)> {
+fn reject_anchor_and_tag(anchor: usize, tag: Option<&Tag>, at: Span) -> Result<(), (Span, Issue)> {
     if anchor != 0 {
         return Err((at, alias()));
     }
@@ -154,16 +155,16 @@ fn refuse_anchor_and_tag(anchor: usize, tag: Option<&Tag>, at: Place) -> Result<
         None => Ok(()),
         Some(tag) => {
             let written = format!("{}{}", tag.handle, tag.suffix);
-            Err((at, Flaw::new(&written, format!("a YAML tag ({written})"), "remove it; no value here needs one")))
+            Err((at, Issue::new(&written, format!("YAML tags ({written}) are not allowed"), "remove the tag")))
         }
     }
 }
 
-fn alias() -> Flaw {
-    Flaw::new("", "YAML anchors and aliases (&name, *name) are not allowed", "write the value out where it is needed")
+fn alias() -> Issue {
+    Issue::new("", "YAML anchors and aliases (&name, *name) are not allowed", "repeat the value in each place")
 }
 
-/// Quoted and block scalars are text; a plain one is what serde_yaml takes it for.
+/// Quoted and block scalars are text; serde_yaml decides the type of a plain one.
 fn scalar(text: &str, style: ScalarStyle) -> Value {
     if style != ScalarStyle::Plain {
         return Value::String(text.to_owned());

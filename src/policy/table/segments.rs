@@ -1,62 +1,16 @@
-//! Templates as a deterministic automaton over path segments. It knows literals and parameters only: no methods, no
-//! regexes, no packing for speed.
+//! Templates as a deterministic automaton over path segments. It contains literals and parameters only: no methods, no
+//! regexes; `matcher` packs it for speed.
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::policy::path::CanonicalPath;
-use crate::policy::routes::RouteIndex;
+use super::issue::Issue;
+use super::route::RouteIndex;
+use super::template::Segment;
 
-/// One segment of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Segment {
-    /// Exactly these bytes, in canonical form.
-    Literal(Box<str>),
-    /// Any one segment that is not empty.
-    Parameter,
-}
-
-/// How many literal transitions all states together may have, before a table is refused. About 24 bytes each.
+/// The maximum number of literal transitions of all states together, at about 24 bytes each.
 const MAX_TRANSITIONS: usize = 1 << 20;
 
-/// Reads `/profiles/{customer_id}`; a trailing slash means nothing. The error is a sentence.
-pub(crate) fn parse_template(template: &str) -> Result<Vec<Segment>, String> {
-    let Some(inner) = template.strip_prefix('/') else {
-        return Err(format!("the path {template:?} does not begin with \"/\"; write \"/{template}\""));
-    };
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    if inner.is_empty() {
-        return if template == "/" { Ok(Vec::new()) } else { Err(empty_segment(template)) };
-    }
-    inner.split('/').map(|segment| parse_segment(template, segment)).collect()
-}
-
-fn parse_segment(template: &str, segment: &str) -> Result<Segment, String> {
-    if segment.is_empty() {
-        return Err(empty_segment(template));
-    }
-    if let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
-        && !name.is_empty()
-        && !name.contains(['{', '}'])
-    {
-        return Ok(Segment::Parameter);
-    }
-    if segment.contains(['{', '}']) {
-        return Err(format!(
-            "the segment {segment:?} of {template:?} mixes braces with text; a parameter is a whole segment such as \
-             {{id}}, anything finer wants a regex"
-        ));
-    }
-    let rooted = format!("/{segment}");
-    let canonical = CanonicalPath::parse(rooted.as_bytes())
-        .map_err(|refusal| format!("the segment {segment:?} of {template:?} can never match: {refusal}"))?;
-    Ok(Segment::Literal(canonical.as_str()[1..].into()))
-}
-
-fn empty_segment(template: &str) -> String {
-    format!("the path {template:?} holds an empty segment (\"//\"); write a single \"/\"")
-}
-
-/// The automaton. State 0 is where a path begins.
+/// The automaton. State 0 is the start.
 #[derive(Debug)]
 pub(crate) struct SegmentAutomaton {
     /// The text of each literal, by its id.
@@ -68,20 +22,16 @@ pub(crate) struct SegmentAutomaton {
 pub(crate) struct SegmentState {
     /// Literal id to state, sorted by id.
     pub by_literal: Vec<(u32, u32)>,
-    /// Where any other segment leads; `None` when no template takes it.
+    /// The target of any other segment; `None` when no template matches it.
     pub otherwise: Option<u32>,
     /// The routes whose template ends here, ascending.
     pub routes: Vec<RouteIndex>,
 }
 
-/// More transitions than [`MAX_TRANSITIONS`].
-#[derive(Debug)]
-pub(crate) struct TooLarge;
-
 impl SegmentAutomaton {
-    /// Determinises the trie of `templates`: a state is the set of trie nodes that the segments so far can lead to, so
-    /// that matching never goes back.
-    pub fn build(templates: &[(RouteIndex, Vec<Segment>)]) -> Result<SegmentAutomaton, TooLarge> {
+    /// Determinises the trie of `templates`: a state is the set of trie nodes that the segments so far can reach, so
+    /// matching never backtracks.
+    pub fn build(templates: &[(RouteIndex, Vec<Segment>)]) -> Result<SegmentAutomaton, Issue> {
         let mut trie = Trie::default();
         for (route, segments) in templates {
             trie.insert(*route, segments);
@@ -103,7 +53,11 @@ impl SegmentAutomaton {
             let state = trie.expand(&nodes, &mut state_of);
             transitions += state.by_literal.len() + 1;
             if transitions > MAX_TRANSITIONS {
-                return Err(TooLarge);
+                return Err(Issue::new(
+                    "",
+                    "the templates overlap in too many ways to be compiled",
+                    "write literal segments where parameters of several routes cross each other",
+                ));
             }
             states[current] = state;
             current += 1;
@@ -111,7 +65,6 @@ impl SegmentAutomaton {
         Ok(SegmentAutomaton { literals: trie.literals, states })
     }
 
-    /// The id of a literal's text, for all literals.
     #[cfg(test)]
     fn walk(&self, segments: &[&str]) -> Option<&SegmentState> {
         segments.iter().try_fold(&self.states[0], |state, segment| {
@@ -172,7 +125,7 @@ impl Trie {
         id
     }
 
-    /// The state that stands for `nodes`; `state_of` names the state of a set of nodes (sorted).
+    /// The state that stands for `nodes`; `state_of` gives the state of a sorted set of nodes.
     fn expand(&self, nodes: &[u32], state_of: &mut impl FnMut(Vec<u32>) -> u32) -> SegmentState {
         let nodes: Vec<&Node> = nodes.iter().map(|node| &self.nodes[*node as usize]).collect();
         let literals: BTreeSet<u32> = nodes.iter().flat_map(|node| node.by_literal.keys().copied()).collect();
@@ -198,6 +151,7 @@ impl Trie {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::template::parse_template;
     use super::*;
 
     fn routes_at(templates: &[&str], segments: &[&str]) -> Vec<RouteIndex> {
@@ -208,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_state_knows_every_template_that_ends_in_it() {
-        let templates = ["/{a}/b", "/a/{b}", "/a/b/", "/", "/a/b/c"];
+        let templates = ["/{a}/b", "/a/{b}", "/a/b", "/", "/a/b/c"];
         assert_eq!(routes_at(&templates, &["a", "b"]), [0, 1, 2]);
         assert_eq!(routes_at(&templates, &["x", "b"]), [0]);
         assert_eq!(routes_at(&templates, &["a", "x"]), [1]);
@@ -218,34 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn literals_are_made_canonical() {
-        let literal = |text: &str| Segment::Literal(text.into());
-        assert_eq!(parse_template("/%70rofiles/caf%c3%a9").unwrap(), [literal("profiles"), literal("caf%C3%A9")]);
-    }
-
-    #[test]
-    fn faults_say_what_to_write() {
-        for (template, expected) in [
-            ("profiles", "write \"/profiles\""),
-            ("//", "empty segment"),
-            ("/a//b", "empty segment"),
-            ("/a/x{id}", "whole segment"),
-            ("/a/{}", "whole segment"),
-            ("/a/{b}{c}", "whole segment"),
-            ("/a/../b", "dot segment"),
-            ("/a;b", "semicolon"),
-        ] {
-            let fault = parse_template(template).unwrap_err();
-            assert!(fault.contains(expected), "{template}: {fault}");
-        }
-    }
-
-    #[test]
-    fn a_table_that_multiplies_is_refused() {
+    fn a_table_that_multiplies_is_rejected() {
         // Every subset of the 20 positions is a state of its own.
         let templates: Vec<_> = (0..20)
             .map(|position| {
-                let segments: Vec<_> = (0..20).map(|at| if at == position { "/x" } else { "/{p}" }).collect();
+                let segments: Vec<_> =
+                    (0..20).map(|at| if at == position { "/x".to_owned() } else { format!("/{{p{at}}}") }).collect();
                 (position, parse_template(&segments.concat()).unwrap())
             })
             .collect();

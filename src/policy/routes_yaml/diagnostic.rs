@@ -1,0 +1,67 @@
+//! Diagnostics of a file: an issue with its file, line and column. It is independent of the format.
+
+use std::fmt;
+
+use crate::policy::table::Issue;
+
+/// One issue in a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Diagnostic {
+    /// The file's name as given by the caller.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The problem and its correction.
+    pub issue: Issue,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.issue)
+    }
+}
+
+/// The start of a value in the text: line and column, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Span {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Span {
+    /// The start of the file.
+    pub const START: Span = Span { line: 1, column: 1 };
+}
+
+/// The diagnostics of one file so far.
+pub(super) struct Diagnostics<'f> {
+    file: &'f str,
+    list: Vec<Diagnostic>,
+}
+
+impl<'f> Diagnostics<'f> {
+    pub fn of(file: &'f str) -> Diagnostics<'f> {
+        Diagnostics { file, list: Vec::new() }
+    }
+
+    pub fn add(&mut self, at: Span, issue: Issue) {
+        self.list.push(Diagnostic { file: self.file.to_owned(), line: at.line, column: at.column, issue });
+    }
+
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// `Ok` when there are none, else all of them.
+    pub fn verdict(&mut self) -> Result<(), Vec<Diagnostic>> {
+        if self.list.is_empty() { Ok(()) } else { Err(self.take()) }
+    }
+
+    /// All of them, in the order of the file.
+    pub fn take(&mut self) -> Vec<Diagnostic> {
+        self.list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        std::mem::take(&mut self.list)
+    }
+}
