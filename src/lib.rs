@@ -1,39 +1,50 @@
-//! ucs-gateway: the only way into one UCS, open to just what its Server Mode allows.
+//! ucs-gateway: a reverse proxy that enforces UCS's Server Mode. It forwards the operations that the current mode allows and
+//! refuses the rest.
 //!
 //! Two lines run through the crate. They meet in [`gate`] and nowhere else:
 //!
 //! ```text
 //! request  accept → canonical path → classify → gate.enter → forward → stream back → permit dropped
-//! change   ask → mode::apply → store.save → gate.publish → drain → store.save (settled) → answer
+//! change   command → mode::apply → store.save → gate.publish → drain → store.save (settled) → response
 //! ```
 //!
-//! The modules, in reading order. What a request is and whether a mode admits it: [`policy`]. Admission and in-flight
-//! counts: [`gate`]. How either line asks for a change: [`desk`]. Who may: [`access`]. Where UCS is: [`upstream`]. The
-//! only writer of the mode: [`control`]. How bytes move: [`proxy`]. What operators see and do: [`admin`],
-//! [`telemetry`], [`cli`]. A stand-in UCS for the demo and the tests: [`demo`].
+//! The rooms, from the bottom up. An arrow points down, never up; `tests/it/architecture.rs` lists every one.
 
+/// The classification of requests and the rules of the mode. Pure: no I/O, no async, no clock.
 pub mod policy;
 
+/// Admission and in-flight counts: the one cell that both lines share.
 pub mod gate;
 
-pub mod desk;
+/// The channel for mode-change requests and their results. It contains no policy.
+pub mod control_handle;
 
+/// Principals, their credentials and permissions.
 pub mod access;
 
+/// The address of UCS.
 pub mod upstream;
 
+/// The change line: the only writer of the mode.
 pub mod control;
 
+/// The request line: how bytes move.
 pub mod proxy;
 
+/// Logs and metrics.
 pub mod telemetry;
 
+/// The second listener, for operators and machines.
 pub mod admin;
 
+/// The command line's settings.
 pub mod config;
 
-pub mod gateway;
+/// The whole gateway, assembled, run and stopped.
+pub mod launch;
 
+/// One file for each command.
 pub mod cli;
 
+/// A stand-in UCS, for the demo and the tests.
 pub mod demo;

@@ -1,5 +1,5 @@
 //! The second listener: what operators and machines see and do. It changes nothing by itself; every change goes over
-//! the desk. Nothing that changes state is open, and nothing here runs on a data worker.
+//! the control handle. Nothing that changes state is open, and nothing here runs on a data worker.
 
 mod calls;
 mod connection;
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::{Access, Peer};
-use crate::desk::Desk;
+use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
 use crate::telemetry::Metrics;
 use connection::Arrival;
@@ -55,7 +55,7 @@ pub struct AdminParts {
     /// The record, the table, the counts.
     pub gate: Arc<Gate>,
     /// Where changes are asked for.
-    pub desk: Desk,
+    pub control_handle: ControlHandle,
     /// Who may.
     pub access: Arc<Access>,
     /// `GET /mode/history`.

@@ -13,7 +13,7 @@ use super::Plane;
 use super::query::{self, bad};
 use super::reply::{self, Problem, Reply};
 use crate::access::Principal;
-use crate::desk::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
+use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
@@ -104,9 +104,9 @@ pub(super) async fn set(plane: &Plane, caller: Principal, body: &[u8]) -> Result
     let change = read_change(body, &caller)?;
     let patience = change.drain_timeout.unwrap_or(plane.parts.drain_timeout) + FLIP_SLACK;
     tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "a mode was asked for");
-    let desk = plane.parts.desk.clone();
+    let control_handle = plane.parts.control_handle.clone();
     // In a task of its own: a client that goes away does not stop what it began.
-    let asked = tokio::spawn(async move { desk.set_mode(change).await });
+    let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
     match tokio::time::timeout(patience, asked).await {
         Ok(Ok(Ok(flipped))) => Ok(settled(plane, &flipped)),
         Ok(Ok(Err(error))) => Err(failed(&error)),

@@ -1,4 +1,4 @@
-//! `/routes`, `/routes/reload`, `/explain`: the table in force. It reads no file; a reload is asked for over the desk.
+//! `/routes`, `/routes/reload`, `/explain`: the table in force. It reads no file; a reload is asked for over the control handle.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::Plane;
 use super::query::{self, bad};
 use super::reply::{self, Problem, Reply};
 use crate::access::Principal;
-use crate::desk::ReloadError;
+use crate::control_handle::ReloadError;
 use crate::policy::explain::{explain as explain_by, modes, view};
 use crate::policy::table::Unmatched;
 
@@ -51,9 +51,9 @@ pub(super) async fn reload(plane: &Plane, caller: &Principal, body: &[u8]) -> Re
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
     }
     tracing::info!(principal = %caller.name, "a reload of the route table was asked for");
-    let desk = plane.parts.desk.clone();
+    let control_handle = plane.parts.control_handle.clone();
     // In a task of its own: a client that goes away does not stop what it began.
-    let asked = tokio::spawn(async move { desk.reload().await });
+    let asked = tokio::spawn(async move { control_handle.reload().await });
     match asked.await.unwrap_or(Err(ReloadError::ShuttingDown)) {
         Ok(reloaded) => Ok(reply::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {

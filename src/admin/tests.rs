@@ -1,4 +1,4 @@
-//! The admin plane over real sockets, with a desk worker that flips at once or as it is told.
+//! The admin plane over real sockets, with a control handle worker that flips at once or as it is told.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -9,7 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::desk::{Ask, ChangeError, DeskInbox, FlipReport, Flipped, OperationCount, ReloadError, Reloaded};
+use crate::control_handle::{
+    ChangeError, Command, CommandReceiver, FlipReport, Flipped, OperationCount, ReloadError, Reloaded,
+};
 use crate::gate::Published;
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
 use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
@@ -114,13 +116,13 @@ pub(crate) fn flip_at_once(gate: &Gate, change: &ModeChange) -> Result<Flipped, 
     Ok(Flipped { record: publish(gate, next), report: FlipReport { changed: true, ..FlipReport::default() } })
 }
 
-async fn work(mut inbox: DeskInbox, gate: Arc<Gate>, script: Script) {
+async fn work(mut inbox: CommandReceiver, gate: Arc<Gate>, script: Script) {
     while let Some(ask) = inbox.asks.recv().await {
         match ask {
-            Ask::SetMode(change, answer) => {
+            Command::SetMode(change, answer) => {
                 let _ = answer.send(script(&gate, &change));
             }
-            Ask::Reload(answer) => {
+            Command::Reload(answer) => {
                 let live = gate.replace_table(table());
                 let routes = live.table().routes.len();
                 let (generation, changed) = (live.generation(), false);
@@ -134,8 +136,11 @@ pub(crate) async fn start(script: Script) -> Running {
     start_with(Some(script), |_| ()).await.0
 }
 
-/// With a script a worker answers the desk; without one the test holds the inbox.
-async fn start_with(script: Option<Script>, adjust: impl FnOnce(&mut AdminParts)) -> (Running, Option<DeskInbox>) {
+/// With a script a worker answers the control handle; without one the test holds the inbox.
+async fn start_with(
+    script: Option<Script>,
+    adjust: impl FnOnce(&mut AdminParts),
+) -> (Running, Option<CommandReceiver>) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("ucs-gateway-admin-{}-{number}", std::process::id()));
@@ -143,7 +148,7 @@ async fn start_with(script: Option<Script>, adjust: impl FnOnce(&mut AdminParts)
     let token = std::fs::read_to_string(folder.join("admin.token")).unwrap().trim().to_owned();
     let gate = Gate::new(1, table());
     publish(&gate, record(7, Mode::Production, Phase::Settled));
-    let (desk, inbox) = Desk::new();
+    let (control_handle, inbox) = ControlHandle::new();
     let inbox = match script {
         Some(script) => {
             tokio::spawn(work(inbox, Arc::clone(&gate), script));
@@ -154,7 +159,7 @@ async fn start_with(script: Option<Script>, adjust: impl FnOnce(&mut AdminParts)
     let (stopping, told) = watch::channel(false);
     let mut parts = AdminParts {
         gate: Arc::clone(&gate),
-        desk,
+        control_handle,
         access: Arc::new(access),
         journal: Arc::new(|limit| (0..3).map(|entry| json!({"revision": 3 - entry})).take(limit).collect()),
         // No worker runs here, so none is there to be alive.
@@ -323,7 +328,7 @@ async fn a_flip_goes_on_when_its_client_goes_away() {
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let Some(Ask::SetMode(change, answer)) = inbox.asks.recv().await else { panic!("no ask") };
+    let Some(Command::SetMode(change, answer)) = inbox.asks.recv().await else { panic!("no ask") };
     assert_eq!(change.on_timeout, None::<OnTimeout>);
     drop(stream);
     // The connection is over for the gateway too once another call on the same thread has been served.
@@ -488,7 +493,7 @@ async fn a_table_with_faults_is_answered_with_all_of_them() {
     let (running, inbox) = start_with(None, |_| ()).await;
     let mut inbox = inbox.unwrap();
     tokio::spawn(async move {
-        while let Some(Ask::Reload(answer)) = inbox.asks.recv().await {
+        while let Some(Command::Reload(answer)) = inbox.asks.recv().await {
             let _ = answer.send(Err(ReloadError::Faults("routes.yaml:3: x\nroutes.yaml:9: y".to_owned())));
         }
     });

@@ -16,7 +16,7 @@ use super::service::{self, Logs};
 use super::{FAILED, serve};
 use crate::config::ServeArgs;
 use crate::demo::{self, StandIn, StandInOptions};
-use crate::gateway::{self, Ready};
+use crate::launch::{self, Ready};
 use crate::telemetry::{LogFormat, STDOUT};
 
 /// The arguments of `demo`.
@@ -89,7 +89,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     };
     // The sender is kept alive, so that the channel stays open without ever asking for a reload.
     let (_no_reload, reload) = mpsc::channel(1);
-    gateway::run(settings, ready, stop, reload).await?;
+    launch::run(settings, ready, stop, reload).await?;
     stand_in.stop().await;
     STDOUT.push(b"stopped\n");
     Ok(())

@@ -10,7 +10,7 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, AdminClient, CallError, stays_here};
-use crate::desk::FLIP_SLACK;
+use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
 

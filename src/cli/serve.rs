@@ -9,7 +9,7 @@ use super::service::{self, Logs};
 use super::{FAILED, MISCONFIGURED};
 use crate::access::AccessSetupError;
 use crate::config::ServeArgs;
-use crate::gateway::{self, GatewayError, Ready};
+use crate::launch::{self, LaunchError, Ready};
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(args: ServeArgs) -> ExitCode {
@@ -18,22 +18,22 @@ pub fn run(args: ServeArgs) -> ExitCode {
 }
 
 /// 2 where starting again would not help.
-pub(super) fn exit_code(error: &GatewayError) -> u8 {
+pub(super) fn exit_code(error: &LaunchError) -> u8 {
     match error {
-        GatewayError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
-        GatewayError::Table(_) | GatewayError::Access(_) | GatewayError::Settings(_) | GatewayError::Read { .. } => {
+        LaunchError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
+        LaunchError::Table(_) | LaunchError::Access(_) | LaunchError::Settings(_) | LaunchError::Read { .. } => {
             MISCONFIGURED
         }
-        GatewayError::Control(_)
-        | GatewayError::Store(_)
-        | GatewayError::Listen { .. }
-        | GatewayError::AdminListen(_)
-        | GatewayError::Ended { .. }
-        | GatewayError::System(_) => FAILED,
+        LaunchError::Control(_)
+        | LaunchError::Store(_)
+        | LaunchError::Listen { .. }
+        | LaunchError::AdminListen(_)
+        | LaunchError::Ended { .. }
+        | LaunchError::System(_) => FAILED,
     }
 }
 
-async fn serve(args: ServeArgs) -> Result<(), GatewayError> {
+async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let (reload_sender, reload) = mpsc::channel(1);
@@ -50,7 +50,7 @@ async fn serve(args: ServeArgs) -> Result<(), GatewayError> {
         }
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     };
-    gateway::run(args, announce, stop, reload).await
+    launch::run(args, announce, stop, reload).await
 }
 
 fn announce(ready: Ready) {

@@ -1,4 +1,4 @@
-//! The desk while control is busy: answers asks that arrive during a flip, keeps those that arrive while something short
+//! The control handle while control is busy: answers asks that arrive during a flip, keeps those that arrive while something short
 //! is done without one, and holds the one ask that may end a flip early. It changes nothing itself.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::desk::{Ask, ChangeError, DeskInbox, Flipped, ReloadError};
+use crate::control_handle::{ChangeError, Command, CommandReceiver, Flipped, ReloadError};
 use crate::gate::Gate;
 use crate::policy::mode::{self, Change, Mode, ModeChange, Phase, Refusal, SchemaKnowledge};
 
@@ -19,14 +19,14 @@ pub(super) type ChangeAnswer = oneshot::Sender<Result<Flipped, ChangeError>>;
 /// See the module.
 pub(super) struct Clerk {
     gate: Arc<Gate>,
-    inbox: DeskInbox,
+    inbox: CommandReceiver,
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     stopped: bool,
     /// A wish for the mode that the running flip leaves; when it comes too late, it is worked off after the flip.
     cancel: Option<(ModeChange, ChangeAnswer)>,
     /// Asks that came while control was busy without a flip: with a probe, a save or a reload. Nobody is told "busy" for
     /// what is over in a moment.
-    waiting: VecDeque<Ask>,
+    waiting: VecDeque<Command>,
 }
 
 /// What may end a wait before its work is done.
@@ -48,7 +48,7 @@ pub(super) enum Interrupt {
 }
 
 impl Clerk {
-    pub(super) fn new(gate: Arc<Gate>, inbox: DeskInbox) -> Clerk {
+    pub(super) fn new(gate: Arc<Gate>, inbox: CommandReceiver) -> Clerk {
         Clerk {
             gate,
             inbox,
@@ -65,12 +65,12 @@ impl Clerk {
     }
 
     /// The next thing for an idle control: to stop (`None`) or an ask.
-    pub(super) async fn next(&mut self) -> Option<Ask> {
+    pub(super) async fn next(&mut self) -> Option<Command> {
         if self.stopped {
             return None;
         }
         if let Some((change, answer)) = self.cancel.take() {
-            return Some(Ask::SetMode(change, answer));
+            return Some(Command::SetMode(change, answer));
         }
         if let Some(ask) = self.waiting.pop_front() {
             return Some(ask);
@@ -82,7 +82,7 @@ impl Clerk {
         }
     }
 
-    /// Waits for `work` to its end, answering the desk meanwhile.
+    /// Waits for `work` to its end, answering the control handle meanwhile.
     pub(super) async fn serve<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         self.answer_waiting();
@@ -95,7 +95,7 @@ impl Clerk {
         }
     }
 
-    /// Waits for `work`, answering the desk meanwhile, and drops it when an interruption comes first.
+    /// Waits for `work`, answering the control handle meanwhile, and drops it when an interruption comes first.
     pub(super) async fn serve_until<T>(&mut self, until: Until, work: impl Future<Output = T>) -> Result<T, Interrupt> {
         let mut work = pin!(work);
         self.answer_waiting();
@@ -131,13 +131,13 @@ impl Clerk {
         }
     }
 
-    fn answer_meanwhile(&mut self, ask: Ask) {
+    fn answer_meanwhile(&mut self, ask: Command) {
         if !self.is_flipping() {
             return self.waiting.push_back(ask);
         }
         match ask {
-            Ask::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
-            Ask::SetMode(change, answer) => match self.refuse_meanwhile(&change) {
+            Command::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
+            Command::SetMode(change, answer) => match self.refuse_meanwhile(&change) {
                 Some(refusal) => drop(answer.send(Err(refusal))),
                 None => self.cancel = Some((change, answer)),
             },
@@ -165,8 +165,8 @@ impl Clerk {
     }
 }
 
-/// The next ask, or for ever when every desk is gone.
-async fn receive(asks: &mut mpsc::Receiver<Ask>) -> Ask {
+/// The next ask, or for ever when every control handle is gone.
+async fn receive(asks: &mut mpsc::Receiver<Command>) -> Command {
     match asks.recv().await {
         Some(ask) => ask,
         None => std::future::pending().await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::desk::OperationCount;
+use crate::control_handle::OperationCount;
 use crate::gate::{Gate, OperationTally};
 use crate::policy::mode::{Mode, ModeSet};
 use crate::policy::table::RouteIndex;

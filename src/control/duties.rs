@@ -15,7 +15,7 @@ use crate::control::stats::add_one;
 use crate::control::store_file::Fact;
 use crate::control::upstream_link::{Outcome, Reading};
 use crate::control::upstream_mode::{Advice, News};
-use crate::desk::ChangeError;
+use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
 
 /// The wait before an end that could not be reached is tried again; it doubles up to [`LONGEST_EXPIRY_RETRY`].
@@ -96,7 +96,7 @@ impl Control {
 
     /// A request was answered with 404 by UCS where it needs a profile schema.
     pub(super) fn on_schema_doubted(&mut self) {
-        let refused = self.schema_doubt.take_create_refused();
+        let refused = self.schema_hint.take_create_refused();
         self.schema.doubt(refused.then(|| self.upstream.incarnation()));
     }
 
@@ -110,7 +110,7 @@ impl Control {
         };
         let first_answer = self.schema.learn(look, facts, around);
         self.stats.probe(self.schema.knowledge());
-        // Asks wait these milliseconds at the desk: serving it here would tell them that a change is under way.
+        // Asks wait these milliseconds at the control handle: serving it here would tell them that a change is under way.
         let fact = Fact::SchemaPathAnswered(look.path.clone());
         if first_answer && let Err(error) = self.store.remember(fact).await {
             warn!(%error, "it cannot be remembered that the schema path answers");

@@ -1,5 +1,5 @@
 //! The flip, from top to bottom: announce, drain, switch UCS, settle; and how it is taken back when a step fails. While
-//! it waits, the desk is served. What a record may become is decided in `policy::mode`, when a drain is over in
+//! it waits, the control handle is served. What a record may become is decided in `policy::mode`, when a drain is over in
 //! `drain`.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::control::drain::Drain;
 use crate::control::duties::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
 use crate::control::upstream_link::{Outcome, Reading};
-use crate::desk::{ChangeError, FlipReport, Flipped};
+use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
 
 /// How long aborted exchanges may take to go away, besides the orphan grace.

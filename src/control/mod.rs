@@ -37,7 +37,7 @@ use crate::control::stats::{ControlStats, add_one};
 use crate::control::store::{Store, StoreError};
 use crate::control::upstream_client::UpstreamClient;
 use crate::control::upstream_mode::{News, UpstreamMode};
-use crate::desk::{Ask, ChangeError, FlipReport, Flipped, SchemaDoubt};
+use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHint};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
 
@@ -110,7 +110,7 @@ pub struct Control {
     /// The highest revision that a save was tried with: a later record is always above it.
     tried_revision: u64,
     schema: SchemaProbe,
-    schema_doubt: Arc<SchemaDoubt>,
+    schema_hint: Arc<SchemaHint>,
     upstream: UpstreamMode,
     alarms: Alarms,
     retry: Option<Retry>,
@@ -152,7 +152,7 @@ struct Retry {
 /// All that can happen while control is idle.
 enum Event {
     Stop,
-    Asked(Ask),
+    Asked(Command),
     Expired,
     RetrySave,
     SchemaSeen(Seen),
@@ -177,12 +177,12 @@ impl Control {
             self.remember_upstream().await;
             match self.next_event().await {
                 Event::Stop => break,
-                Event::Asked(Ask::SetMode(change, answer)) => {
+                Event::Asked(Command::SetMode(change, answer)) => {
                     let ended = self.change(&Change::Set(change)).await;
                     // Whoever asked may be gone; the change stands.
                     let _ = answer.send(ended);
                 }
-                Event::Asked(Ask::Reload(answer)) => {
+                Event::Asked(Command::Reload(answer)) => {
                     let ended = self.reload().await;
                     self.stats.reload(&ended);
                     let _ = answer.send(ended);
@@ -208,7 +208,7 @@ impl Control {
             next = self.clerk.next() => next.map_or(Event::Stop, Event::Asked),
             () = expiry_due(expires, not_before) => Event::Expired,
             () = sleep_until(retry_at) => Event::RetrySave,
-            () = self.schema_doubt.noticed() => Event::SchemaDoubted,
+            () = self.schema_hint.noticed() => Event::SchemaDoubted,
             seen = self.schema.next(&base, around) => Event::SchemaSeen(seen),
             news = self.upstream.next(&base, revision) => Event::Upstream(news),
             () = tokio::time::sleep_until(self.forget_at) => Event::Forget,

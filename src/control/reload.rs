@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::control::Control;
-use crate::desk::{ReloadError, Reloaded};
+use crate::control_handle::{ReloadError, Reloaded};
 use crate::policy::table::RouteTable;
 
 /// How long a reload waits for requests of the old table before it reports.

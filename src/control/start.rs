@@ -16,7 +16,7 @@ use crate::control::store_file::Loaded;
 use crate::control::upstream_link::{Reading, UpstreamLink};
 use crate::control::upstream_mode::{UpstreamMemory, UpstreamMode};
 use crate::control::{Alarms, Control, ControlSettings, ControlStats, FIRST_START, InitialMode, UpstreamModeUse};
-use crate::desk::DeskInbox;
+use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
@@ -35,7 +35,7 @@ pub enum StartError {
 }
 
 /// Loads the record and publishes it.
-pub async fn start(gate: Arc<Gate>, inbox: DeskInbox, settings: ControlSettings) -> Result<Control, StartError> {
+pub async fn start(gate: Arc<Gate>, inbox: CommandReceiver, settings: ControlSettings) -> Result<Control, StartError> {
     let loaded = settings.store.load().await.map_err(StartError::Load)?;
     loaded.notes.iter().for_each(|note| info!("{note}"));
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
@@ -103,7 +103,7 @@ async fn first_record(
 
 fn assemble(
     gate: Arc<Gate>,
-    inbox: DeskInbox,
+    inbox: CommandReceiver,
     settings: ControlSettings,
     link: UpstreamLink,
     loaded: &Loaded,
@@ -117,7 +117,7 @@ fn assemble(
     let status = StatusLink { link: enabled.then(|| link.clone()), poll_interval: settings.upstream_poll_interval };
     let start = (!loaded.alarms.is_empty()).then(|| loaded.alarms.join("; "));
     Control {
-        schema_doubt: Arc::clone(&inbox.schema_doubt),
+        schema_hint: Arc::clone(&inbox.schema_hint),
         clerk: Clerk::new(Arc::clone(&gate), inbox),
         gate,
         store: settings.store,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
-use crate::desk::{ChangeError, Flipped, ReloadError, Reloaded};
+use crate::control_handle::{ChangeError, Flipped, ReloadError, Reloaded};
 use crate::policy::mode::SchemaKnowledge;
 
 /// All start at zero with the process.

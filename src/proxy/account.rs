@@ -10,7 +10,7 @@ use super::access_log::AccessLog;
 use super::buffers::{Buffer, Buffers};
 use super::forward::ForwardError;
 use super::worker::Downstream;
-use crate::gate::TableLease;
+use crate::gate::TableRef;
 use crate::policy::table::RouteIndex;
 use crate::telemetry::{Outcome, WorkerMetrics};
 
@@ -45,7 +45,7 @@ pub struct Line {
     /// Path and id.
     pub words: Words,
     /// The table that it was looked up in.
-    pub table: Rc<TableLease>,
+    pub table: Rc<TableRef>,
     /// The route that took it.
     pub route: Option<RouteIndex>,
     /// Its class, in the table.

@@ -1,5 +1,5 @@
 //! The two operations that the gateway answers itself: Set Server Mode (CV.WS.MODE) and Query Server Status (CV.WS.STAT).
-//! It changes no mode: it asks the desk.
+//! It changes no mode: it asks the control handle.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub async fn set_mode(
         Ok(change) => change,
         Err(refusal) => return refused(refusal, account),
     };
-    match downstream.worker.desk.set_mode(change).await {
+    match downstream.worker.control_handle.set_mode(change).await {
         Err(error) => refused(Refusal::Change(error), account),
         Ok(flipped) => {
             if account.is_logged() {

@@ -11,7 +11,7 @@ use super::forward::ForwardError;
 use super::pool::ConnectError;
 use super::wire::WireFault;
 use crate::access::AccessError;
-use crate::desk::ChangeError;
+use crate::control_handle::ChangeError;
 use crate::gate::Published;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::path::PathRefusal;

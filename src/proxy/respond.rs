@@ -12,7 +12,7 @@ use super::headers::{self, Destination, Own, UpstreamHead};
 use super::reply::{self, About, Reply};
 use super::wire::{ClientBody, RequestHead, WireFault};
 use super::worker::{Downstream, Worker};
-use crate::gate::{Permit, Refused, TableLease};
+use crate::gate::{Permit, Refused, TableRef};
 use crate::policy::path::CanonicalPath;
 use crate::policy::table::{Route, RouteAnswer, RouteIndex, Unmatched};
 
@@ -47,7 +47,7 @@ pub async fn respond(
 #[derive(Debug)]
 pub struct Found {
     /// The table that classified it.
-    pub table: Rc<TableLease>,
+    pub table: Rc<TableRef>,
     /// The route that takes it; `None`: unmatched, forwarded as a class.
     pub index: Option<RouteIndex>,
     /// Its canonical path, when that is not what was sent.
@@ -216,13 +216,7 @@ fn refused_words(worker: &Worker, head: Option<&RequestHead>, path: &str, earlie
     Words::of(path.as_bytes(), id, &worker.buffers)
 }
 
-fn refused_line(
-    found: Option<&Found>,
-    table: Rc<TableLease>,
-    refusal: &Refusal,
-    about: About<'_>,
-    words: Words,
-) -> Line {
+fn refused_line(found: Option<&Found>, table: Rc<TableRef>, refusal: &Refusal, about: About<'_>, words: Words) -> Line {
     Line {
         method: about.method.clone(),
         words,

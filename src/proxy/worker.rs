@@ -30,8 +30,8 @@ use super::respond::Found;
 use super::serving;
 use super::wire::{DiscardLimits, Scratch, WireFault, WireLimits, WireState};
 use crate::access::Access;
-use crate::desk::Desk;
-use crate::gate::{Seat, TableLease};
+use crate::control_handle::ControlHandle;
+use crate::gate::{TableRef, WorkerGate};
 use crate::telemetry::Metrics;
 use crate::upstream::UpstreamUrl;
 
@@ -83,7 +83,7 @@ pub struct ClientTimeouts {
 #[derive(Clone, Debug)]
 pub struct Shared {
     /// Where changes are asked for.
-    pub desk: Desk,
+    pub control_handle: ControlHandle,
     /// Who may ask.
     pub access: Arc<Access>,
     /// The counters.
@@ -102,13 +102,13 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Worker {
     /// The way through the gate.
-    pub seat: Seat,
+    pub seat: WorkerGate,
     /// The way to UCS.
     pub forwarder: Forwarder,
     /// Counters and log.
     pub ledger: Rc<Ledger>,
     /// Where changes are asked for.
-    pub desk: Desk,
+    pub control_handle: ControlHandle,
     /// Who may ask.
     pub access: Arc<Access>,
     /// For messages on their way out.
@@ -160,7 +160,13 @@ impl Downstream {
 
 impl Worker {
     /// Puts the parts together, on the worker's own thread.
-    pub fn new(index: usize, seat: Seat, settings: &ProxySettings, shared: &Shared, ledger: Ledger) -> Rc<Worker> {
+    pub fn new(
+        index: usize,
+        seat: WorkerGate,
+        settings: &ProxySettings,
+        shared: &Shared,
+        ledger: Ledger,
+    ) -> Rc<Worker> {
         let pool = Pool::new(settings.upstream.clone(), settings.pool, Arc::clone(&ledger.metrics));
         let exchanges = Exchanges::new(settings.timeouts);
         let host = HeaderValue::from_str(&settings.upstream.authority);
@@ -168,7 +174,7 @@ impl Worker {
             seat,
             forwarder: Forwarder { pool, exchanges, max_body: settings.max_body },
             ledger: Rc::new(ledger),
-            desk: shared.desk.clone(),
+            control_handle: shared.control_handle.clone(),
             access: Arc::clone(&shared.access),
             buffers: Rc::default(),
             pages: Pages::default(),
@@ -183,17 +189,17 @@ impl Worker {
     }
 
     /// The slot of a class in the metrics, looked up once a table.
-    pub fn class_slot(&self, table: &TableLease, class: Option<usize>) -> usize {
+    pub fn class_slot(&self, table: &TableRef, class: Option<usize>) -> usize {
         class.map_or(self.no_class, |class| self.slots_of(table, class).metrics)
     }
 
     /// A place for a request of the class; none is needed when the class has no limit.
-    pub fn place(&self, table: &TableLease, class: Option<usize>) -> Result<Option<Place>, ClassFull> {
+    pub fn place(&self, table: &TableRef, class: Option<usize>) -> Result<Option<Place>, ClassFull> {
         let bulkhead = class.and_then(|class| self.slots_of(table, class).bulkhead);
         bulkhead.map(|position| self.bulkheads.enter(position)).transpose()
     }
 
-    fn slots_of(&self, table: &TableLease, class: usize) -> ClassSlot {
+    fn slots_of(&self, table: &TableRef, class: usize) -> ClassSlot {
         let mut slots = self.class_slots.borrow_mut();
         if slots.0 != table.generation() {
             let classes = table.table().classes.iter();
@@ -208,7 +214,7 @@ impl Worker {
     pub fn note_schema(&self, found: &Found, status: StatusCode) {
         let needs_schema = found.route().is_some_and(|route| route.needs_profile_schema);
         if status == StatusCode::NOT_FOUND && needs_schema {
-            self.desk.doubt_schema(found.route().is_some_and(|route| route.is_create_with_schema()));
+            self.control_handle.hint_schema(found.route().is_some_and(|route| route.is_create_with_schema()));
         }
     }
 

@@ -8,7 +8,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "policy",
         &[
             "gate",
-            "desk",
+            "control_handle",
             "access",
             "upstream",
             "control",
@@ -23,18 +23,33 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ),
     (
         "gate",
-        &["desk", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"],
+        &[
+            "control_handle",
+            "access",
+            "upstream",
+            "control",
+            "proxy",
+            "telemetry",
+            "admin",
+            "config",
+            "gateway",
+            "cli",
+            "demo",
+        ],
     ),
     (
-        "desk",
+        "control_handle",
         &["gate", "access", "upstream", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli", "demo"],
     ),
-    ("access", &["gate", "desk", "control", "proxy", "admin", "config", "gateway", "cli", "demo"]),
+    ("access", &["gate", "control_handle", "control", "proxy", "admin", "config", "gateway", "cli", "demo"]),
     ("control", &["proxy", "admin", "access", "config", "gateway", "cli", "demo"]),
     ("proxy", &["control", "admin", "config", "gateway", "cli", "demo"]),
     ("telemetry", &["proxy", "admin", "config", "gateway", "cli", "demo"]),
     ("admin", &["proxy", "config", "gateway", "cli", "demo"]),
-    ("demo", &["gate", "desk", "access", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli"]),
+    (
+        "demo",
+        &["gate", "control_handle", "access", "control", "proxy", "telemetry", "admin", "config", "gateway", "cli"],
+    ),
 ];
 
 /// Words that only the named files may hold. Printing panics on a closed stream and waits for a full one: commands may, what
@@ -44,7 +59,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("saphyr_parser::", &["policy/routes_yaml"]),
     ("print!(", &[]),
     ("println!(", &[]),
-    ("io::stdout()", &["cli/", "gateway/crew"]),
+    ("io::stdout()", &["cli/", "gateway/workers"]),
     ("io::stderr()", &["cli/", "telemetry.rs"]),
 ];
 

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
 use ucs_gateway::config::ServeArgs;
 use ucs_gateway::control::stats::ControlStats;
-use ucs_gateway::desk::Desk;
+use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
 use ucs_gateway::policy::routes_yaml;
@@ -68,11 +68,11 @@ impl Stand {
     /// Runs it until it is stopped, with another task on the same thread.
     pub fn run(self, beside: impl Future<Output = ()> + 'static) {
         let settings = self.arguments.serve.proxy();
-        let (desk, _inbox) = Desk::new();
+        let (control_handle, _inbox) = ControlHandle::new();
         let (sender, handover) = mpsc::unbounded_channel();
         let shared = Shared {
             bulkheads: Arc::new(Bulkheads::new(&[])),
-            desk,
+            control_handle,
             access: Arc::new(Access::from_token_file(&self.state_dir).unwrap()),
             metrics: Arc::clone(&self.metrics),
             loads: [AtomicUsize::new(0)].into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::support::*;
 use crate::control::journal::{self, JournalKind};
-use crate::desk::{ChangeError, ReloadError};
+use crate::control_handle::{ChangeError, ReloadError};
 use crate::gate::Refused;
 use crate::policy::mode::{ActorKind, End, Mode, ModeChange, OnTimeout, Phase};
 
@@ -58,7 +58,7 @@ async fn at_the_deadline_the_old_mode_is_restored_by_default() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let running = line.enter(CREATE_PROFILE).unwrap();
-    let ended = within(line.desk.set_mode(timed(OnTimeout::Revert))).await;
+    let ended = within(line.control_handle.set_mode(timed(OnTimeout::Revert))).await;
     let Err(ChangeError::Deadline { record, report }) = ended else { panic!("{ended:?}") };
     assert_eq!(
         (record.mode, record.phase, record.cause.as_deref()),
@@ -74,7 +74,7 @@ async fn a_commit_at_the_deadline_says_that_it_was_not_drained() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let _running = line.enter(CREATE_PROFILE).unwrap();
-    let flipped = within(line.desk.set_mode(timed(OnTimeout::Commit))).await.unwrap();
+    let flipped = within(line.control_handle.set_mode(timed(OnTimeout::Commit))).await.unwrap();
     assert_eq!((flipped.record.mode, flipped.record.drained), (Mode::Maintenance, Some(false)));
     assert_eq!(flipped.report.still_running.len(), 1);
 }
@@ -143,9 +143,9 @@ async fn a_wish_for_the_old_mode_cancels_and_any_other_must_wait() {
     let first = line.ask(wish(Mode::Maintenance));
     let switching = line.until_phase(Phase::Switching).await;
     assert!(matches!(line.set(Mode::Maintenance).await, Err(ChangeError::Busy(record)) if record == switching));
-    assert!(matches!(within(line.desk.reload()).await, Err(ReloadError::Busy)));
+    assert!(matches!(within(line.control_handle.reload()).await, Err(ReloadError::Busy)));
     let stale = ModeChange { if_revision: Some(1), ..wish(Mode::Production) };
-    assert!(matches!(within(line.desk.set_mode(stale)).await, Err(ChangeError::Stale(_))));
+    assert!(matches!(within(line.control_handle.set_mode(stale)).await, Err(ChangeError::Stale(_))));
     let back = line.set(Mode::Production).await.unwrap();
     assert_eq!((back.record.mode, back.record.revision), (Mode::Production, switching.revision + 1));
     assert!(matches!(within(first).await.unwrap(), Err(ChangeError::Cancelled(record)) if record == back.record));
@@ -156,7 +156,9 @@ async fn a_stale_wish_changes_nothing() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let stale = ModeChange { if_revision: Some(7), ..wish(Mode::Maintenance) };
-    assert!(matches!(within(line.desk.set_mode(stale)).await, Err(ChangeError::Stale(record)) if record.revision == 1));
+    assert!(
+        matches!(within(line.control_handle.set_mode(stale)).await, Err(ChangeError::Stale(record)) if record.revision == 1)
+    );
     assert_eq!(line.record().revision, 1);
 }
 
@@ -177,7 +179,7 @@ async fn a_mode_expires_into_the_other() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let change = ModeChange { expires_in: Some(End::After(SOON)), ..wish(Mode::Maintenance) };
-    within(line.desk.set_mode(change)).await.unwrap();
+    within(line.control_handle.set_mode(change)).await.unwrap();
     let record = line.until_mode(Mode::Production).await;
     assert_eq!((record.actor.kind, record.expires), (ActorKind::Expiry, None));
 }
@@ -225,16 +227,16 @@ async fn a_flip_that_cannot_settle_durably_is_taken_back_and_saving_is_retried()
 async fn a_table_is_replaced_once_and_its_faults_leave_the_old_one() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
-    let reloaded = within(line.desk.reload()).await.unwrap();
+    let reloaded = within(line.control_handle.reload()).await.unwrap();
     assert_eq!((reloaded.changed, reloaded.generation, reloaded.routes, reloaded.still_running), (true, 2, 3, 0));
-    assert!(!within(line.desk.reload()).await.unwrap().changed);
+    assert!(!within(line.control_handle.reload()).await.unwrap().changed);
     line.stop().await;
     let faulty = crate::control::ControlSettings {
         load_routes: std::sync::Arc::new(|| Err("line 3: no such class".to_owned())),
         ..settings(&folder)
     };
     let line = Line::begin(faulty).await;
-    let ended = within(line.desk.reload()).await;
+    let ended = within(line.control_handle.reload()).await;
     assert!(matches!(ended, Err(ReloadError::Faults(faults)) if faults.contains("line 3")));
     assert_eq!(line.gate.table().generation(), 1);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::support::*;
 use crate::control::{ControlSettings, InitialMode, StartError, UpstreamModeUse};
-use crate::desk::{ChangeError, Desk};
+use crate::control_handle::{ChangeError, ControlHandle};
 use crate::gate::Gate;
 use crate::policy::mode::{Mode, Phase};
 
@@ -112,7 +112,7 @@ async fn a_cut_off_journal_is_an_alarm_once_and_the_mode_stays() {
 async fn a_directory_that_cannot_keep_the_mode_is_refused() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path().join("mode.json.new")).unwrap();
-    let (_desk, inbox) = Desk::new();
+    let (_desk, inbox) = ControlHandle::new();
     let ended = crate::control::start(Gate::new(1, table()), inbox, settings(&folder)).await;
     assert!(matches!(ended, Err(StartError::FirstSave(_))));
 }

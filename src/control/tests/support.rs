@@ -17,8 +17,8 @@ use crate::control::store::Store;
 use crate::control::store_file::StateDir;
 use crate::control::upstream_client::UpstreamClient;
 use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, UpstreamModeUse, start};
-use crate::desk::{ChangeError, Desk, Flipped};
-use crate::gate::{Gate, Permit, Published, Refused, Seat};
+use crate::control_handle::{ChangeError, ControlHandle, Flipped};
+use crate::gate::{Gate, Permit, Published, Refused, WorkerGate};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, Phase};
 use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 use crate::upstream::UpstreamUrl;
@@ -102,8 +102,8 @@ pub fn wish(mode: Mode) -> ModeChange {
 /// A running change line with one worker's seat.
 pub struct Line {
     pub gate: Arc<Gate>,
-    pub desk: Desk,
-    pub seat: Seat,
+    pub control_handle: ControlHandle,
+    pub seat: WorkerGate,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -141,12 +141,12 @@ pub fn client(port: u16) -> UpstreamClient {
 impl Line {
     pub async fn begin(settings: ControlSettings) -> Line {
         let gate = Gate::new(1, table());
-        let (desk, inbox) = Desk::new();
+        let (control_handle, inbox) = ControlHandle::new();
         let seat = gate.seat(0);
         let control: Control = start(Arc::clone(&gate), inbox, settings).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(control.run(async move { drop(stopped.await) }));
-        Line { gate, desk, seat, stop: Some(stop), task }
+        Line { gate, control_handle, seat, stop: Some(stop), task }
     }
 
     /// A line that stands in production (or whatever the folder holds) with default test settings.
@@ -164,12 +164,12 @@ impl Line {
 
     /// Asks without waiting for the answer.
     pub fn ask(&self, change: ModeChange) -> tokio::task::JoinHandle<Result<Flipped, ChangeError>> {
-        let desk = self.desk.clone();
-        tokio::spawn(async move { desk.set_mode(change).await })
+        let control_handle = self.control_handle.clone();
+        tokio::spawn(async move { control_handle.set_mode(change).await })
     }
 
     pub async fn set(&self, mode: Mode) -> Result<Flipped, ChangeError> {
-        within(self.desk.set_mode(wish(mode))).await
+        within(self.control_handle.set_mode(wish(mode))).await
     }
 
     pub async fn until(&self, condition: impl Fn(&Published) -> bool) -> Arc<Published> {

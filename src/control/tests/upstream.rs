@@ -4,7 +4,7 @@
 use super::support::*;
 use crate::control::upstream_client::UpstreamCredentials;
 use crate::control::{ControlSettings, UpstreamModeUse};
-use crate::desk::ChangeError;
+use crate::control_handle::ChangeError;
 use crate::gate::Refused;
 use crate::policy::mode::{ActorKind, Mode, ModeChange, SchemaKnowledge};
 
@@ -45,7 +45,7 @@ async fn force_opens_without_a_schema_until_one_is_seen() {
     let line = Line::begin(probing(&folder, &ucs)).await;
     line.until_mode(Mode::Maintenance).await;
     let forced = ModeChange { force: true, ..wish(Mode::Production) };
-    let flipped = within(line.desk.set_mode(forced)).await.unwrap();
+    let flipped = within(line.control_handle.set_mode(forced)).await.unwrap();
     assert!(flipped.record.force && line.enter(CREATE_PROFILE).is_ok());
     ucs.with(|script| script.schema = (200, "[{}]"));
     let published = line.until(|published| !published.record.as_ref().unwrap().force).await;
@@ -60,10 +60,10 @@ async fn a_404_that_nothing_explains_flips_nothing_until_create_profile_is_refus
     ucs.with(|script| script.schema = (404, ""));
     let slow = ControlSettings { schema_probe_interval: PATIENCE * 2, ..probing(&folder, &ucs) };
     let line = Line::begin(slow).await;
-    line.desk.doubt_schema(false);
+    line.control_handle.hint_schema(false);
     assert!(line.enter(CREATE_PROFILE).is_ok());
     assert_eq!(line.gate.published().schema, SchemaKnowledge::Unknown);
-    line.desk.doubt_schema(true);
+    line.control_handle.hint_schema(true);
     line.until_mode(Mode::Maintenance).await;
 }
 

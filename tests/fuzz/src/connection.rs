@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
 use ucs_gateway::config::ServeArgs;
 use ucs_gateway::control::stats::ControlStats;
-use ucs_gateway::desk::Desk;
+use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
 use ucs_gateway::policy::path::CanonicalPath;
@@ -89,13 +89,13 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     std::fs::create_dir_all(&state_dir).unwrap();
     let access = Arc::new(Access::from_token_file(&state_dir).unwrap());
     std::fs::remove_dir_all(&state_dir).unwrap();
-    let (desk, _inbox) = Desk::new();
+    let (control_handle, _inbox) = ControlHandle::new();
     let (_stop, stopped) = watch::channel(false);
     let (sender, handover) = mpsc::unbounded_channel();
     let metrics = Metrics::new(1, Arc::new(ControlStats::default()));
     let shared = Shared {
         bulkheads: Arc::new(Bulkheads::new(&[])),
-        desk,
+        control_handle,
         access,
         metrics: Arc::clone(&metrics),
         loads: [std::sync::atomic::AtomicUsize::new(0)].into(),

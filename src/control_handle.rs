@@ -1,4 +1,4 @@
-//! The desk: where either line, and every operator, asks control for a change and waits for the answer. It decides
+//! The control handle: where either line, and every operator, asks control for a change and waits for the answer. It decides
 //! nothing and holds nothing; `control` works it off, one ask after another.
 
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::policy::mode::{ModeChange, ModeRecord};
 
 /// How many asks may wait before a further one is told that the gateway is busy.
-const DESK_LENGTH: usize = 64;
+const QUEUE_LENGTH: usize = 64;
 
 /// The asking side: cheap to clone, usable from every thread.
 #[derive(Clone, Debug)]
-pub struct Desk {
-    asks: mpsc::Sender<Ask>,
-    schema_doubt: Arc<SchemaDoubt>,
+pub struct ControlHandle {
+    asks: mpsc::Sender<Command>,
+    schema_hint: Arc<SchemaHint>,
 }
 
 /// The answering side, held by `control` alone.
 #[derive(Debug)]
-pub struct DeskInbox {
+pub struct CommandReceiver {
     /// What was asked, in order.
-    pub asks: mpsc::Receiver<Ask>,
+    pub asks: mpsc::Receiver<Command>,
     /// What requests made one doubt about the profile schema.
-    pub schema_doubt: Arc<SchemaDoubt>,
+    pub schema_hint: Arc<SchemaHint>,
 }
 
 /// One ask, with the place for its answer.
 #[derive(Debug)]
-pub enum Ask {
+pub enum Command {
     /// Change the mode; answered when it settled, failed or was refused.
     SetMode(ModeChange, oneshot::Sender<Result<Flipped, ChangeError>>),
     /// Read the route table again.
@@ -40,12 +40,12 @@ pub enum Ask {
 
 /// What requests noticed about the profile schema: UCS answered 404 to a route that needs it.
 #[derive(Debug, Default)]
-pub struct SchemaDoubt {
+pub struct SchemaHint {
     create_refused: AtomicBool,
     noticed: Notify,
 }
 
-impl SchemaDoubt {
+impl SchemaHint {
     /// Waits until a request noticed something.
     pub async fn noticed(&self) {
         self.noticed.notified().await;
@@ -181,36 +181,36 @@ pub enum ReloadError {
     ShuttingDown,
 }
 
-impl Desk {
-    /// A desk and the inbox behind it.
-    pub fn new() -> (Desk, DeskInbox) {
-        let (sender, receiver) = mpsc::channel(DESK_LENGTH);
-        let schema_doubt = Arc::new(SchemaDoubt::default());
-        let inbox = DeskInbox { asks: receiver, schema_doubt: Arc::clone(&schema_doubt) };
-        (Desk { asks: sender, schema_doubt }, inbox)
+impl ControlHandle {
+    /// A control handle and the inbox behind it.
+    pub fn new() -> (ControlHandle, CommandReceiver) {
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+        let schema_hint = Arc::new(SchemaHint::default());
+        let inbox = CommandReceiver { asks: receiver, schema_hint: Arc::clone(&schema_hint) };
+        (ControlHandle { asks: sender, schema_hint }, inbox)
     }
 
     /// Asks for a change and waits for its end, which may take the drain timeout and longer.
     pub async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
         let (sender, receiver) = oneshot::channel();
-        self.asks.send(Ask::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
+        self.asks.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
     }
 
     /// Asks for a reload of the route table and waits for its end.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let (sender, receiver) = oneshot::channel();
-        self.asks.send(Ask::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
+        self.asks.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
     }
 
     /// Tells control that UCS answered 404 to a route with `needs_profile_schema`; `create` when it was Create Customer
     /// Profile. Only a hint: the probe decides.
-    pub fn doubt_schema(&self, create: bool) {
+    pub fn hint_schema(&self, create: bool) {
         if create {
-            self.schema_doubt.create_refused.store(true, Ordering::Release);
+            self.schema_hint.create_refused.store(true, Ordering::Release);
         }
-        self.schema_doubt.noticed.notify_one();
+        self.schema_hint.noticed.notify_one();
     }
 }
 

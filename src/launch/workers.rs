@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicUsize;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
-use super::GatewayError;
+use super::LaunchError;
 use crate::access::Access;
 use crate::config::ServeArgs;
-use crate::desk::Desk;
-use crate::gate::{Gate, Seat};
+use crate::control_handle::ControlHandle;
+use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::account::Ledger;
 use crate::proxy::bulkhead::Bulkheads;
@@ -21,7 +21,7 @@ use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 
 /// The workers that run.
-pub(super) struct Crew {
+pub(super) struct Workers {
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     running: usize,
 }
@@ -34,16 +34,16 @@ pub(super) struct WorkerEnd {
     pub(super) result: Result<(), String>,
 }
 
-impl Crew {
+impl Workers {
     pub(super) fn start(
         args: &ServeArgs,
         gate: &Arc<Gate>,
-        desk: &Desk,
+        control_handle: &ControlHandle,
         access: &Arc<Access>,
         metrics: &Arc<Metrics>,
         listener: std::net::TcpListener,
         stop: watch::Receiver<bool>,
-    ) -> Result<Crew, GatewayError> {
+    ) -> Result<Workers, LaunchError> {
         let workers = gate.workers();
         if args.access_log {
             STDOUT.start(&std::io::stdout())?;
@@ -51,7 +51,7 @@ impl Crew {
         let log = args.access_log.then(|| args.log_format.into());
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Shared {
-            desk: desk.clone(),
+            control_handle: control_handle.clone(),
             access: Arc::clone(access),
             metrics: Arc::clone(metrics),
             bulkheads: Arc::new(Bulkheads::new(&args.max_in_flight)),
@@ -68,7 +68,7 @@ impl Crew {
                 run_worker(index, end, &gate, settings, log, listener, handover, shared);
             })?;
         }
-        Ok(Crew { ends, running: workers })
+        Ok(Workers { ends, running: workers })
     }
 
     /// Waits until a worker has ended; `None` when none is left.
@@ -83,11 +83,11 @@ impl Crew {
 }
 
 #[cfg(test)]
-impl Crew {
+impl Workers {
     /// One worker that is there in name only: it ends by a word of the test.
-    pub(super) fn of_one() -> (Crew, mpsc::UnboundedSender<WorkerEnd>) {
+    pub(super) fn of_one() -> (Workers, mpsc::UnboundedSender<WorkerEnd>) {
         let (told, ends) = mpsc::unbounded_channel();
-        (Crew { ends, running: 1 }, told)
+        (Workers { ends, running: 1 }, told)
     }
 }
 
@@ -133,7 +133,7 @@ fn run_worker(
         Err(error) => return end.tell(Err(format!("it has no runtime: {error}"))),
     };
     // The seat stays on this thread: its counts have one writer.
-    let seat: Seat = gate.seat(index);
+    let seat: WorkerGate = gate.seat(index);
     let result = runtime.block_on(async move {
         let ledger = Ledger { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
         let worker = Worker::new(index, seat, &settings, &shared, ledger);

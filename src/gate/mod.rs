@@ -1,5 +1,5 @@
 //! Admission and in-flight counts: the one place where the request line and the change line meet. Requests ask a
-//! [`Seat`] and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no
+//! [`WorkerGate`] and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no
 //! history; the fast path takes no lock and writes only to its own worker's cache lines.
 
 mod tally;
@@ -95,11 +95,11 @@ impl Gate {
     ///
     /// # Panics
     /// When the seat is taken already or there is no such worker.
-    pub fn seat(self: &Arc<Self>, worker: usize) -> Seat {
+    pub fn seat(self: &Arc<Self>, worker: usize) -> WorkerGate {
         let taken = self.taken[worker].swap(true, Ordering::AcqRel);
         assert!(!taken, "the seat of worker {worker} is taken already");
-        let table = RefCell::new(Rc::new(TableLease { live: self.table.load_full(), worker }));
-        Seat(Rc::new(SeatInner { gate: Arc::clone(self), worker, table }))
+        let table = RefCell::new(Rc::new(TableRef { live: self.table.load_full(), worker }));
+        WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), worker, table }))
     }
 
     /// How many workers there are.
@@ -240,23 +240,23 @@ fn word_of(published: &Published, generation: u32) -> Word {
 
 /// One worker's way to the gate. Not `Send`: its counts have one writer.
 #[derive(Clone, Debug)]
-pub struct Seat(Rc<SeatInner>);
+pub struct WorkerGate(Rc<WorkerGateInner>);
 
 #[derive(Debug)]
-struct SeatInner {
+struct WorkerGateInner {
     gate: Arc<Gate>,
     worker: usize,
-    table: RefCell<Rc<TableLease>>,
+    table: RefCell<Rc<TableRef>>,
 }
 
 /// A worker's hold on one table: counted without atomics.
 #[derive(Debug)]
-pub struct TableLease {
+pub struct TableRef {
     live: Arc<LiveTable>,
     worker: usize,
 }
 
-impl TableLease {
+impl TableRef {
     /// The table.
     pub fn table(&self) -> &RouteTable {
         self.live.table()
@@ -268,11 +268,11 @@ impl TableLease {
     }
 }
 
-impl Seat {
+impl WorkerGate {
     /// The table to judge by: the one in force, so that a verdict which never asks the gate (unmatched, a fault) is of
     /// that table as well. One atomic load while it is the same as before. [`Refused::OldTable`] tells when it was
     /// replaced after this call.
-    pub fn table(&self) -> Rc<TableLease> {
+    pub fn table(&self) -> Rc<TableRef> {
         let in_force = self.0.gate.turnstile.word().generation();
         let lease = self.0.table.borrow();
         if lease.generation() == in_force {
@@ -284,7 +284,7 @@ impl Seat {
 
     /// Asks for admission of a request that `table` classified as `route` (`None`: unmatched, forwarded as a class),
     /// and counts it in when it is granted.
-    pub fn enter(&self, table: &Rc<TableLease>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
+    pub fn enter(&self, table: &Rc<TableRef>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
         let seat = &*self.0;
         let slot = table.live.slot(route);
         let (set, needs_schema) = table.live.admission(slot);
@@ -302,7 +302,7 @@ impl Seat {
                 return Err(Refused::OldTable);
             }
             let published = seat.gate.published.load_full();
-            // A publication between the two reads: the record might tell another story than the word. Ask again.
+            // A publication between the two reads: the record might tell another story than the word. Command again.
             if word_of(&published, word.generation()) != word {
                 std::hint::spin_loop();
                 continue;
@@ -324,9 +324,9 @@ impl Seat {
     }
 
     #[cold]
-    fn renew_table(&self) -> Rc<TableLease> {
+    fn renew_table(&self) -> Rc<TableRef> {
         // The table is there before the word that names it, so that this is the word's table or a newer one.
-        let lease = Rc::new(TableLease { live: self.0.gate.table.load_full(), worker: self.0.worker });
+        let lease = Rc::new(TableRef { live: self.0.gate.table.load_full(), worker: self.0.worker });
         self.0.table.replace(Rc::clone(&lease));
         lease
     }
@@ -335,8 +335,8 @@ impl Seat {
 /// Proof of admission. Held until the exchange with UCS is over; dropping it counts the request out.
 #[derive(Debug)]
 pub struct Permit {
-    seat: Rc<SeatInner>,
-    table: Rc<TableLease>,
+    seat: Rc<WorkerGateInner>,
+    table: Rc<TableRef>,
     slot: usize,
     set: ModeSet,
 }

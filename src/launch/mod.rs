@@ -1,8 +1,8 @@
 //! The whole gateway put together: workers, control and the admin plane, started in the one right order and stopped in
 //! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
 
-mod crew;
 mod parts;
+mod workers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::control::store::{Store, StoreError};
 use crate::control::store_file::StateDir;
 use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
-use crate::desk::Desk;
+use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
 use crate::policy::table::RouteTable;
 use crate::telemetry::Metrics;
-use crew::Crew;
 use parts::Parts;
+use workers::Workers;
 
 /// The longest that one of the gateway's own calls to UCS may take.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
 
 /// Why the gateway does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
+pub enum LaunchError {
     /// The route table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -98,7 +98,7 @@ pub async fn run(
     ready: impl FnOnce(Ready),
     stop: impl Future<Output = ()>,
     reload: mpsc::Receiver<()>,
-) -> Result<(), GatewayError> {
+) -> Result<(), LaunchError> {
     let (table, text) = tables::load(&args.routes)?;
     check_admin_address(&args)?;
     check_class_limits(&args, &table)?;
@@ -113,7 +113,7 @@ pub async fn run(
 
     let workers = args.workers();
     let gate = Gate::new(workers, table);
-    let (desk, inbox) = Desk::new();
+    let (control_handle, inbox) = ControlHandle::new();
     let state_dir = StateDir::open(&args.state_dir())?;
     // Before control: a faulty access.yaml must leave UCS and the record alone.
     let access = Arc::new(match &args.access {
@@ -135,12 +135,12 @@ pub async fn run(
 
     let (stop_sender, stop_receiver) = watch::channel(false);
     let (control_stop, control_stopped) = watch::channel(false);
-    let crew = Crew::start(&args, &gate, &desk, &access, &metrics, data, stop_receiver.clone())?;
+    let workers = Workers::start(&args, &gate, &control_handle, &access, &metrics, data, stop_receiver.clone())?;
     let journal = journal_reader(&args);
     let control = tokio::task::spawn_local(run_control(control, control_stopped));
     let parts = AdminParts {
         gate: Arc::clone(&gate),
-        desk: desk.clone(),
+        control_handle: control_handle.clone(),
         access,
         journal,
         metrics,
@@ -155,11 +155,11 @@ pub async fn run(
     }));
     ready(Ready { listen, admin: admin_address });
 
-    let mut parts = Parts { control, admin, crew };
+    let mut parts = Parts { control, admin, workers };
     tokio::select! {
         () = stop.as_mut() => {}
         error = parts.one_ended() => return Err(error),
-        () = reload_forever(&desk, reload) => {}
+        () = reload_forever(&control_handle, reload) => {}
     }
     tracing::info!("stopping: no new connections, running requests may end");
     stop_sender.send_replace(true);
@@ -175,9 +175,9 @@ pub async fn run(
 }
 
 /// Beside the watch over the parts, which must not wait for a reload.
-async fn reload_forever(desk: &Desk, mut reload: mpsc::Receiver<()>) {
+async fn reload_forever(control_handle: &ControlHandle, mut reload: mpsc::Receiver<()>) {
     while let Some(()) = reload.recv().await {
-        log_reload(desk.reload().await);
+        log_reload(control_handle.reload().await);
     }
     std::future::pending().await
 }
@@ -190,7 +190,7 @@ fn journal_reader(args: &ServeArgs) -> Arc<admin::JournalReader> {
     })
 }
 
-fn log_reload(outcome: Result<crate::desk::Reloaded, crate::desk::ReloadError>) {
+fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_handle::ReloadError>) {
     match outcome {
         Ok(reloaded) => {
             tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded")
@@ -204,20 +204,20 @@ async fn run_control(control: Control, mut stopped: watch::Receiver<bool>) {
 }
 
 /// A limit for a class that the table does not have would protect nobody, without a word.
-fn check_class_limits(args: &ServeArgs, table: &RouteTable) -> Result<(), GatewayError> {
+fn check_class_limits(args: &ServeArgs, table: &RouteTable) -> Result<(), LaunchError> {
     let classes: Vec<&str> = table.classes.iter().map(|class| &*class.name).collect();
     let unknown = args.max_in_flight.iter().find(|limit| !classes.contains(&limit.class.as_str()));
     unknown.map_or(Ok(()), |limit| {
         let (class, known) = (&limit.class, classes.join(", "));
-        Err(GatewayError::Settings(format!("--max-in-flight: the table has no class {class:?}; it has {known}")))
+        Err(LaunchError::Settings(format!("--max-in-flight: the table has no class {class:?}; it has {known}")))
     })
 }
 
 /// Nothing that changes state is ever open to the network without named principals.
-fn check_admin_address(args: &ServeArgs) -> Result<(), GatewayError> {
+fn check_admin_address(args: &ServeArgs) -> Result<(), LaunchError> {
     match &args.admin_listen {
         AdminAddress::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
-            Err(GatewayError::Settings(format!(
+            Err(LaunchError::Settings(format!(
                 "--admin-listen {address} can be reached from other machines: name who may do what with --access FILE, \
                  or listen on 127.0.0.1 or unix:PATH"
             )))
@@ -226,8 +226,8 @@ fn check_admin_address(args: &ServeArgs) -> Result<(), GatewayError> {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, GatewayError> {
-    let error = |source| GatewayError::Listen { address: address.to_string(), source };
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, LaunchError> {
+    let error = |source| LaunchError::Listen { address: address.to_string(), source };
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP)).map_err(error)?;
     // A restart must not wait for the old connections' TIME_WAIT.
@@ -245,7 +245,7 @@ async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, AdminBindEr
     }
 }
 
-fn control_settings(args: &ServeArgs, state_dir: StateDir, text: &str) -> Result<ControlSettings, GatewayError> {
+fn control_settings(args: &ServeArgs, state_dir: StateDir, text: &str) -> Result<ControlSettings, LaunchError> {
     let credentials = args.upstream_credentials.as_deref().map(read_credentials).transpose()?;
     let routes = args.routes.clone();
     let load = move || {
@@ -282,11 +282,11 @@ fn fingerprint(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn read_credentials(path: &Path) -> Result<UpstreamCredentials, GatewayError> {
-    let text = std::fs::read_to_string(path).map_err(|source| GatewayError::Read { path: path.to_owned(), source })?;
+fn read_credentials(path: &Path) -> Result<UpstreamCredentials, LaunchError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LaunchError::Read { path: path.to_owned(), source })?;
     let Some((user, password)) = text.trim_end().split_once(':') else {
         let path = path.display();
-        return Err(GatewayError::Settings(format!(
+        return Err(LaunchError::Settings(format!(
             "{path} must hold one line USER:PASSWORD for the gateway's calls to UCS"
         )));
     };

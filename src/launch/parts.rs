@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::GatewayError;
-use super::crew::Crew;
+use super::LaunchError;
+use super::workers::Workers;
 use crate::telemetry::{STDERR, STDOUT};
 
 /// How much longer than `--stop-timeout` the workers may take for their end.
@@ -16,14 +16,14 @@ const STOP_SLACK: Duration = Duration::from_secs(5);
 pub(super) struct Parts {
     pub(super) control: JoinHandle<()>,
     pub(super) admin: JoinHandle<()>,
-    pub(super) crew: Crew,
+    pub(super) workers: Workers,
 }
 
 impl Parts {
     /// Waits until a part has ended although nothing was asked to.
-    pub(super) async fn one_ended(&mut self) -> GatewayError {
+    pub(super) async fn one_ended(&mut self) -> LaunchError {
         tokio::select! {
-            end = self.crew.next_end() => match end {
+            end = self.workers.next_end() => match end {
                 Some(end) => ended(&end.name, end.result.err()),
                 None => ended("the workers", None),
             },
@@ -32,17 +32,17 @@ impl Parts {
     }
 
     /// Waits until all workers have ended, as they were asked to. What else ends meanwhile ends the stop as well.
-    pub(super) async fn workers_stopped(&mut self, stop_timeout: Duration) -> Result<(), GatewayError> {
-        let crew = &mut self.crew;
+    pub(super) async fn workers_stopped(&mut self, stop_timeout: Duration) -> Result<(), LaunchError> {
+        let workers = &mut self.workers;
         let stopped = async {
-            while let Some(end) = crew.next_end().await {
+            while let Some(end) = workers.next_end().await {
                 end.result.map_err(|how| ended(&end.name, Some(how)))?;
             }
             Ok(())
         };
         tokio::select! {
             stopped = tokio::time::timeout(stop_timeout + STOP_SLACK, stopped) => {
-                stopped.unwrap_or_else(|_| Err(GatewayError::Ended { part: "a worker".into(), how: "cannot be ended".into() }))
+                stopped.unwrap_or_else(|_| Err(LaunchError::Ended { part: "a worker".into(), how: "cannot be ended".into() }))
             }
             other = other_ended(&mut self.control, &mut self.admin) => Err(other),
         }
@@ -50,11 +50,11 @@ impl Parts {
 }
 
 /// Waits for the end of a task that was asked to end.
-pub(super) async fn stopped(part: &str, task: JoinHandle<()>) -> Result<(), GatewayError> {
+pub(super) async fn stopped(part: &str, task: JoinHandle<()>) -> Result<(), LaunchError> {
     task.await.map_err(|error| ended(part, Some(panic_of(error))))
 }
 
-async fn other_ended(control: &mut JoinHandle<()>, admin: &mut JoinHandle<()>) -> GatewayError {
+async fn other_ended(control: &mut JoinHandle<()>, admin: &mut JoinHandle<()>) -> LaunchError {
     tokio::select! {
         end = control => ended("control", end.err().map(panic_of)),
         end = admin => ended("the admin plane", end.err().map(panic_of)),
@@ -68,10 +68,10 @@ fn panic_of(error: JoinError) -> String {
     if error.is_panic() { "it panicked".to_owned() } else { error.to_string() }
 }
 
-fn ended(part: &str, why: Option<String>) -> GatewayError {
+fn ended(part: &str, why: Option<String>) -> LaunchError {
     let how = why.map_or("ended unasked".to_owned(), |why| format!("ended unasked: {why}"));
     tracing::error!(part, how, "the gateway ends, as it cannot go on without this part");
-    GatewayError::Ended { part: part.to_owned(), how }
+    LaunchError::Ended { part: part.to_owned(), how }
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     use tokio::task::spawn_local;
 
     use super::*;
-    use crate::gateway::crew::WorkerEnd;
+    use crate::launch::workers::WorkerEnd;
 
     async fn forever() {
         std::future::pending().await
@@ -91,11 +91,11 @@ mod tests {
 
     /// What is said when one part of three has ended.
     async fn said(control: JoinHandle<()>, admin: JoinHandle<()>, worker: Option<Result<(), String>>) -> String {
-        let (crew, told) = Crew::of_one();
+        let (workers, told) = Workers::of_one();
         if let Some(result) = worker {
             let _ = told.send(WorkerEnd { name: "worker-0".to_owned(), result });
         }
-        Parts { control, admin, crew }.one_ended().await.to_string()
+        Parts { control, admin, workers }.one_ended().await.to_string()
     }
 
     #[tokio::test(flavor = "local")]
@@ -112,8 +112,8 @@ mod tests {
 
     #[tokio::test(flavor = "local")]
     async fn a_part_that_panics_ends_a_stop_that_waits_for_workers() {
-        let (crew, _told) = Crew::of_one();
-        let mut parts = Parts { control: spawn_local(forever()), admin: panics(), crew };
+        let (workers, _told) = Workers::of_one();
+        let mut parts = Parts { control: spawn_local(forever()), admin: panics(), workers };
         let error = parts.workers_stopped(Duration::from_secs(3600)).await.map_err(|error| error.to_string());
         assert_eq!(error, Err("the admin plane ended unasked: it panicked".to_owned()));
     }
