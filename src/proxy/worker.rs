@@ -338,7 +338,7 @@ impl Connections {
         tracing::warn!(connections = self.open.borrow().len(), "stopped with connections still open");
     }
 
-    /// Closes connections that are idle or unread for too long, and gives up on heads that do not end.
+    /// Closes connections that are idle or unread for too long, or send what nobody needs, and gives up on heads that do not end.
     fn sweep_clients(&self) {
         let (limits, timeouts) = (&self.settings.clients, &self.settings.timeouts);
         let silence = DISCARD_SILENCE.min(timeouts.idle_body);
@@ -352,9 +352,9 @@ impl Connections {
                 downstream.abort();
             } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 wire.give_up_half_closed();
-            } else if wire.discards_too_long(&discard) {
-                downstream.abort();
-            } else if is_older(wire.idle_since(), limits.idle) && !wire.is_answering() {
+            } else if wire.discards_too_long(&discard)
+                || (is_older(wire.idle_since(), limits.idle) && !wire.is_answering())
+            {
                 downstream.abort();
             } else if is_older(wire.idle_since(), REST_AFTER) {
                 wire.rest();
