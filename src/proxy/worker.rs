@@ -362,7 +362,7 @@ impl Connections {
         tracing::warn!(connections = self.open.borrow().len(), "stopped with connections still open");
     }
 
-    /// Closes connections that are idle or unread for too long, and gives up on heads that do not end.
+    /// Closes connections that are idle or unread for too long, or send what nobody needs, and gives up on heads that do not end.
     fn sweep_clients(&self) {
         let (limits, timeouts) = (&self.settings.clients, &self.settings.timeouts);
         let silence = DISCARD_SILENCE.min(timeouts.idle_body);
