@@ -10,12 +10,12 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, ValueEnum};
 
+use crate::http1::WireLimits;
 use crate::policy::duration::parse as parse_duration;
 use crate::policy::mode::Mode;
-use crate::proxy::bulkhead::ClassLimit;
-use crate::proxy::exchange::ExchangeTimeouts;
-use crate::proxy::pool::PoolLimits;
-use crate::proxy::wire::WireLimits;
+use crate::proxy::class_limits::ClassLimit;
+use crate::proxy::upstream::exchange::ExchangeTimeouts;
+use crate::proxy::upstream::pool::PoolLimits;
 use crate::proxy::worker::{ClientTimeouts, ProxySettings};
 use crate::telemetry::LogFormat;
 use crate::upstream::UpstreamUrl;

@@ -25,6 +25,9 @@ pub mod access;
 /// The address of UCS.
 pub mod upstream;
 
+/// Messages of HTTP/1.1 as bytes.
+pub mod http1;
+
 /// The change line: the only writer of the mode.
 pub mod control;
 

@@ -2,7 +2,7 @@
 //! Trailers are not read here. A client gets no leeway; UCS may send whatever the grammar allows, as nothing but the data is
 //! written on.
 
-use super::fault::WireFault;
+use super::error::WireFault;
 
 /// The most bytes of chunk extensions: in a whole body of a client, as nobody uses them and a body of one-byte chunks with
 /// long extensions is an attack (CVE-2023-39326); in one line of UCS, with blanks and leading zeros.

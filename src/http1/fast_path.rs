@@ -1,8 +1,8 @@
 //! The short way for what is usual: a field line, or the head of an answer, that is there whole and has no fault, in one
 //! pass. It refuses nothing: whatever is not plain is `None`, and judged by the careful readers in `head` and `answer`.
 
-use super::classes::{LOWER_TOKEN, find_control};
 use super::fields::{FieldPlace, Span};
+use super::syntax::{LOWER_TOKEN, find_control};
 
 /// Most answers have fewer lines: room for so many is made at once.
 const PLANNED_FIELDS: usize = 12;

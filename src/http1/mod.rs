@@ -1,27 +1,32 @@
-//! The bytes of HTTP/1.1 on both sides, and where each message begins and ends in them. Whatever more than one server could
-//! read in more than one way is a fault and goes no further; what goes on is built anew from what was understood.
+//! HTTP/1.1 messages as bytes: where each begins and ends, and what its head says. Whatever more than one server could read in
+//! more than one way is an error and goes no further; what goes on is built anew from what was understood.
 //!
-//! [`ClientInput`] reads what a client sends, [`read_head`] and [`FramedBody`] what UCS answers. [`WireState`] is what a client's
-//! connection shares with the worker's sweeper. Nothing here answers, or knows what a request is for.
+//! [`RequestHead`] is read from a client's bytes, [`read_head`] and [`FramedBody`] read the responses of UCS. Nothing here knows
+//! what a request is for, opens a socket, or makes a response.
 
-mod answer;
+mod buffers;
 mod chunks;
-mod classes;
-mod client;
-mod fault;
+pub(crate) mod encode;
+mod error;
+mod fast_path;
+mod field_names;
 mod fields;
 mod head;
 mod limits;
-mod plain;
+mod lines;
+mod request_head;
 mod request_line;
-mod state;
+mod response;
+mod syntax;
+mod trailers;
+pub(crate) mod writer;
 
-#[cfg(test)]
-mod cases;
-
-pub use answer::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, HEAD_BYTES, Taken, read_head, told_length};
-pub use client::{Asks, BodyFailed, ClientBody, ClientInput, Next, RequestHead, Scratch};
-pub use fault::WireFault;
+pub use buffers::{Buffer, Buffers};
+pub(crate) use buffers::{copied_part, room_for};
+pub use error::WireFault;
+pub use field_names::FieldNames;
 pub use fields::{FieldLine, Fields};
 pub use limits::WireLimits;
-pub use state::{DiscardLimits, WireState};
+pub(crate) use request_head::Framing;
+pub use request_head::{Asks, RequestHead};
+pub use response::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, HEAD_BYTES, Taken, read_head, told_length};

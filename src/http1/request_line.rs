@@ -3,11 +3,11 @@
 
 use memchr::memchr;
 
-use super::classes::{CLASSES, HOST, PATH, QUERY, is_token};
-use super::client::Target;
-use super::fault::WireFault;
+use super::error::WireFault;
 use super::fields::Span;
 use super::limits::WireLimits;
+use super::request_head::Target;
+use super::syntax::{CLASSES, HOST, PATH, QUERY, is_token};
 
 /// The longest method: the registered ones have at most 17 characters.
 const METHOD_BYTES: usize = 32;

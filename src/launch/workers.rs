@@ -15,8 +15,8 @@ use crate::config::ServeArgs;
 use crate::control_handle::ControlHandle;
 use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::account::Ledger;
-use crate::proxy::bulkhead::Bulkheads;
+use crate::proxy::class_limits::Bulkheads;
+use crate::proxy::recorder::Ledger;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 

@@ -1,18 +1,96 @@
 //! One line a request, when asked: written into the worker's own buffer, which goes to the queue of standard output. A
 //! line that cannot keep up is dropped and counted there, never waited for.
 
+use std::rc::Rc;
+
+use hyper::Method;
+
+use crate::gate::TableRef;
+use crate::http1::{Buffer, Buffers};
+use crate::policy::table::RouteIndex;
+use crate::telemetry::Outcome;
 use std::cell::RefCell;
 use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::account::{Ended, Line};
-use super::headers::write_decimal;
+use crate::http1::encode::write_decimal;
 use crate::telemetry::{LogFormat, STDOUT};
 
 /// A buffer of this size is handed over at once; smaller ones wait for the next flush, in bytes.
 const BUFFER: usize = 64 * 1024;
+
+/// The parts of a log line.
+#[derive(Debug)]
+pub struct Line {
+    /// The request's method.
+    pub method: Method,
+    /// Path and id.
+    pub words: Words,
+    /// The table that it was looked up in.
+    pub table: Rc<TableRef>,
+    /// The route that took it.
+    pub route: Option<RouteIndex>,
+    /// Its class, in the table.
+    pub class: Option<usize>,
+    /// The answer's status; 0 when the client went before there was one.
+    pub status: u16,
+    /// Revision of the mode record that admitted or refused it.
+    pub revision: u64,
+}
+
+/// What is kept of a request's own words. ASCII; behind each other in memory that is used again.
+#[derive(Debug)]
+pub struct Words {
+    both: Buffer,
+    path_length: usize,
+}
+
+impl Words {
+    /// A copy of both.
+    pub fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> Words {
+        let mut both = buffers.take(path.len() + request_id.len());
+        both.extend_from_slice(path);
+        both.extend_from_slice(request_id);
+        Words { both, path_length: path.len() }
+    }
+
+    /// The path as classified (or as sent, when it was refused), without the query.
+    pub fn path(&self) -> &[u8] {
+        &self.both[..self.path_length]
+    }
+
+    /// The id that UCS and the client also see.
+    pub fn request_id(&self) -> &[u8] {
+        &self.both[self.path_length..]
+    }
+}
+
+impl Line {
+    /// The operation's name.
+    pub fn operation(&self) -> &str {
+        self.route.map_or("-", |route| &self.table.table().routes[route as usize].operation)
+    }
+
+    /// The name of its class.
+    pub fn class(&self) -> &str {
+        self.class.map_or("none", |class| &self.table.table().classes[class].name)
+    }
+}
+
+/// What is known only when the request is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// The client's address.
+    pub peer: &'a str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// From the request's head to the last byte of the answer.
+    pub elapsed: Duration,
+}
 
 /// One worker's end of the log.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The two operations that the gateway answers itself: Set Server Mode (CV.WS.MODE) and Query Server Status (CV.WS.STAT).
 //! It changes no mode: it asks the control handle.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,15 +9,18 @@ use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::account::Account;
-use super::error::Refusal;
-use super::exchange::GaveUp;
-use super::forward::{Answered, ForwardError};
-use super::reply::{self, Reply};
-use super::respond::{Found, NO_ANSWER, admitted_line, refuse, towards_upstream};
-use super::wire::{ClientBody, Fields, RequestHead};
-use super::worker::Downstream;
+use super::classify::{Found, Refused};
+use super::client::ClientBody;
+use super::context::{Downstream, RequestContext};
+use super::outgoing::{NO_ANSWER, admitted_line, towards_upstream};
+use super::refusal::Refusal;
+use super::request_log::Account;
+use super::response::{self, Reply};
+use super::upstream::error::ForwardError;
+use super::upstream::exchange::GaveUp;
+use super::upstream::forward::Answered;
 use crate::access::{AccessError, Peer, Permission, site};
+use crate::http1::{Fields, RequestHead};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
 use crate::telemetry::Outcome;
 
@@ -39,36 +41,33 @@ struct SetServerMode {
     mode: String,
 }
 
-/// Answers Set Server Mode: authorised by the gateway's own principals before anything moves, and answered when the flip
-/// has settled.
+/// Responds to Set Server Mode: authorised by the gateway's own principals before anything moves, and when the flip has
+/// settled.
 pub async fn set_mode(
-    downstream: &Rc<Downstream>,
+    request: RequestContext<'_>,
     found: Found,
-    head: &RequestHead,
     body: ClientBody,
-    mut account: Account,
-) -> Box<Reply> {
+    account: &mut Account,
+) -> Result<Box<Reply>, Refused> {
     account.outcome = Outcome::Answered;
-    let refused = |refusal: Refusal, account| refuse(downstream, Some(head), Some(&found), &refusal, account);
-    let change = match read_change(downstream, head, body).await {
-        Ok(change) => change,
-        Err(refusal) => return refused(refusal, account),
+    let RequestContext { downstream, head } = request;
+    let changed = match read_change(downstream, head, body).await {
+        Ok(change) => downstream.worker.control_handle.set_mode(change).await.map_err(Refusal::Change),
+        Err(refusal) => Err(refusal),
     };
-    match downstream.worker.control_handle.set_mode(change).await {
-        Err(error) => refused(Refusal::Change(error), account),
-        Ok(flipped) => {
-            if account.is_logged() {
-                let id = downstream.worker.request_ids.id_of(&head.fields);
-                let status = StatusCode::OK.as_u16();
-                account.line = Some(Box::new(admitted_line(downstream, head, &found, status, id.as_bytes())));
-            }
-            // The key has a space: so it is documented.
-            let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
-            let mut reply = reply::answer(StatusCode::OK, document.into_bytes(), account);
-            reply.add(LOCATION, format!("{}/server/status", found.table.table().base_path));
-            reply
-        }
+    let flipped = match changed {
+        Ok(flipped) => flipped,
+        Err(refusal) => return Err(found.refused(refusal)),
+    };
+    if account.is_logged() {
+        let id = downstream.worker.request_ids.id_of(&head.fields);
+        account.line = Some(Box::new(admitted_line(request, &found, StatusCode::OK.as_u16(), id.as_bytes())));
     }
+    // The key has a space: so it is documented.
+    let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
+    let mut reply = response::answer(StatusCode::OK, document.into_bytes(), &downstream.worker.buffers);
+    reply.add(LOCATION, format!("{}/server/status", found.table.table().base_path));
+    Ok(reply)
 }
 
 /// A browser sends a password that it remembers with the requests of any page, so that a right credential proves nothing
@@ -142,53 +141,50 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
         .ok_or_else(|| format!("{EXPECTED}: there is no mode {:?}", body.mode))
 }
 
-/// Answers Query Server Status: UCS's own document, with the mode that the gateway knows better.
+/// Responds to Query Server Status: UCS's own document, with the mode that the gateway knows better.
 pub async fn status(
-    downstream: &Rc<Downstream>,
+    request: RequestContext<'_>,
     mut found: Found,
-    head: &RequestHead,
     body: ClientBody,
-    mut account: Account,
-) -> Box<Reply> {
+    account: &mut Account,
+) -> Result<Box<Reply>, Refused> {
     account.outcome = Outcome::Answered;
-    let Some(permit) = found.permit.take() else {
-        return refuse(downstream, Some(head), Some(&found), &Refusal::Stopping, account);
-    };
-    let place = match downstream.worker.place(&found.table, found.class()) {
+    let RequestContext { downstream, head } = request;
+    let worker = &downstream.worker;
+    let Some(permit) = found.permit.take() else { return Err(found.refused(Refusal::Stopping)) };
+    let place = match worker.place(&found.table, found.class()) {
         Ok(place) => place,
         Err(full) => {
             drop(permit);
-            return refuse(downstream, Some(head), Some(&found), &Refusal::ClassFull(full), account);
+            return Err(found.refused(Refusal::ClassFull(full)));
         }
     };
-    // The answer to HEAD tells the length of the document, so there must be one.
+    // The response to HEAD tells the length of the document, so there must be one.
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     // The document is read and changed here: whole, plain, and never the copy that the client has.
-    let towards = towards_upstream(downstream, &found, head, method, &NOT_OF_THE_WHOLE);
+    let towards = towards_upstream(request, &found, method, &NOT_OF_THE_WHOLE);
     if account.is_logged() {
-        account.line = Some(Box::new(admitted_line(downstream, head, &found, NO_ANSWER, towards.request_id())));
+        account.line = Some(Box::new(admitted_line(request, &found, NO_ANSWER, towards.request_id())));
     }
-    // Its client has seen nothing of the answer while it is read here: so it is told, and never cut.
-    let answered = downstream.worker.forwarder.forward(permit, place, towards, body, None).await;
-    let document = match answered {
-        Err(error) => Err(error),
+    // Its client has received nothing of the response while it is read here: so it gets a refusal, and is never cut.
+    let read = match worker.forwarder.forward(permit, place, towards, body, None).await {
         Ok(answered) => read_document(answered).await,
+        Err(error) => Err(error),
     };
-    match document {
-        Err(error) => refuse(downstream, Some(head), Some(&found), &Refusal::Forward(error), account),
-        Ok((status, fields, bytes)) => {
-            let record = downstream.worker.seat.published().record.clone();
-            let document = with_mode(status, &bytes, record.as_deref());
-            let told = if document.is_some() { StatusCode::OK } else { status };
-            if let Some(line) = &mut account.line {
-                line.status = told.as_u16();
-            }
-            match document {
-                Some(document) => reply::answer(told, document, account),
-                None => Reply::read(told, &fields, bytes, account),
-            }
-        }
+    let (status, fields, bytes) = match read {
+        Ok(read) => read,
+        Err(error) => return Err(found.refused(Refusal::Forward(error))),
+    };
+    let record = worker.seat.published().record.clone();
+    let document = with_mode(status, &bytes, record.as_deref());
+    let told = if document.is_some() { StatusCode::OK } else { status };
+    if let Some(line) = &mut account.line {
+        line.status = told.as_u16();
     }
+    Ok(match document {
+        Some(document) => response::answer(told, document, &worker.buffers),
+        None => Reply::read(told, &fields, bytes, &worker.buffers),
+    })
 }
 
 async fn read_document(answered: Answered) -> Result<(StatusCode, Fields, Bytes), ForwardError> {

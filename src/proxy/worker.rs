@@ -1,39 +1,26 @@
 //! A data worker: one thread, one runtime, one listener, one pool of connections to UCS. It shares nothing with the other
 //! workers on the request path; only a new connection may be handed to a worker that has fewer.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::StatusCode;
-use hyper::header::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinError};
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 
-use super::account::Ledger;
-use super::buffers::Buffers;
-use super::bulkhead::{Bulkheads, ClassFull, Place};
-use super::drain_watch::FlipUnderWay;
-use super::error::Refusal;
-use super::exchange::{ExchangeTimeouts, Exchanges, SWEEP_INTERVAL};
-use super::forward::Forwarder;
-use super::headers::{Hop, RequestIds};
-use super::pages::Pages;
-use super::pool::{Pool, PoolLimits};
-use super::respond::Found;
-use super::serving;
-use super::wire::{DiscardLimits, Scratch, WireFault, WireLimits, WireState};
-use crate::access::Access;
-use crate::control_handle::ControlHandle;
-use crate::gate::{TableRef, WorkerGate};
-use crate::telemetry::Metrics;
-use crate::upstream::UpstreamUrl;
+use super::client::{DiscardLimits, Scratch, session};
+use super::context::{Downstream, date_now};
+pub use super::context::{Shared, Worker};
+use super::headers::Hop;
+pub use super::settings::{ClientTimeouts, ProxySettings};
+use super::upstream::drain_watch::FlipUnderWay;
+use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL};
+use crate::http1::WireFault;
 
 /// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
@@ -48,186 +35,6 @@ const REST_AFTER: Duration = Duration::from_millis(50);
 /// Bytes that the system takes for a client beyond those that are on their way to it. Without a limit it takes megabytes for
 /// one that does not read.
 const UNSENT_BYTES: u32 = 128 * 1024;
-
-/// What every worker is told.
-#[derive(Clone, Debug)]
-pub struct ProxySettings {
-    /// The UCS behind the gateway.
-    pub upstream: UpstreamUrl,
-    /// Deadlines of an exchange.
-    pub timeouts: ExchangeTimeouts,
-    /// Limits of each worker's pool.
-    pub pool: PoolLimits,
-    /// Limits of a request's head.
-    pub wire: WireLimits,
-    /// Deadlines of a client's connection.
-    pub clients: ClientTimeouts,
-    /// The longest body of a request, in bytes.
-    pub max_body: u64,
-    /// Client connections of all workers together; a further one is closed at once.
-    pub max_connections: usize,
-}
-
-/// Deadlines of a client's connection.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientTimeouts {
-    /// From the first byte of a head to its end.
-    pub header: Duration,
-    /// How long a connection may be idle between requests, or before the first.
-    pub idle: Duration,
-    /// How long running requests may go on after the stop was asked for.
-    pub stop: Duration,
-}
-
-/// What the workers share besides the settings.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// Where changes are asked for.
-    pub control_handle: ControlHandle,
-    /// Who may ask.
-    pub access: Arc<Access>,
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// How many requests of a class may be in flight.
-    pub bulkheads: Arc<Bulkheads>,
-    /// How many connections each worker has.
-    pub loads: Arc<[AtomicUsize]>,
-    /// The way to hand a connection to each worker.
-    pub handovers: Arc<[mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>]>,
-    /// Becomes true when the gateway stops.
-    pub stop: watch::Receiver<bool>,
-}
-
-/// What all connections of one worker use.
-#[derive(Debug)]
-pub struct Worker {
-    /// The way through the gate.
-    pub seat: WorkerGate,
-    /// The way to UCS.
-    pub forwarder: Forwarder,
-    /// Counters and log.
-    pub ledger: Rc<Ledger>,
-    /// Where changes are asked for.
-    pub control_handle: ControlHandle,
-    /// Who may ask.
-    pub access: Arc<Access>,
-    /// For messages on their way out.
-    pub buffers: Rc<Buffers>,
-    /// What refusals by the mode say.
-    pub pages: Pages,
-    /// Makes ids for requests that come without.
-    pub request_ids: RequestIds,
-    /// `Host` for requests that come without.
-    pub upstream_host: HeaderValue,
-    /// The time of day for answers that have none (RFC 9110, 5.6.7), at most a sweep old.
-    pub date: RefCell<String>,
-    metrics: Arc<Metrics>,
-    bulkheads: Arc<Bulkheads>,
-    /// By class, of the table with this generation.
-    class_slots: RefCell<(u32, Vec<ClassSlot>)>,
-    no_class: usize,
-}
-
-/// Where the counts of a class are.
-#[derive(Clone, Copy, Debug)]
-struct ClassSlot {
-    metrics: usize,
-    bulkhead: Option<usize>,
-}
-
-/// One client's connection.
-#[derive(Debug)]
-pub struct Downstream {
-    /// Its worker.
-    pub worker: Rc<Worker>,
-    /// The client.
-    pub peer: SocketAddr,
-    /// What the reader of its bytes has seen.
-    pub wire: Rc<WireState>,
-    /// What it adds to its requests.
-    pub hop: Hop,
-    /// Whether the request that is being answered asks for a change: then it is not given up when the client leaves.
-    pub mutating: Cell<bool>,
-    task: OnceCell<AbortHandle>,
-}
-
-impl Downstream {
-    /// Ends the connection at once.
-    pub fn abort(&self) {
-        self.task.get().inspect(|task| task.abort());
-    }
-}
-
-impl Worker {
-    /// Puts the parts together, on the worker's own thread.
-    pub fn new(
-        index: usize,
-        seat: WorkerGate,
-        settings: &ProxySettings,
-        shared: &Shared,
-        ledger: Ledger,
-    ) -> Rc<Worker> {
-        let pool = Pool::new(settings.upstream.clone(), settings.pool, Arc::clone(&ledger.metrics));
-        let exchanges = Exchanges::new(settings.timeouts);
-        let host = HeaderValue::from_str(&settings.upstream.authority);
-        Rc::new(Worker {
-            seat,
-            forwarder: Forwarder { pool, exchanges, max_body: settings.max_body },
-            ledger: Rc::new(ledger),
-            control_handle: shared.control_handle.clone(),
-            access: Arc::clone(&shared.access),
-            buffers: Rc::default(),
-            pages: Pages::default(),
-            request_ids: RequestIds::new(random_prefix(index)),
-            upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
-            date: RefCell::new(date_now()),
-            metrics: Arc::clone(&shared.metrics),
-            bulkheads: Arc::clone(&shared.bulkheads),
-            class_slots: RefCell::new((0, Vec::new())),
-            no_class: shared.metrics.class_slot("none"),
-        })
-    }
-
-    /// The slot of a class in the metrics, looked up once a table.
-    pub fn class_slot(&self, table: &TableRef, class: Option<usize>) -> usize {
-        class.map_or(self.no_class, |class| self.slots_of(table, class).metrics)
-    }
-
-    /// A place for a request of the class; none is needed when the class has no limit.
-    pub fn place(&self, table: &TableRef, class: Option<usize>) -> Result<Option<Place>, ClassFull> {
-        let bulkhead = class.and_then(|class| self.slots_of(table, class).bulkhead);
-        bulkhead.map(|position| self.bulkheads.enter(position)).transpose()
-    }
-
-    fn slots_of(&self, table: &TableRef, class: usize) -> ClassSlot {
-        let mut slots = self.class_slots.borrow_mut();
-        if slots.0 != table.generation() {
-            let classes = table.table().classes.iter();
-            let slot =
-                |name| ClassSlot { metrics: self.metrics.class_slot(name), bulkhead: self.bulkheads.position(name) };
-            *slots = (table.generation(), classes.map(|class| slot(&*class.name)).collect());
-        }
-        slots.1[class]
-    }
-
-    /// A 404 of UCS to an operation that needs the profile schema is a hint, no more: control's probe decides.
-    pub fn note_schema(&self, found: &Found, status: StatusCode) {
-        let needs_schema = found.route().is_some_and(|route| route.needs_profile_schema);
-        if status == StatusCode::NOT_FOUND && needs_schema {
-            self.control_handle.hint_schema(found.route().is_some_and(|route| route.is_create_with_schema()));
-        }
-    }
-
-    /// Counts what only some refusals have.
-    pub fn count_refusal(&self, refusal: &Refusal) {
-        if let Refusal::Wire(fault) = refusal {
-            self.ledger.metrics.wire_fault(fault.reason());
-        }
-        if let Some(fault) = refusal.upstream_fault() {
-            self.ledger.metrics.upstream_failed(fault);
-        }
-    }
-}
 
 /// Runs a worker until the stop was asked for and its requests are done; an error when it cannot go on. To be called
 /// inside a local runtime.
@@ -341,11 +148,16 @@ impl Connections {
             wire: Rc::default(),
             hop: Hop::new(peer.ip(), false),
             mutating: Cell::new(false),
-            task: OnceCell::new(),
+            task: ClientTask::default(),
         });
         let connected = Connected::new(self, Rc::clone(&downstream));
-        let task = tokio::task::spawn_local(serving::serve(stream, connected, Rc::clone(&self.scratch)));
-        downstream.task.get_or_init(|| task.abort_handle());
+        let task = tokio::task::spawn_local(session::serve(
+            stream,
+            Rc::clone(&downstream),
+            connected,
+            Rc::clone(&self.scratch),
+        ));
+        downstream.task.set(task.abort_handle());
         self.open.borrow_mut().push(downstream);
     }
 
@@ -373,13 +185,13 @@ impl Connections {
                 wire.expire(WireFault::HeaderTimeout);
             } else if is_older(wire.unread_since(), timeouts.idle_body) {
                 wire.give_up_unread();
-                downstream.abort();
+                downstream.task.abort();
             } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 wire.give_up_half_closed();
             } else if wire.discards_too_long(&discard)
                 || (is_older(wire.idle_since(), limits.idle) && !wire.is_answering())
             {
-                downstream.abort();
+                downstream.task.abort();
             } else if is_older(wire.idle_since(), REST_AFTER) {
                 wire.rest();
             }
@@ -432,15 +244,4 @@ impl Drop for Connected {
         self.connections.worker.ledger.metrics.client_disconnected();
         self.connections.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &self.downstream));
     }
-}
-
-/// RFC 9110, 5.6.7. A clock beyond the year 9999 has no such date.
-fn date_now() -> String {
-    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap_or_default()
-}
-
-fn random_prefix(index: usize) -> u64 {
-    // Without the system's randomness ids are still unique within this process.
-    getrandom::u64().unwrap_or(index as u64)
 }

@@ -12,15 +12,16 @@ use graph::{Graph, code_of};
 const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("telemetry", &[]),
+    ("http1", &[]),
     ("upstream", &[]),
     ("access", &[]),
     ("demo", &["policy"]),
     ("gate", &["policy"]),
     ("control_handle", &["policy"]),
     ("control", &["policy", "gate", "control_handle", "telemetry", "upstream"]),
-    ("proxy", &["policy", "gate", "control_handle", "access", "telemetry", "upstream"]),
+    ("proxy", &["policy", "gate", "control_handle", "access", "telemetry", "upstream", "http1"]),
     ("admin", &["policy", "gate", "control_handle", "access", "telemetry"]),
-    ("config", &["policy", "telemetry", "upstream", "control", "proxy"]),
+    ("config", &["policy", "telemetry", "upstream", "http1", "control", "proxy"]),
     ("route_file", &["policy"]),
     (
         "launch",

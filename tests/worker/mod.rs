@@ -18,8 +18,8 @@ use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
 use ucs_gateway::policy::routes_yaml;
-use ucs_gateway::proxy::account::Ledger;
-use ucs_gateway::proxy::bulkhead::Bulkheads;
+use ucs_gateway::proxy::class_limits::Bulkheads;
+use ucs_gateway::proxy::recorder::Ledger;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
 use ucs_gateway::telemetry::Metrics;
 

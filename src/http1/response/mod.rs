@@ -10,12 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::WireFault;
 use super::chunks::{ChunkEvent, Chunks};
+use super::error::WireFault;
+use super::fast_path::{self, AnswerParts};
 use super::fields::{FieldPlace, Fields};
-use super::head::Trailers;
 use super::limits::WireLimits;
-use super::plain::{self, AnswerParts};
+use super::trailers::Trailers;
 
 /// The longest head of an answer that is taken from UCS, in bytes; also the most of interim answers before it.
 pub const HEAD_BYTES: usize = 256 * 1024;
@@ -93,7 +93,7 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHead>, 
     if buffer.is_empty() {
         return Ok(None);
     }
-    let Some(AnswerParts { length, status, is_old, places }) = (match plain::answer(buffer, HEADER_LINES) {
+    let Some(AnswerParts { length, status, is_old, places }) = (match fast_path::answer(buffer, HEADER_LINES) {
         Some(plain) => Some(plain),
         None => careful(buffer)?,
     }) else {
@@ -193,7 +193,7 @@ pub enum Taken {
 
 impl FramedBody {
     /// Chunks of a client, none of which has come.
-    pub(super) fn chunked() -> FramedBody {
+    pub(crate) fn chunked() -> FramedBody {
         FramedBody::Chunked(ChunkedBody::default())
     }
 
@@ -254,7 +254,7 @@ impl FramedBody {
 
     /// Passes over what `bytes` begin with of the body; how many bytes that is. Trailers are passed over as a whole only: those
     /// that are not complete are to be shown again.
-    pub(super) fn skip(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<usize, WireFault> {
+    pub(crate) fn skip(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<usize, WireFault> {
         let mut skipped = 0;
         loop {
             let rest = &bytes[skipped..];
@@ -317,7 +317,7 @@ pub fn told_length(fields: &Fields) -> Option<u64> {
 
 /// RFC 9110, 8.6: digits only; a list of equal numbers is not worth taking.
 fn length(value: &[u8]) -> Result<u64, AnswerFault> {
-    plain::number(value).ok_or(AnswerFault::Length)
+    fast_path::number(value).ok_or(AnswerFault::Length)
 }
 
 /// A section of trailers, with its final empty line, whose lines were checked.

@@ -14,20 +14,22 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::account::Account;
-use super::reply::Reply;
-use super::respond::{refuse_fault, respond};
-use super::sending::{AnswerTerms, SendFault, Sending};
-use super::wire::{ClientBody, ClientInput, Next, RequestHead, Scratch};
-use super::worker::{Connected, Downstream};
+use super::input::{ClientBody, ClientInput, Next, Scratch};
+use crate::http1::RequestHead;
+use crate::http1::writer::{SendFault, Sending};
+use crate::proxy::context::{Downstream, RequestContext};
+use crate::proxy::handler::{respond, respond_to_fault};
+use crate::proxy::request_log::Account;
+use crate::proxy::response::Reply;
+use crate::proxy::response::http1::{self, AnswerTerms};
 
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Serves a client until its connection is over. This future is much of what an idle connection costs: the row *idle* of
 /// benches/compare tells when it grows.
-pub async fn serve(stream: TcpStream, connected: Connected, scratch: Rc<Scratch>) {
-    let downstream = &connected.downstream;
+pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
+    let downstream = &downstream;
     let (reader, writer) = stream.into_split();
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
     let mut writer = Outward { half: Some(writer), resets: false, unread_limit };
@@ -136,7 +138,7 @@ async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward
     let account = Account::open(downstream, Instant::now());
     writer.resets = true;
     let (mut terms, reply) = match next {
-        Next::Fault(fault) => (AnswerTerms::last(), refuse_fault(downstream, fault, account)),
+        Next::Fault(fault) => (AnswerTerms::last(), respond_to_fault(downstream, fault, account)),
         Next::Request(head) => {
             let terms = terms_of(&head);
             let reply = respond_to_client(downstream, input, writer.half(), &head, account).await;
@@ -174,7 +176,7 @@ async fn respond_to_client(
     account: Account,
 ) -> Option<Box<Reply>> {
     let body = ClientBody::new(Rc::clone(input));
-    let mut responding = pin!(respond(downstream, head, body, account));
+    let mut responding = pin!(respond(RequestContext { downstream, head }, body, account));
     poll_fn(|context| {
         let response = responding.as_mut().poll(context);
         if let Poll::Ready(reply) = response {
@@ -200,7 +202,7 @@ async fn write(
     reply: Box<Reply>,
     terms: AnswerTerms,
 ) -> After {
-    let mut sending = Sending::answer(*reply, terms, &downstream.worker.date.borrow());
+    let mut sending = http1::sending(*reply, terms, &downstream.worker.date.borrow(), &downstream.worker.buffers);
     let closes = sending.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
     downstream.wire.all_was_read();
@@ -215,7 +217,7 @@ async fn write(
         Ok(()) => After::Next,
         Err(fault) => {
             if let SendFault::Refused(_) = fault {
-                sending.client_gone();
+                sending.body_mut().client_gone();
             }
             After::Broken
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fault::WireFault;
+use crate::http1::WireFault;
 
 /// While a gateway stops it reads on behind a refusal for no longer than this.
 const STOPPING_DISCARD: Duration = Duration::from_secs(1);
@@ -183,7 +183,7 @@ impl WireState {
     }
 
     /// What comes from now on is dropped; without effect when that is so already.
-    pub(super) fn begin_discard(&self) {
+    pub(crate) fn begin_discard(&self) {
         if self.discard.get().is_none() {
             let now = Instant::now();
             self.discard.set(Some(Discard { began: now, moved: now, bytes: 0 }));
@@ -191,19 +191,19 @@ impl WireState {
     }
 
     /// So many bytes were dropped.
-    pub(super) fn discarded(&self, length: usize) {
+    pub(crate) fn discarded(&self, length: usize) {
         let more =
             |discard: Discard| Discard { moved: Instant::now(), bytes: discard.bytes + length as u64, ..discard };
         self.discard.set(self.discard.get().map(more));
     }
 
     /// What comes from now on counts again.
-    pub(super) fn end_discard(&self) {
+    pub(crate) fn end_discard(&self) {
         self.discard.set(None);
     }
 
     /// Whether the half-closed client was given up; from the first call on its time runs.
-    pub(super) fn half_closed_is_gone(&self) -> bool {
+    pub(crate) fn half_closed_is_gone(&self) -> bool {
         if self.half_closed_since.get().is_none() {
             self.half_closed_since.set(Some(Instant::now()));
         }
@@ -211,53 +211,53 @@ impl WireState {
     }
 
     /// The fault of a head whose time is over.
-    pub(super) fn take_expired(&self) -> Option<WireFault> {
+    pub(crate) fn take_expired(&self) -> Option<WireFault> {
         self.expired.take().filter(|_| self.head_started.get().is_some())
     }
 
-    pub(super) fn is_stopping_between_requests(&self) -> bool {
+    pub(crate) fn is_stopping_between_requests(&self) -> bool {
         self.stopping.get() && self.head_started.get().is_none()
     }
 
     /// A head is not complete; `begun` when more than empty lines have come.
-    pub(super) fn note_head(&self, begun: bool) {
+    pub(crate) fn note_head(&self, begun: bool) {
         if begun && self.head_started.get().is_none() {
             self.head_started.set(Some(Instant::now()));
         }
     }
 
-    pub(super) fn head_over(&self) {
+    pub(crate) fn head_over(&self) {
         self.head_started.set(None);
     }
 
-    pub(super) fn break_body(&self, fault: Option<WireFault>) {
+    pub(crate) fn break_body(&self, fault: Option<WireFault>) {
         self.body_fault.set(fault);
     }
 
-    pub(super) fn want_continue(&self) {
+    pub(crate) fn want_continue(&self) {
         self.continue_wanted.set(true);
     }
 
     /// Bytes came, or the end.
-    pub(super) fn note_bytes(&self) {
+    pub(crate) fn note_bytes(&self) {
         self.idle.set(false);
         self.idle_since.set(None);
         self.resting.set(false);
     }
 
     /// Nothing to read, between two requests or inside a head.
-    pub(super) fn note_waiting(&self) {
+    pub(crate) fn note_waiting(&self) {
         self.idle.set(self.head_started.get().is_none());
     }
 
-    pub(super) fn wake_reader(&self) {
+    pub(crate) fn wake_reader(&self) {
         if let Some(waker) = self.reader.borrow_mut().take() {
             waker.wake();
         }
     }
 
     /// Remembers who reads, for what the sweeper has to say.
-    pub(super) fn remember(&self, context: &Context<'_>) {
+    pub(crate) fn remember(&self, context: &Context<'_>) {
         let mut reader = self.reader.borrow_mut();
         match &mut *reader {
             Some(waker) => waker.clone_from(context.waker()),

@@ -4,9 +4,11 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::rc::Rc;
 
-use super::{Named, Own, write_all, write_else, write_field, write_list};
-use crate::proxy::wire::Fields;
+use super::connection_options::ConnectionOptions;
+use crate::http1::encode::{write_all, write_else, write_field, write_list};
+use crate::http1::{Buffers, Fields};
 
 const X_REQUEST_ID: &str = "x-request-id";
 
@@ -33,6 +35,17 @@ impl Hop {
     pub fn peer(&self) -> &str {
         &self.peer
     }
+}
+
+/// What the gateway brings to a request: its marks, and room for the head.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Of the client's connection.
+    pub hop: &'a Hop,
+    /// For requests that come without an id.
+    pub ids: &'a RequestIds,
+    /// Where the head is written.
+    pub buffers: &'a Rc<Buffers>,
 }
 
 /// Makes request ids: a random prefix for each worker and a counter behind it.
@@ -102,7 +115,7 @@ pub(super) fn write_marks(
     bytes: &mut Vec<u8>,
     host: &[u8],
     fields: &Fields,
-    named: &Named,
+    named: &ConnectionOptions,
     seen: Seen,
     own: Own<'_>,
 ) -> Range<usize> {
@@ -127,7 +140,7 @@ fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &Hop) {
 }
 
 /// What the gateway says beside what the client says.
-fn write_both(bytes: &mut Vec<u8>, host: &[u8], fields: &Fields, named: &Named, seen: Seen, hop: &Hop) {
+fn write_both(bytes: &mut Vec<u8>, host: &[u8], fields: &Fields, named: &ConnectionOptions, seen: Seen, hop: &Hop) {
     let values = |name: &'static str, mark: Mark| {
         let of_client = seen.has(mark) && !named.takes(name.as_bytes());
         fields.values(name).take(if of_client { usize::MAX } else { 0 })
@@ -183,7 +196,7 @@ mod tests {
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
         write_own(&mut at_once, b"ucs:8080", &hop);
-        write_both(&mut by_parts, b"ucs:8080", &fields, &Named::by(&fields), Seen::default(), &hop);
+        write_both(&mut by_parts, b"ucs:8080", &fields, &ConnectionOptions::by(&fields), Seen::default(), &hop);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }
 }

@@ -3,22 +3,20 @@
 //! lines as they came and writes those that go on; whether a message may pass, and its framing, are not decided here.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use hyper::Method;
-use hyper::header::HeaderName;
 
-pub use self::marks::{Hop, RequestIds};
-use self::marks::{Mark, Seen, VIA, write_marks};
-use self::names::{is_hop_by_hop, is_of_the_message, is_override, is_unwanted_upstream};
-use super::buffers::{Buffer, Buffers};
-use super::wire::{FieldLine, Fields};
+use self::connection_options::ConnectionOptions;
+pub use self::forwarding::{Hop, Own, RequestIds};
+use self::forwarding::{Mark, Seen, VIA, write_marks};
+pub use self::names::UCS_GATEWAY;
+use self::names::{is_hop_by_hop, is_override, is_unwanted_upstream};
+use crate::http1::encode::{pass_line, write_all, write_field, write_list};
+use crate::http1::{Buffer, FieldNames, Fields};
 
-mod marks;
+mod connection_options;
+mod forwarding;
 mod names;
-
-/// The gateway's own mark: it spoke, and not UCS, which never sends it. No client can make UCS or a log believe in it.
-pub const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
 
 /// Room for what the gateway adds to a head, in bytes.
 const ADDED_BYTES: usize = 320;
@@ -36,17 +34,6 @@ pub struct Destination<'a> {
     pub host: &'a [u8],
 }
 
-/// What the gateway brings to a request: its marks, and room for the head.
-#[derive(Clone, Copy, Debug)]
-pub struct Own<'a> {
-    /// Of the client's connection.
-    pub hop: &'a Hop,
-    /// For requests that come without an id.
-    pub ids: &'a RequestIds,
-    /// Where the head is written.
-    pub buffers: &'a Rc<Buffers>,
-}
-
 /// The head of a request as UCS gets it, but for its framing.
 #[derive(Debug)]
 pub struct UpstreamHead {
@@ -59,7 +46,7 @@ pub struct UpstreamHead {
     /// Whether the client told a length: then a body of no bytes has one, too.
     pub says_length: bool,
     /// The trailers that it announces.
-    pub trailers: Announced,
+    pub trailers: FieldNames,
     request_id: Range<usize>,
 }
 
@@ -81,7 +68,7 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
     let mut bytes = own.buffers.take(fields.head_length() + ADDED_BYTES);
     let method = to.method.as_str().as_bytes();
     write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nhost: ", to.host, b"\r\n"]);
-    let named = Named::by(fields);
+    let named = ConnectionOptions::by(fields);
     let mut seen = Seen::default();
     let (mut says_length, mut has_trailer) = (false, false);
     for line in fields.lines() {
@@ -99,7 +86,7 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
         }
     }
     let request_id = write_marks(&mut bytes, to.host, fields, &named, seen, own);
-    let trailers = if has_trailer { Announced::by(fields.values("trailer")) } else { Announced::default() };
+    let trailers = if has_trailer { FieldNames::by(fields.values("trailer")) } else { FieldNames::default() };
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
 }
@@ -146,13 +133,13 @@ pub struct Told {
     /// It has a `Date`.
     pub dated: bool,
     /// The trailers that it announces.
-    pub trailers: Announced,
+    pub trailers: FieldNames,
 }
 
 /// Writes those of UCS's lines that the client gets: without hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and
 /// the framing, which the caller writes; `Via` is appended.
 pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
-    let named = Named::by(fields);
+    let named = ConnectionOptions::by(fields);
     let (mut dated, mut has_via, mut has_trailer) = (false, false, false);
     for line in fields.lines() {
         let name = line.name;
@@ -176,117 +163,8 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
     } else {
         write_field(bytes, "via", VIA.as_bytes());
     }
-    let trailers = if has_trailer { Announced::by(fields.values("trailer")) } else { Announced::default() };
+    let trailers = if has_trailer { FieldNames::by(fields.values("trailer")) } else { FieldNames::default() };
     Told { dated, trailers }
-}
-
-/// Names of fields that another field announces, in order; mostly none.
-#[derive(Debug, Default)]
-pub struct Announced(Option<Box<[HeaderName]>>);
-
-impl Announced {
-    /// Those of lists (RFC 9110, 6.6.2 and 7.6.1); what is no name announces nothing.
-    fn by<'f>(lists: impl Iterator<Item = &'f [u8]>) -> Announced {
-        let names = lists.flat_map(|list| list.split(|&byte| byte == b','));
-        let mut names: Vec<_> = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
-        // A client may send thousands, and each field line is looked for among them.
-        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        Announced(Some(names.into_boxed_slice()).filter(|names| !names.is_empty()))
-    }
-
-    /// Whether the field, whose name is in lower case, is among them.
-    #[inline]
-    pub fn has(&self, name: &[u8]) -> bool {
-        let among = |names: &[HeaderName]| names.binary_search_by(|other| other.as_str().as_bytes().cmp(name)).is_ok();
-        self.0.as_deref().is_some_and(among)
-    }
-}
-
-/// RFC 9110, 7.6.1: who names a header in `Connection` means it for this hop. Names of framing and of `Host` do nothing:
-/// these describe the message that goes on, and a client must not be able to take them away.
-struct Named(Announced);
-
-impl Named {
-    fn by(fields: &Fields) -> Named {
-        // The usual words name nothing that would pass otherwise.
-        let is_usual = |list: &[u8]| {
-            list == b"keep-alive" || list.eq_ignore_ascii_case(b"close") || list.eq_ignore_ascii_case(b"keep-alive")
-        };
-        let mut lists = fields.values("connection").filter(|list| !is_usual(list)).peekable();
-        Named(if lists.peek().is_some() { Announced::by(lists) } else { Announced::default() })
-    }
-
-    #[inline]
-    fn takes(&self, name: &[u8]) -> bool {
-        self.0.has(name) && !is_of_the_message(name)
-    }
-}
-
-/// Writes a line with a number in it.
-pub fn write_number(bytes: &mut Vec<u8>, name: &[u8], number: u64) {
-    bytes.extend_from_slice(name);
-    bytes.extend_from_slice(b": ");
-    write_decimal(bytes, number);
-    bytes.extend_from_slice(b"\r\n");
-}
-
-/// Writes the digits of a number, without the machinery of formatting.
-pub fn write_decimal(bytes: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return bytes.extend_from_slice(&digits[start..]);
-        }
-    }
-}
-
-fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
-    write_line(bytes, name.as_bytes(), value);
-}
-
-/// Writes a line that goes on: as it came, if that is how we write lines.
-fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
-    match line.plain {
-        Some(plain) => bytes.extend_from_slice(plain),
-        None => write_line(bytes, line.name, line.value),
-    }
-}
-
-/// Writes one line; neither name nor value may hold a line end.
-pub fn write_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    write_all(bytes, [name, b": ", value, b"\r\n"]);
-}
-
-/// Writes pieces behind each other; room for all of them is made at once.
-pub fn write_all<const N: usize>(bytes: &mut Vec<u8>, pieces: [&[u8]; N]) {
-    bytes.reserve(pieces.iter().map(|piece| piece.len()).sum());
-    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
-}
-
-/// A comma list with our own entry behind the others, all on one line, so that readers who look at one line alone see the
-/// end that can be trusted.
-fn write_list<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &str) {
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.extend_from_slice(b": ");
-    for other in others.filter(|other| !other.is_empty()) {
-        bytes.extend_from_slice(other);
-        bytes.extend_from_slice(b", ");
-    }
-    bytes.extend_from_slice(own.as_bytes());
-    bytes.extend_from_slice(b"\r\n");
-}
-
-/// The lines as they came, or our own if there is none.
-fn write_else<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &[u8]) {
-    let mut others = others.peekable();
-    if others.peek().is_none() {
-        write_field(bytes, name, own);
-    }
-    others.for_each(|other| write_field(bytes, name, other));
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Names of headers, in lower case: which end at the gateway, and which would have UCS do something else than what was
 //! classified. Pure lists; what is done about them is decided in `headers`.
 
-use super::UCS_GATEWAY;
+use hyper::header::HeaderName;
+
+/// The gateway's own mark: it spoke, and not UCS, which never sends it. No client can make UCS or a log believe in it.
+pub const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
 
 /// What describes the message that goes on, and not the hop.
 pub fn is_of_the_message(name: &[u8]) -> bool {

@@ -1,5 +1,5 @@
-//! Refusals by the mode come by the thousand, and for one operation they differ in the path alone: what they say is made once
-//! for each operation and mode, by the function that makes all refusals, and cut where the path belongs. It decides nothing.
+//! Refusals by the mode come by the thousand, and for one operation they differ in the path alone: each page is made once for
+//! an operation and a mode, and cut where the path belongs. It decides nothing.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -7,75 +7,86 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Method;
 
-use super::account::Account;
-use super::error::Refusal;
-use super::reply::{self, About, Reply};
-use super::respond::Found;
+use super::page::{About, Page};
 use crate::gate::Published;
-use crate::policy::table::RouteTable;
+use crate::policy::table::RouteIndex;
 
 /// Stands where the path belongs. JSON does not escape this character, and neither paths that were classified nor anything
 /// that a table says holds it.
 const MARK: &str = "\u{7f}";
 
-/// What the operations of one table say while one record is in force.
+/// The pages of one table's operations while one record is in force.
 #[derive(Debug, Default)]
-pub struct Pages(RefCell<Option<Set>>);
+pub struct RefusalCache(RefCell<Option<CachedPages>>);
+
+/// Which page is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// The record in force.
+    pub published: &'a Arc<Published>,
+    /// The table's generation.
+    pub generation: u32,
+    /// How many routes the table has.
+    pub routes: usize,
+    /// The route.
+    pub index: RouteIndex,
+}
 
 #[derive(Debug)]
-struct Set {
+struct CachedPages {
     published: Arc<Published>,
     generation: u32,
     /// By route.
-    pages: Vec<Option<Cut>>,
+    pages: Vec<Option<Template>>,
 }
 
-/// What an operation says to one method.
+/// The page of an operation for one method.
 #[derive(Debug)]
-struct Cut {
+struct Template {
     method: Method,
     lines: Vec<u8>,
     /// What stands before, between and behind the paths.
     pieces: Vec<Box<[u8]>>,
 }
 
-impl Pages {
-    /// The answer to a request that the mode refuses, which `found` takes.
-    pub fn refuse(&self, refusal: &Refusal, found: &Found, about: About<'_>, account: Account) -> Box<Reply> {
-        let table = found.table.table();
-        let (Refusal::Mode(published), Some(index)) = (refusal, found.index) else {
-            return reply::refuse(refusal, about, table, account);
+impl RefusalCache {
+    /// Has `with` use the field lines and the body of the page, which `make` makes when it is not there.
+    pub(crate) fn with_page<T>(
+        &self,
+        key: Key<'_>,
+        about: About<'_>,
+        make: impl FnOnce(About<'_>) -> Page,
+        with: impl FnOnce(&[u8], Bytes) -> T,
+    ) -> T {
+        let mut cached = self.0.borrow_mut();
+        let cached = match &mut *cached {
+            Some(cached) if cached.is_of(key) => cached,
+            old => old.insert(CachedPages::new(key)),
         };
-        let mut set = self.0.borrow_mut();
-        let set = match &mut *set {
-            Some(set) if set.is_of(published, found) => set,
-            old => old.insert(Set::new(published, found)),
-        };
-        let page = &mut set.pages[index as usize];
-        let page = match page {
+        let page = match &mut cached.pages[key.index as usize] {
             Some(page) if page.method == *about.method => page,
-            other => other.insert(Cut::new(refusal, about, table)),
+            other => other.insert(Template::new(about.method, make(About { path: MARK, ..about }))),
         };
-        reply::refuse_with(refusal, &page.lines, page.content(about.path), account)
+        with(&page.lines, page.content(about.path))
     }
 }
 
-impl Set {
-    fn new(published: &Arc<Published>, found: &Found) -> Set {
-        let pages = found.table.table().routes.iter().map(|_| None).collect();
-        Set { published: Arc::clone(published), generation: found.table.generation(), pages }
+impl CachedPages {
+    fn new(key: Key<'_>) -> CachedPages {
+        let pages = (0..key.routes).map(|_| None).collect();
+        CachedPages { published: Arc::clone(key.published), generation: key.generation, pages }
     }
 
-    fn is_of(&self, published: &Arc<Published>, found: &Found) -> bool {
-        Arc::ptr_eq(&self.published, published) && self.generation == found.table.generation()
+    fn is_of(&self, key: Key<'_>) -> bool {
+        Arc::ptr_eq(&self.published, key.published) && self.generation == key.generation
     }
 }
 
-impl Cut {
-    fn new(refusal: &Refusal, about: About<'_>, table: &RouteTable) -> Cut {
-        let reply::Page { lines, content } = reply::page(refusal, About { path: MARK, ..about }, table);
+impl Template {
+    fn new(method: &Method, page: Page) -> Template {
+        let Page { lines, content } = page;
         let pieces = content.split(|&byte| byte == MARK.as_bytes()[0]).map(Box::from).collect();
-        Cut { method: about.method.clone(), lines, pieces }
+        Template { method: method.clone(), lines, pieces }
     }
 
     fn content(&self, path: &str) -> Bytes {

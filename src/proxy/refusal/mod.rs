@@ -1,18 +1,22 @@
 //! Everything that the gateway answers by itself on the data port: one enum, and for each the status, the reason that
 //! machines read, and the words that people read. It makes no bytes: see `reply`.
 
+pub(crate) mod cache;
+pub(crate) mod page;
+pub(crate) mod respond;
+
 use std::sync::Arc;
 
 use hyper::StatusCode;
 
-use super::bulkhead::ClassFull;
-use super::exchange::GaveUp;
-use super::forward::ForwardError;
-use super::pool::ConnectError;
-use super::wire::WireFault;
+use super::class_limits::ClassFull;
+use super::upstream::error::ForwardError;
+use super::upstream::exchange::GaveUp;
+use super::upstream::pool::ConnectError;
 use crate::access::AccessError;
 use crate::control_handle::ChangeError;
 use crate::gate::Published;
+use crate::http1::WireFault;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::path::PathRefusal;
 use crate::telemetry::{Outcome, UpstreamFault};
@@ -144,43 +148,6 @@ impl Refusal {
             Refusal::Wire(_) | Refusal::Stopping => true,
             Refusal::Forward(_) => self.status() == StatusCode::REQUEST_TIMEOUT,
             _ => false,
-        }
-    }
-}
-
-impl ForwardError {
-    /// How metrics count it, as a refusal or as the end of an answer that had begun.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
-            ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
-            ForwardError::Connect(_) => Outcome::UpstreamUnreachable,
-            ForwardError::Broken(_) | ForwardError::BadDocument | ForwardError::Switched => Outcome::UpstreamBroken,
-            ForwardError::GaveUp(why) => match why {
-                GaveUp::FirstByte | GaveUp::UpstreamBody => Outcome::UpstreamTimeout,
-                GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
-                GaveUp::DrainClient => Outcome::DrainClientTimeout,
-                GaveUp::Cut => Outcome::Cut,
-            },
-            ForwardError::BadBody => Outcome::BadRequest,
-            ForwardError::BodyTooLarge => Outcome::TooLarge,
-        }
-    }
-
-    /// The kind of UCS's failure, when it was UCS's.
-    pub fn upstream_fault(&self) -> Option<UpstreamFault> {
-        match self {
-            ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
-            ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
-            ForwardError::Connect(_) => Some(UpstreamFault::Connect),
-            ForwardError::Broken(fault) if fault.is_malformed() => Some(UpstreamFault::Malformed),
-            ForwardError::Broken(_) => Some(UpstreamFault::Closed),
-            ForwardError::BadDocument | ForwardError::Switched => Some(UpstreamFault::Malformed),
-            ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),
-            ForwardError::GaveUp(GaveUp::UpstreamBody) => Some(UpstreamFault::IdleBodyTimeout),
-            ForwardError::GaveUp(GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace) => None,
-            ForwardError::GaveUp(GaveUp::DrainClient | GaveUp::Cut) => None,
-            ForwardError::BadBody | ForwardError::BodyTooLarge => None,
         }
     }
 }

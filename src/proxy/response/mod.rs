@@ -1,280 +1,100 @@
-//! Answers on their way to the client: UCS's, and those that the gateway makes itself: problem documents (RFC 9457), or the
-//! operator's own templates in their place. It decides nothing: see `error` for what is answered when; and it frames nothing:
-//! see `sending`.
+//! A response as the client gets it, whichever protocol it speaks: status, field lines, body. UCS's, or the gateway's own. It
+//! decides nothing and frames nothing: see `http1` beside it.
+
+mod body;
+pub(crate) mod http1;
+
+use std::rc::Rc;
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::body::Body;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{Method, StatusCode};
-use jiff::Timestamp;
-use serde::Serialize;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 
-use super::account::Account;
-use super::body::ReplyBody;
-use super::buffers::Buffer;
-use super::error::Refusal;
-use super::forward::Answered;
-use super::headers::{self, Told, UCS_GATEWAY, write_all};
-use super::sending::room_for;
-use super::wire::{Fields, told_length};
-use crate::access::AccessError;
-use crate::policy::mode::{ModeRecord, Phase};
-use crate::policy::table::{AnswerTemplate, RouteTable};
+use super::headers::{self, Told, UCS_GATEWAY};
+use super::request_log::Account;
+use super::upstream::forward::Answered;
+use crate::http1::encode::{write_line, write_number};
+use crate::http1::{Buffer, Buffers, Fields, told_length};
 
-/// Sent as `Retry-After` when nothing better is known, in seconds.
-const DEFAULT_RETRY_SECONDS: u64 = 30;
+pub use body::ReplyBody;
 
-/// An answer for the client, but for its framing. Always in a box, as it goes up through several futures.
+/// Room for the field lines of a usual response, in bytes.
+const FIELDS_ROOM: usize = 512;
+
+/// A response. Always in a box, as it goes up through several futures.
 #[derive(Debug)]
 pub struct Reply {
     /// Its status.
     pub status: StatusCode,
-    /// Status line and field lines.
-    pub head: Buffer,
-    /// What of the head is known without reading it again.
+    /// Its field lines, but for those of framing.
+    pub fields: Buffer,
+    /// What of the field lines is known without reading them again.
     pub told: Told,
-    /// The length that an answer without a body tells (RFC 9110, 8.6).
+    /// The length that a response without a body tells (RFC 9110, 8.6).
     pub length: Option<u64>,
     /// Whether the connection ends with it.
     pub closes: bool,
-    /// Whether nobody takes what is left of the request's body.
+    /// Whether what is left of the request's body is dropped.
     pub leaves_body: bool,
     /// Its body.
     pub body: ReplyBody,
 }
 
 impl Reply {
-    /// An answer without field lines.
-    pub fn new(status: StatusCode, body: ReplyBody) -> Box<Reply> {
-        let mut head = body.buffers().take(room_for(body.size_hint().exact()));
-        let reason = status.canonical_reason().unwrap_or("Unknown");
-        write_all(&mut head, [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
-        Box::new(Reply { status, head, told: Told::default(), length: None, closes: false, leaves_body: true, body })
+    /// A response without field lines.
+    fn new(status: StatusCode, body: ReplyBody, buffers: &Rc<Buffers>) -> Box<Reply> {
+        let fields = buffers.take(FIELDS_ROOM);
+        Box::new(Reply { status, fields, told: Told::default(), length: None, closes: false, leaves_body: true, body })
     }
 
-    /// UCS's answer.
-    pub fn relay(answered: Answered, account: Account) -> Box<Reply> {
+    /// The gateway's own, without field lines.
+    pub fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Reply> {
+        Reply::new(status, ReplyBody::own(content), buffers)
+    }
+
+    /// UCS's response.
+    pub fn relay(answered: Answered, buffers: &Rc<Buffers>) -> Box<Reply> {
         let Answered { status, fields, body } = answered;
         let has_none = body.is_end_stream();
-        let mut reply = Reply::new(status, ReplyBody::relay(body, account));
-        reply.told = headers::to_downstream(&fields, &mut reply.head);
+        let mut reply = Reply::new(status, ReplyBody::relay(body), buffers);
+        reply.told = headers::to_downstream(&fields, &mut reply.fields);
         reply.length = if has_none { told_length(&fields) } else { None };
-        // It may go up to UCS while the answer comes down.
+        // It may go up to UCS while the response comes down.
         reply.leaves_body = false;
         reply
     }
 
-    /// An answer of UCS whose body was read here.
-    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, account: Account) -> Box<Reply> {
-        let mut reply = Reply::new(status, ReplyBody::own(content, account));
-        reply.told = headers::to_downstream(fields, &mut reply.head);
+    /// A response of UCS whose body was read here.
+    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Reply> {
+        let mut reply = Reply::own(status, content, buffers);
+        reply.told = headers::to_downstream(fields, &mut reply.fields);
         reply.add(UCS_GATEWAY, "answered");
         reply
     }
 
+    /// With the request's log, which ends with the body.
+    pub fn with(mut self: Box<Reply>, account: Account) -> Box<Reply> {
+        self.body.log_to(account);
+        self
+    }
+
     /// Adds a field line; the value may hold no line end.
     pub fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
-        headers::write_line(&mut self.head, name.as_str().as_bytes(), value.as_ref());
+        write_line(&mut self.fields, name.as_str().as_bytes(), value.as_ref());
     }
 
-    fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
-        headers::write_number(&mut self.head, name.as_str().as_bytes(), seconds);
-    }
-}
-
-/// What is known of the request that is refused.
-#[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// Its path without the query, as far as it is known.
-    pub path: &'a str,
-    /// The operation's name, when a route took it.
-    pub operation: Option<&'a str>,
-    /// Its class, likewise.
-    pub class: Option<&'a str>,
-}
-
-/// RFC 9457. What is not known is left out.
-#[derive(Serialize)]
-struct Problem<'a> {
-    title: &'a str,
-    detail: &'a str,
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    operation: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-}
-
-impl Problem<'_> {
-    fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("texts and numbers are JSON, and memory takes it")
+    /// Adds a field line with a number of seconds.
+    pub fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
+        write_number(&mut self.fields, name.as_str().as_bytes(), seconds);
     }
 }
 
-/// The answer to a refused request.
-pub fn refuse(refusal: &Refusal, about: About<'_>, table: &RouteTable, account: Account) -> Box<Reply> {
-    let Page { lines, content } = page(refusal, about, table);
-    refuse_with(refusal, &lines, Bytes::from(content), account)
-}
-
-/// What a refusal says, but for what depends on the moment.
-pub(super) struct Page {
-    /// Field lines.
-    pub lines: Vec<u8>,
-    /// The body.
-    pub content: Vec<u8>,
-}
-
-pub(super) fn page(refusal: &Refusal, about: About<'_>, table: &RouteTable) -> Page {
-    let record = refusal.record();
-    let (status, reason) = (refusal.status(), refusal.reason());
-    let problem = Problem {
-        title: title(refusal, status),
-        status: status.as_u16(),
-        detail: &detail(refusal, about, record.as_deref()),
-        reason,
-        mode: record.as_ref().map(|record| record.mode.as_str()),
-        operation: about.operation,
-        class: about.class,
-        revision: record.as_ref().map(|record| record.revision),
-        cause: record.as_ref().and_then(|record| record.cause.as_deref()),
-    };
-    let template = table.answers.iter().find(|(other, _)| **other == *reason).map(|(_, template)| template);
-    let (content_type, content) = match template {
-        Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
-        None => ("application/problem+json", problem.to_json()),
-    };
-    let mut lines = Vec::new();
-    for (name, value) in [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")] {
-        headers::write_line(&mut lines, name.as_str().as_bytes(), value.as_bytes());
-    }
-    headers::write_line(&mut lines, UCS_GATEWAY.as_str().as_bytes(), format!("refused; reason={reason}").as_bytes());
-    Page { lines, content }
-}
-
-/// The answer that says this, with what depends on the moment.
-pub(super) fn refuse_with(refusal: &Refusal, lines: &[u8], content: Bytes, account: Account) -> Box<Reply> {
-    let status = refusal.status();
-    let mut reply = Reply::new(status, ReplyBody::own(content, account));
-    reply.head.extend_from_slice(lines);
-    if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
-        reply.add_seconds(RETRY_AFTER, retry_after.as_secs());
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref()));
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        reply.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
-    }
-    reply.closes = refusal.closes();
-    reply
-}
-
-/// An answer of the gateway that is no refusal.
-pub fn answer(status: StatusCode, json: Vec<u8>, account: Account) -> Box<Reply> {
-    let mut reply = Reply::new(status, ReplyBody::own(Bytes::from(json), account));
+/// A response of the gateway that is no refusal.
+pub fn answer(status: StatusCode, json: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Reply> {
+    let mut reply = Reply::own(status, Bytes::from(json), buffers);
     reply.add(CONTENT_TYPE, "application/json");
     reply.add(CACHE_CONTROL, "no-store");
     reply.add(UCS_GATEWAY, "answered");
     reply
-}
-
-fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
-    match refusal {
-        Refusal::Mode(_) => "Not available",
-        Refusal::NoSchema(_) => "No profile schema",
-        Refusal::Wire(_)
-        | Refusal::Path(_)
-        | Refusal::Unmatched
-        | Refusal::ClassFull(_)
-        | Refusal::Access(_)
-        | Refusal::Forbidden(_)
-        | Refusal::CrossSite(_)
-        | Refusal::BadModeRequest(_)
-        | Refusal::Change(_)
-        | Refusal::Forward(_)
-        | Refusal::Stopping => status.canonical_reason().unwrap_or("Refused"),
-    }
-}
-
-fn detail(refusal: &Refusal, about: About<'_>, record: Option<&ModeRecord>) -> String {
-    let operation = about.operation.unwrap_or("The request");
-    let subject = format!("{operation} ({} {})", about.method, about.path);
-    match (refusal, record) {
-        (Refusal::Mode(_), None) => format!("{subject} is unavailable until the gateway knows the system's mode"),
-        (Refusal::Mode(_), Some(record)) if record.phase == Phase::Switching => {
-            format!("{subject} is unavailable while the system is switching to \"{}\" mode", record.mode)
-        }
-        (Refusal::Mode(_), Some(record)) => {
-            format!("{subject} is unavailable while the system is in \"{}\" mode", record.mode)
-        }
-        (Refusal::NoSchema(_), _) => format!(
-            "{subject} needs a profile schema, and none is defined at UCS. Define the Contact Business Attributes in the \
-             configuration layer; the gateway sees it within its next probe."
-        ),
-        (Refusal::Unmatched, _) => {
-            format!(
-                "no route of the gateway takes {} {}; its route table decides what can be reached",
-                about.method, about.path
-            )
-        }
-        (other, _) => {
-            let text = other.to_string();
-            if about.path.is_empty() { text } else { format!("{subject}: {text}") }
-        }
-    }
-}
-
-fn retry_after(record: Option<&ModeRecord>) -> u64 {
-    let end = record.and_then(|record| match record.phase {
-        Phase::Settled => record.expires,
-        Phase::Switching => record.deadline,
-    });
-    let Some(end) = end else { return DEFAULT_RETRY_SECONDS };
-    u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0).max(1)
-}
-
-/// Fills the placeholders of a template, each as the inside of a JSON string.
-fn fill(template: &AnswerTemplate, problem: &Problem<'_>, about: About<'_>) -> Vec<u8> {
-    let status = problem.status.to_string();
-    let revision = problem.revision.map(|revision| revision.to_string()).unwrap_or_default();
-    let values = [
-        ("{operation}", problem.operation.unwrap_or_default()),
-        ("{method}", about.method.as_str()),
-        ("{path}", about.path),
-        ("{mode}", problem.mode.unwrap_or_default()),
-        ("{status}", &status),
-        ("{detail}", problem.detail),
-        ("{reason}", problem.reason),
-        ("{revision}", &revision),
-        ("{class}", problem.class.unwrap_or_default()),
-    ];
-    let mut filled = String::with_capacity(template.body.len() + problem.detail.len() + 64);
-    let mut rest = &*template.body;
-    while let Some(open) = rest.find('{') {
-        filled.push_str(&rest[..open]);
-        rest = &rest[open..];
-        match values.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, value)) => {
-                let quoted = serde_json::to_string(value).unwrap_or_default();
-                filled.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
-                rest = &rest[name.len()..];
-            }
-            None => {
-                filled.push('{');
-                rest = &rest[1..];
-            }
-        }
-    }
-    filled.push_str(rest);
-    filled.into_bytes()
 }

@@ -11,13 +11,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::AbortHandle;
 
-use super::account::Account;
-use super::buffers::Buffers;
-use super::exchange::{Exchange, UploadState};
-use super::forward::ForwardError;
-use super::pool::{Lease, Pool};
-use super::wire::{ANSWER_LIMITS, AnswerFault, BodyFailed, ClientBody, FramedBody, Taken};
-use crate::telemetry::Outcome;
+use crate::http1::{ANSWER_LIMITS, AnswerFault, FramedBody, Taken};
+use crate::proxy::client::{BodyFailed, ClientBody};
+use crate::proxy::upstream::error::ForwardError;
+use crate::proxy::upstream::exchange::{Exchange, UploadState};
+use crate::proxy::upstream::pool::{Lease, Pool};
 
 /// A request's body on its way to UCS.
 #[derive(Debug)]
@@ -111,19 +109,6 @@ impl Drop for Upload {
     }
 }
 
-/// The body of every answer that leaves the gateway.
-#[derive(Debug)]
-pub struct ReplyBody {
-    source: Source,
-    account: Account,
-}
-
-#[derive(Debug)]
-enum Source {
-    Own(Option<Bytes>),
-    Relay(Download),
-}
-
 /// UCS's answer as it comes. Dropping it early ends the exchange as the method demands.
 #[derive(Debug)]
 pub struct Download(Coming);
@@ -174,30 +159,6 @@ pub struct Uploading {
 /// The way to UCS, until the exchange is over.
 pub type SharedWriter = Rc<RefCell<Option<OwnedWriteHalf>>>;
 
-impl ReplyBody {
-    /// A body that the gateway made.
-    pub fn own(content: Bytes, account: Account) -> ReplyBody {
-        ReplyBody { source: Source::Own((!content.is_empty()).then_some(content)), account }
-    }
-
-    /// The buffers of the worker that sends it.
-    pub fn buffers(&self) -> &Rc<Buffers> {
-        self.account.buffers()
-    }
-
-    /// The client went before it had all of it, also when the last piece had been handed over.
-    pub fn client_gone(&mut self) {
-        if let Source::Relay(_) = self.source {
-            self.account.outcome = Outcome::ClientGone;
-        }
-    }
-
-    /// UCS's own.
-    pub fn relay(download: Download, account: Account) -> ReplyBody {
-        ReplyBody { source: Source::Relay(download), account }
-    }
-}
-
 impl Download {
     /// The body of an answer whose head just came. What has come whole with it, as most have, ends the exchange at once.
     pub fn new(body: FramedBody, mut link: Link) -> Download {
@@ -214,7 +175,7 @@ impl Download {
     }
 
     /// Whether something of it was not taken, and no error told how it ended.
-    fn is_unfinished(&self) -> bool {
+    pub(crate) fn is_unfinished(&self) -> bool {
         match &self.0 {
             Coming::Over => false,
             Coming::Rest(_) => true,
@@ -223,43 +184,9 @@ impl Download {
     }
 
     /// The exchange, as long as it is not over, and no error told how it ended.
-    fn exchange(&self) -> Option<&Rc<Exchange>> {
+    pub(crate) fn exchange(&self) -> Option<&Rc<Exchange>> {
         let Coming::Stream(stream) = &self.0 else { return None };
         stream.link.as_ref().map(|link| &link.exchange)
-    }
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = ForwardError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-        let this = self.get_mut();
-        let frame = match &mut this.source {
-            Source::Own(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
-            Source::Relay(download) => Pin::new(download).poll_frame(cx),
-        };
-        if let Poll::Ready(Some(frame)) = &frame {
-            match frame {
-                Ok(frame) => this.account.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Err(error) => this.account.cut_short(error),
-            }
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(content) => content.is_none(),
-            Source::Relay(download) => download.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Own(content) => SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64)),
-            Source::Relay(download) => download.size_hint(),
-        }
     }
 }
 
@@ -370,18 +297,6 @@ impl Drop for Uploading {
         // not be one.
         let writer = self.writer.try_borrow_mut().ok().and_then(|mut writer| writer.take());
         writer.into_iter().for_each(OwnedWriteHalf::forget);
-    }
-}
-
-impl Drop for ReplyBody {
-    fn drop(&mut self) {
-        // A client's connection that is ended from outside, as one that is waited for too long, polls its body no more.
-        let Source::Relay(download) = &self.source else { return };
-        match download.exchange().and_then(|exchange| exchange.gave_up()) {
-            Some(why) => self.account.cut_short(&ForwardError::GaveUp(why)),
-            None if download.is_unfinished() => self.account.outcome = Outcome::ClientGone,
-            None => {}
-        }
     }
 }
 

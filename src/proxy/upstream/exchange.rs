@@ -2,16 +2,17 @@
 //! given up. A sweep over all exchanges of the worker enforces deadlines and cuts, so that no request needs a timer of
 //! its own. It moves no bytes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::bulkhead::Place;
-use super::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
-use super::worker::Downstream;
+use tokio::task::AbortHandle;
+
 use crate::gate::Permit;
 use crate::policy::mode::Mode;
+use crate::proxy::class_limits::Place;
+use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 
 /// How often deadlines are looked at: the precision of every timeout of an exchange.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -86,6 +87,22 @@ impl Waiting {
     }
 }
 
+/// The task that serves a client's connection.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTask(Rc<OnceCell<AbortHandle>>);
+
+impl ClientTask {
+    /// Set once, as soon as the task runs.
+    pub fn set(&self, task: AbortHandle) {
+        self.0.get_or_init(|| task);
+    }
+
+    /// Ends the connection at once.
+    pub fn abort(&self) {
+        self.0.get().inspect(|task| task.abort());
+    }
+}
+
 /// All exchanges of one worker.
 #[derive(Debug)]
 pub struct Exchanges {
@@ -123,7 +140,7 @@ pub struct Exchange {
     answered: Cell<bool>,
     /// Who moves its bytes at the moment, and must hear of an end.
     mover: RefCell<Option<Waker>>,
-    downstream: Option<Rc<Downstream>>,
+    client: Option<ClientTask>,
     all: Rc<Exchanges>,
     slot: usize,
 }
@@ -146,13 +163,8 @@ impl Exchanges {
         })
     }
 
-    /// Begins one. `downstream` is the client's connection that ends when it stops reading.
-    pub fn begin(
-        self: &Rc<Self>,
-        permit: Permit,
-        place: Option<Place>,
-        downstream: Option<Rc<Downstream>>,
-    ) -> Rc<Exchange> {
+    /// Begins one. `client` is the task of the client's connection, which ends when the client stops reading.
+    pub fn begin(self: &Rc<Self>, permit: Permit, place: Option<Place>, client: Option<ClientTask>) -> Rc<Exchange> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or(slots.exchanges.len());
         let exchange = Rc::new(Exchange {
@@ -168,7 +180,7 @@ impl Exchanges {
             upload: Cell::new(UploadState::Done),
             answered: Cell::new(false),
             mover: RefCell::new(None),
-            downstream,
+            client,
             all: Rc::clone(self),
             slot,
         });
@@ -363,7 +375,7 @@ impl Exchange {
         // Whatever is waited for: a client that does not read keeps its connection's task, which holds the one to UCS,
         // from being polled, and may still be sending a body that goes up.
         if self.answered.get() {
-            self.downstream.iter().for_each(|downstream| downstream.abort());
+            self.client.iter().for_each(ClientTask::abort);
         }
     }
 

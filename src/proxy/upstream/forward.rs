@@ -11,42 +11,18 @@ use std::task::{Context, Poll, ready};
 use hyper::StatusCode;
 use hyper::body::Body;
 
-use super::body::{Download, Link, RequestBody, SharedWriter, Uploading};
-use super::bulkhead::Place;
-use super::connection::Connection;
-use super::exchange::{Exchange, Exchanges, GaveUp, UploadState};
-use super::headers::UpstreamHead;
-use super::pool::{ConnectError, Lease, Pool};
-use super::sending::{SendFault, Sending};
-use super::wire::{AnswerFault, AnswerHead, ClientBody, Fields, HEAD_BYTES, read_head};
-use super::worker::Downstream;
 use crate::gate::Permit;
-
-/// Why there is no answer of UCS to pass on.
-#[derive(Debug, thiserror::Error)]
-pub enum ForwardError {
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// UCS closed the connection, or answered what is not HTTP.
-    #[error("UCS's answer is broken: {0}")]
-    Broken(#[from] AnswerFault),
-    /// UCS's answer to an operation that the gateway answers is not what it should be.
-    #[error("UCS's answer cannot be read, or is too long")]
-    BadDocument,
-    /// UCS left HTTP, which no request that reaches it asks for: `Upgrade` ends at the gateway.
-    #[error("UCS switched to another protocol, which nobody asked it for")]
-    Switched,
-    /// A deadline passed, or a flip cut the exchange off.
-    #[error("given up: {0:?}")]
-    GaveUp(GaveUp),
-    /// The request's body has bad framing, or its sender went away.
-    #[error("the request's body ended early")]
-    BadBody,
-    /// The request's body is longer than the limit.
-    #[error("the request's body is longer than allowed")]
-    BodyTooLarge,
-}
+use crate::http1::writer::{SendFault, Sending};
+use crate::http1::{AnswerFault, AnswerHead, Fields, HEAD_BYTES, read_head};
+use crate::proxy::class_limits::Place;
+use crate::proxy::client::ClientBody;
+use crate::proxy::headers::UpstreamHead;
+use crate::proxy::upstream::body::{Download, Link, RequestBody, SharedWriter, Uploading};
+use crate::proxy::upstream::connection::Connection;
+use crate::proxy::upstream::error::ForwardError;
+use crate::proxy::upstream::exchange::{ClientTask, Exchange, Exchanges, UploadState};
+use crate::proxy::upstream::pool::{ConnectError, Lease, Pool};
+use crate::proxy::upstream::request;
 
 /// UCS's answer.
 #[derive(Debug)]
@@ -79,19 +55,19 @@ impl Forwarder {
         place: Option<Place>,
         head: UpstreamHead,
         body: ClientBody,
-        downstream: Option<Rc<Downstream>>,
+        client: Option<ClientTask>,
     ) -> Forwarded {
         // Announced as too long: neither UCS nor a client that waits for 100 need begin.
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = self.exchanges.begin(permit, place, downstream);
+        let exchange = self.exchanges.begin(permit, place, client);
         let mut forwarding = Forwarding {
             pool: Rc::clone(&self.pool),
             // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
             is_head: head.is_head,
-            sending: Sending::request(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
+            sending: request::sending(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
             exchange,
             fresh: false,
             leasing: None,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connection::Connection;
+use crate::proxy::upstream::connection::Connection;
 use crate::telemetry::{UpstreamFault, WorkerMetrics};
 use crate::upstream::UpstreamUrl;
 

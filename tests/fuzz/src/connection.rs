@@ -18,8 +18,8 @@ use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::policy::table::RouteTable;
-use ucs_gateway::proxy::account::Ledger;
-use ucs_gateway::proxy::bulkhead::Bulkheads;
+use ucs_gateway::proxy::class_limits::Bulkheads;
+use ucs_gateway::proxy::recorder::Ledger;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
 use ucs_gateway::telemetry::Metrics;
 

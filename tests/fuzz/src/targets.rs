@@ -13,15 +13,13 @@ use bytes::BytesMut;
 use hyper::body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use ucs_gateway::control::store_file::StateDir;
+use ucs_gateway::http1::{ANSWER_LIMITS, AnswerFault, RequestHead, Taken, WireLimits, read_head};
 use ucs_gateway::policy::explain::explain;
 use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
+use ucs_gateway::proxy::client::{ClientBody, ClientInput, Next, Scratch, WireState};
 use ucs_gateway::proxy::headers::{self, Destination, Hop, Own, RequestIds};
-use ucs_gateway::proxy::wire::{
-    ANSWER_LIMITS, AnswerFault, ClientBody, ClientInput, Next, RequestHead, Scratch, Taken, WireLimits, WireState,
-    read_head,
-};
 
 #[path = "connection.rs"]
 mod connection;

@@ -13,7 +13,9 @@ use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{ClientBody, ClientInput, Next, Scratch, WireFault, WireLimits, WireState};
+use super::{ClientBody, ClientInput, Next, Scratch};
+use crate::http1::{WireFault, WireLimits};
+use crate::proxy::client::WireState;
 
 pub(super) const LIMITS: WireLimits = WireLimits { target_bytes: 256, head_bytes: 1024, header_count: 16 };
 

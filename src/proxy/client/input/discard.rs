@@ -1,6 +1,6 @@
 //! What a client sends and nobody needs: the body of a refused request, and what comes behind the last answer. It is read and
 //! dropped, past the same reader of framing that other bodies pass, so that no byte of it is read as a request. How long that
-//! may go on is the sweeper's to say: see [`DiscardLimits`](super::super::DiscardLimits).
+//! may go on is the sweeper's to say: see [`DiscardLimits`](crate::proxy::client::DiscardLimits).
 
 use std::cell::RefCell;
 use std::future::poll_fn;

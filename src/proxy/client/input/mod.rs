@@ -10,17 +10,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use hyper::Method;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
-use super::answer::{AnswerFault, FramedBody, Taken};
-use super::fault::WireFault;
-use super::fields::{Fields, Span};
-use super::head::{Framing, Reading};
-use super::limits::WireLimits;
 use super::state::WireState;
+use crate::http1::{AnswerFault, FramedBody, Framing, RequestHead, Taken, WireFault, WireLimits};
 
 /// One read takes at most this much. It lies in the thread's scratch buffer, so idle connections hold no buffer at all.
 const SCRATCH_BYTES: usize = 32 * 1024;
@@ -48,73 +43,6 @@ impl fmt::Debug for Scratch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Scratch")
     }
-}
-
-/// The head of a request: first it is read, then others read it.
-#[derive(Debug, Default)]
-pub struct RequestHead {
-    /// Its method.
-    pub method: Method,
-    /// Whether it speaks HTTP/1.0.
-    pub is_old: bool,
-    /// Its field lines.
-    pub fields: Fields,
-    /// What it says of this connection.
-    pub asks: Asks,
-    pub(super) target: Target,
-    pub(super) reading: Reading,
-}
-
-/// Where the parts of a request target lie; those that it lacks are empty.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Target {
-    pub authority: Span,
-    pub path: Span,
-    /// With its question mark.
-    pub query: Span,
-}
-
-impl RequestHead {
-    /// The authority of an absolute-form target (RFC 9112, 3.2.2).
-    pub fn authority(&self) -> Option<&[u8]> {
-        Some(self.fields.bytes(self.target.authority)).filter(|authority| !authority.is_empty())
-    }
-
-    /// The one value of `Host`; `None` in HTTP/1.0 without it.
-    pub fn host(&self) -> Option<&[u8]> {
-        Some(self.fields.bytes(self.reading.host?))
-    }
-
-    /// The path as it was sent; `/` when the target has none, `*` for OPTIONS of the whole server. ASCII.
-    pub fn path(&self) -> &[u8] {
-        match self.fields.bytes(self.target.path) {
-            b"" => b"/",
-            path => path,
-        }
-    }
-
-    /// The same as text.
-    pub fn path_text(&self) -> &str {
-        std::str::from_utf8(self.path()).unwrap_or_default()
-    }
-
-    /// The query with its question mark; empty when there is none. ASCII.
-    pub fn query(&self) -> &[u8] {
-        self.fields.bytes(self.target.query)
-    }
-}
-
-/// What a client asks of its connection to the gateway; collected while the headers are read, as lookups cost more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
-    /// `Connection: close`.
-    pub close: bool,
-    /// `Connection: keep-alive`.
-    pub keep_alive: bool,
-    /// `TE: trailers`.
-    pub trailers: bool,
-    /// `Expect: 100-continue`, which means nothing in HTTP/1.0 (RFC 9110, 10.1.1).
-    pub continues: bool,
 }
 
 /// What a client says next.
@@ -363,6 +291,8 @@ impl<R: AsyncRead + Unpin> Body for ClientBody<R> {
     }
 }
 
+#[cfg(test)]
+mod cases;
 mod discard;
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
-use super::super::cases::{LIMITS, Said, read};
-use super::super::state::DiscardLimits;
+use super::cases::{LIMITS, Said, read};
 use super::*;
+use crate::proxy::client::DiscardLimits;
 
 fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<WireState>) {
     let state = Rc::new(WireState::default());

@@ -11,6 +11,12 @@ const KEPT: usize = 64;
 /// A buffer that has grown beyond this is freed, in bytes.
 const KEPT_BYTES: usize = 8 * 1024;
 
+/// Room for the head of a usual response, in bytes.
+const HEAD_ROOM: usize = 1024;
+
+/// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
+pub(crate) const COPIED_BYTES: usize = 4 * 1024;
+
 /// Buffers that nobody uses now.
 #[derive(Debug, Default)]
 pub struct Buffers(RefCell<Vec<Vec<u8>>>);
@@ -53,6 +59,16 @@ impl Drop for Buffer {
             kept.push(std::mem::take(&mut self.bytes));
         }
     }
+}
+
+/// Room for a head and what of a body of this size will be copied behind it, in bytes.
+pub(crate) fn room_for(size: Option<u64>) -> usize {
+    HEAD_ROOM + copied_part(size)
+}
+
+/// The part of a body of this size that will be copied behind its head, in bytes.
+pub(crate) fn copied_part(size: Option<u64>) -> usize {
+    size.map_or(0, |size| usize::try_from(size).unwrap_or(COPIED_BYTES).min(COPIED_BYTES))
 }
 
 #[cfg(test)]

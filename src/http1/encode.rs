@@ -1,0 +1,70 @@
+//! Field lines as bytes. It decides nothing about them.
+
+use super::fields::FieldLine;
+
+/// Writes a line with a number in it.
+pub(crate) fn write_number(bytes: &mut Vec<u8>, name: &[u8], number: u64) {
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(b": ");
+    write_decimal(bytes, number);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// Writes the digits of a number, without the machinery of formatting.
+pub(crate) fn write_decimal(bytes: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return bytes.extend_from_slice(&digits[start..]);
+        }
+    }
+}
+
+pub(crate) fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    write_line(bytes, name.as_bytes(), value);
+}
+
+/// Writes a line that goes on: as it came, if that is how we write lines.
+pub(crate) fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
+    match line.plain {
+        Some(plain) => bytes.extend_from_slice(plain),
+        None => write_line(bytes, line.name, line.value),
+    }
+}
+
+/// Writes one line; neither name nor value may hold a line end.
+pub(crate) fn write_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    write_all(bytes, [name, b": ", value, b"\r\n"]);
+}
+
+/// Writes pieces behind each other; room for all of them is made at once.
+pub(crate) fn write_all<const N: usize>(bytes: &mut Vec<u8>, pieces: [&[u8]; N]) {
+    bytes.reserve(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+}
+
+/// A comma list with our own entry behind the others, all on one line, so that readers who look at one line alone see the
+/// end that can be trusted.
+pub(crate) fn write_list<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &str) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    for other in others.filter(|other| !other.is_empty()) {
+        bytes.extend_from_slice(other);
+        bytes.extend_from_slice(b", ");
+    }
+    bytes.extend_from_slice(own.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// The lines as they came, or our own if there is none.
+pub(crate) fn write_else<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &[u8]) {
+    let mut others = others.peekable();
+    if others.peek().is_none() {
+        write_field(bytes, name, own);
+    }
+    others.for_each(|other| write_field(bytes, name, other));
+}

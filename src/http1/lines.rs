@@ -1,0 +1,99 @@
+//! Field lines: where they end, and what a line must be to have a name and a value (RFC 9112, 5). It judges no field's meaning.
+
+use memchr::memchr;
+
+use super::error::WireFault;
+use super::fast_path;
+use super::fields::FieldPlace;
+use super::limits::WireLimits;
+use super::syntax::{has_control, is_control, is_token};
+
+/// Finds line ends. Every verdict hangs on offsets in the section alone, never on where a read happened to end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines {
+    /// Where the unfinished line begins.
+    pub(super) start: usize,
+    /// Up to where LF was looked for.
+    searched: usize,
+    /// How many lines were read.
+    pub(super) number: usize,
+}
+
+pub(super) enum TooLong {
+    Line,
+    Section,
+}
+
+impl Lines {
+    /// The next complete line without its CR LF, if there is one; limits hold for unfinished lines too. `line_limit` is
+    /// without CR LF, `section_limit` with it.
+    pub(super) fn next<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        line_limit: usize,
+        section_limit: usize,
+    ) -> Result<Option<Result<&'b [u8], WireFault>>, TooLong> {
+        let rest = &bytes[self.searched..];
+        // The empty line at the end of most heads needs no search.
+        let offset = if rest.starts_with(b"\r\n") { Some(1) } else { memchr(b'\n', rest) };
+        let found = offset.map(|offset| self.searched + offset);
+        let end = found.map_or(bytes.len(), |lf| lf + 1);
+        let line_end = self.start.saturating_add(line_limit).saturating_add(2);
+        if end > line_end.min(section_limit) {
+            return Err(if line_end <= section_limit { TooLong::Line } else { TooLong::Section });
+        }
+        self.searched = end;
+        let Some(lf) = found else { return Ok(None) };
+        let line = &bytes[self.start..lf];
+        self.start = end;
+        self.number += 1;
+        Ok(Some(line.strip_suffix(b"\r").ok_or(WireFault::BareLf)))
+    }
+
+    /// Takes the plain field lines that are there, within the limits. A line that was looked at before is left to
+    /// [`Lines::next`], so that one that comes byte by byte is not read again and again.
+    pub(super) fn take_plain_fields(&mut self, bytes: &mut [u8], limits: &WireLimits, fields: &mut Vec<FieldPlace>) {
+        if self.searched == self.start {
+            let known = fields.len();
+            let within = bytes.len().min(limits.head_bytes);
+            let most = limits.header_count.saturating_sub(known);
+            self.start = fast_path::fields(&mut bytes[..within], self.start, most, fields);
+            self.searched = self.start;
+            self.number += fields.len() - known;
+        }
+    }
+}
+
+/// Splits a header line into its name and its value without the white space around it, and checks both.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
+    let name_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
+    if name_end == 0 || line.get(name_end) != Some(&b':') {
+        return Err(no_name(line, name_end));
+    }
+    let value = &line[name_end + 1..];
+    if has_control(value) {
+        return Err(control_fault(value));
+    }
+    Ok((&line[..name_end], value.trim_ascii()))
+}
+
+/// Why a line has no proper name; `token_end` is where its leading token ends.
+#[cold]
+fn no_name(line: &[u8], token_end: usize) -> WireFault {
+    let after = &line[token_end..];
+    match after.first() {
+        Some(b' ' | b'\t') if token_end == 0 => WireFault::ObsFold,
+        Some(b' ' | b'\t') if after.trim_ascii_start().starts_with(b":") => WireFault::SpaceBeforeColon,
+        _ if has_control(line) => control_fault(line),
+        _ if memchr(b':', line).is_none() => WireFault::MissingColon,
+        _ => WireFault::HeaderName,
+    }
+}
+
+#[cold]
+fn control_fault(bytes: &[u8]) -> WireFault {
+    match bytes.iter().find(|&&byte| is_control(byte)) {
+        Some(b'\r') => WireFault::BareCr,
+        _ => WireFault::ControlCharacter,
+    }
+}

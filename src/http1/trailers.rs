@@ -1,0 +1,64 @@
+//! Trailers of a chunked message: where their section ends, and which fields it may not hold (RFC 9110, 6.5.1).
+
+use super::error::WireFault;
+use super::limits::WireLimits;
+use super::lines::{Lines, field};
+
+/// The longest trailer section, whatever the limit of heads.
+const TRAILER_BYTES: usize = 8 * 1024;
+
+/// Fields that no trailer may hold: framing, routing, connection and authentication (RFC 9110, 6.5.1).
+const NOT_IN_TRAILERS: [&str; 14] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Trailers that are being read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trailers {
+    lines: Lines,
+}
+
+impl Trailers {
+    /// As [`RequestHead::advance`]; answers with the length of the section.
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<Option<usize>, WireFault> {
+        loop {
+            let line = match self.lines.next(bytes, usize::MAX, limits.head_bytes.min(TRAILER_BYTES)) {
+                Ok(Some(line)) => line?,
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(WireFault::TrailersTooLarge),
+            };
+            if line.is_empty() {
+                return Ok(Some(self.lines.start));
+            }
+            if self.lines.number > limits.header_count {
+                return Err(WireFault::TrailersTooLarge);
+            }
+            let (name, _) = field(line)?;
+            if NOT_IN_TRAILERS.iter().any(|forbidden| is_spelling_of(name, forbidden)) {
+                return Err(WireFault::TrailerForbidden);
+            }
+        }
+    }
+}
+
+/// Whether `name` is `canonical`, in any case and with underscores for dashes (which CGI-like servers take as equal).
+fn is_spelling_of(name: &[u8], canonical: &str) -> bool {
+    name.len() == canonical.len()
+        && name
+            .iter()
+            .zip(canonical.bytes())
+            .all(|(&byte, wanted)| byte.to_ascii_lowercase() == wanted || (byte == b'_' && wanted == b'-'))
+}

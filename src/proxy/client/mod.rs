@@ -1,0 +1,8 @@
+//! One client's connection: the bytes that it sends, its state, and the loop that serves its requests.
+
+mod input;
+pub(crate) mod session;
+mod state;
+
+pub use input::{BodyFailed, ClientBody, ClientInput, Next, Scratch};
+pub use state::{DiscardLimits, WireState};

@@ -1,0 +1,182 @@
+//! What a refusal says: a problem document (RFC 9457), or the operator's own template in its place. It knows nothing of the
+//! connection.
+
+use hyper::Method;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Refusal;
+use crate::http1::encode::write_line;
+use crate::policy::mode::{ModeRecord, Phase};
+use crate::policy::table::{AnswerTemplate, RouteTable};
+use crate::proxy::headers::UCS_GATEWAY;
+
+/// Sent as `Retry-After` when nothing better is known, in seconds.
+const DEFAULT_RETRY_SECONDS: u64 = 30;
+
+/// What is known of the request that is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path without the query, as far as it is known.
+    pub path: &'a str,
+    /// The operation's name, when a route took it.
+    pub operation: Option<&'a str>,
+    /// Its class, likewise.
+    pub class: Option<&'a str>,
+}
+
+/// RFC 9457. What is not known is left out.
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    detail: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+}
+
+impl Problem<'_> {
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("texts and numbers are JSON, and memory takes it")
+    }
+}
+
+/// What a refusal says, but for what depends on the moment.
+pub(crate) struct Page {
+    /// Field lines.
+    pub lines: Vec<u8>,
+    /// The body.
+    pub content: Vec<u8>,
+}
+
+pub(crate) fn page(refusal: &Refusal, about: About<'_>, table: &RouteTable) -> Page {
+    let record = refusal.record();
+    let (status, reason) = (refusal.status(), refusal.reason());
+    let problem = Problem {
+        title: title(refusal, status),
+        status: status.as_u16(),
+        detail: &detail(refusal, about, record.as_deref()),
+        reason,
+        mode: record.as_ref().map(|record| record.mode.as_str()),
+        operation: about.operation,
+        class: about.class,
+        revision: record.as_ref().map(|record| record.revision),
+        cause: record.as_ref().and_then(|record| record.cause.as_deref()),
+    };
+    let template = table.answers.iter().find(|(other, _)| **other == *reason).map(|(_, template)| template);
+    let (content_type, content) = match template {
+        Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
+        None => ("application/problem+json", problem.to_json()),
+    };
+    let mut lines = Vec::new();
+    for (name, value) in [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")] {
+        write_line(&mut lines, name.as_str().as_bytes(), value.as_bytes());
+    }
+    write_line(&mut lines, UCS_GATEWAY.as_str().as_bytes(), format!("refused; reason={reason}").as_bytes());
+    Page { lines, content }
+}
+
+fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
+    match refusal {
+        Refusal::Mode(_) => "Not available",
+        Refusal::NoSchema(_) => "No profile schema",
+        Refusal::Wire(_)
+        | Refusal::Path(_)
+        | Refusal::Unmatched
+        | Refusal::ClassFull(_)
+        | Refusal::Access(_)
+        | Refusal::Forbidden(_)
+        | Refusal::CrossSite(_)
+        | Refusal::BadModeRequest(_)
+        | Refusal::Change(_)
+        | Refusal::Forward(_)
+        | Refusal::Stopping => status.canonical_reason().unwrap_or("Refused"),
+    }
+}
+
+fn detail(refusal: &Refusal, about: About<'_>, record: Option<&ModeRecord>) -> String {
+    let operation = about.operation.unwrap_or("The request");
+    let subject = format!("{operation} ({} {})", about.method, about.path);
+    match (refusal, record) {
+        (Refusal::Mode(_), None) => format!("{subject} is unavailable until the gateway knows the system's mode"),
+        (Refusal::Mode(_), Some(record)) if record.phase == Phase::Switching => {
+            format!("{subject} is unavailable while the system is switching to \"{}\" mode", record.mode)
+        }
+        (Refusal::Mode(_), Some(record)) => {
+            format!("{subject} is unavailable while the system is in \"{}\" mode", record.mode)
+        }
+        (Refusal::NoSchema(_), _) => format!(
+            "{subject} needs a profile schema, and none is defined at UCS. Define the Contact Business Attributes in the \
+             configuration layer; the gateway sees it within its next probe."
+        ),
+        (Refusal::Unmatched, _) => {
+            format!(
+                "no route of the gateway takes {} {}; its route table decides what can be reached",
+                about.method, about.path
+            )
+        }
+        (other, _) => {
+            let text = other.to_string();
+            if about.path.is_empty() { text } else { format!("{subject}: {text}") }
+        }
+    }
+}
+
+/// The seconds of `Retry-After`.
+pub(crate) fn retry_after(record: Option<&ModeRecord>) -> u64 {
+    let end = record.and_then(|record| match record.phase {
+        Phase::Settled => record.expires,
+        Phase::Switching => record.deadline,
+    });
+    let Some(end) = end else { return DEFAULT_RETRY_SECONDS };
+    u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0).max(1)
+}
+
+/// Fills the placeholders of a template, each as the inside of a JSON string.
+fn fill(template: &AnswerTemplate, problem: &Problem<'_>, about: About<'_>) -> Vec<u8> {
+    let status = problem.status.to_string();
+    let revision = problem.revision.map(|revision| revision.to_string()).unwrap_or_default();
+    let values = [
+        ("{operation}", problem.operation.unwrap_or_default()),
+        ("{method}", about.method.as_str()),
+        ("{path}", about.path),
+        ("{mode}", problem.mode.unwrap_or_default()),
+        ("{status}", &status),
+        ("{detail}", problem.detail),
+        ("{reason}", problem.reason),
+        ("{revision}", &revision),
+        ("{class}", problem.class.unwrap_or_default()),
+    ];
+    let mut filled = String::with_capacity(template.body.len() + problem.detail.len() + 64);
+    let mut rest = &*template.body;
+    while let Some(open) = rest.find('{') {
+        filled.push_str(&rest[..open]);
+        rest = &rest[open..];
+        match values.iter().find(|(name, _)| rest.starts_with(name)) {
+            Some((name, value)) => {
+                let quoted = serde_json::to_string(value).unwrap_or_default();
+                filled.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+                rest = &rest[name.len()..];
+            }
+            None => {
+                filled.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled.into_bytes()
+}

@@ -1,0 +1,35 @@
+//! A request as it goes to UCS: its head with the framing of this hop, and its body.
+
+use hyper::body::Body;
+
+use crate::http1::copied_part;
+use crate::http1::writer::{BodyFraming, CHUNKED, Parts, Sending, write_length};
+use crate::proxy::headers::UpstreamHead;
+use crate::proxy::upstream::body::RequestBody;
+
+/// Room for the framing of a request, in bytes.
+const FRAMING_BYTES: usize = 48;
+
+/// A request with this head and body. Of the head's own framing only the length of an empty body counts.
+pub(crate) fn sending(head: UpstreamHead, body: RequestBody) -> Sending<RequestBody> {
+    let UpstreamHead { mut bytes, says_length, trailers, .. } = head;
+    let size = body.size_hint().exact();
+    bytes.reserve(FRAMING_BYTES + copied_part(size));
+    let over = matches!(body, RequestBody::Empty);
+    let framing = match size {
+        Some(length) => {
+            if !over || says_length {
+                write_length(&mut bytes, length);
+            }
+            BodyFraming::Counted
+        }
+        None => {
+            bytes.extend_from_slice(CHUNKED);
+            BodyFraming::Chunked { trailers, piece_ends: false }
+        }
+    };
+    bytes.extend_from_slice(b"\r\n");
+    // UCS need not begin with what cannot be ended.
+    let sends_beginning = false;
+    Sending::new(Parts { head: bytes, framing, body, over, closes: false, ends_by_closing: false, sends_beginning })
+}
