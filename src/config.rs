@@ -10,7 +10,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, ValueEnum};
 
-use crate::http1::WireLimits;
+use crate::http1::HeadLimits;
 use crate::policy::duration::parse as parse_duration;
 use crate::policy::mode::Mode;
 use crate::proxy::class_limits::ClassLimit;
@@ -294,7 +294,7 @@ impl ServeArgs {
                 connections: self.upstream_connections,
                 queue: self.upstream_queue,
             },
-            wire: WireLimits {
+            wire: HeadLimits {
                 target_bytes: bytes(self.max_target),
                 head_bytes: bytes(self.max_head),
                 header_count: self.max_headers,

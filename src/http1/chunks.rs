@@ -2,7 +2,7 @@
 //! Trailers are not read here. A client gets no leeway; UCS may send whatever the grammar allows, as nothing but the data is
 //! written on.
 
-use super::error::WireFault;
+use super::error::RequestError;
 
 /// The most bytes of chunk extensions: in a whole body of a client, as nobody uses them and a body of one-byte chunks with
 /// long extensions is an attack (CVE-2023-39326); in one line of UCS, with blanks and leading zeros.
@@ -43,7 +43,7 @@ pub(super) enum ChunkEvent {
     /// The line of the last chunk was read; trailers follow.
     LastChunk,
     /// The byte after those that were read is wrong.
-    Fault(WireFault),
+    Fault(RequestError),
 }
 
 /// What lies at the beginning of some bytes of a chunked body.
@@ -87,7 +87,7 @@ impl Chunks {
     }
 
     /// Takes one byte outside of data; true when it ended the line of the last chunk.
-    fn step(&mut self, byte: u8) -> Result<bool, WireFault> {
+    fn step(&mut self, byte: u8) -> Result<bool, RequestError> {
         match self.expect {
             Expect::Size => self.size_byte(byte)?,
             Expect::Blank => self.blank_byte(byte)?,
@@ -102,30 +102,30 @@ impl Chunks {
                 }
                 self.expect = Expect::Data;
             }
-            Expect::SizeLf => return Err(WireFault::BareCr),
+            Expect::SizeLf => return Err(RequestError::BareCr),
             Expect::DataCr if byte == b'\r' => self.expect = Expect::DataLf,
             Expect::DataLf if byte == b'\n' => self.expect = Expect::Size,
-            Expect::DataCr | Expect::DataLf | Expect::Data => return Err(WireFault::ChunkEnd),
+            Expect::DataCr | Expect::DataLf | Expect::Data => return Err(RequestError::ChunkEnd),
         }
         Ok(false)
     }
 
-    fn size_byte(&mut self, byte: u8) -> Result<(), WireFault> {
+    fn size_byte(&mut self, byte: u8) -> Result<(), RequestError> {
         match byte {
             b';' if self.digits > 0 => self.expect = Expect::Extension,
             b'\r' if self.digits > 0 => self.expect = Expect::SizeLf,
-            b'\n' if self.digits > 0 => return Err(WireFault::BareLf),
+            b'\n' if self.digits > 0 => return Err(RequestError::BareLf),
             b' ' | b'\t' if self.digits > 0 && self.takes_padding => {
                 self.expect = Expect::Blank;
                 self.pad()?;
             }
             _ => {
-                let digit = char::from(byte).to_digit(16).ok_or(WireFault::ChunkSize)?;
+                let digit = char::from(byte).to_digit(16).ok_or(RequestError::ChunkSize)?;
                 if self.takes_padding && self.digits == 1 && self.size == 0 {
                     // A leading zero says nothing.
                     self.pad()?;
                 } else if self.digits == SIZE_DIGITS {
-                    return Err(WireFault::ChunkSize);
+                    return Err(RequestError::ChunkSize);
                 } else {
                     self.digits += 1;
                 }
@@ -135,28 +135,28 @@ impl Chunks {
         Ok(())
     }
 
-    fn blank_byte(&mut self, byte: u8) -> Result<(), WireFault> {
+    fn blank_byte(&mut self, byte: u8) -> Result<(), RequestError> {
         match byte {
             b' ' | b'\t' => self.pad()?,
             b';' => self.expect = Expect::Extension,
             b'\r' => self.expect = Expect::SizeLf,
-            b'\n' => return Err(WireFault::BareLf),
-            _ => return Err(WireFault::ChunkSize),
+            b'\n' => return Err(RequestError::BareLf),
+            _ => return Err(RequestError::ChunkSize),
         }
         Ok(())
     }
 
-    fn pad(&mut self) -> Result<(), WireFault> {
+    fn pad(&mut self) -> Result<(), RequestError> {
         self.extension_bytes += 1;
-        if self.extension_bytes > EXTENSION_BYTES { Err(WireFault::ChunkSize) } else { Ok(()) }
+        if self.extension_bytes > EXTENSION_BYTES { Err(RequestError::ChunkSize) } else { Ok(()) }
     }
 
-    fn extension_byte(&mut self, byte: u8) -> Result<(), WireFault> {
+    fn extension_byte(&mut self, byte: u8) -> Result<(), RequestError> {
         match byte {
             b'\r' => self.expect = Expect::SizeLf,
-            b'\n' => return Err(WireFault::BareLf),
+            b'\n' => return Err(RequestError::BareLf),
             b'\t' | 0x20..=0x7e | 0x80.. if self.extension_bytes < EXTENSION_BYTES => self.extension_bytes += 1,
-            _ => return Err(WireFault::ChunkExtension),
+            _ => return Err(RequestError::ChunkExtension),
         }
         Ok(())
     }

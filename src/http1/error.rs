@@ -4,7 +4,7 @@ use hyper::http::StatusCode;
 
 /// Why the guard stopped a connection. The text says what was wrong and what to send instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum WireFault {
+pub enum RequestError {
     /// More than two empty lines before the request line.
     #[error("More than two empty lines stand before the request line; send the request line first.")]
     EmptyLines,
@@ -106,54 +106,54 @@ pub enum WireFault {
     BodyTruncated,
 }
 
-impl WireFault {
+impl RequestError {
     /// One word for logs, metrics and the problem document.
     pub fn reason(self) -> &'static str {
         match self {
-            WireFault::EmptyLines => "empty_lines",
-            WireFault::Method => "method",
-            WireFault::Connect => "connect",
-            WireFault::Version => "version",
-            WireFault::Http2Preface => "http2_preface",
-            WireFault::Target => "target",
-            WireFault::Fragment => "fragment",
-            WireFault::Asterisk => "asterisk",
-            WireFault::TargetTooLong => "target_too_long",
-            WireFault::HeadTooLarge => "head_too_large",
-            WireFault::TooManyHeaders => "too_many_headers",
-            WireFault::HeaderTimeout => "header_timeout",
-            WireFault::BareLf => "bare_lf",
-            WireFault::BareCr => "bare_cr",
-            WireFault::ObsFold => "obs_fold",
-            WireFault::SpaceBeforeColon => "space_before_colon",
-            WireFault::MissingColon => "missing_colon",
-            WireFault::HeaderName => "header_name",
-            WireFault::ControlCharacter => "control_character",
-            WireFault::HostMissing => "host_missing",
-            WireFault::HostRepeated => "host_repeated",
-            WireFault::HostInvalid => "host_invalid",
-            WireFault::LengthAndEncoding => "length_and_encoding",
-            WireFault::LengthRepeated => "length_repeated",
-            WireFault::LengthInvalid => "length_invalid",
-            WireFault::EncodingUnsupported => "encoding_unsupported",
-            WireFault::EncodingOnHttp10 => "encoding_on_http10",
-            WireFault::ChunkSize => "chunk_size",
-            WireFault::ChunkExtension => "chunk_extension",
-            WireFault::ChunkEnd => "chunk_end",
-            WireFault::TrailerForbidden => "trailer_forbidden",
-            WireFault::TrailersTooLarge => "trailers_too_large",
-            WireFault::BodyTruncated => "body_truncated",
+            RequestError::EmptyLines => "empty_lines",
+            RequestError::Method => "method",
+            RequestError::Connect => "connect",
+            RequestError::Version => "version",
+            RequestError::Http2Preface => "http2_preface",
+            RequestError::Target => "target",
+            RequestError::Fragment => "fragment",
+            RequestError::Asterisk => "asterisk",
+            RequestError::TargetTooLong => "target_too_long",
+            RequestError::HeadTooLarge => "head_too_large",
+            RequestError::TooManyHeaders => "too_many_headers",
+            RequestError::HeaderTimeout => "header_timeout",
+            RequestError::BareLf => "bare_lf",
+            RequestError::BareCr => "bare_cr",
+            RequestError::ObsFold => "obs_fold",
+            RequestError::SpaceBeforeColon => "space_before_colon",
+            RequestError::MissingColon => "missing_colon",
+            RequestError::HeaderName => "header_name",
+            RequestError::ControlCharacter => "control_character",
+            RequestError::HostMissing => "host_missing",
+            RequestError::HostRepeated => "host_repeated",
+            RequestError::HostInvalid => "host_invalid",
+            RequestError::LengthAndEncoding => "length_and_encoding",
+            RequestError::LengthRepeated => "length_repeated",
+            RequestError::LengthInvalid => "length_invalid",
+            RequestError::EncodingUnsupported => "encoding_unsupported",
+            RequestError::EncodingOnHttp10 => "encoding_on_http10",
+            RequestError::ChunkSize => "chunk_size",
+            RequestError::ChunkExtension => "chunk_extension",
+            RequestError::ChunkEnd => "chunk_end",
+            RequestError::TrailerForbidden => "trailer_forbidden",
+            RequestError::TrailersTooLarge => "trailers_too_large",
+            RequestError::BodyTruncated => "body_truncated",
         }
     }
 
     /// The status that the gateway answers with: 400, 408, 414 or 431.
     pub fn status(self) -> StatusCode {
         match self {
-            WireFault::TargetTooLong => StatusCode::URI_TOO_LONG,
-            WireFault::HeadTooLarge | WireFault::TooManyHeaders | WireFault::TrailersTooLarge => {
+            RequestError::TargetTooLong => StatusCode::URI_TOO_LONG,
+            RequestError::HeadTooLarge | RequestError::TooManyHeaders | RequestError::TrailersTooLarge => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
-            WireFault::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            RequestError::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
     }

@@ -53,21 +53,21 @@ fn lower_name(line: &mut [u8]) -> usize {
 }
 
 /// What was read of an answer's head.
-pub(super) struct AnswerParts {
+pub(super) struct ResponseParts {
     /// Its length, with the empty line.
     pub length: usize,
     /// Its status.
     pub status: u16,
     /// Whether it is of HTTP/1.0.
-    pub is_old: bool,
+    pub is_http10: bool,
     /// Its field lines.
     pub places: Vec<FieldPlace>,
 }
 
 /// The head of an answer that `bytes` begin with, of at most `most` field lines.
-pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<AnswerParts> {
+pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<ResponseParts> {
     let line = bytes.first_chunk::<STATUS_LINE_BYTES>()?;
-    let is_old = match line.first_chunk()? {
+    let is_http10 = match line.first_chunk()? {
         b"HTTP/1.1 " => false,
         b"HTTP/1.0 " => true,
         _ => return None,
@@ -77,7 +77,7 @@ pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<AnswerParts> {
     let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
     let mut places = Vec::with_capacity(PLANNED_FIELDS);
     let end = fields(bytes, STATUS_LINE_BYTES + cr + 2, most, &mut places);
-    bytes[end..].starts_with(b"\r\n").then_some(AnswerParts { length: end + 2, status, is_old, places })
+    bytes[end..].starts_with(b"\r\n").then_some(ResponseParts { length: end + 2, status, is_http10, places })
 }
 
 /// The number below 10^19 that digits stand for, zeros before it or not; `None` when that is not what they are.

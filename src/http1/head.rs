@@ -5,10 +5,10 @@ use bytes::BytesMut;
 use hyper::Method;
 use memchr::memchr;
 
-use super::error::WireFault;
+use super::error::RequestError;
 use super::fast_path;
 use super::fields::FieldPlace;
-use super::limits::WireLimits;
+use super::limits::HeadLimits;
 use super::lines::{TooLong, field};
 use super::request_head::{Framing, RequestHead};
 use super::request_line::{LINE_BESIDE_TARGET, is_authority, request_line};
@@ -27,8 +27,8 @@ impl RequestHead {
     pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
-        limits: &WireLimits,
-    ) -> Result<Option<(usize, Framing)>, WireFault> {
+        limits: &HeadLimits,
+    ) -> Result<Option<(usize, Framing)>, RequestError> {
         loop {
             if self.reading.lines.number == 0 {
                 first_byte(bytes, self.reading.lines.start)?;
@@ -41,18 +41,18 @@ impl RequestHead {
             let line = match lines.next(bytes, line_limit, limits.head_bytes) {
                 Ok(Some(line)) => line?,
                 Ok(None) => return Ok(None),
-                Err(TooLong::Line) => return Err(WireFault::TargetTooLong),
-                Err(TooLong::Section) => return Err(WireFault::HeadTooLarge),
+                Err(TooLong::Line) => return Err(RequestError::TargetTooLong),
+                Err(TooLong::Section) => return Err(RequestError::HeadTooLarge),
             };
             if line.is_empty() && lines.number == 1 {
                 lines.number = 0;
                 self.reading.empty_lines += 1;
                 if self.reading.empty_lines > EMPTY_LINES {
-                    return Err(WireFault::EmptyLines);
+                    return Err(RequestError::EmptyLines);
                 }
             } else if lines.number == 1 {
                 let line = request_line(line, bytes, limits)?;
-                (self.reading.method, self.target, self.is_old) = (line.method, line.target, line.is_old);
+                (self.reading.method, self.target, self.is_http10) = (line.method, line.target, line.is_http10);
             } else if line.is_empty() {
                 let length = lines.start;
                 return self.framing().map(|framing| Some((length, framing)));
@@ -66,10 +66,10 @@ impl RequestHead {
     }
 
     /// Takes its bytes, once [`advance`](Self::advance) has found its end: `bytes` are the head alone.
-    pub(crate) fn complete(&mut self, bytes: BytesMut) -> Result<(), WireFault> {
-        self.method = Method::from_bytes(&bytes[self.reading.method.range()]).map_err(|_| WireFault::Method)?;
+    pub(crate) fn complete(&mut self, bytes: BytesMut) -> Result<(), RequestError> {
+        self.method = Method::from_bytes(&bytes[self.reading.method.range()]).map_err(|_| RequestError::Method)?;
         // RFC 9110, 10.1.1: means nothing in HTTP/1.0.
-        self.asks.continues &= !self.is_old;
+        self.asks.continues &= !self.is_http10;
         self.fields.complete(bytes);
         Ok(())
     }
@@ -82,7 +82,7 @@ impl RequestHead {
     }
 
     /// The short way for lines that are as usual: see `plain`. What it leaves, [`Lines::next`] decides on.
-    fn plain_fields(&mut self, bytes: &mut [u8], limits: &WireLimits) -> Result<(), WireFault> {
+    fn plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<(), RequestError> {
         let places = self.fields.places_mut();
         let known = places.len();
         if known == 0 {
@@ -98,17 +98,17 @@ impl RequestHead {
         Ok(())
     }
 
-    fn field(&mut self, place: FieldPlace, head: &[u8], limits: &WireLimits) -> Result<(), WireFault> {
+    fn field(&mut self, place: FieldPlace, head: &[u8], limits: &HeadLimits) -> Result<(), RequestError> {
         let places = self.fields.places_mut();
         if places.len() >= limits.header_count {
-            return Err(WireFault::TooManyHeaders);
+            return Err(RequestError::TooManyHeaders);
         }
         places.push(place);
         self.note(place, head)
     }
 
     /// What the line says of the framing and of the connection.
-    fn note(&mut self, place: FieldPlace, head: &[u8]) -> Result<(), WireFault> {
+    fn note(&mut self, place: FieldPlace, head: &[u8]) -> Result<(), RequestError> {
         let (name, value) = place.of_head(head);
         match name {
             b"te" => self.asks.trailers |= has_token(value, b"trailers"),
@@ -119,22 +119,22 @@ impl RequestHead {
             }
             b"host" => {
                 if self.reading.host.is_some() {
-                    return Err(WireFault::HostRepeated);
+                    return Err(RequestError::HostRepeated);
                 }
                 self.reading.host = Some(place.value);
                 if !is_authority(value) {
-                    return Err(WireFault::HostInvalid);
+                    return Err(RequestError::HostInvalid);
                 }
             }
             b"content-length" => {
                 if self.reading.length.is_some() {
-                    return Err(WireFault::LengthRepeated);
+                    return Err(RequestError::LengthRepeated);
                 }
                 self.reading.length = Some(content_length(value)?);
             }
             b"transfer-encoding" => {
                 if self.reading.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(WireFault::EncodingUnsupported);
+                    return Err(RequestError::EncodingUnsupported);
                 }
                 self.reading.chunked = true;
             }
@@ -144,13 +144,13 @@ impl RequestHead {
     }
 
     /// What only the whole head shows.
-    fn framing(&self) -> Result<Framing, WireFault> {
-        if self.reading.host.is_none() && !self.is_old {
-            return Err(WireFault::HostMissing);
+    fn framing(&self) -> Result<Framing, RequestError> {
+        if self.reading.host.is_none() && !self.is_http10 {
+            return Err(RequestError::HostMissing);
         }
         match (self.reading.chunked, self.reading.length) {
-            (true, Some(_)) => Err(WireFault::LengthAndEncoding),
-            (true, None) if self.is_old => Err(WireFault::EncodingOnHttp10),
+            (true, Some(_)) => Err(RequestError::LengthAndEncoding),
+            (true, None) if self.is_http10 => Err(RequestError::EncodingOnHttp10),
             (true, None) => Ok(Framing::Chunked),
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
@@ -158,21 +158,21 @@ impl RequestHead {
 }
 
 /// A first byte that cannot begin a method is refused at once: a TLS greeting, for one, may never hold a line end.
-fn first_byte(bytes: &[u8], start: usize) -> Result<(), WireFault> {
+fn first_byte(bytes: &[u8], start: usize) -> Result<(), RequestError> {
     match bytes.get(start) {
         Some(b'\r' | b'\n') | None => Ok(()),
         Some(&byte) if is_token(byte) => Ok(()),
-        Some(_) => Err(WireFault::Method),
+        Some(_) => Err(RequestError::Method),
     }
 }
 
-fn content_length(value: &[u8]) -> Result<u64, WireFault> {
+fn content_length(value: &[u8]) -> Result<u64, RequestError> {
     if memchr(b',', value).is_some() {
-        return Err(WireFault::LengthRepeated);
+        return Err(RequestError::LengthRepeated);
     }
     // A greater one than a signed number holds is negative to some servers.
     let number = fast_path::number(value).filter(|&number| i64::try_from(number).is_ok());
-    number.ok_or(WireFault::LengthInvalid)
+    number.ok_or(RequestError::LengthInvalid)
 }
 
 fn has_token(value: &[u8], token: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 
 /// Limits of a request's head.
 #[derive(Clone, Copy, Debug)]
-pub struct WireLimits {
+pub struct HeadLimits {
     /// Longest request target, in bytes; beyond it 414.
     pub target_bytes: usize,
     /// Longest head with its final empty line, in bytes; beyond it 431.

@@ -2,10 +2,10 @@
 
 use memchr::memchr;
 
-use super::error::WireFault;
+use super::error::RequestError;
 use super::fast_path;
 use super::fields::FieldPlace;
-use super::limits::WireLimits;
+use super::limits::HeadLimits;
 use super::syntax::{has_control, is_control, is_token};
 
 /// Finds line ends. Every verdict hangs on offsets in the section alone, never on where a read happened to end.
@@ -32,7 +32,7 @@ impl Lines {
         bytes: &'b [u8],
         line_limit: usize,
         section_limit: usize,
-    ) -> Result<Option<Result<&'b [u8], WireFault>>, TooLong> {
+    ) -> Result<Option<Result<&'b [u8], RequestError>>, TooLong> {
         let rest = &bytes[self.searched..];
         // The empty line at the end of most heads needs no search.
         let offset = if rest.starts_with(b"\r\n") { Some(1) } else { memchr(b'\n', rest) };
@@ -47,12 +47,12 @@ impl Lines {
         let line = &bytes[self.start..lf];
         self.start = end;
         self.number += 1;
-        Ok(Some(line.strip_suffix(b"\r").ok_or(WireFault::BareLf)))
+        Ok(Some(line.strip_suffix(b"\r").ok_or(RequestError::BareLf)))
     }
 
     /// Takes the plain field lines that are there, within the limits. A line that was looked at before is left to
     /// [`Lines::next`], so that one that comes byte by byte is not read again and again.
-    pub(super) fn take_plain_fields(&mut self, bytes: &mut [u8], limits: &WireLimits, fields: &mut Vec<FieldPlace>) {
+    pub(super) fn take_plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits, fields: &mut Vec<FieldPlace>) {
         if self.searched == self.start {
             let known = fields.len();
             let within = bytes.len().min(limits.head_bytes);
@@ -65,7 +65,7 @@ impl Lines {
 }
 
 /// Splits a header line into its name and its value without the white space around it, and checks both.
-pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), RequestError> {
     let name_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     if name_end == 0 || line.get(name_end) != Some(&b':') {
         return Err(no_name(line, name_end));
@@ -79,21 +79,21 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), WireFault> {
 
 /// Why a line has no proper name; `token_end` is where its leading token ends.
 #[cold]
-fn no_name(line: &[u8], token_end: usize) -> WireFault {
+fn no_name(line: &[u8], token_end: usize) -> RequestError {
     let after = &line[token_end..];
     match after.first() {
-        Some(b' ' | b'\t') if token_end == 0 => WireFault::ObsFold,
-        Some(b' ' | b'\t') if after.trim_ascii_start().starts_with(b":") => WireFault::SpaceBeforeColon,
+        Some(b' ' | b'\t') if token_end == 0 => RequestError::ObsFold,
+        Some(b' ' | b'\t') if after.trim_ascii_start().starts_with(b":") => RequestError::SpaceBeforeColon,
         _ if has_control(line) => control_fault(line),
-        _ if memchr(b':', line).is_none() => WireFault::MissingColon,
-        _ => WireFault::HeaderName,
+        _ if memchr(b':', line).is_none() => RequestError::MissingColon,
+        _ => RequestError::HeaderName,
     }
 }
 
 #[cold]
-fn control_fault(bytes: &[u8]) -> WireFault {
+fn control_fault(bytes: &[u8]) -> RequestError {
     match bytes.iter().find(|&&byte| is_control(byte)) {
-        Some(b'\r') => WireFault::BareCr,
-        _ => WireFault::ControlCharacter,
+        Some(b'\r') => RequestError::BareCr,
+        _ => RequestError::ControlCharacter,
     }
 }

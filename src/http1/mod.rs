@@ -23,10 +23,12 @@ pub(crate) mod writer;
 
 pub use buffers::{Buffer, Buffers};
 pub(crate) use buffers::{copied_part, room_for};
-pub use error::WireFault;
+pub use error::RequestError;
 pub use field_names::FieldNames;
 pub use fields::{FieldLine, Fields};
-pub use limits::WireLimits;
+pub use limits::HeadLimits;
 pub(crate) use request_head::Framing;
-pub use request_head::{Asks, RequestHead};
-pub use response::{ANSWER_LIMITS, AnswerFault, AnswerHead, FramedBody, HEAD_BYTES, Taken, read_head, told_length};
+pub use request_head::{Expectations, RequestHead};
+pub use response::{
+    BodyEvent, FramedBody, HEAD_BYTES, RESPONSE_LIMITS, ResponseError, ResponseHead, declared_length, read_head,
+};

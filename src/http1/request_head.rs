@@ -12,11 +12,11 @@ pub struct RequestHead {
     /// Its method.
     pub method: Method,
     /// Whether it speaks HTTP/1.0.
-    pub is_old: bool,
+    pub is_http10: bool,
     /// Its field lines.
     pub fields: Fields,
     /// What it says of this connection.
-    pub asks: Asks,
+    pub asks: Expectations,
     pub(super) target: Target,
     pub(super) reading: Reading,
 }
@@ -62,7 +62,7 @@ impl RequestHead {
 
 /// What a client asks of its connection to the gateway; collected while the headers are read, as lookups cost more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
+pub struct Expectations {
     /// `Connection: close`.
     pub close: bool,
     /// `Connection: keep-alive`.

@@ -3,9 +3,9 @@
 
 use memchr::memchr;
 
-use super::error::WireFault;
+use super::error::RequestError;
 use super::fields::Span;
-use super::limits::WireLimits;
+use super::limits::HeadLimits;
 use super::request_head::Target;
 use super::syntax::{CLASSES, HOST, PATH, QUERY, is_token};
 
@@ -20,38 +20,38 @@ pub(super) const LINE_BESIDE_TARGET: usize = METHOD_BYTES + 2 + "HTTP/1.1".len()
 pub(super) struct RequestLine {
     pub method: Span,
     pub target: Target,
-    pub is_old: bool,
+    pub is_http10: bool,
 }
 
 /// Checks a request line of `head`.
-pub(super) fn request_line(line: &[u8], head: &[u8], limits: &WireLimits) -> Result<RequestLine, WireFault> {
+pub(super) fn request_line(line: &[u8], head: &[u8], limits: &HeadLimits) -> Result<RequestLine, RequestError> {
     if line == b"PRI * HTTP/2.0" {
-        return Err(WireFault::Http2Preface);
+        return Err(RequestError::Http2Preface);
     }
     let method_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     let Some((b' ', rest)) = line[method_end..].split_first() else {
-        return Err(if line[method_end..].starts_with(b"\r") { WireFault::BareCr } else { WireFault::Method });
+        return Err(if line[method_end..].starts_with(b"\r") { RequestError::BareCr } else { RequestError::Method });
     };
     if method_end == 0 || method_end > METHOD_BYTES {
-        return Err(WireFault::Method);
+        return Err(RequestError::Method);
     }
-    let (target, is_old) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
+    let (target, is_http10) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
         (target, false)
     } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
         (target, true)
     } else {
-        return Err(if memchr(b'\r', rest).is_some() { WireFault::BareCr } else { WireFault::Version });
+        return Err(if memchr(b'\r', rest).is_some() { RequestError::BareCr } else { RequestError::Version });
     };
     if target.len() > limits.target_bytes {
-        return Err(WireFault::TargetTooLong);
+        return Err(RequestError::TargetTooLong);
     }
     let parts = match &line[..method_end] {
-        b"CONNECT" => return Err(WireFault::Connect),
+        b"CONNECT" => return Err(RequestError::Connect),
         b"OPTIONS" if target == b"*" => TargetParts { path: target, ..TargetParts::default() },
-        _ if target == b"*" => return Err(WireFault::Asterisk),
+        _ if target == b"*" => return Err(RequestError::Asterisk),
         _ => target_parts(target)?,
     };
-    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_old })
+    Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_http10 })
 }
 
 /// What a request target is made of.
@@ -70,16 +70,16 @@ impl TargetParts<'_> {
 }
 
 /// Origin form, or absolute form with http or https (RFC 9112, 3.2).
-fn target_parts(target: &[u8]) -> Result<TargetParts<'_>, WireFault> {
+fn target_parts(target: &[u8]) -> Result<TargetParts<'_>, RequestError> {
     if target.first() == Some(&b'/') {
         return path_and_query(target);
     }
     let rest =
-        after_scheme(target, b"http://").or_else(|| after_scheme(target, b"https://")).ok_or(WireFault::Target)?;
+        after_scheme(target, b"http://").or_else(|| after_scheme(target, b"https://")).ok_or(RequestError::Target)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
     if !is_authority(authority) {
-        return Err(WireFault::Target);
+        return Err(RequestError::Target);
     }
     Ok(TargetParts { authority, ..path_and_query(rest)? })
 }
@@ -89,14 +89,14 @@ fn after_scheme<'t>(target: &'t [u8], scheme: &[u8]) -> Option<&'t [u8]> {
     head.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-fn path_and_query(target: &[u8]) -> Result<TargetParts<'_>, WireFault> {
+fn path_and_query(target: &[u8]) -> Result<TargetParts<'_>, RequestError> {
     let path_end = memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(path_end);
     match first_not(PATH, path).or_else(|| first_not(QUERY, query)) {
         None => Ok(TargetParts { path, query, ..TargetParts::default() }),
-        Some(b'#') => Err(WireFault::Fragment),
-        Some(b'\r') => Err(WireFault::BareCr),
-        Some(_) => Err(WireFault::Target),
+        Some(b'#') => Err(RequestError::Fragment),
+        Some(b'\r') => Err(RequestError::BareCr),
+        Some(_) => Err(RequestError::Target),
     }
 }
 

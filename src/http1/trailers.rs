@@ -1,7 +1,7 @@
 //! Trailers of a chunked message: where their section ends, and which fields it may not hold (RFC 9110, 6.5.1).
 
-use super::error::WireFault;
-use super::limits::WireLimits;
+use super::error::RequestError;
+use super::limits::HeadLimits;
 use super::lines::{Lines, field};
 
 /// The longest trailer section, whatever the limit of heads.
@@ -33,22 +33,22 @@ pub(super) struct Trailers {
 
 impl Trailers {
     /// As [`RequestHead::advance`]; answers with the length of the section.
-    pub(super) fn advance(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<Option<usize>, WireFault> {
+    pub(super) fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, RequestError> {
         loop {
             let line = match self.lines.next(bytes, usize::MAX, limits.head_bytes.min(TRAILER_BYTES)) {
                 Ok(Some(line)) => line?,
                 Ok(None) => return Ok(None),
-                Err(_) => return Err(WireFault::TrailersTooLarge),
+                Err(_) => return Err(RequestError::TrailersTooLarge),
             };
             if line.is_empty() {
                 return Ok(Some(self.lines.start));
             }
             if self.lines.number > limits.header_count {
-                return Err(WireFault::TrailersTooLarge);
+                return Err(RequestError::TrailersTooLarge);
             }
             let (name, _) = field(line)?;
             if NOT_IN_TRAILERS.iter().any(|forbidden| is_spelling_of(name, forbidden)) {
-                return Err(WireFault::TrailerForbidden);
+                return Err(RequestError::TrailerForbidden);
             }
         }
     }

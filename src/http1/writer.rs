@@ -19,7 +19,7 @@ pub(crate) const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 
 /// Why a message could not be sent to its end.
 #[derive(Debug)]
-pub enum SendFault {
+pub enum WriteError {
     /// The other side took no more; what it has said may still be read.
     Refused(io::Error),
     /// The message's own body failed: its sender knows why.
@@ -28,7 +28,7 @@ pub enum SendFault {
 
 /// A message on its way.
 #[derive(Debug)]
-pub struct Sending<B> {
+pub struct MessageWriter<B> {
     /// Head and copied pieces.
     bytes: Buffer,
     /// How many of them were written.
@@ -74,11 +74,11 @@ pub(crate) struct Parts<B> {
     pub sends_beginning: bool,
 }
 
-impl<B> Sending<B> {
+impl<B> MessageWriter<B> {
     /// A message of which nothing is written yet.
-    pub(crate) fn new(parts: Parts<B>) -> Sending<B> {
+    pub(crate) fn new(parts: Parts<B>) -> MessageWriter<B> {
         let Parts { head, framing, body, over, closes, ends_by_closing, sends_beginning } = parts;
-        Sending {
+        MessageWriter {
             bytes: head,
             written: 0,
             piece: Bytes::new(),
@@ -109,7 +109,7 @@ impl<B> Sending<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
+impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     /// Whether nothing is left to write.
     pub fn is_over(&self) -> bool {
         self.over && self.piece.is_empty() && self.written == self.bytes.len()
@@ -136,23 +136,23 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 
     /// Writes on; ready when all was written.
-    pub fn poll(&mut self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<Result<(), SendFault>> {
+    pub fn poll(&mut self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         loop {
             self.take_body(context);
             if self.failed && !self.sends_beginning {
-                return Poll::Ready(Err(SendFault::Body));
+                return Poll::Ready(Err(WriteError::Body));
             }
             if self.written == self.bytes.len() && self.piece.is_empty() {
                 return match (self.failed, self.over) {
-                    (true, _) => Poll::Ready(Err(SendFault::Body)),
+                    (true, _) => Poll::Ready(Err(WriteError::Body)),
                     (false, true) => Poll::Ready(Ok(())),
                     (false, false) => Poll::Pending,
                 };
             }
             match ready!(self.poll_write(writer, context)) {
-                Ok(0) => return Poll::Ready(Err(SendFault::Refused(io::ErrorKind::WriteZero.into()))),
+                Ok(0) => return Poll::Ready(Err(WriteError::Refused(io::ErrorKind::WriteZero.into()))),
                 Ok(length) => self.advance(length),
-                Err(error) => return Poll::Ready(Err(SendFault::Refused(error))),
+                Err(error) => return Poll::Ready(Err(WriteError::Refused(error))),
             }
         }
     }

@@ -82,7 +82,7 @@ pub enum LaunchError {
     System(#[from] std::io::Error),
 }
 
-/// Told once everything is ready.
+/// ResponseMeta once everything is ready.
 #[derive(Clone, Debug)]
 pub struct Ready {
     /// Where clients connect, with the port that was really taken.

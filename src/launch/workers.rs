@@ -15,8 +15,8 @@ use crate::config::ServeArgs;
 use crate::control_handle::ControlHandle;
 use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::class_limits::Bulkheads;
-use crate::proxy::recorder::Ledger;
+use crate::proxy::class_limits::ClassLimits;
+use crate::proxy::recorder::RequestRecorder;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 
@@ -54,7 +54,7 @@ impl Workers {
             control_handle: control_handle.clone(),
             access: Arc::clone(access),
             metrics: Arc::clone(metrics),
-            bulkheads: Arc::new(Bulkheads::new(&args.max_in_flight)),
+            class_limits: Arc::new(ClassLimits::new(&args.max_in_flight)),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             handovers: senders.into(),
             stop,
@@ -135,8 +135,8 @@ fn run_worker(
     // The seat stays on this thread: its counts have one writer.
     let seat: WorkerGate = gate.seat(index);
     let result = runtime.block_on(async move {
-        let ledger = Ledger { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
-        let worker = Worker::new(index, seat, &settings, &shared, ledger);
+        let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
+        let worker = Worker::new(index, seat, &settings, &shared, recorder);
         worker::run(worker, index, listener, handover, Rc::new(settings), shared).await
     });
     // What is left of its requests is given up before anybody is told that it ended.

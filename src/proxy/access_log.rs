@@ -23,11 +23,11 @@ const BUFFER: usize = 64 * 1024;
 
 /// The parts of a log line.
 #[derive(Debug)]
-pub struct Line {
+pub struct AccessLogEntry {
     /// The request's method.
     pub method: Method,
     /// Path and id.
-    pub words: Words,
+    pub text: RequestText,
     /// The table that it was looked up in.
     pub table: Rc<TableRef>,
     /// The route that took it.
@@ -42,18 +42,18 @@ pub struct Line {
 
 /// What is kept of a request's own words. ASCII; behind each other in memory that is used again.
 #[derive(Debug)]
-pub struct Words {
+pub struct RequestText {
     both: Buffer,
     path_length: usize,
 }
 
-impl Words {
+impl RequestText {
     /// A copy of both.
-    pub fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> Words {
+    pub fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> RequestText {
         let mut both = buffers.take(path.len() + request_id.len());
         both.extend_from_slice(path);
         both.extend_from_slice(request_id);
-        Words { both, path_length: path.len() }
+        RequestText { both, path_length: path.len() }
     }
 
     /// The path as classified (or as sent, when it was refused), without the query.
@@ -67,7 +67,7 @@ impl Words {
     }
 }
 
-impl Line {
+impl AccessLogEntry {
     /// The operation's name.
     pub fn operation(&self) -> &str {
         self.route.map_or("-", |route| &self.table.table().routes[route as usize].operation)
@@ -81,7 +81,7 @@ impl Line {
 
 /// What is known only when the request is over.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended<'a> {
+pub struct Completed<'a> {
     /// The client's address.
     pub peer: &'a str,
     /// How it ended.
@@ -108,7 +108,7 @@ impl AccessLog {
     }
 
     /// Writes one line.
-    pub fn write(&self, line: &Line, ended: Ended<'_>) {
+    pub fn write(&self, line: &AccessLogEntry, ended: Completed<'_>) {
         let mut buffer = self.buffer.borrow_mut();
         let mut clock = self.clock.borrow_mut();
         match self.format {
@@ -178,12 +178,12 @@ fn write_thousandths(buffer: &mut Vec<u8>, number: u64) {
 }
 
 /// By hand, as there is a line for each request: see *Tried* in benches/README.md.
-fn write_json(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
+fn write_json(buffer: &mut Vec<u8>, line: &AccessLogEntry, ended: Completed<'_>) {
     // An address and a method, which is a token, hold nothing that JSON escapes.
     let plain = [(",\"peer\":\"", ended.peer), ("\",\"method\":\"", line.method.as_str())];
     plain.iter().for_each(|(name, value)| write_pair(buffer, name, value));
     let (operation, class) = (line.operation().as_bytes(), line.class().as_bytes());
-    let texts = [("\",\"path\":", line.words.path()), (",\"operation\":", operation), (",\"class\":", class)];
+    let texts = [("\",\"path\":", line.text.path()), (",\"operation\":", operation), (",\"class\":", class)];
     for (name, value) in texts {
         buffer.extend_from_slice(name.as_bytes());
         write_text(buffer, value);
@@ -198,7 +198,7 @@ fn write_json(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
     buffer.extend_from_slice(b",\"revision\":");
     write_decimal(buffer, line.revision);
     buffer.extend_from_slice(b",\"request_id\":");
-    write_text(buffer, line.words.request_id());
+    write_text(buffer, line.text.request_id());
     buffer.extend_from_slice(b"}\n");
 }
 
@@ -246,14 +246,14 @@ fn has_special(word: u64) -> bool {
     (below_space | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c))) & HIGHS != 0
 }
 
-fn write_human(buffer: &mut Vec<u8>, line: &Line, ended: Ended<'_>) {
+fn write_human(buffer: &mut Vec<u8>, line: &AccessLogEntry, ended: Completed<'_>) {
     // `{:?}` of the operation keeps a name with spaces one word; paths hold no spaces and no control characters.
     drop(writeln!(
         buffer,
         " {} {} {} {} {} {:?} {}B {:.3}ms rev={}",
         ended.peer,
         line.method,
-        String::from_utf8_lossy(line.words.path()),
+        String::from_utf8_lossy(line.text.path()),
         line.status,
         ended.outcome.as_str(),
         line.operation(),

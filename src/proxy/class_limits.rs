@@ -27,17 +27,17 @@ impl std::str::FromStr for ClassLimit {
 
 /// The limits of all classes that have one. Shared by the workers.
 #[derive(Debug)]
-pub struct Bulkheads(Box<[Arc<Bulkhead>]>);
+pub struct ClassLimits(Box<[Arc<ClassCounter>]>);
 
 #[derive(Debug)]
-struct Bulkhead {
+struct ClassCounter {
     limit: ClassLimit,
     taken: AtomicUsize,
 }
 
 /// A request's place in its class. Dropping it makes room.
 #[derive(Debug)]
-pub struct Place(Arc<Bulkhead>);
+pub struct ClassPermit(Arc<ClassCounter>);
 
 /// Why there is no place.
 #[derive(Debug, thiserror::Error)]
@@ -47,32 +47,32 @@ pub struct ClassFull {
     most: usize,
 }
 
-impl Bulkheads {
+impl ClassLimits {
     /// Of these limits; the last one counts for a class that is named twice.
-    pub fn new(limits: &[ClassLimit]) -> Bulkheads {
-        let bulkhead = |limit: &ClassLimit| Arc::new(Bulkhead { limit: limit.clone(), taken: AtomicUsize::new(0) });
-        Bulkheads(limits.iter().rev().map(bulkhead).collect())
+    pub fn new(limits: &[ClassLimit]) -> ClassLimits {
+        let position = |limit: &ClassLimit| Arc::new(ClassCounter { limit: limit.clone(), taken: AtomicUsize::new(0) });
+        ClassLimits(limits.iter().rev().map(position).collect())
     }
 
     /// Where the class has its limit; `None` when it has none.
     pub fn position(&self, class: &str) -> Option<usize> {
-        self.0.iter().position(|bulkhead| bulkhead.limit.class == class)
+        self.0.iter().position(|position| position.limit.class == class)
     }
 
     /// Takes a place at a [`position`](Self::position).
-    pub fn enter(&self, position: usize) -> Result<Place, ClassFull> {
-        let bulkhead = &self.0[position];
-        let most = bulkhead.limit.most;
+    pub fn enter(&self, position: usize) -> Result<ClassPermit, ClassFull> {
+        let position = &self.0[position];
+        let most = position.limit.most;
         // The count orders nothing else, so that relaxed is enough.
         let more = |taken: usize| (taken < most).then_some(taken + 1);
-        match bulkhead.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Place(Arc::clone(bulkhead))),
-            Err(_) => Err(ClassFull { class: bulkhead.limit.class.clone(), most }),
+        match position.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(ClassPermit(Arc::clone(position))),
+            Err(_) => Err(ClassFull { class: position.limit.class.clone(), most }),
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ClassPermit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
@@ -86,14 +86,14 @@ mod tests {
     #[test]
     fn a_full_class_has_room_again_when_a_place_is_left() {
         let limits = ["profile=2", "schema=1", "profile=1"].map(|text| text.parse().unwrap());
-        let bulkheads = Bulkheads::new(&limits);
-        let profile = bulkheads.position("profile").unwrap();
-        let place = bulkheads.enter(profile).unwrap();
-        assert!(bulkheads.enter(profile).unwrap_err().to_string().contains("class profile"));
-        assert!(bulkheads.enter(bulkheads.position("schema").unwrap()).is_ok(), "another class has its own room");
-        assert_eq!(bulkheads.position("service"), None);
+        let class_limits = ClassLimits::new(&limits);
+        let profile = class_limits.position("profile").unwrap();
+        let place = class_limits.enter(profile).unwrap();
+        assert!(class_limits.enter(profile).unwrap_err().to_string().contains("class profile"));
+        assert!(class_limits.enter(class_limits.position("schema").unwrap()).is_ok(), "another class has its own room");
+        assert_eq!(class_limits.position("service"), None);
         drop(place);
-        assert!(bulkheads.enter(profile).is_ok());
+        assert!(class_limits.enter(profile).is_ok());
     }
 
     #[test]

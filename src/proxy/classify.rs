@@ -11,7 +11,7 @@ use crate::policy::table::{Route, RouteIndex, Unmatched};
 
 /// A request that was classified.
 #[derive(Debug)]
-pub struct Found {
+pub struct RouteMatch {
     /// The table that classified it.
     pub table: Rc<TableRef>,
     /// The route that takes it; `None`: unmatched, forwarded as a class.
@@ -22,7 +22,7 @@ pub struct Found {
     pub permit: Option<Permit>,
 }
 
-impl Found {
+impl RouteMatch {
     /// The route that takes it.
     pub fn route(&self) -> Option<&Route> {
         self.index.map(|index| &self.table.table().routes[index as usize])
@@ -39,11 +39,11 @@ impl Found {
 
     /// Refused, although a route took it.
     pub fn refused(self, refusal: Refusal) -> Refused {
-        Refused { refusal, found: Some(self) }
+        Refused { refusal, matched: Some(self) }
     }
 
     /// Without its permit: it is not counted in flight any more.
-    pub fn without_permit(mut self) -> Found {
+    pub fn without_permit(mut self) -> RouteMatch {
         self.permit = None;
         self
     }
@@ -55,17 +55,17 @@ pub struct Refused {
     /// Why.
     pub refusal: Refusal,
     /// The route.
-    pub found: Option<Found>,
+    pub matched: Option<RouteMatch>,
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Refused {
-        Refused { refusal, found: None }
+        Refused { refusal, matched: None }
     }
 }
 
 /// Everything that is decided before a byte goes to UCS. An admitted request has its permit.
-pub fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<Found, Refused> {
+pub fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch, Refused> {
     let path = CanonicalPath::parse(head.path()).map_err(Refusal::Path)?;
     loop {
         let table = gate.table();
@@ -74,11 +74,11 @@ pub fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<Found, Refused> {
             return Err(Refusal::Unmatched.into());
         }
         let refusal = match gate.enter(&table, index) {
-            Ok(permit) => return Ok(Found { table, index, rewritten: path.rewritten(), permit: Some(permit) }),
+            Ok(permit) => return Ok(RouteMatch { table, index, rewritten: path.rewritten(), permit: Some(permit) }),
             Err(gate::Refused::OldTable) => continue,
             Err(gate::Refused::Mode(published)) => Refusal::Mode(published),
             Err(gate::Refused::NoSchema(published)) => Refusal::NoSchema(published),
         };
-        return Err(Refused { refusal, found: Some(Found { table, index, rewritten: None, permit: None }) });
+        return Err(Refused { refusal, matched: Some(RouteMatch { table, index, rewritten: None, permit: None }) });
     }
 }

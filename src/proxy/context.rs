@@ -9,10 +9,10 @@ use std::sync::atomic::AtomicUsize;
 use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, watch};
 
-use super::class_limits::{Bulkheads, ClassFull, Place};
-use super::client::WireState;
-use super::headers::{Hop, RequestIds};
-use super::recorder::Ledger;
+use super::class_limits::{ClassFull, ClassLimits, ClassPermit};
+use super::client::ConnectionState;
+use super::headers::{ForwardedInfo, RequestIds};
+use super::recorder::RequestRecorder;
 use super::refusal::cache::RefusalCache;
 use super::settings::ProxySettings;
 use super::upstream::exchange::{ClientTask, Exchanges};
@@ -34,7 +34,7 @@ pub struct Shared {
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// How many requests of a class may be in flight.
-    pub bulkheads: Arc<Bulkheads>,
+    pub class_limits: Arc<ClassLimits>,
     /// How many connections each worker has.
     pub loads: Arc<[AtomicUsize]>,
     /// The way to hand a connection to each worker.
@@ -51,7 +51,7 @@ pub struct Worker {
     /// The way to UCS.
     pub forwarder: Forwarder,
     /// Counters and log.
-    pub ledger: Rc<Ledger>,
+    pub recorder: Rc<RequestRecorder>,
     /// Where changes are asked for.
     pub control_handle: ControlHandle,
     /// Who may ask.
@@ -67,7 +67,7 @@ pub struct Worker {
     /// The time of day for answers that have none (RFC 9110, 5.6.7), at most a sweep old.
     pub date: RefCell<String>,
     metrics: Arc<Metrics>,
-    bulkheads: Arc<Bulkheads>,
+    class_limits: Arc<ClassLimits>,
     /// By class, of the table with this generation.
     class_slots: RefCell<(u32, Vec<ClassSlot>)>,
     no_class: usize,
@@ -77,7 +77,7 @@ pub struct Worker {
 #[derive(Clone, Copy, Debug)]
 struct ClassSlot {
     metrics: usize,
-    bulkhead: Option<usize>,
+    position: Option<usize>,
 }
 
 /// One client's connection.
@@ -88,9 +88,9 @@ pub struct Downstream {
     /// The client.
     pub peer: SocketAddr,
     /// What the reader of its bytes has seen.
-    pub wire: Rc<WireState>,
+    pub state: Rc<ConnectionState>,
     /// What it adds to its requests.
-    pub hop: Hop,
+    pub hop: ForwardedInfo,
     /// Whether the request that is being answered asks for a change: then it is not given up when the client leaves.
     pub mutating: Cell<bool>,
     /// The task that serves it.
@@ -113,15 +113,15 @@ impl Worker {
         seat: WorkerGate,
         settings: &ProxySettings,
         shared: &Shared,
-        ledger: Ledger,
+        recorder: RequestRecorder,
     ) -> Rc<Worker> {
-        let pool = Pool::new(settings.upstream.clone(), settings.pool, Arc::clone(&ledger.metrics));
+        let pool = Pool::new(settings.upstream.clone(), settings.pool, Arc::clone(&recorder.metrics));
         let exchanges = Exchanges::new(settings.timeouts);
         let host = HeaderValue::from_str(&settings.upstream.authority);
         Rc::new(Worker {
             seat,
             forwarder: Forwarder { pool, exchanges, max_body: settings.max_body },
-            ledger: Rc::new(ledger),
+            recorder: Rc::new(recorder),
             control_handle: shared.control_handle.clone(),
             access: Arc::clone(&shared.access),
             buffers: Rc::default(),
@@ -130,7 +130,7 @@ impl Worker {
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),
             metrics: Arc::clone(&shared.metrics),
-            bulkheads: Arc::clone(&shared.bulkheads),
+            class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),
             no_class: shared.metrics.class_slot("none"),
         })
@@ -142,9 +142,9 @@ impl Worker {
     }
 
     /// A place for a request of the class; none is needed when the class has no limit.
-    pub fn place(&self, table: &TableRef, class: Option<usize>) -> Result<Option<Place>, ClassFull> {
-        let bulkhead = class.and_then(|class| self.slots_of(table, class).bulkhead);
-        bulkhead.map(|position| self.bulkheads.enter(position)).transpose()
+    pub fn place(&self, table: &TableRef, class: Option<usize>) -> Result<Option<ClassPermit>, ClassFull> {
+        let position = class.and_then(|class| self.slots_of(table, class).position);
+        position.map(|position| self.class_limits.enter(position)).transpose()
     }
 
     fn slots_of(&self, table: &TableRef, class: usize) -> ClassSlot {
@@ -152,7 +152,7 @@ impl Worker {
         if slots.0 != table.generation() {
             let classes = table.table().classes.iter();
             let slot =
-                |name| ClassSlot { metrics: self.metrics.class_slot(name), bulkhead: self.bulkheads.position(name) };
+                |name| ClassSlot { metrics: self.metrics.class_slot(name), position: self.class_limits.position(name) };
             *slots = (table.generation(), classes.map(|class| slot(&*class.name)).collect());
         }
         slots.1[class]

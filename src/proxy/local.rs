@@ -9,16 +9,16 @@ use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::classify::{Found, Refused};
+use super::classify::{Refused, RouteMatch};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext};
-use super::outgoing::{NO_ANSWER, admitted_line, towards_upstream};
+use super::outgoing::{NO_ANSWER, admitted_entry, towards_upstream};
 use super::refusal::Refusal;
-use super::request_log::Account;
-use super::response::{self, Reply};
+use super::request_log::RequestLog;
+use super::response::{self, Response};
 use super::upstream::error::ForwardError;
 use super::upstream::exchange::GaveUp;
-use super::upstream::forward::Answered;
+use super::upstream::forward::UpstreamResponse;
 use crate::access::{AccessError, Peer, Permission, site};
 use crate::http1::{Fields, RequestHead};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
@@ -45,11 +45,11 @@ struct SetServerMode {
 /// settled.
 pub async fn set_mode(
     request: RequestContext<'_>,
-    found: Found,
+    matched: RouteMatch,
     body: ClientBody,
-    account: &mut Account,
-) -> Result<Box<Reply>, Refused> {
-    account.outcome = Outcome::Answered;
+    request_log: &mut RequestLog,
+) -> Result<Box<Response>, Refused> {
+    request_log.outcome = Outcome::Answered;
     let RequestContext { downstream, head } = request;
     let changed = match read_change(downstream, head, body).await {
         Ok(change) => downstream.worker.control_handle.set_mode(change).await.map_err(Refusal::Change),
@@ -57,16 +57,16 @@ pub async fn set_mode(
     };
     let flipped = match changed {
         Ok(flipped) => flipped,
-        Err(refusal) => return Err(found.refused(refusal)),
+        Err(refusal) => return Err(matched.refused(refusal)),
     };
-    if account.is_logged() {
+    if request_log.is_logged() {
         let id = downstream.worker.request_ids.id_of(&head.fields);
-        account.line = Some(Box::new(admitted_line(request, &found, StatusCode::OK.as_u16(), id.as_bytes())));
+        request_log.line = Some(Box::new(admitted_entry(request, &matched, StatusCode::OK.as_u16(), id.as_bytes())));
     }
     // The key has a space: so it is documented.
     let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
     let mut reply = response::answer(StatusCode::OK, document.into_bytes(), &downstream.worker.buffers);
-    reply.add(LOCATION, format!("{}/server/status", found.table.table().base_path));
+    reply.add(LOCATION, format!("{}/server/status", matched.table.table().base_path));
     Ok(reply)
 }
 
@@ -108,7 +108,7 @@ async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBo
     let limit = BODY_TIME.min(downstream.worker.forwarder.exchanges.idle_body());
     let collected = tokio::time::timeout(limit, Limited::new(body, MAX_DOCUMENT).collect()).await;
     let collected = collected.map_err(|_| ForwardError::GaveUp(GaveUp::ClientBody))?;
-    let bytes = collected.map_err(|error| match downstream.wire.body_fault() {
+    let bytes = collected.map_err(|error| match downstream.state.body_fault() {
         _ if error.is::<LengthLimitError>() => Refusal::Forward(ForwardError::BodyTooLarge),
         Some(fault) => Refusal::Wire(fault),
         None => Refusal::Forward(ForwardError::BadBody),
@@ -144,27 +144,27 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
 /// Responds to Query Server Status: UCS's own document, with the mode that the gateway knows better.
 pub async fn status(
     request: RequestContext<'_>,
-    mut found: Found,
+    mut matched: RouteMatch,
     body: ClientBody,
-    account: &mut Account,
-) -> Result<Box<Reply>, Refused> {
-    account.outcome = Outcome::Answered;
+    request_log: &mut RequestLog,
+) -> Result<Box<Response>, Refused> {
+    request_log.outcome = Outcome::Answered;
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    let Some(permit) = found.permit.take() else { return Err(found.refused(Refusal::Stopping)) };
-    let place = match worker.place(&found.table, found.class()) {
+    let Some(permit) = matched.permit.take() else { return Err(matched.refused(Refusal::Stopping)) };
+    let place = match worker.place(&matched.table, matched.class()) {
         Ok(place) => place,
         Err(full) => {
             drop(permit);
-            return Err(found.refused(Refusal::ClassFull(full)));
+            return Err(matched.refused(Refusal::ClassFull(full)));
         }
     };
     // The response to HEAD tells the length of the document, so there must be one.
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     // The document is read and changed here: whole, plain, and never the copy that the client has.
-    let towards = towards_upstream(request, &found, method, &NOT_OF_THE_WHOLE);
-    if account.is_logged() {
-        account.line = Some(Box::new(admitted_line(request, &found, NO_ANSWER, towards.request_id())));
+    let towards = towards_upstream(request, &matched, method, &NOT_OF_THE_WHOLE);
+    if request_log.is_logged() {
+        request_log.line = Some(Box::new(admitted_entry(request, &matched, NO_ANSWER, towards.request_id())));
     }
     // Its client has received nothing of the response while it is read here: so it gets a refusal, and is never cut.
     let read = match worker.forwarder.forward(permit, place, towards, body, None).await {
@@ -173,22 +173,22 @@ pub async fn status(
     };
     let (status, fields, bytes) = match read {
         Ok(read) => read,
-        Err(error) => return Err(found.refused(Refusal::Forward(error))),
+        Err(error) => return Err(matched.refused(Refusal::Forward(error))),
     };
     let record = worker.seat.published().record.clone();
     let document = with_mode(status, &bytes, record.as_deref());
     let told = if document.is_some() { StatusCode::OK } else { status };
-    if let Some(line) = &mut account.line {
+    if let Some(line) = &mut request_log.line {
         line.status = told.as_u16();
     }
     Ok(match document {
         Some(document) => response::answer(told, document, &worker.buffers),
-        None => Reply::read(told, &fields, bytes, &worker.buffers),
+        None => Response::read(told, &fields, bytes, &worker.buffers),
     })
 }
 
-async fn read_document(answered: Answered) -> Result<(StatusCode, Fields, Bytes), ForwardError> {
-    let Answered { status, fields, body } = answered;
+async fn read_document(answered: UpstreamResponse) -> Result<(StatusCode, Fields, Bytes), ForwardError> {
+    let UpstreamResponse { status, fields, body } = answered;
     let collected = Limited::new(body, MAX_DOCUMENT).collect().await;
     // What is not UCS's own failure is the limit's.
     let why = |error: Box<dyn std::error::Error + Send + Sync>| {

@@ -4,41 +4,51 @@ use std::rc::Rc;
 
 use hyper::Method;
 
-use super::access_log::{Line, Words};
-use super::classify::Found;
+use super::access_log::{AccessLogEntry, RequestText};
+use super::classify::RouteMatch;
 use super::context::RequestContext;
-use super::headers::{self, Destination, Own, UpstreamHead};
+use super::headers::{self, Destination, ProxyFields, UpstreamHead};
 
 /// The status in the log of a request that got no response.
 pub const NO_ANSWER: u16 = 0;
 
 /// Makes the head that UCS gets: the bytes that were classified, one host, no hop-by-hop header, nothing of `without`.
-pub fn towards_upstream(request: RequestContext<'_>, found: &Found, method: &Method, without: &[&str]) -> UpstreamHead {
+pub fn towards_upstream(
+    request: RequestContext<'_>,
+    matched: &RouteMatch,
+    method: &Method,
+    without: &[&str],
+) -> UpstreamHead {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
     // RFC 9112 3.2.2: the authority of an absolute-form target wins over Host.
     let host = head.authority().or_else(|| head.host());
     let to = Destination {
         method,
-        path: found.rewritten.as_deref().map_or(head.path(), str::as_bytes),
+        path: matched.rewritten.as_deref().map_or(head.path(), str::as_bytes),
         query: head.query(),
         host: host.unwrap_or(worker.upstream_host.as_bytes()),
     };
-    let own = Own { hop: &downstream.hop, ids: &worker.request_ids, buffers: &worker.buffers };
+    let own = ProxyFields { hop: &downstream.hop, ids: &worker.request_ids, buffers: &worker.buffers };
     headers::to_upstream(to, &head.fields, without, own)
 }
 
 /// The log line of a request that was admitted.
-pub fn admitted_line(request: RequestContext<'_>, found: &Found, status: u16, request_id: &[u8]) -> Line {
+pub fn admitted_entry(
+    request: RequestContext<'_>,
+    matched: &RouteMatch,
+    status: u16,
+    request_id: &[u8],
+) -> AccessLogEntry {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    let path = found.rewritten.as_deref().map_or(head.path(), str::as_bytes);
-    Line {
+    let path = matched.rewritten.as_deref().map_or(head.path(), str::as_bytes);
+    AccessLogEntry {
         method: head.method.clone(),
-        words: Words::of(path, request_id, &worker.buffers),
-        table: Rc::clone(&found.table),
-        route: found.index,
-        class: found.class(),
+        text: RequestText::of(path, request_id, &worker.buffers),
+        table: Rc::clone(&matched.table),
+        route: matched.index,
+        class: matched.class(),
         status,
         revision: worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
     }

@@ -7,7 +7,7 @@ use crate::telemetry::WorkerMetrics;
 
 /// Where a worker's requests are counted and logged.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct RequestRecorder {
     /// The worker's own counters.
     pub metrics: Arc<WorkerMetrics>,
     /// One line a request, when asked.

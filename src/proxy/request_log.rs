@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use hyper::StatusCode;
 
-use crate::proxy::access_log::{Ended, Line};
+use crate::proxy::access_log::{AccessLogEntry, Completed};
 use crate::proxy::context::Downstream;
 use crate::proxy::upstream::error::ForwardError;
 use crate::telemetry::Outcome;
 
-/// One request's account; settled when it is dropped, with the last byte of its answer.
+/// One request's request_log; settled when it is dropped, with the last byte of its answer.
 #[derive(Debug)]
-pub struct Account {
+pub struct RequestLog {
     downstream: Rc<Downstream>,
     started: Instant,
     /// Slot of the class in the metrics.
@@ -20,21 +20,21 @@ pub struct Account {
     /// How it ended.
     pub outcome: Outcome,
     /// What the log line tells besides; only kept when there is a log.
-    pub line: Option<Box<Line>>,
+    pub line: Option<Box<AccessLogEntry>>,
     bytes: u64,
 }
 
-impl Account {
-    /// Opens an account.
-    pub fn open(downstream: &Rc<Downstream>, started: Instant) -> Account {
-        downstream.wire.begin_answer();
+impl RequestLog {
+    /// Opens an request_log.
+    pub fn open(downstream: &Rc<Downstream>, started: Instant) -> RequestLog {
+        downstream.state.begin_answer();
         let downstream = Rc::clone(downstream);
-        Account { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, line: None, bytes: 0 }
+        RequestLog { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, line: None, bytes: 0 }
     }
 
     /// Whether a log line is wanted.
     pub fn is_logged(&self) -> bool {
-        self.downstream.worker.ledger.access_log.is_some()
+        self.downstream.worker.recorder.access_log.is_some()
     }
 
     /// UCS answered.
@@ -54,23 +54,23 @@ impl Account {
     pub fn cut_short(&mut self, error: &ForwardError) {
         self.outcome = error.outcome();
         if let Some(fault) = error.upstream_fault() {
-            self.downstream.worker.ledger.metrics.upstream_failed(fault);
+            self.downstream.worker.recorder.metrics.upstream_failed(fault);
         }
     }
 }
 
-impl Drop for Account {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
-        self.downstream.wire.end_answer();
-        if self.downstream.wire.ended_unread() {
+        self.downstream.state.end_answer();
+        if self.downstream.state.ended_unread() {
             self.outcome = Outcome::ClientTimeout;
         }
-        let ledger = &self.downstream.worker.ledger;
-        ledger.metrics.record(self.class_slot, self.outcome, elapsed);
-        if let (Some(log), Some(line)) = (&ledger.access_log, &self.line) {
+        let recorder = &self.downstream.worker.recorder;
+        recorder.metrics.record(self.class_slot, self.outcome, elapsed);
+        if let (Some(log), Some(line)) = (&recorder.access_log, &self.line) {
             let peer = self.downstream.hop.peer();
-            log.write(line, Ended { peer, outcome: self.outcome, bytes: self.bytes, elapsed });
+            log.write(line, Completed { peer, outcome: self.outcome, bytes: self.bytes, elapsed });
         }
     }
 }

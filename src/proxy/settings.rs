@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::upstream::exchange::ExchangeTimeouts;
 use super::upstream::pool::PoolLimits;
-use crate::http1::WireLimits;
+use crate::http1::HeadLimits;
 use crate::upstream::UpstreamUrl;
 
 /// What every worker is told.
@@ -17,7 +17,7 @@ pub struct ProxySettings {
     /// Limits of each worker's pool.
     pub pool: PoolLimits,
     /// Limits of a request's head.
-    pub wire: WireLimits,
+    pub wire: HeadLimits,
     /// Deadlines of a client's connection.
     pub clients: ClientTimeouts,
     /// The longest body of a request, in bytes.

@@ -16,11 +16,11 @@ use tokio::time::MissedTickBehavior;
 use super::client::{DiscardLimits, Scratch, session};
 use super::context::{Downstream, date_now};
 pub use super::context::{Shared, Worker};
-use super::headers::Hop;
+use super::headers::ForwardedInfo;
 pub use super::settings::{ClientTimeouts, ProxySettings};
 use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL};
-use crate::http1::WireFault;
+use crate::http1::RequestError;
 
 /// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
@@ -115,7 +115,7 @@ impl Connections {
         let load = |index: usize| loads[index].load(Ordering::Relaxed);
         let total: usize = (0..loads.len()).map(load).sum();
         if total >= self.settings.max_connections {
-            self.worker.ledger.metrics.client_turned_away();
+            self.worker.recorder.metrics.client_turned_away();
             if !self.is_full.replace(true) {
                 tracing::warn!(%peer, "there are as many connections as --max-connections allows: further ones are closed");
             }
@@ -145,8 +145,8 @@ impl Connections {
         let downstream = Rc::new(Downstream {
             worker: Rc::clone(&self.worker),
             peer,
-            wire: Rc::default(),
-            hop: Hop::new(peer.ip(), false),
+            state: Rc::default(),
+            hop: ForwardedInfo::new(peer.ip(), false),
             mutating: Cell::new(false),
             task: ClientTask::default(),
         });
@@ -164,7 +164,7 @@ impl Connections {
     /// Waits until all requests are done, or the time for it is over.
     async fn wind_down(&self) {
         let deadline = tokio::time::Instant::now() + self.settings.clients.stop;
-        self.open.borrow().iter().for_each(|downstream| downstream.wire.stop());
+        self.open.borrow().iter().for_each(|downstream| downstream.state.stop());
         while tokio::time::Instant::now() < deadline {
             if self.open.borrow().is_empty() && self.worker.forwarder.exchanges.is_empty() {
                 return;
@@ -180,20 +180,20 @@ impl Connections {
         let silence = DISCARD_SILENCE.min(timeouts.idle_body);
         let discard = DiscardLimits { time: DISCARD_TIME, silence, min_rate: timeouts.min_rate };
         for downstream in self.open.borrow().iter() {
-            let wire = &downstream.wire;
-            if is_older(wire.head_started(), limits.header) {
-                wire.expire(WireFault::HeaderTimeout);
-            } else if is_older(wire.unread_since(), timeouts.idle_body) {
-                wire.give_up_unread();
+            let state = &downstream.state;
+            if is_older(state.head_started(), limits.header) {
+                state.expire(RequestError::HeaderTimeout);
+            } else if is_older(state.unread_since(), timeouts.idle_body) {
+                state.give_up_unread();
                 downstream.task.abort();
-            } else if is_older(wire.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
-                wire.give_up_half_closed();
-            } else if wire.discards_too_long(&discard)
-                || (is_older(wire.idle_since(), limits.idle) && !wire.is_answering())
+            } else if is_older(state.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
+                state.give_up_half_closed();
+            } else if state.discards_too_long(&discard)
+                || (is_older(state.idle_since(), limits.idle) && !state.is_answering())
             {
                 downstream.task.abort();
-            } else if is_older(wire.idle_since(), REST_AFTER) {
-                wire.rest();
+            } else if is_older(state.idle_since(), REST_AFTER) {
+                state.rest();
             }
         }
     }
@@ -210,14 +210,14 @@ async fn sweep(connections: Rc<Connections>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        worker.ledger.metrics.note_alive();
+        worker.recorder.metrics.note_alive();
         let cut = *cuts.borrow();
         let flip = worker.seat.published().record.as_deref().and_then(FlipUnderWay::of);
         worker.forwarder.exchanges.sweep(cut, flip);
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
         *worker.date.borrow_mut() = date_now();
-        if let Some(log) = &worker.ledger.access_log {
+        if let Some(log) = &worker.recorder.access_log {
             log.flush();
         }
     }
@@ -233,7 +233,7 @@ pub struct Connected {
 
 impl Connected {
     fn new(connections: &Rc<Connections>, downstream: Rc<Downstream>) -> Connected {
-        connections.worker.ledger.metrics.client_connected();
+        connections.worker.recorder.metrics.client_connected();
         Connected { connections: Rc::clone(connections), downstream }
     }
 }
@@ -241,7 +241,7 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         self.connections.shared.loads[self.connections.index].fetch_sub(1, Ordering::Relaxed);
-        self.connections.worker.ledger.metrics.client_disconnected();
+        self.connections.worker.recorder.metrics.client_disconnected();
         self.connections.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &self.downstream));
     }
 }

@@ -18,8 +18,8 @@ use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
 use ucs_gateway::policy::routes_yaml;
-use ucs_gateway::proxy::class_limits::Bulkheads;
-use ucs_gateway::proxy::recorder::Ledger;
+use ucs_gateway::proxy::class_limits::ClassLimits;
+use ucs_gateway::proxy::recorder::RequestRecorder;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
 use ucs_gateway::telemetry::Metrics;
 
@@ -71,7 +71,7 @@ impl Stand {
         let (control_handle, _inbox) = ControlHandle::new();
         let (sender, handover) = mpsc::unbounded_channel();
         let shared = Shared {
-            bulkheads: Arc::new(Bulkheads::new(&[])),
+            class_limits: Arc::new(ClassLimits::new(&[])),
             control_handle,
             access: Arc::new(Access::from_token_file(&self.state_dir).unwrap()),
             metrics: Arc::clone(&self.metrics),
@@ -83,8 +83,8 @@ impl Stand {
         let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
         runtime.block_on(async {
             tokio::task::spawn_local(beside);
-            let ledger = Ledger { metrics: self.metrics.worker(0), access_log: None };
-            let worker = Worker::new(0, self.gate.seat(0), &settings, &shared, ledger);
+            let recorder = RequestRecorder { metrics: self.metrics.worker(0), access_log: None };
+            let worker = Worker::new(0, self.gate.seat(0), &settings, &shared, recorder);
             worker::run(worker, 0, self.listener, handover, Rc::new(settings), shared).await.unwrap();
         });
         std::fs::remove_dir_all(&self.state_dir).unwrap();

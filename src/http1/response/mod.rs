@@ -11,10 +11,10 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::chunks::{ChunkEvent, Chunks};
-use super::error::WireFault;
-use super::fast_path::{self, AnswerParts};
+use super::error::RequestError;
+use super::fast_path::{self, ResponseParts};
 use super::fields::{FieldPlace, Fields};
-use super::limits::WireLimits;
+use super::limits::HeadLimits;
 use super::trailers::Trailers;
 
 /// The longest head of an answer that is taken from UCS, in bytes; also the most of interim answers before it.
@@ -24,12 +24,12 @@ pub const HEAD_BYTES: usize = 256 * 1024;
 const HEADER_LINES: usize = 128;
 
 /// Limits of an answer's trailers.
-pub const ANSWER_LIMITS: WireLimits =
-    WireLimits { target_bytes: 0, head_bytes: HEAD_BYTES, header_count: HEADER_LINES };
+pub const RESPONSE_LIMITS: HeadLimits =
+    HeadLimits { target_bytes: 0, head_bytes: HEAD_BYTES, header_count: HEADER_LINES };
 
 /// Why bytes of UCS are no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AnswerFault {
+pub enum ResponseError {
     /// The head is not HTTP/1.
     #[error("its head is not HTTP/1: {0}")]
     Head(#[from] httparse::Error),
@@ -44,7 +44,7 @@ pub enum AnswerFault {
     Encoding,
     /// Bad chunks or trailers.
     #[error("its chunks cannot be read: {0}")]
-    Chunks(#[source] WireFault),
+    Chunks(#[source] RequestError),
     /// UCS closed the connection before the answer was whole.
     #[error("it ended early")]
     Ended,
@@ -56,16 +56,16 @@ pub enum AnswerFault {
     GaveUp,
 }
 
-impl AnswerFault {
+impl ResponseError {
     /// Whether UCS said something wrong, rather than too little.
     pub fn is_malformed(&self) -> bool {
-        !matches!(self, AnswerFault::Ended | AnswerFault::Broke(_) | AnswerFault::GaveUp)
+        !matches!(self, ResponseError::Ended | ResponseError::Broke(_) | ResponseError::GaveUp)
     }
 }
 
 /// The head of an answer.
 #[derive(Debug)]
-pub struct AnswerHead {
+pub struct ResponseHead {
     /// Its status.
     pub status: StatusCode,
     /// Its field lines, as UCS sent them.
@@ -78,10 +78,10 @@ pub struct AnswerHead {
 
 /// Takes the head of the final answer to a request, perhaps one for HEAD, from `buffer`; `None`: more bytes are needed.
 /// Interim answers are dropped, but for 101, which comes out like a final one.
-pub fn read_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHead>, AnswerFault> {
+pub fn read_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
     loop {
         let Some(head) = one_head(buffer, is_head)? else {
-            return if buffer.len() > HEAD_BYTES { Err(AnswerFault::HeadTooLong) } else { Ok(None) };
+            return if buffer.len() > HEAD_BYTES { Err(ResponseError::HeadTooLong) } else { Ok(None) };
         };
         if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Some(head));
@@ -89,43 +89,43 @@ pub fn read_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHe
     }
 }
 
-fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<AnswerHead>, AnswerFault> {
+fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
     if buffer.is_empty() {
         return Ok(None);
     }
-    let Some(AnswerParts { length, status, is_old, places }) = (match fast_path::answer(buffer, HEADER_LINES) {
+    let Some(ResponseParts { length, status, is_http10, places }) = (match fast_path::answer(buffer, HEADER_LINES) {
         Some(plain) => Some(plain),
         None => careful(buffer)?,
     }) else {
         return Ok(None);
     };
     if length > HEAD_BYTES {
-        return Err(AnswerFault::HeadTooLong);
+        return Err(ResponseError::HeadTooLong);
     }
     let status = StatusCode::from_u16(status).map_err(|_| httparse::Error::Status)?;
     let fields = Fields::new(buffer.split_to(length), places);
     let has_none = has_no_body(status, is_head);
-    let body = if has_none { FramedBody::Length(0) } else { FramedBody::framed_by(&fields, is_old)? };
+    let body = if has_none { FramedBody::Length(0) } else { FramedBody::framed_by(&fields, is_http10)? };
     // An old server may send the body that it speaks of, perhaps after the next request: that would get it for its answer.
     let is_certain = if has_none { !speaks_of_body(&fields) } else { !matches!(body, FramedBody::UntilClosed) };
-    let keeps_open = is_certain && keeps_open(&fields, is_old);
-    Ok(Some(AnswerHead { status, fields, body, keeps_open }))
+    let keeps_open = is_certain && keeps_open(&fields, is_http10);
+    Ok(Some(ResponseHead { status, fields, body, keeps_open }))
 }
 
 /// Reads what is not plain: unfinished, faulty, or in a form that is allowed and rare. Apart, as its array of lines would make
 /// the stack of every exchange 4 KB deeper.
 #[cold]
 #[inline(never)]
-fn careful(bytes: &mut [u8]) -> Result<Option<AnswerParts>, AnswerFault> {
+fn careful(bytes: &mut [u8]) -> Result<Option<ResponseParts>, ResponseError> {
     let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
     let mut head = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, &mut lines)?;
     let httparse::Status::Complete(length) = parsed else { return Ok(None) };
     let place = |line: &httparse::Header<'_>| FieldPlace::of(line.name.as_bytes(), line.value, bytes);
     let places: Vec<FieldPlace> = head.headers.iter().map(place).collect();
-    let (status, is_old) = (head.code.unwrap_or_default(), head.version == Some(0));
+    let (status, is_http10) = (head.code.unwrap_or_default(), head.version == Some(0));
     places.iter().for_each(|place| place.lower_name(bytes));
-    Ok(Some(AnswerParts { length, status, is_old, places }))
+    Ok(Some(ResponseParts { length, status, is_http10, places }))
 }
 
 /// RFC 9112, 6.3: whatever the head says of one.
@@ -139,8 +139,8 @@ fn speaks_of_body(fields: &Fields) -> bool {
 }
 
 /// RFC 9112, 9.3. Two framings at once are no reason to trust what follows.
-fn keeps_open(fields: &Fields, is_old: bool) -> bool {
-    let mut open = !is_old;
+fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
+    let mut open = !is_http10;
     for value in fields.values("connection") {
         // The usual word, before the words are taken apart.
         if value == b"keep-alive" {
@@ -180,7 +180,7 @@ pub struct TrailerLines(Trailers);
 
 /// What was taken of a body.
 #[derive(Debug)]
-pub enum Taken {
+pub enum BodyEvent {
     /// Data.
     Data(Bytes),
     /// Trailers: the body is over.
@@ -198,43 +198,43 @@ impl FramedBody {
     }
 
     /// Of an answer that has a body.
-    fn framed_by(fields: &Fields, is_old: bool) -> Result<FramedBody, AnswerFault> {
+    fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {
         let mut codings = fields.values("transfer-encoding");
         if let Some(coding) = codings.next() {
             let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-            return if alone && !is_old {
+            return if alone && !is_http10 {
                 Ok(FramedBody::Chunked(ChunkedBody(Chunks::of_ucs())))
             } else {
-                Err(AnswerFault::Encoding)
+                Err(ResponseError::Encoding)
             };
         }
         let mut lengths = fields.values("content-length");
         let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
         // Equal ones may be repeated (RFC 9110, 8.6), differing ones may be an attack.
         if lengths.any(|other| other != first) {
-            return Err(AnswerFault::Length);
+            return Err(ResponseError::Length);
         }
         length(first).map(FramedBody::Length)
     }
 
     /// Takes the next piece from `buffer`; trailers have the limits of a head.
-    pub fn take(&mut self, buffer: &mut BytesMut, limits: &WireLimits) -> Result<Taken, AnswerFault> {
+    pub fn take(&mut self, buffer: &mut BytesMut, limits: &HeadLimits) -> Result<BodyEvent, ResponseError> {
         match self {
-            FramedBody::Length(0) => Ok(Taken::End),
-            _ if buffer.is_empty() => Ok(Taken::More),
+            FramedBody::Length(0) => Ok(BodyEvent::End),
+            _ if buffer.is_empty() => Ok(BodyEvent::More),
             FramedBody::Length(left) => {
                 let length = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
                 *left -= length as u64;
-                Ok(Taken::Data(buffer.split_to(length).freeze()))
+                Ok(BodyEvent::Data(buffer.split_to(length).freeze()))
             }
-            FramedBody::UntilClosed => Ok(Taken::Data(buffer.split().freeze())),
+            FramedBody::UntilClosed => Ok(BodyEvent::Data(buffer.split().freeze())),
             FramedBody::Chunked(ChunkedBody(chunks)) => {
                 let piece = chunks.piece(buffer);
                 buffer.advance(piece.framing);
                 match piece.event {
-                    ChunkEvent::Fault(fault) => Err(AnswerFault::Chunks(fault)),
-                    ChunkEvent::More if piece.data > 0 => Ok(Taken::Data(buffer.split_to(piece.data).freeze())),
-                    ChunkEvent::More => Ok(Taken::More),
+                    ChunkEvent::Fault(fault) => Err(ResponseError::Chunks(fault)),
+                    ChunkEvent::More if piece.data > 0 => Ok(BodyEvent::Data(buffer.split_to(piece.data).freeze())),
+                    ChunkEvent::More => Ok(BodyEvent::More),
                     ChunkEvent::LastChunk => {
                         *self = FramedBody::Trailers(TrailerLines::default());
                         self.take(buffer, limits)
@@ -242,19 +242,19 @@ impl FramedBody {
                 }
             }
             FramedBody::Trailers(TrailerLines(trailers)) => {
-                let Some(length) = trailers.advance(buffer, limits).map_err(AnswerFault::Chunks)? else {
-                    return Ok(Taken::More);
+                let Some(length) = trailers.advance(buffer, limits).map_err(ResponseError::Chunks)? else {
+                    return Ok(BodyEvent::More);
                 };
                 *self = FramedBody::Length(0);
                 let section = buffer.split_to(length);
-                Ok(if length == 2 { Taken::End } else { Taken::Trailers(trailer_map(&section)?) })
+                Ok(if length == 2 { BodyEvent::End } else { BodyEvent::Trailers(trailer_map(&section)?) })
             }
         }
     }
 
     /// Passes over what `bytes` begin with of the body; how many bytes that is. Trailers are passed over as a whole only: those
     /// that are not complete are to be shown again.
-    pub(crate) fn skip(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<usize, WireFault> {
+    pub(crate) fn skip(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<usize, RequestError> {
         let mut skipped = 0;
         loop {
             let rest = &bytes[skipped..];
@@ -295,36 +295,36 @@ impl FramedBody {
     }
 
     /// UCS has closed the connection: right for some bodies, too early for others.
-    pub fn end(&mut self) -> Result<(), AnswerFault> {
+    pub fn end(&mut self) -> Result<(), ResponseError> {
         match self {
             FramedBody::Length(0) => Ok(()),
             FramedBody::UntilClosed => {
                 *self = FramedBody::Length(0);
                 Ok(())
             }
-            FramedBody::Length(_) | FramedBody::Chunked(_) | FramedBody::Trailers(_) => Err(AnswerFault::Ended),
+            FramedBody::Length(_) | FramedBody::Chunked(_) | FramedBody::Trailers(_) => Err(ResponseError::Ended),
         }
     }
 }
 
 /// The length that an answer tells, when it is one number: with HEAD and 304 it is that of a body that does not follow
 /// (RFC 9110, 8.6).
-pub fn told_length(fields: &Fields) -> Option<u64> {
+pub fn declared_length(fields: &Fields) -> Option<u64> {
     let mut lengths = fields.values("content-length");
     let first = lengths.next().filter(|_| !fields.contains("transfer-encoding"))?;
     if lengths.any(|other| other != first) { None } else { length(first).ok() }
 }
 
 /// RFC 9110, 8.6: digits only; a list of equal numbers is not worth taking.
-fn length(value: &[u8]) -> Result<u64, AnswerFault> {
-    fast_path::number(value).ok_or(AnswerFault::Length)
+fn length(value: &[u8]) -> Result<u64, ResponseError> {
+    fast_path::number(value).ok_or(ResponseError::Length)
 }
 
 /// A section of trailers, with its final empty line, whose lines were checked.
-fn trailer_map(section: &[u8]) -> Result<HeaderMap, AnswerFault> {
+fn trailer_map(section: &[u8]) -> Result<HeaderMap, ResponseError> {
     let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES];
     let parsed = httparse::parse_headers(section, &mut lines)?;
-    let httparse::Status::Complete((_, lines)) = parsed else { return Err(AnswerFault::Ended) };
+    let httparse::Status::Complete((_, lines)) = parsed else { return Err(ResponseError::Ended) };
     let mut trailers = HeaderMap::new();
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| httparse::Error::HeaderName)?;

@@ -10,22 +10,22 @@ use super::*;
 type Got = (u16, Vec<u8>, usize, Vec<u8>, bool);
 
 /// An answer as it comes out when its bytes arrive in pieces of `size`. The end of the bytes is the end of the connection.
-fn read(bytes: &[u8], method: &Method, size: usize) -> Result<Got, AnswerFault> {
+fn read(bytes: &[u8], method: &Method, size: usize) -> Result<Got, ResponseError> {
     let mut pieces = bytes.chunks(size);
     let mut buffer = BytesMut::new();
     let mut head = loop {
         if let Some(head) = read_head(&mut buffer, method == Method::HEAD)? {
             break head;
         }
-        buffer.extend_from_slice(pieces.next().ok_or(AnswerFault::Ended)?);
+        buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?);
     };
     let (mut body, mut trailers) = (Vec::new(), 0);
     while !head.body.is_over() {
-        match head.body.take(&mut buffer, &ANSWER_LIMITS)? {
-            Taken::Data(data) => body.extend_from_slice(&data),
-            Taken::Trailers(fields) => trailers = fields.len(),
-            Taken::End => break,
-            Taken::More => match pieces.next() {
+        match head.body.take(&mut buffer, &RESPONSE_LIMITS)? {
+            BodyEvent::Data(data) => body.extend_from_slice(&data),
+            BodyEvent::Trailers(fields) => trailers = fields.len(),
+            BodyEvent::End => break,
+            BodyEvent::More => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
                 None => head.body.end()?,
             },
@@ -129,7 +129,7 @@ fn what_is_not_plainly_one_answer_is_a_fault() {
     }
     let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(HEAD_BYTES));
     for size in [4096, long.len()] {
-        assert!(matches!(read(long.as_bytes(), &Method::GET, size), Err(AnswerFault::HeadTooLong)), "{size}");
+        assert!(matches!(read(long.as_bytes(), &Method::GET, size), Err(ResponseError::HeadTooLong)), "{size}");
     }
 }
 
@@ -142,7 +142,7 @@ fn an_answer_that_ends_early_is_never_whole() {
     for bytes in whole {
         for length in 0..bytes.len() {
             let fault = read(&bytes.as_bytes()[..length], &Method::GET, 64).unwrap_err();
-            assert!(matches!(fault, AnswerFault::Ended), "{:?}: {fault:?}", &bytes[..length]);
+            assert!(matches!(fault, ResponseError::Ended), "{:?}: {fault:?}", &bytes[..length]);
         }
     }
 }
@@ -153,19 +153,19 @@ proptest::proptest! {
         head in "HTTP/1\\.[0-2] ([0-9]{3}|[0-9]{2}) ?[ -~\\t\u{e9}]{0,6}\r?\n(([A-Za-z_-]{1,9}|[ -~]{0,3})(:|: | :|:\t)[ -~\\t\u{e9}]{0,9}\r?\n){0,4}\r?\n?.{0,3}",
     ) {
         let (mut short, mut long) = (head.clone().into_bytes(), head.into_bytes());
-        let plain = plain::answer(&mut short, HEADER_LINES);
+        let plain = fast_path::answer(&mut short, HEADER_LINES);
         // The careful way gets what the short way has touched.
         let after = careful(&mut short.clone()).map(|answer| answer.map(|answer| (answer.length, answer.places.len())));
         let untouched = careful(&mut long.clone()).map(|answer| answer.map(|answer| (answer.length, answer.places.len())));
         proptest::prop_assert_eq!(format!("{after:?}"), format!("{untouched:?}"));
         if let Some(plain) = plain {
             let careful = careful(&mut long).unwrap().unwrap();
-            let told = |bytes: &[u8], answer: &AnswerParts| {
+            let told = |bytes: &[u8], answer: &ResponseParts| {
                 let pair = |place: &FieldPlace| {
                     let (name, value) = place.of_head(bytes);
                     (name.to_vec(), value.to_vec())
                 };
-                (answer.length, answer.status, answer.is_old, answer.places.iter().map(pair).collect::<Vec<_>>())
+                (answer.length, answer.status, answer.is_http10, answer.places.iter().map(pair).collect::<Vec<_>>())
             };
             proptest::prop_assert_eq!(told(&short, &plain), told(&long, &careful));
         }

@@ -5,4 +5,4 @@ pub(crate) mod session;
 mod state;
 
 pub use input::{BodyFailed, ClientBody, ClientInput, Next, Scratch};
-pub use state::{DiscardLimits, WireState};
+pub use state::{ConnectionState, DiscardLimits};

@@ -16,12 +16,12 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::input::{ClientBody, ClientInput, Next, Scratch};
 use crate::http1::RequestHead;
-use crate::http1::writer::{SendFault, Sending};
+use crate::http1::writer::{MessageWriter, WriteError};
 use crate::proxy::context::{Downstream, RequestContext};
-use crate::proxy::handler::{respond, respond_to_fault};
-use crate::proxy::request_log::Account;
-use crate::proxy::response::Reply;
-use crate::proxy::response::http1::{self, AnswerTerms};
+use crate::proxy::handler::{respond, respond_to_malformed};
+use crate::proxy::request_log::RequestLog;
+use crate::proxy::response::Response;
+use crate::proxy::response::http1::{self, ResponseFraming};
 
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -33,7 +33,7 @@ pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl S
     let (reader, writer) = stream.into_split();
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
     let mut writer = Outward { half: Some(writer), resets: false, unread_limit };
-    let input = ClientInput::new(reader, Rc::clone(&downstream.wire), scratch);
+    let input = ClientInput::new(reader, Rc::clone(&downstream.state), scratch);
     let input = Open(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
         // In a box of its own, which goes when the client is idle: what a request needs is many times what a wait needs.
@@ -111,7 +111,7 @@ async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &m
             match polled {
                 Poll::Ready(Some(request)) => Poll::Ready(Ok(request)),
                 Poll::Ready(None) => Poll::Ready(Err(After::End)),
-                Poll::Pending if downstream.wire.is_resting() => {
+                Poll::Pending if downstream.state.is_resting() => {
                     input.borrow_mut().rest();
                     Poll::Ready(Err(After::Next))
                 }
@@ -135,33 +135,33 @@ enum After {
 }
 
 async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, next: Next) -> After {
-    let account = Account::open(downstream, Instant::now());
+    let request_log = RequestLog::open(downstream, Instant::now());
     writer.resets = true;
     let (mut terms, reply) = match next {
-        Next::Fault(fault) => (AnswerTerms::last(), respond_to_fault(downstream, fault, account)),
+        Next::Fault(fault) => (ResponseFraming::last(), respond_to_malformed(downstream, fault, request_log)),
         Next::Request(head) => {
             let terms = terms_of(&head);
-            let reply = respond_to_client(downstream, input, writer.half(), &head, account).await;
+            let reply = respond_to_client(downstream, input, writer.half(), &head, request_log).await;
             let Some(reply) = reply else { return After::Broken };
             let mut input = input.borrow_mut();
             // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
-            let goes_on = if reply.leaves_body { input.leave_body() } else { input.is_in_step() };
+            let goes_on = if reply.leaves_body { input.leave_body() } else { input.can_keep_alive() };
             input.take_back(head);
-            (AnswerTerms { closes: terms.closes || !goes_on, ..terms }, reply)
+            (ResponseFraming { closes: terms.closes || !goes_on, ..terms }, reply)
         }
     };
     input.borrow_mut().answer_begins();
-    terms.closes |= downstream.wire.is_stopping();
+    terms.closes |= downstream.state.is_stopping();
     write(downstream, input, writer, reply, terms).await
 }
 
 /// What a request says of the answer's form.
-fn terms_of(head: &RequestHead) -> AnswerTerms {
+fn terms_of(head: &RequestHead) -> ResponseFraming {
     let asks = head.asks;
-    AnswerTerms {
+    ResponseFraming {
         is_head: head.method == Method::HEAD,
-        is_old: head.is_old,
-        closes: asks.close || (head.is_old && !asks.keep_alive),
+        is_http10: head.is_http10,
+        closes: asks.close || (head.is_http10 && !asks.keep_alive),
         // RFC 9110, 6.5.1: trailers are for those who say that they take them.
         takes_trailers: asks.trailers,
     }
@@ -173,16 +173,16 @@ async fn respond_to_client(
     input: &Input,
     writer: &OwnedWriteHalf,
     head: &RequestHead,
-    account: Account,
-) -> Option<Box<Reply>> {
+    request_log: RequestLog,
+) -> Option<Box<Response>> {
     let body = ClientBody::new(Rc::clone(input));
-    let mut responding = pin!(respond(RequestContext { downstream, head }, body, account));
+    let mut responding = pin!(respond(RequestContext { downstream, head }, body, request_log));
     poll_fn(|context| {
         let response = responding.as_mut().poll(context);
         if let Poll::Ready(reply) = response {
             return Poll::Ready(Some(reply));
         }
-        if downstream.wire.takes_continue() && !is_told_to_continue(writer) {
+        if downstream.state.takes_continue() && !is_told_to_continue(writer) {
             return Poll::Ready(None);
         }
         input.borrow_mut().poll_gone(context, true).map(|()| None)
@@ -199,24 +199,24 @@ async fn write(
     downstream: &Downstream,
     input: &Input,
     writer: &mut Outward,
-    reply: Box<Reply>,
-    terms: AnswerTerms,
+    reply: Box<Response>,
+    terms: ResponseFraming,
 ) -> After {
     let mut sending = http1::sending(*reply, terms, &downstream.worker.date.borrow(), &downstream.worker.buffers);
     let closes = sending.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
-    downstream.wire.all_was_read();
+    downstream.state.all_was_read();
     writer.resets = match &wrote {
         Ok(()) => false,
         // What came of the answer must reach the client.
-        Err(SendFault::Body) => sending.ends_by_closing(),
-        Err(SendFault::Refused(_)) => true,
+        Err(WriteError::Body) => sending.ends_by_closing(),
+        Err(WriteError::Refused(_)) => true,
     };
     match wrote {
         Ok(()) if closes => After::End,
         Ok(()) => After::Next,
         Err(fault) => {
-            if let SendFault::Refused(_) = fault {
+            if let WriteError::Refused(_) = fault {
                 sending.body_mut().client_gone();
             }
             After::Broken
@@ -228,18 +228,18 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     downstream: &Downstream,
     input: &Input,
     writer: &mut OwnedWriteHalf,
-    sending: &mut Sending<B>,
+    sending: &mut MessageWriter<B>,
     context: &mut Context<'_>,
-) -> Poll<Result<(), SendFault>> {
+) -> Poll<Result<(), WriteError>> {
     let before = sending.sent();
     if let Poll::Ready(written) = sending.poll(writer, context) {
         return Poll::Ready(written);
     }
     if sending.waits_for_reader() {
-        downstream.wire.wait_for_reading(sending.sent() > before);
+        downstream.state.wait_for_reading(sending.sent() > before);
     } else {
-        downstream.wire.all_was_read();
+        downstream.state.all_was_read();
     }
-    let gone = || Err(SendFault::Refused(std::io::ErrorKind::NotConnected.into()));
+    let gone = || Err(WriteError::Refused(std::io::ErrorKind::NotConnected.into()));
     input.borrow_mut().poll_gone(context, false).map(|()| gone())
 }

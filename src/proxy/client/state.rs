@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http1::WireFault;
+use crate::http1::RequestError;
 
 /// While a gateway stops it reads on behind a refusal for no longer than this.
 const STOPPING_DISCARD: Duration = Duration::from_secs(1);
@@ -33,12 +33,12 @@ struct Discard {
 
 /// The shared cell of one connection.
 #[derive(Debug, Default)]
-pub struct WireState {
-    body_fault: Cell<Option<WireFault>>,
+pub struct ConnectionState {
+    body_fault: Cell<Option<RequestError>>,
     head_started: Cell<Option<Instant>>,
     idle: Cell<bool>,
     idle_since: Cell<Option<Instant>>,
-    expired: Cell<Option<WireFault>>,
+    expired: Cell<Option<RequestError>>,
     /// Requests of this connection whose answer is not over.
     answering: Cell<usize>,
     /// Since when the client has sent the end of its input while an answer is under way.
@@ -59,9 +59,9 @@ pub struct WireState {
     reader: RefCell<Option<Waker>>,
 }
 
-impl WireState {
+impl ConnectionState {
     /// What was wrong with the body whose stream has just failed; `None` if nothing was seen but a broken socket.
-    pub fn body_fault(&self) -> Option<WireFault> {
+    pub fn body_fault(&self) -> Option<RequestError> {
         self.body_fault.get()
     }
 
@@ -79,9 +79,9 @@ impl WireState {
         self.idle_since.get()
     }
 
-    /// Gives up on a head that has begun: `fault` (in practice [`WireFault::HeaderTimeout`]) is answered. Without effect once
+    /// Gives up on a head that has begun: `fault` (in practice [`RequestError::HeaderTimeout`]) is answered. Without effect once
     /// the head is complete. A connection that is idle is for the worker to close.
-    pub fn expire(&self, fault: WireFault) {
+    pub fn expire(&self, fault: RequestError) {
         if self.head_started.get().is_some() {
             self.expired.set(Some(fault));
             self.wake_reader();
@@ -211,7 +211,7 @@ impl WireState {
     }
 
     /// The fault of a head whose time is over.
-    pub(crate) fn take_expired(&self) -> Option<WireFault> {
+    pub(crate) fn take_expired(&self) -> Option<RequestError> {
         self.expired.take().filter(|_| self.head_started.get().is_some())
     }
 
@@ -230,7 +230,7 @@ impl WireState {
         self.head_started.set(None);
     }
 
-    pub(crate) fn break_body(&self, fault: Option<WireFault>) {
+    pub(crate) fn break_body(&self, fault: Option<RequestError>) {
         self.body_fault.set(fault);
     }
 

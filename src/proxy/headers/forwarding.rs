@@ -20,15 +20,15 @@ const REQUEST_ID_BYTES: usize = 128;
 
 /// What one connection adds to its requests: made once when it is accepted.
 #[derive(Debug)]
-pub struct Hop {
+pub struct ForwardedInfo {
     peer: String,
     proto: &'static str,
 }
 
-impl Hop {
+impl ForwardedInfo {
     /// `peer` is the client's address; `tls` whether it came over TLS.
-    pub fn new(peer: IpAddr, tls: bool) -> Hop {
-        Hop { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
+    pub fn new(peer: IpAddr, tls: bool) -> ForwardedInfo {
+        ForwardedInfo { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
     }
 
     /// The client's address; one of IPv4 in its own form, however it came.
@@ -39,9 +39,9 @@ impl Hop {
 
 /// What the gateway brings to a request: its marks, and room for the head.
 #[derive(Clone, Copy, Debug)]
-pub struct Own<'a> {
+pub struct ProxyFields<'a> {
     /// Of the client's connection.
-    pub hop: &'a Hop,
+    pub hop: &'a ForwardedInfo,
     /// For requests that come without an id.
     pub ids: &'a RequestIds,
     /// Where the head is written.
@@ -83,7 +83,7 @@ impl RequestIds {
 
 /// What the gateway has a word in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum ForwardedField {
     ForwardedFor = 1,
     ForwardedProto = 2,
     ForwardedHost = 4,
@@ -94,10 +94,10 @@ pub(super) enum Mark {
 
 /// Which of them a message has.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen(u8);
+pub(super) struct FieldSet(u8);
 
-impl Seen {
-    pub(super) fn note(&mut self, mark: Mark) {
+impl FieldSet {
+    pub(super) fn note(&mut self, mark: ForwardedField) {
         self.0 |= mark as u8;
     }
 
@@ -105,7 +105,7 @@ impl Seen {
         self.0 == 0
     }
 
-    fn has(self, mark: Mark) -> bool {
+    fn has(self, mark: ForwardedField) -> bool {
         self.0 & mark as u8 != 0
     }
 }
@@ -116,15 +116,19 @@ pub(super) fn write_marks(
     host: &[u8],
     fields: &Fields,
     named: &ConnectionOptions,
-    seen: Seen,
-    own: Own<'_>,
+    seen: FieldSet,
+    own: ProxyFields<'_>,
 ) -> Range<usize> {
     if seen.is_nothing() {
         write_own(bytes, host, own.hop);
     } else {
         write_both(bytes, host, fields, named, seen, own.hop);
     }
-    let id = if seen.has(Mark::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) { client_id(fields) } else { None };
+    let id = if seen.has(ForwardedField::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) {
+        client_id(fields)
+    } else {
+        None
+    };
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
         Some(id) => write_field(bytes, X_REQUEST_ID, id),
@@ -134,24 +138,36 @@ pub(super) fn write_marks(
 }
 
 /// What the gateway says when the client says nothing of the kind: as [`write_both`], but at once.
-fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &Hop) {
+fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo) {
     write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
     write_all(bytes, [b"\r\nx-forwarded-host: ", host, b"\r\nvia: ", VIA.as_bytes(), b"\r\n"]);
 }
 
 /// What the gateway says beside what the client says.
-fn write_both(bytes: &mut Vec<u8>, host: &[u8], fields: &Fields, named: &ConnectionOptions, seen: Seen, hop: &Hop) {
-    let values = |name: &'static str, mark: Mark| {
+fn write_both(
+    bytes: &mut Vec<u8>,
+    host: &[u8],
+    fields: &Fields,
+    named: &ConnectionOptions,
+    seen: FieldSet,
+    hop: &ForwardedInfo,
+) {
+    let values = |name: &'static str, mark: ForwardedField| {
         let of_client = seen.has(mark) && !named.takes(name.as_bytes());
         fields.values(name).take(if of_client { usize::MAX } else { 0 })
     };
-    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", Mark::ForwardedFor), &hop.peer);
-    write_else(bytes, "x-forwarded-proto", values("x-forwarded-proto", Mark::ForwardedProto), hop.proto.as_bytes());
-    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", Mark::ForwardedHost), host);
-    write_list(bytes, "via", values("via", Mark::Via), VIA);
-    if seen.has(Mark::Trace) && is_trace_context(values("traceparent", Mark::Trace)) {
+    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", ForwardedField::ForwardedFor), &hop.peer);
+    write_else(
+        bytes,
+        "x-forwarded-proto",
+        values("x-forwarded-proto", ForwardedField::ForwardedProto),
+        hop.proto.as_bytes(),
+    );
+    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
+    write_list(bytes, "via", values("via", ForwardedField::Via), VIA);
+    if seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
         for name in ["traceparent", "tracestate"] {
-            values(name, Mark::Trace).for_each(|value| write_field(bytes, name, value));
+            values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));
         }
     }
 }
@@ -192,11 +208,11 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_silent_client_is_the_same_at_once_and_by_parts() {
-        let hop = Hop::new([192, 0, 2, 7].into(), false);
+        let hop = ForwardedInfo::new([192, 0, 2, 7].into(), false);
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
         write_own(&mut at_once, b"ucs:8080", &hop);
-        write_both(&mut by_parts, b"ucs:8080", &fields, &ConnectionOptions::by(&fields), Seen::default(), &hop);
+        write_both(&mut by_parts, b"ucs:8080", &fields, &ConnectionOptions::by(&fields), FieldSet::default(), &hop);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }
 }

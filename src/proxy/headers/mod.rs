@@ -7,8 +7,8 @@ use std::ops::Range;
 use hyper::Method;
 
 use self::connection_options::ConnectionOptions;
-pub use self::forwarding::{Hop, Own, RequestIds};
-use self::forwarding::{Mark, Seen, VIA, write_marks};
+use self::forwarding::{FieldSet, ForwardedField, VIA, write_marks};
+pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
 pub use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_override, is_unwanted_upstream};
 use crate::http1::encode::{pass_line, write_all, write_field, write_list};
@@ -64,25 +64,25 @@ impl UpstreamHead {
 /// what `without` names. Appended to: `X-Forwarded-For`, `Via`. Set where absent: `X-Forwarded-Proto`, `X-Forwarded-Host`.
 /// Replaced where unusable: `X-Request-Id`. A `traceparent` that W3C Trace Context calls invalid goes, and `tracestate`
 /// with it.
-pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: Own<'_>) -> UpstreamHead {
+pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: ProxyFields<'_>) -> UpstreamHead {
     let mut bytes = own.buffers.take(fields.head_length() + ADDED_BYTES);
     let method = to.method.as_str().as_bytes();
     write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nhost: ", to.host, b"\r\n"]);
     let named = ConnectionOptions::by(fields);
-    let mut seen = Seen::default();
+    let mut seen = FieldSet::default();
     let (mut says_length, mut has_trailer) = (false, false);
     for line in fields.lines() {
         let name = line.name;
         match fate_of_request(name) {
             _ if named.takes(name) || without.iter().any(|other| other.as_bytes() == name) => {}
-            Fate::Goes => {}
-            Fate::Passes => pass_line(&mut bytes, line),
-            Fate::Length => says_length = true,
-            Fate::Trailer => {
+            Disposition::Goes => {}
+            Disposition::Passes => pass_line(&mut bytes, line),
+            Disposition::Length => says_length = true,
+            Disposition::Trailer => {
                 has_trailer = true;
                 pass_line(&mut bytes, line);
             }
-            Fate::Marks(mark) => seen.note(mark),
+            Disposition::Marks(mark) => seen.note(mark),
         }
     }
     let request_id = write_marks(&mut bytes, to.host, fields, &named, seen, own);
@@ -93,43 +93,43 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
 
 /// What becomes of one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Disposition {
     Passes,
     Goes,
     /// `Content-Length`: `sending` writes the framing of the next hop itself.
     Length,
     Trailer,
-    Marks(Mark),
+    Marks(ForwardedField),
 }
 
-fn fate_of_request(name: &[u8]) -> Fate {
+fn fate_of_request(name: &[u8]) -> Disposition {
     match name {
         // The one host was written.
-        b"host" | b"expect" => Fate::Goes,
-        b"content-length" => Fate::Length,
-        b"trailer" => Fate::Trailer,
-        b"via" => Fate::Marks(Mark::Via),
-        b"traceparent" | b"tracestate" => Fate::Marks(Mark::Trace),
+        b"host" | b"expect" => Disposition::Goes,
+        b"content-length" => Disposition::Length,
+        b"trailer" => Disposition::Trailer,
+        b"via" => Disposition::Marks(ForwardedField::Via),
+        b"traceparent" | b"tracestate" => Disposition::Marks(ForwardedField::Trace),
         [b'x', b'-', ..] => fate_of_extension(name),
-        name if is_hop_by_hop(name) || is_unwanted_upstream(name) => Fate::Goes,
-        _ => Fate::Passes,
+        name if is_hop_by_hop(name) || is_unwanted_upstream(name) => Disposition::Goes,
+        _ => Disposition::Passes,
     }
 }
 
-fn fate_of_extension(name: &[u8]) -> Fate {
+fn fate_of_extension(name: &[u8]) -> Disposition {
     match name {
-        b"x-forwarded-for" => Fate::Marks(Mark::ForwardedFor),
-        b"x-forwarded-proto" => Fate::Marks(Mark::ForwardedProto),
-        b"x-forwarded-host" => Fate::Marks(Mark::ForwardedHost),
-        b"x-request-id" => Fate::Marks(Mark::RequestId),
-        name if is_override(name) => Fate::Goes,
-        _ => Fate::Passes,
+        b"x-forwarded-for" => Disposition::Marks(ForwardedField::ForwardedFor),
+        b"x-forwarded-proto" => Disposition::Marks(ForwardedField::ForwardedProto),
+        b"x-forwarded-host" => Disposition::Marks(ForwardedField::ForwardedHost),
+        b"x-request-id" => Disposition::Marks(ForwardedField::RequestId),
+        name if is_override(name) => Disposition::Goes,
+        _ => Disposition::Passes,
     }
 }
 
 /// What of UCS's head is told beside its lines.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct ResponseMeta {
     /// It has a `Date`.
     pub dated: bool,
     /// The trailers that it announces.
@@ -138,7 +138,7 @@ pub struct Told {
 
 /// Writes those of UCS's lines that the client gets: without hop-by-hop headers, what `Connection` names, `UCS-Gateway`, and
 /// the framing, which the caller writes; `Via` is appended.
-pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
+pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     let named = ConnectionOptions::by(fields);
     let (mut dated, mut has_via, mut has_trailer) = (false, false, false);
     for line in fields.lines() {
@@ -164,7 +164,7 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> Told {
         write_field(bytes, "via", VIA.as_bytes());
     }
     let trailers = if has_trailer { FieldNames::by(fields.values("trailer")) } else { FieldNames::default() };
-    Told { dated, trailers }
+    ResponseMeta { dated, trailers }
 }
 
 #[cfg(test)]

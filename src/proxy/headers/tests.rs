@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::rc::Rc;
+
 use proptest::prelude::*;
 
 use super::*;
 
-fn hop() -> Hop {
-    Hop::new("::ffff:192.0.2.7".parse().unwrap(), false)
+fn hop() -> ForwardedInfo {
+    ForwardedInfo::new("::ffff:192.0.2.7".parse().unwrap(), false)
 }
 
 /// A head as its lines, without the first.
@@ -42,7 +44,7 @@ impl Lines {
 
 fn upstream_head<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> UpstreamHead {
     let to = Destination { method: &Method::GET, path: b"/a", query: b"?b", host: b"ucs:8080" };
-    let own = Own { hop: &hop(), ids: &RequestIds::new(0xabc), buffers: &Rc::default() };
+    let own = ProxyFields { hop: &hop(), ids: &RequestIds::new(0xabc), buffers: &Rc::default() };
     to_upstream(to, &Fields::of_lines(lines), &[], own)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Method;
 
-use super::page::{About, Page};
+use super::page::{Page, RequestSummary};
 use crate::gate::Published;
 use crate::policy::table::RouteIndex;
 
@@ -54,8 +54,8 @@ impl RefusalCache {
     pub(crate) fn with_page<T>(
         &self,
         key: Key<'_>,
-        about: About<'_>,
-        make: impl FnOnce(About<'_>) -> Page,
+        about: RequestSummary<'_>,
+        make: impl FnOnce(RequestSummary<'_>) -> Page,
         with: impl FnOnce(&[u8], Bytes) -> T,
     ) -> T {
         let mut cached = self.0.borrow_mut();
@@ -65,7 +65,7 @@ impl RefusalCache {
         };
         let page = match &mut cached.pages[key.index as usize] {
             Some(page) if page.method == *about.method => page,
-            other => other.insert(Template::new(about.method, make(About { path: MARK, ..about }))),
+            other => other.insert(Template::new(about.method, make(RequestSummary { path: MARK, ..about }))),
         };
         with(&page.lines, page.content(about.path))
     }

@@ -16,7 +16,7 @@ use super::upstream::pool::ConnectError;
 use crate::access::AccessError;
 use crate::control_handle::ChangeError;
 use crate::gate::Published;
-use crate::http1::WireFault;
+use crate::http1::RequestError;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::path::PathRefusal;
 use crate::telemetry::{Outcome, UpstreamFault};
@@ -26,7 +26,7 @@ use crate::telemetry::{Outcome, UpstreamFault};
 pub enum Refusal {
     /// Its bytes are not unambiguous HTTP/1.1.
     #[error(transparent)]
-    Wire(WireFault),
+    Wire(RequestError),
     /// Its path could be read in more than one way.
     #[error(transparent)]
     Path(PathRefusal),

@@ -18,7 +18,7 @@ const DEFAULT_RETRY_SECONDS: u64 = 30;
 
 /// What is known of the request that is refused.
 #[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
+pub struct RequestSummary<'a> {
     /// Its method.
     pub method: &'a Method,
     /// Its path without the query, as far as it is known.
@@ -62,7 +62,7 @@ pub(crate) struct Page {
     pub content: Vec<u8>,
 }
 
-pub(crate) fn page(refusal: &Refusal, about: About<'_>, table: &RouteTable) -> Page {
+pub(crate) fn page(refusal: &Refusal, about: RequestSummary<'_>, table: &RouteTable) -> Page {
     let record = refusal.record();
     let (status, reason) = (refusal.status(), refusal.reason());
     let problem = Problem {
@@ -107,7 +107,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
     }
 }
 
-fn detail(refusal: &Refusal, about: About<'_>, record: Option<&ModeRecord>) -> String {
+fn detail(refusal: &Refusal, about: RequestSummary<'_>, record: Option<&ModeRecord>) -> String {
     let operation = about.operation.unwrap_or("The request");
     let subject = format!("{operation} ({} {})", about.method, about.path);
     match (refusal, record) {
@@ -146,7 +146,7 @@ pub(crate) fn retry_after(record: Option<&ModeRecord>) -> u64 {
 }
 
 /// Fills the placeholders of a template, each as the inside of a JSON string.
-fn fill(template: &AnswerTemplate, problem: &Problem<'_>, about: About<'_>) -> Vec<u8> {
+fn fill(template: &AnswerTemplate, problem: &Problem<'_>, about: RequestSummary<'_>) -> Vec<u8> {
     let status = problem.status.to_string();
     let revision = problem.revision.map(|revision| revision.to_string()).unwrap_or_default();
     let values = [

@@ -8,46 +8,46 @@ use hyper::{Method, StatusCode};
 
 use super::Refusal;
 use super::cache::Key;
-use super::page::{self, About, Page, retry_after};
+use super::page::{self, Page, RequestSummary, retry_after};
 use crate::access::AccessError;
 use crate::gate::TableRef;
 use crate::http1::{Buffers, RequestHead};
-use crate::proxy::access_log::{Line, Words};
-use crate::proxy::classify::{Found, Refused};
+use crate::proxy::access_log::{AccessLogEntry, RequestText};
+use crate::proxy::classify::{Refused, RouteMatch};
 use crate::proxy::context::{Downstream, Worker};
-use crate::proxy::request_log::Account;
-use crate::proxy::response::Reply;
+use crate::proxy::request_log::RequestLog;
+use crate::proxy::response::Response;
 
 /// The response to a refused request; `head` is absent when its bytes are no request.
 pub fn respond(
     downstream: &Downstream,
     head: Option<&RequestHead>,
     refused: &Refused,
-    account: &mut Account,
-) -> Box<Reply> {
-    let (worker, Refused { refusal, found }) = (&downstream.worker, refused);
-    let lease = found.as_ref().map_or_else(|| worker.seat.table(), |found| Rc::clone(&found.table));
+    request_log: &mut RequestLog,
+) -> Box<Response> {
+    let (worker, Refused { refusal, matched }) = (&downstream.worker, refused);
+    let lease = matched.as_ref().map_or_else(|| worker.seat.table(), |matched| Rc::clone(&matched.table));
     let table = lease.table();
     let path = if matches!(refusal, Refusal::Wire(_)) { "" } else { head.map_or("", RequestHead::path_text) };
-    let route = found.as_ref().and_then(Found::route);
+    let route = matched.as_ref().and_then(RouteMatch::route);
     let class = route.map(|route| &table.classes[route.class].name);
-    account.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
-    account.outcome = refusal.outcome();
-    let about = About {
+    request_log.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
+    request_log.outcome = refusal.outcome();
+    let about = RequestSummary {
         method: head.map_or(&Method::GET, |head| &head.method),
         path,
         operation: route.map(|route| &*route.operation),
         class: class.map(|class| &**class),
     };
-    if account.is_logged() {
-        let words = refused_words(worker, head, path, account.line.take());
-        account.line = Some(Box::new(refused_line(refused, Rc::clone(&lease), about, words)));
+    if request_log.is_logged() {
+        let text = refused_text(worker, head, path, request_log.line.take());
+        request_log.line = Some(Box::new(refused_entry(refused, Rc::clone(&lease), about, text)));
     }
     count(worker, refusal);
     let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, &worker.buffers);
-    let make = |about: About<'_>| page::page(refusal, about, table);
+    let make = |about: RequestSummary<'_>| page::page(refusal, about, table);
     // Refusals by the mode come by the thousand.
-    if let (Refusal::Mode(published), Some(Found { index: Some(index), .. })) = (refusal, found) {
+    if let (Refusal::Mode(published), Some(RouteMatch { index: Some(index), .. })) = (refusal, matched) {
         let key = Key { published, generation: lease.generation(), routes: table.routes.len(), index: *index };
         return worker.refusals.with_page(key, about, make, with);
     }
@@ -58,17 +58,17 @@ pub fn respond(
 /// Counts what only some refusals have.
 fn count(worker: &Worker, refusal: &Refusal) {
     if let Refusal::Wire(fault) = refusal {
-        worker.ledger.metrics.wire_fault(fault.reason());
+        worker.recorder.metrics.wire_fault(fault.reason());
     }
     if let Some(fault) = refusal.upstream_fault() {
-        worker.ledger.metrics.upstream_failed(fault);
+        worker.recorder.metrics.upstream_failed(fault);
     }
 }
 
 /// The response that says this, with what depends on the moment.
-fn response(refusal: &Refusal, lines: &[u8], content: Bytes, buffers: &Rc<Buffers>) -> Box<Reply> {
+fn response(refusal: &Refusal, lines: &[u8], content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
     let status = refusal.status();
-    let mut reply = Reply::own(status, content, buffers);
+    let mut reply = Response::own(status, content, buffers);
     reply.fields.extend_from_slice(lines);
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
         reply.add_seconds(RETRY_AFTER, retry_after.as_secs());
@@ -84,22 +84,32 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, buffers: &Rc<Buffer
 }
 
 /// What went to UCS has its id already.
-fn refused_words(worker: &Worker, head: Option<&RequestHead>, path: &str, earlier: Option<Box<Line>>) -> Words {
+fn refused_text(
+    worker: &Worker,
+    head: Option<&RequestHead>,
+    path: &str,
+    earlier: Option<Box<AccessLogEntry>>,
+) -> RequestText {
     let fresh = head.filter(|_| earlier.is_none()).map(|head| worker.request_ids.id_of(&head.fields));
     let fresh = fresh.as_deref().unwrap_or_default().as_bytes();
-    let id = earlier.as_ref().map_or(fresh, |line| line.words.request_id());
-    Words::of(path.as_bytes(), id, &worker.buffers)
+    let id = earlier.as_ref().map_or(fresh, |line| line.text.request_id());
+    RequestText::of(path.as_bytes(), id, &worker.buffers)
 }
 
-fn refused_line(refused: &Refused, table: Rc<TableRef>, about: About<'_>, words: Words) -> Line {
-    let Refused { refusal, found } = refused;
-    let found = found.as_ref();
-    Line {
+fn refused_entry(
+    refused: &Refused,
+    table: Rc<TableRef>,
+    about: RequestSummary<'_>,
+    text: RequestText,
+) -> AccessLogEntry {
+    let Refused { refusal, matched } = refused;
+    let matched = matched.as_ref();
+    AccessLogEntry {
         method: about.method.clone(),
-        words,
+        text,
         table,
-        route: found.and_then(|found| found.index),
-        class: found.and_then(Found::route).map(|route| route.class),
+        route: matched.and_then(|matched| matched.index),
+        class: matched.and_then(RouteMatch::route).map(|route| route.class),
         status: refusal.status().as_u16(),
         revision: refusal.record().map_or(0, |record| record.revision),
     }

@@ -11,26 +11,26 @@ use hyper::StatusCode;
 use hyper::body::Body;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 
-use super::headers::{self, Told, UCS_GATEWAY};
-use super::request_log::Account;
-use super::upstream::forward::Answered;
+use super::headers::{self, ResponseMeta, UCS_GATEWAY};
+use super::request_log::RequestLog;
+use super::upstream::forward::UpstreamResponse;
 use crate::http1::encode::{write_line, write_number};
-use crate::http1::{Buffer, Buffers, Fields, told_length};
+use crate::http1::{Buffer, Buffers, Fields, declared_length};
 
-pub use body::ReplyBody;
+pub use body::ResponseBody;
 
 /// Room for the field lines of a usual response, in bytes.
 const FIELDS_ROOM: usize = 512;
 
 /// A response. Always in a box, as it goes up through several futures.
 #[derive(Debug)]
-pub struct Reply {
+pub struct Response {
     /// Its status.
     pub status: StatusCode,
     /// Its field lines, but for those of framing.
     pub fields: Buffer,
     /// What of the field lines is known without reading them again.
-    pub told: Told,
+    pub told: ResponseMeta,
     /// The length that a response without a body tells (RFC 9110, 8.6).
     pub length: Option<u64>,
     /// Whether the connection ends with it.
@@ -38,44 +38,52 @@ pub struct Reply {
     /// Whether what is left of the request's body is dropped.
     pub leaves_body: bool,
     /// Its body.
-    pub body: ReplyBody,
+    pub body: ResponseBody,
 }
 
-impl Reply {
+impl Response {
     /// A response without field lines.
-    fn new(status: StatusCode, body: ReplyBody, buffers: &Rc<Buffers>) -> Box<Reply> {
+    fn new(status: StatusCode, body: ResponseBody, buffers: &Rc<Buffers>) -> Box<Response> {
         let fields = buffers.take(FIELDS_ROOM);
-        Box::new(Reply { status, fields, told: Told::default(), length: None, closes: false, leaves_body: true, body })
+        Box::new(Response {
+            status,
+            fields,
+            told: ResponseMeta::default(),
+            length: None,
+            closes: false,
+            leaves_body: true,
+            body,
+        })
     }
 
     /// The gateway's own, without field lines.
-    pub fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Reply> {
-        Reply::new(status, ReplyBody::own(content), buffers)
+    pub fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
+        Response::new(status, ResponseBody::own(content), buffers)
     }
 
     /// UCS's response.
-    pub fn relay(answered: Answered, buffers: &Rc<Buffers>) -> Box<Reply> {
-        let Answered { status, fields, body } = answered;
+    pub fn relay(answered: UpstreamResponse, buffers: &Rc<Buffers>) -> Box<Response> {
+        let UpstreamResponse { status, fields, body } = answered;
         let has_none = body.is_end_stream();
-        let mut reply = Reply::new(status, ReplyBody::relay(body), buffers);
+        let mut reply = Response::new(status, ResponseBody::relay(body), buffers);
         reply.told = headers::to_downstream(&fields, &mut reply.fields);
-        reply.length = if has_none { told_length(&fields) } else { None };
+        reply.length = if has_none { declared_length(&fields) } else { None };
         // It may go up to UCS while the response comes down.
         reply.leaves_body = false;
         reply
     }
 
     /// A response of UCS whose body was read here.
-    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Reply> {
-        let mut reply = Reply::own(status, content, buffers);
+    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
+        let mut reply = Response::own(status, content, buffers);
         reply.told = headers::to_downstream(fields, &mut reply.fields);
         reply.add(UCS_GATEWAY, "answered");
         reply
     }
 
     /// With the request's log, which ends with the body.
-    pub fn with(mut self: Box<Reply>, account: Account) -> Box<Reply> {
-        self.body.log_to(account);
+    pub fn with(mut self: Box<Response>, request_log: RequestLog) -> Box<Response> {
+        self.body.log_to(request_log);
         self
     }
 
@@ -91,8 +99,8 @@ impl Reply {
 }
 
 /// A response of the gateway that is no refusal.
-pub fn answer(status: StatusCode, json: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Reply> {
-    let mut reply = Reply::own(status, Bytes::from(json), buffers);
+pub fn answer(status: StatusCode, json: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Response> {
+    let mut reply = Response::own(status, Bytes::from(json), buffers);
     reply.add(CONTENT_TYPE, "application/json");
     reply.add(CACHE_CONTROL, "no-store");
     reply.add(UCS_GATEWAY, "answered");

@@ -11,11 +11,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::AbortHandle;
 
-use crate::http1::{ANSWER_LIMITS, AnswerFault, FramedBody, Taken};
+use crate::http1::{BodyEvent, FramedBody, RESPONSE_LIMITS, ResponseError};
 use crate::proxy::client::{BodyFailed, ClientBody};
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Exchange, UploadState};
-use crate::proxy::upstream::pool::{Lease, Pool};
+use crate::proxy::upstream::pool::{Pool, PooledConnection};
 
 /// A request's body on its way to UCS.
 #[derive(Debug)]
@@ -111,10 +111,10 @@ impl Drop for Upload {
 
 /// UCS's answer as it comes. Dropping it early ends the exchange as the method demands.
 #[derive(Debug)]
-pub struct Download(Coming);
+pub struct Download(BodyState);
 
 #[derive(Debug)]
-enum Coming {
+enum BodyState {
     /// Nothing is to come.
     Over,
     /// UCS has answered in full, and this is left of it.
@@ -127,18 +127,18 @@ enum Coming {
 struct Stream {
     body: FramedBody,
     /// All that the end must settle; gone when the exchange is over.
-    link: Option<Link>,
+    link: Option<ExchangeGuard>,
 }
 
 /// What is held until UCS has answered in full.
 #[derive(Debug)]
-pub struct Link {
+pub struct ExchangeGuard {
     /// The connection to UCS, and the pool that it goes back to.
-    pub lease: Lease,
+    pub lease: PooledConnection,
     /// Where the connection goes afterwards.
     pub pool: Rc<Pool>,
     /// The task that still sends the rest of the request, when UCS answered before it had all of it.
-    pub uploading: Option<Uploading>,
+    pub uploading: Option<UploadTask>,
     /// Whether it must be read to its end even when the client goes away.
     pub mutating: bool,
     /// Whether UCS keeps the connection open behind this answer.
@@ -149,7 +149,7 @@ pub struct Link {
 
 /// A task that sends the rest of a request; dropping it ends the task.
 #[derive(Debug)]
-pub struct Uploading {
+pub struct UploadTask {
     /// The task.
     pub task: AbortHandle,
     /// The way out that it writes to. Shared, as an aborted task goes away later, and the connection must not live as long.
@@ -161,31 +161,31 @@ pub type SharedWriter = Rc<RefCell<Option<OwnedWriteHalf>>>;
 
 impl Download {
     /// The body of an answer whose head just came. What has come whole with it, as most have, ends the exchange at once.
-    pub fn new(body: FramedBody, mut link: Link) -> Download {
+    pub fn new(body: FramedBody, mut link: ExchangeGuard) -> Download {
         let unread = &mut link.lease.connection.unread;
         let left = body.left().and_then(|left| usize::try_from(left).ok()).filter(|left| *left <= unread.len());
         match left {
             Some(left) => {
                 let rest = unread.split_to(left).freeze();
                 link.finish();
-                Download(if rest.is_empty() { Coming::Over } else { Coming::Rest(rest) })
+                Download(if rest.is_empty() { BodyState::Over } else { BodyState::Rest(rest) })
             }
-            None => Download(Coming::Stream(Box::new(Stream { body, link: Some(link) }))),
+            None => Download(BodyState::Stream(Box::new(Stream { body, link: Some(link) }))),
         }
     }
 
     /// Whether something of it was not taken, and no error told how it ended.
     pub(crate) fn is_unfinished(&self) -> bool {
         match &self.0 {
-            Coming::Over => false,
-            Coming::Rest(_) => true,
-            Coming::Stream(stream) => stream.link.is_some(),
+            BodyState::Over => false,
+            BodyState::Rest(_) => true,
+            BodyState::Stream(stream) => stream.link.is_some(),
         }
     }
 
     /// The exchange, as long as it is not over, and no error told how it ended.
     pub(crate) fn exchange(&self) -> Option<&Rc<Exchange>> {
-        let Coming::Stream(stream) = &self.0 else { return None };
+        let BodyState::Stream(stream) = &self.0 else { return None };
         stream.link.as_ref().map(|link| &link.exchange)
     }
 }
@@ -196,28 +196,28 @@ impl Body for Download {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         let coming = &mut self.get_mut().0;
-        if let Coming::Stream(stream) = coming {
+        if let BodyState::Stream(stream) = coming {
             return stream.poll(cx);
         }
-        match std::mem::replace(coming, Coming::Over) {
-            Coming::Rest(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
-            Coming::Over | Coming::Stream(_) => Poll::Ready(None),
+        match std::mem::replace(coming, BodyState::Over) {
+            BodyState::Rest(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            BodyState::Over | BodyState::Stream(_) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Coming::Over => true,
-            Coming::Rest(_) => false,
-            Coming::Stream(stream) => stream.body.is_over(),
+            BodyState::Over => true,
+            BodyState::Rest(_) => false,
+            BodyState::Stream(stream) => stream.body.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match &self.0 {
-            Coming::Over => Some(0),
-            Coming::Rest(rest) => Some(rest.len() as u64),
-            Coming::Stream(stream) => stream.body.left(),
+            BodyState::Over => Some(0),
+            BodyState::Rest(rest) => Some(rest.len() as u64),
+            BodyState::Stream(stream) => stream.body.left(),
         };
         left.map(SizeHint::with_exact).unwrap_or_default()
     }
@@ -241,14 +241,14 @@ impl Stream {
     }
 
     fn finish(&mut self) {
-        self.link.take().into_iter().for_each(Link::finish);
+        self.link.take().into_iter().for_each(ExchangeGuard::finish);
     }
 }
 
-impl Link {
+impl ExchangeGuard {
     /// UCS has answered in full.
     fn finish(self) {
-        let Link { mut lease, pool, uploading, exchange, keeps_open, .. } = self;
+        let ExchangeGuard { mut lease, pool, uploading, exchange, keeps_open, .. } = self;
         // What is left of a request that UCS did not wait for ends here: the connection is reset before the permit goes.
         if exchange.upload() != UploadState::Done || lease.connection.is_split() {
             drop((lease, uploading));
@@ -266,7 +266,7 @@ impl Link {
 /// The next piece of the answer's body, from the buffer or the socket.
 fn poll_piece(
     body: &mut FramedBody,
-    link: &mut Link,
+    link: &mut ExchangeGuard,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
     if let Some(why) = link.exchange.gave_up() {
@@ -274,23 +274,23 @@ fn poll_piece(
     }
     let connection = &mut link.lease.connection;
     loop {
-        match body.take(&mut connection.unread, &ANSWER_LIMITS) {
-            Ok(Taken::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(Taken::End) => return Poll::Ready(None),
-            Ok(Taken::More) => {}
+        match body.take(&mut connection.unread, &RESPONSE_LIMITS) {
+            Ok(BodyEvent::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(BodyEvent::End) => return Poll::Ready(None),
+            Ok(BodyEvent::More) => {}
             Err(fault) => return Poll::Ready(Some(Err(fault.into()))),
         }
         link.exchange.wake_when_given_up(context);
         match ready!(connection.poll_fill(body.left(), context)) {
             Ok(0) => return Poll::Ready(body.end().err().map(|fault| Err(fault.into()))),
             Ok(_) => {}
-            Err(error) => return Poll::Ready(Some(Err(AnswerFault::Broke(error).into()))),
+            Err(error) => return Poll::Ready(Some(Err(ResponseError::Broke(error).into()))),
         }
     }
 }
 
-impl Drop for Uploading {
+impl Drop for UploadTask {
     fn drop(&mut self) {
         self.task.abort();
         // Borrowed only while the task is polled, which drops none of this. No regular end of the request is said: it may
@@ -302,7 +302,7 @@ impl Drop for Uploading {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        let Coming::Stream(stream) = std::mem::replace(&mut self.0, Coming::Over) else { return };
+        let BodyState::Stream(stream) = std::mem::replace(&mut self.0, BodyState::Over) else { return };
         let reads_on = stream.link.as_ref().is_some_and(|link| link.mutating && link.exchange.gave_up().is_none());
         if reads_on {
             // The client is gone, UCS is not done: read on, so that a drain waits for what really runs.

@@ -2,7 +2,7 @@
 
 use super::exchange::GaveUp;
 use super::pool::ConnectError;
-use crate::http1::AnswerFault;
+use crate::http1::ResponseError;
 use crate::telemetry::{Outcome, UpstreamFault};
 
 /// Why there is no answer of UCS to pass on.
@@ -13,7 +13,7 @@ pub enum ForwardError {
     Connect(#[from] ConnectError),
     /// UCS closed the connection, or answered what is not HTTP.
     #[error("UCS's answer is broken: {0}")]
-    Broken(#[from] AnswerFault),
+    Broken(#[from] ResponseError),
     /// UCS's answer to an operation that the gateway answers is not what it should be.
     #[error("UCS's answer cannot be read, or is too long")]
     BadDocument,

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::gate::Permit;
 use crate::policy::mode::Mode;
-use crate::proxy::class_limits::Place;
+use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 
 /// How often deadlines are looked at: the precision of every timeout of an exchange.
@@ -124,7 +124,7 @@ struct Slots {
 pub struct Exchange {
     permit: RefCell<Option<Permit>>,
     /// Its place in its class, when that has a limit: kept as long as the permit.
-    place: RefCell<Option<Place>>,
+    place: RefCell<Option<ClassPermit>>,
     /// Whether a byte may have reached UCS: from then on its early end is an abandonment.
     sent: Cell<bool>,
     waiting: Cell<Waiting>,
@@ -164,7 +164,12 @@ impl Exchanges {
     }
 
     /// Begins one. `client` is the task of the client's connection, which ends when the client stops reading.
-    pub fn begin(self: &Rc<Self>, permit: Permit, place: Option<Place>, client: Option<ClientTask>) -> Rc<Exchange> {
+    pub fn begin(
+        self: &Rc<Self>,
+        permit: Permit,
+        place: Option<ClassPermit>,
+        client: Option<ClientTask>,
+    ) -> Rc<Exchange> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or(slots.exchanges.len());
         let exchange = Rc::new(Exchange {

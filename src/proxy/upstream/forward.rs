@@ -12,21 +12,21 @@ use hyper::StatusCode;
 use hyper::body::Body;
 
 use crate::gate::Permit;
-use crate::http1::writer::{SendFault, Sending};
-use crate::http1::{AnswerFault, AnswerHead, Fields, HEAD_BYTES, read_head};
-use crate::proxy::class_limits::Place;
+use crate::http1::writer::{MessageWriter, WriteError};
+use crate::http1::{Fields, HEAD_BYTES, ResponseError, ResponseHead, read_head};
+use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::client::ClientBody;
 use crate::proxy::headers::UpstreamHead;
-use crate::proxy::upstream::body::{Download, Link, RequestBody, SharedWriter, Uploading};
+use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
 use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{ClientTask, Exchange, Exchanges, UploadState};
-use crate::proxy::upstream::pool::{ConnectError, Lease, Pool};
+use crate::proxy::upstream::pool::{ConnectError, Pool, PooledConnection};
 use crate::proxy::upstream::request;
 
 /// UCS's answer.
 #[derive(Debug)]
-pub struct Answered {
+pub struct UpstreamResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its field lines, as UCS sent them.
@@ -52,7 +52,7 @@ impl Forwarder {
     pub async fn forward(
         &self,
         permit: Permit,
-        place: Option<Place>,
+        place: Option<ClassPermit>,
         head: UpstreamHead,
         body: ClientBody,
         client: Option<ClientTask>,
@@ -87,7 +87,7 @@ impl Forwarder {
 /// One request on its way to UCS, until the head of its answer has come.
 struct Forwarding {
     pool: Rc<Pool>,
-    sending: Sending<RequestBody>,
+    sending: MessageWriter<RequestBody>,
     mutating: bool,
     is_head: bool,
     /// It is asked for the second and last time, on a new connection.
@@ -95,7 +95,7 @@ struct Forwarding {
     /// The wait for a connection, when none was idle.
     leasing: Option<Leasing>,
     /// The connection that it was sent on.
-    lease: Option<Lease>,
+    lease: Option<PooledConnection>,
     /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
     refused: Option<io::Error>,
     /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
@@ -105,11 +105,11 @@ struct Forwarding {
     exchange: Rc<Exchange>,
 }
 
-type Leasing = Pin<Box<dyn Future<Output = Result<Lease, ConnectError>>>>;
+type Leasing = Pin<Box<dyn Future<Output = Result<PooledConnection, ConnectError>>>>;
 
 impl Forwarding {
-    /// Asks UCS, a second time if the first connection was stale. Not to be polled once it is over.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(AnswerHead, Lease), ForwardError>> {
+    /// Expectations UCS, a second time if the first connection was stale. Not to be polled once it is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(ResponseHead, PooledConnection), ForwardError>> {
         loop {
             let mut lease = match self.lease.take() {
                 Some(lease) => lease,
@@ -137,7 +137,7 @@ impl Forwarding {
         }
     }
 
-    fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<Result<Lease, ForwardError>> {
+    fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<Result<PooledConnection, ForwardError>> {
         let idle = if self.fresh || self.leasing.is_some() { None } else { self.pool.lease_idle() };
         let lease = match idle {
             Some(lease) => lease,
@@ -162,17 +162,17 @@ impl Forwarding {
         &mut self,
         connection: &mut Connection,
         context: &mut Context<'_>,
-    ) -> Poll<Result<AnswerHead, AnswerFault>> {
+    ) -> Poll<Result<ResponseHead, ResponseError>> {
         if self.exchange.gave_up().is_some() {
-            return Poll::Ready(Err(AnswerFault::GaveUp));
+            return Poll::Ready(Err(ResponseError::GaveUp));
         }
         if self.refused.is_none()
             && !self.sending.is_over()
             && let Some(writer) = connection.writer()
         {
             match self.sending.poll(writer, context) {
-                Poll::Ready(Err(SendFault::Refused(error))) => self.refused = Some(error),
-                Poll::Ready(Err(SendFault::Body)) => return Poll::Ready(Err(AnswerFault::GaveUp)),
+                Poll::Ready(Err(WriteError::Refused(error))) => self.refused = Some(error),
+                Poll::Ready(Err(WriteError::Body)) => return Poll::Ready(Err(ResponseError::GaveUp)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
@@ -181,13 +181,15 @@ impl Forwarding {
                 return Poll::Ready(Ok(answer));
             }
             if self.came > HEAD_BYTES {
-                return Poll::Ready(Err(AnswerFault::HeadTooLong));
+                return Poll::Ready(Err(ResponseError::HeadTooLong));
             }
             self.exchange.wake_when_given_up(context);
             match ready!(connection.poll_fill(None, context)) {
-                Ok(0) => return Poll::Ready(Err(self.refused.take().map_or(AnswerFault::Ended, AnswerFault::Broke))),
+                Ok(0) => {
+                    return Poll::Ready(Err(self.refused.take().map_or(ResponseError::Ended, ResponseError::Broke)));
+                }
                 Ok(length) => self.came += length,
-                Err(error) => return Poll::Ready(Err(AnswerFault::Broke(error))),
+                Err(error) => return Poll::Ready(Err(ResponseError::Broke(error))),
             }
         }
     }
@@ -195,24 +197,25 @@ impl Forwarding {
     /// Whether the connection was stale: it broke before it gave any answer, and an earlier exchange had used it, so UCS likely
     /// closed it in the same moment. And whether UCS took nothing of the request, or may take it twice: one that is safe and
     /// has no body can be said again word for word.
-    fn may_ask_again(&self, fault: &AnswerFault, lease: &Lease) -> bool {
-        let ended = matches!(fault, AnswerFault::Ended | AnswerFault::Broke(_)) && lease.connection.unread.is_empty();
+    fn may_ask_again(&self, fault: &ResponseError, lease: &PooledConnection) -> bool {
+        let ended =
+            matches!(fault, ResponseError::Ended | ResponseError::Broke(_)) && lease.connection.unread.is_empty();
         let stale = ended && lease.reused && self.exchange.gave_up().is_none();
         stale && (!self.mutating || self.sending.is_untouched())
     }
 
     /// The head has come; the rest of the exchange is with the body.
     #[inline]
-    fn answered(self, answer: AnswerHead, mut lease: Lease) -> Forwarded {
-        let AnswerHead { status, fields, body, keeps_open } = answer;
+    fn answered(self, answer: ResponseHead, mut lease: PooledConnection) -> Forwarded {
+        let ResponseHead { status, fields, body, keeps_open } = answer;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.explain(ForwardError::Switched));
         }
         let Forwarding { exchange, pool, sending, mutating, .. } = self;
         exchange.answer_began();
         let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
-        let link = Link { exchange, lease, pool, uploading, mutating, keeps_open };
-        Ok(Answered { status, fields, body: Download::new(body, link) })
+        let link = ExchangeGuard { exchange, lease, pool, uploading, mutating, keeps_open };
+        Ok(UpstreamResponse { status, fields, body: Download::new(body, link) })
     }
 
     /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
@@ -230,7 +233,7 @@ impl Forwarding {
 }
 
 /// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
-fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploading> {
+fn send_on(mut sending: MessageWriter<RequestBody>, lease: &mut PooledConnection) -> Option<UploadTask> {
     let writer: SharedWriter = Rc::new(RefCell::new(Some(lease.connection.take_writer()?)));
     let shared = Rc::clone(&writer);
     let task = tokio::task::spawn_local(async move {
@@ -241,17 +244,17 @@ fn send_on(mut sending: Sending<RequestBody>, lease: &mut Lease) -> Option<Uploa
         })
         .await;
     });
-    Some(Uploading { task: task.abort_handle(), writer })
+    Some(UploadTask { task: task.abort_handle(), writer })
 }
 
 /// A request that goes on in a task of its own when its owner drops it.
 struct FinishAnyway(Option<Box<Forwarding>>);
 
-type Forwarded = Result<Answered, ForwardError>;
+type Forwarded = Result<UpstreamResponse, ForwardError>;
 
 impl FinishAnyway {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Forwarded> {
-        // Taken out meanwhile: what panics half-way must not go on with what is left of the request.
+        // BodyEvent out meanwhile: what panics half-way must not go on with what is left of the request.
         let Some(mut forwarding) = self.0.take() else { return Poll::Pending };
         let Poll::Ready(answer) = forwarding.poll(context) else {
             self.0 = Some(forwarding);

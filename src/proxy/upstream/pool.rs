@@ -44,7 +44,7 @@ pub enum ConnectError {
 
 /// A connection that one exchange has for itself.
 #[derive(Debug)]
-pub struct Lease {
+pub struct PooledConnection {
     /// The connection; dropping it resets it, unless the exchange came to its regular end. In a box, as it changes hands often.
     pub connection: Box<Connection>,
     /// Whether an earlier exchange used it: only then can it turn out to be stale.
@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// The newest idle connection that still stands, if there is one that nobody waits for.
-    pub fn lease_idle(&self) -> Option<Lease> {
+    pub fn lease_idle(&self) -> Option<PooledConnection> {
         let Idle { connection, place, since } = self.newest_standing()?;
         match place.or_else(|| Arc::clone(&self.places).try_acquire_owned().ok()) {
             Some(place) => Some(self.reuse(connection, place)),
@@ -101,19 +101,19 @@ impl Pool {
     }
 
     /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
-    pub async fn lease(self: Rc<Self>, fresh: bool) -> Result<Lease, ConnectError> {
+    pub async fn lease(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
         let place = self.place().await?;
         if !fresh && let Some(idle) = self.newest_standing() {
             return Ok(self.reuse(idle.connection, place));
         }
         let mut connection = self.connect().await?;
         connection.begin_exchange();
-        Ok(Lease { connection, reused: false, place })
+        Ok(PooledConnection { connection, reused: false, place })
     }
 
     /// Takes a connection back after the regular end of an exchange.
-    pub fn give_back(&self, lease: Lease) {
-        let Lease { mut connection, place, .. } = lease;
+    pub fn give_back(&self, lease: PooledConnection) {
+        let PooledConnection { mut connection, place, .. } = lease;
         connection.rest();
         let place = if self.waiting.get() > 0 { None } else { Some(place) };
         self.idle.borrow_mut().push(Idle { connection, place, since: self.swept.get() });
@@ -145,10 +145,10 @@ impl Pool {
         }
     }
 
-    fn reuse(&self, mut connection: Box<Connection>, place: OwnedSemaphorePermit) -> Lease {
+    fn reuse(&self, mut connection: Box<Connection>, place: OwnedSemaphorePermit) -> PooledConnection {
         self.metrics.upstream_reused();
         connection.begin_exchange();
-        Lease { connection, reused: true, place }
+        PooledConnection { connection, reused: true, place }
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, ConnectError> {

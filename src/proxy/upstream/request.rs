@@ -3,7 +3,7 @@
 use hyper::body::Body;
 
 use crate::http1::copied_part;
-use crate::http1::writer::{BodyFraming, CHUNKED, Parts, Sending, write_length};
+use crate::http1::writer::{BodyFraming, CHUNKED, MessageWriter, Parts, write_length};
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::upstream::body::RequestBody;
 
@@ -11,7 +11,7 @@ use crate::proxy::upstream::body::RequestBody;
 const FRAMING_BYTES: usize = 48;
 
 /// A request with this head and body. Of the head's own framing only the length of an empty body counts.
-pub(crate) fn sending(head: UpstreamHead, body: RequestBody) -> Sending<RequestBody> {
+pub(crate) fn sending(head: UpstreamHead, body: RequestBody) -> MessageWriter<RequestBody> {
     let UpstreamHead { mut bytes, says_length, trailers, .. } = head;
     let size = body.size_hint().exact();
     bytes.reserve(FRAMING_BYTES + copied_part(size));
@@ -31,5 +31,13 @@ pub(crate) fn sending(head: UpstreamHead, body: RequestBody) -> Sending<RequestB
     bytes.extend_from_slice(b"\r\n");
     // UCS need not begin with what cannot be ended.
     let sends_beginning = false;
-    Sending::new(Parts { head: bytes, framing, body, over, closes: false, ends_by_closing: false, sends_beginning })
+    MessageWriter::new(Parts {
+        head: bytes,
+        framing,
+        body,
+        over,
+        closes: false,
+        ends_by_closing: false,
+        sends_beginning,
+    })
 }

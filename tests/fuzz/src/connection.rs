@@ -18,8 +18,8 @@ use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::policy::table::RouteTable;
-use ucs_gateway::proxy::class_limits::Bulkheads;
-use ucs_gateway::proxy::recorder::Ledger;
+use ucs_gateway::proxy::class_limits::ClassLimits;
+use ucs_gateway::proxy::recorder::RequestRecorder;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
 use ucs_gateway::telemetry::Metrics;
 
@@ -94,7 +94,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let (sender, handover) = mpsc::unbounded_channel();
     let metrics = Metrics::new(1, Arc::new(ControlStats::default()));
     let shared = Shared {
-        bulkheads: Arc::new(Bulkheads::new(&[])),
+        class_limits: Arc::new(ClassLimits::new(&[])),
         control_handle,
         access,
         metrics: Arc::clone(&metrics),
@@ -105,8 +105,8 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
     runtime.block_on(async {
-        let ledger = Ledger { metrics: metrics.worker(0), access_log: None };
-        let worker = Worker::new(0, gate.seat(0), &settings, &shared, ledger);
+        let recorder = RequestRecorder { metrics: metrics.worker(0), access_log: None };
+        let worker = Worker::new(0, gate.seat(0), &settings, &shared, recorder);
         worker::run(worker, 0, listener, handover, Rc::new(settings), shared).await.unwrap();
     });
 }

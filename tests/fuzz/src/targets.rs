@@ -13,13 +13,13 @@ use bytes::BytesMut;
 use hyper::body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use ucs_gateway::control::store_file::StateDir;
-use ucs_gateway::http1::{ANSWER_LIMITS, AnswerFault, RequestHead, Taken, WireLimits, read_head};
+use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_head};
 use ucs_gateway::policy::explain::explain;
 use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
-use ucs_gateway::proxy::client::{ClientBody, ClientInput, Next, Scratch, WireState};
-use ucs_gateway::proxy::headers::{self, Destination, Hop, Own, RequestIds};
+use ucs_gateway::proxy::client::{ClientBody, ClientInput, ConnectionState, Next, Scratch};
+use ucs_gateway::proxy::headers::{self, Destination, ForwardedInfo, ProxyFields, RequestIds};
 
 #[path = "connection.rs"]
 mod connection;
@@ -72,7 +72,7 @@ fn serde_json_of(value: &impl std::fmt::Debug) -> String {
     format!("{value:?}").replace("\\\"", "\"").replace("\\\\", "\\")
 }
 
-const LIMITS: WireLimits = WireLimits { target_bytes: 256, head_bytes: 2048, header_count: 24 };
+const LIMITS: HeadLimits = HeadLimits { target_bytes: 256, head_bytes: 2048, header_count: 24 };
 
 /// However a client's bytes are split, they are read in the same way; and the head that UCS would get is one clean head.
 pub fn client(bytes: &[u8]) {
@@ -84,7 +84,7 @@ pub fn client(bytes: &[u8]) {
 /// What one client said: requests with their bodies, as UCS would get them, and the fault at the end.
 fn said<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<String> {
     let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).map(<[u8]>::to_vec).collect();
-    let state = Rc::new(WireState::default());
+    let state = Rc::new(ConnectionState::default());
     let input = ClientInput::new(Pieces(pieces), Rc::clone(&state), Scratch::new(LIMITS));
     let input = Rc::new(RefCell::new(input));
     let mut said = Vec::new();
@@ -100,7 +100,7 @@ fn said<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<String> {
                 said.push(format!("{forwarded:?} {}", whole_body(&mut body)));
             }
         }
-        if !input.borrow().is_in_step() {
+        if !input.borrow().can_keep_alive() {
             return said;
         }
     }
@@ -124,8 +124,8 @@ fn whole_body(body: &mut (impl Body<Data = bytes::Bytes> + Unpin)) -> String {
 fn check_forwarded(head: &RequestHead) -> Vec<u8> {
     let host = head.authority().or_else(|| head.fields.get("host")).unwrap_or(b"ucs");
     let to = Destination { method: &head.method, path: b"/a", query: head.query(), host };
-    let hop = Hop::new("192.0.2.1".parse().unwrap(), false);
-    let own = Own { hop: &hop, ids: &RequestIds::new(7), buffers: &Rc::default() };
+    let hop = ForwardedInfo::new("192.0.2.1".parse().unwrap(), false);
+    let own = ProxyFields { hop: &hop, ids: &RequestIds::new(7), buffers: &Rc::default() };
     let mut sent = headers::to_upstream(to, &head.fields, &[], own).bytes.to_vec();
     sent.extend_from_slice(b"\r\n");
     let mut lines = [httparse::EMPTY_HEADER; 64];
@@ -167,11 +167,11 @@ fn answered<'p>(is_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Re
     let lines: Vec<_> = head.fields.lines().map(|line| (line.name.to_vec(), line.value.to_vec())).collect();
     let mut body = Vec::new();
     while !head.body.is_over() {
-        match head.body.take(&mut buffer, &ANSWER_LIMITS).map_err(kind)? {
-            Taken::Data(data) => body.extend_from_slice(&data),
-            Taken::Trailers(fields) => body.extend_from_slice(format!(" {} trailers", fields.len()).as_bytes()),
-            Taken::End => break,
-            Taken::More => match pieces.next() {
+        match head.body.take(&mut buffer, &RESPONSE_LIMITS).map_err(kind)? {
+            BodyEvent::Data(data) => body.extend_from_slice(&data),
+            BodyEvent::Trailers(fields) => body.extend_from_slice(format!(" {} trailers", fields.len()).as_bytes()),
+            BodyEvent::End => break,
+            BodyEvent::More => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
                 None => head.body.end().map_err(kind)?,
             },
@@ -190,7 +190,7 @@ fn answered<'p>(is_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Re
 }
 
 /// Which kind of fault it was: the words may tell of a position.
-fn kind(fault: AnswerFault) -> String {
+fn kind(fault: ResponseError) -> String {
     let text = format!("{fault:?}");
     text.split('(').next().unwrap_or_default().to_owned()
 }

@@ -14,10 +14,10 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{ClientBody, ClientInput, Next, Scratch};
-use crate::http1::{WireFault, WireLimits};
-use crate::proxy::client::WireState;
+use crate::http1::{HeadLimits, RequestError};
+use crate::proxy::client::ConnectionState;
 
-pub(super) const LIMITS: WireLimits = WireLimits { target_bytes: 256, head_bytes: 1024, header_count: 16 };
+pub(super) const LIMITS: HeadLimits = HeadLimits { target_bytes: 256, head_bytes: 1024, header_count: 16 };
 
 /// One line of a case file; its format is described beside the files.
 pub(super) struct Case {
@@ -100,9 +100,9 @@ pub(super) fn read<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Said> 
     read_within(LIMITS, pieces)
 }
 
-fn read_within<'p>(limits: WireLimits, pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Said> {
+fn read_within<'p>(limits: HeadLimits, pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Said> {
     let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).map(<[u8]>::to_vec).collect();
-    let state = Rc::new(WireState::default());
+    let state = Rc::new(ConnectionState::default());
     let input = ClientInput::new(Pieces(pieces), Rc::clone(&state), Scratch::new(limits));
     let input = Rc::new(RefCell::new(input));
     let mut said = Vec::new();
@@ -116,11 +116,11 @@ fn read_within<'p>(limits: WireLimits, pieces: impl IntoIterator<Item = &'p [u8]
                 input.borrow_mut().take_back(head);
                 match now(ClientBody::new(Rc::clone(&input)).collect()) {
                     Ok(body) => said.push(Said::Request(line, body.to_bytes().to_vec())),
-                    Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", WireFault::reason))),
+                    Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", RequestError::reason))),
                 }
             }
         }
-        if !input.borrow().is_in_step() {
+        if !input.borrow().can_keep_alive() {
             return said;
         }
     }
@@ -155,7 +155,7 @@ fn every_case_is_read_as_written_down_and_no_split_changes_it() {
 
 #[test]
 fn limits_of_any_size_do_not_overflow() {
-    let limits = WireLimits { target_bytes: usize::MAX, head_bytes: usize::MAX, header_count: usize::MAX };
+    let limits = HeadLimits { target_bytes: usize::MAX, head_bytes: usize::MAX, header_count: usize::MAX };
     assert_eq!(read_within(limits, [&b"GET / HTTP/1.0\r\n\r\n"[..]]), [Said::Request("GET /".to_owned(), Vec::new())]);
 }
 

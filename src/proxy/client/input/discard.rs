@@ -64,7 +64,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.drop_body();
         while !self.ended {
-            if self.is_in_step() {
+            if self.can_keep_alive() {
                 if self.unread.is_empty() {
                     break;
                 }

@@ -14,8 +14,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
-use super::state::WireState;
-use crate::http1::{AnswerFault, FramedBody, Framing, RequestHead, Taken, WireFault, WireLimits};
+use super::state::ConnectionState;
+use crate::http1::{BodyEvent, FramedBody, Framing, HeadLimits, RequestError, RequestHead, ResponseError};
 
 /// One read takes at most this much. It lies in the thread's scratch buffer, so idle connections hold no buffer at all.
 const SCRATCH_BYTES: usize = 32 * 1024;
@@ -28,13 +28,13 @@ const KEPT_BYTES: usize = 4 * 1024;
 
 /// What all connections of one thread share: the limits of their heads, and a read buffer that is empty between two polls.
 pub struct Scratch {
-    limits: WireLimits,
+    limits: HeadLimits,
     buffer: RefCell<Box<[u8]>>,
 }
 
 impl Scratch {
     /// One for each worker thread.
-    pub fn new(limits: WireLimits) -> Rc<Scratch> {
+    pub fn new(limits: HeadLimits) -> Rc<Scratch> {
         Rc::new(Scratch { limits, buffer: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()) })
     }
 }
@@ -51,7 +51,7 @@ pub enum Next {
     /// The head of a request; its body is to come. To be given back, for the next one: see [`ClientInput::take_back`].
     Request(Box<RequestHead>),
     /// What is no request: to be answered, and nothing more to be read.
-    Fault(WireFault),
+    Fault(RequestError),
 }
 
 /// The side of a client's connection that is read.
@@ -60,7 +60,7 @@ pub struct ClientInput<R = OwnedReadHalf> {
     /// `None` once the connection is over: a body that somebody still holds must not keep it open.
     reader: Option<R>,
     scratch: Rc<Scratch>,
-    state: Rc<WireState>,
+    state: Rc<ConnectionState>,
     /// What was read and nobody has taken.
     unread: BytesMut,
     /// The next head, as far as it was read; an idle connection keeps no room for it.
@@ -78,7 +78,7 @@ pub struct ClientInput<R = OwnedReadHalf> {
 
 impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// The input of a new connection. `state` is shared with the sweeper, `scratch` with the thread's other connections.
-    pub fn new(reader: R, state: Rc<WireState>, scratch: Rc<Scratch>) -> ClientInput<R> {
+    pub fn new(reader: R, state: Rc<ConnectionState>, scratch: Rc<Scratch>) -> ClientInput<R> {
         ClientInput {
             reader: Some(reader),
             scratch,
@@ -124,13 +124,13 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
     }
 
-    fn refuse(&mut self, fault: WireFault) -> Next {
+    fn refuse(&mut self, fault: RequestError) -> Next {
         self.state.head_over();
         self.failed = true;
         Next::Fault(fault)
     }
 
-    fn take_head(&mut self) -> Result<Option<Box<RequestHead>>, WireFault> {
+    fn take_head(&mut self) -> Result<Option<Box<RequestHead>>, RequestError> {
         if self.unread.is_empty() {
             return Ok(None);
         }
@@ -159,17 +159,17 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
                 return Poll::Ready(Some(Err(BodyFailed)));
             }
             match self.body.take(&mut self.unread, &self.scratch.limits) {
-                Ok(Taken::Data(data)) => {
+                Ok(BodyEvent::Data(data)) => {
                     // It must not be held by an empty buffer.
                     if self.unread.is_empty() {
                         self.unread = BytesMut::new();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Ok(Taken::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-                Ok(Taken::End) => return Poll::Ready(None),
-                Ok(Taken::More) if self.ended => self.break_body(Some(WireFault::BodyTruncated)),
-                Ok(Taken::More) => {
+                Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(BodyEvent::End) => return Poll::Ready(None),
+                Ok(BodyEvent::More) if self.ended => self.break_body(Some(RequestError::BodyTruncated)),
+                Ok(BodyEvent::More) => {
                     if std::mem::take(&mut self.expects) {
                         self.state.want_continue();
                     }
@@ -181,13 +181,13 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
                         Err(_) => self.break_body(None),
                     }
                 }
-                Err(AnswerFault::Chunks(fault)) => self.break_body(Some(fault)),
-                Err(_) => self.break_body(Some(WireFault::HeaderName)),
+                Err(ResponseError::Chunks(fault)) => self.break_body(Some(fault)),
+                Err(_) => self.break_body(Some(RequestError::HeaderName)),
             }
         }
     }
 
-    fn break_body(&mut self, fault: Option<WireFault>) {
+    fn break_body(&mut self, fault: Option<RequestError>) {
         self.state.break_body(fault);
         self.failed = true;
     }
@@ -235,7 +235,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     }
 
     /// Whether the next request begins where the last one ended.
-    pub fn is_in_step(&self) -> bool {
+    pub fn can_keep_alive(&self) -> bool {
         !self.failed && self.body.is_over()
     }
 
@@ -262,7 +262,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
 #[derive(Debug)]
 pub struct ClientBody<R = OwnedReadHalf>(Rc<RefCell<ClientInput<R>>>);
 
-/// Why a body ended early: the connection's [`WireState`] knows more.
+/// Why a body ended early: the connection's [`ConnectionState`] knows more.
 #[derive(Debug, thiserror::Error)]
 #[error("the client's body ended early")]
 pub struct BodyFailed;

@@ -10,10 +10,11 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::cases::{LIMITS, Said, read};
 use super::*;
+use crate::http1::Expectations;
 use crate::proxy::client::DiscardLimits;
 
-fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<WireState>) {
-    let state = Rc::new(WireState::default());
+fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<ConnectionState>) {
+    let state = Rc::new(ConnectionState::default());
     let input = ClientInput::new(reader, Rc::clone(&state), Scratch::new(LIMITS));
     (Rc::new(RefCell::new(input)), state)
 }
@@ -46,9 +47,9 @@ async fn a_head_is_what_was_sent() {
         .unwrap();
     let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
     let Some(Next::Request(head)) = next else { panic!() };
-    assert_eq!(head.asks, Asks { close: true, ..Asks::default() });
+    assert_eq!(head.asks, Expectations { close: true, ..Expectations::default() });
     assert_eq!(
-        (head.method.as_str(), head.path(), head.query(), head.is_old),
+        (head.method.as_str(), head.path(), head.query(), head.is_http10),
         ("PUT", &b"/a"[..], &b"?b=%20"[..], true)
     );
     assert_eq!(head.fields.values("x-one").collect::<Vec<_>>(), [&b"two words"[..], b""]);
@@ -68,7 +69,7 @@ async fn a_request_that_is_over_leaves_its_memory_and_nothing_else_to_the_next_o
         client.write_all(sent.as_bytes()).await.unwrap();
         let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
         let Some(Next::Request(head)) = next else { panic!("{sent}") };
-        assert_eq!((head.host(), head.is_old, head.asks.trailers), (host, host.is_none(), host.is_none()));
+        assert_eq!((head.host(), head.is_http10, head.asks.trailers), (host, host.is_none(), host.is_none()));
         assert_eq!(head.authority().is_some(), host.is_none());
         assert_eq!(head.fields.contains("x-only-here"), host.is_none());
         assert!(sent.starts_with(head.method.as_str()));
@@ -126,13 +127,13 @@ async fn an_expired_head_is_a_fault_and_an_idle_connection_is_not_touched() {
     let mut context = Context::from_waker(std::task::Waker::noop());
     assert!(next.as_mut().poll(&mut context).is_pending());
     assert!(state.idle_since().is_some());
-    state.expire(WireFault::HeaderTimeout);
+    state.expire(RequestError::HeaderTimeout);
     assert!(next.as_mut().poll(&mut context).is_pending(), "nothing had begun");
     client.write_all(b"GET /slow").await.unwrap();
     assert!(next.as_mut().poll(&mut context).is_pending());
     assert!(state.head_started().is_some() && state.idle_since().is_none());
-    state.expire(WireFault::HeaderTimeout);
-    assert!(matches!(next.as_mut().poll(&mut context), Poll::Ready(Some(Next::Fault(WireFault::HeaderTimeout)))));
+    state.expire(RequestError::HeaderTimeout);
+    assert!(matches!(next.as_mut().poll(&mut context), Poll::Ready(Some(Next::Fault(RequestError::HeaderTimeout)))));
 }
 
 #[tokio::test]
@@ -145,7 +146,7 @@ async fn a_body_that_nobody_needs_any_more_ends() {
     assert!(body.frame().await.unwrap().is_ok());
     input.borrow_mut().close();
     assert!(body.frame().await.unwrap().is_err());
-    assert!(!input.borrow().is_in_step());
+    assert!(!input.borrow().can_keep_alive());
 }
 
 #[tokio::test]
@@ -186,7 +187,7 @@ async fn a_body_that_nobody_takes_is_passed_over_wherever_reads_end() {
 fn what_is_dropped_has_limits_of_time_of_silence_and_of_pace() {
     const LONG: Duration = Duration::from_secs(3600);
     let none = DiscardLimits { time: LONG, silence: LONG, min_rate: 0 };
-    let state = WireState::default();
+    let state = ConnectionState::default();
     let over = |limits: DiscardLimits| state.discards_too_long(&limits);
     assert!(!over(DiscardLimits { time: Duration::ZERO, ..none }), "nothing is dropped");
     state.begin_discard();

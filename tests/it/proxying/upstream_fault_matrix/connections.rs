@@ -178,8 +178,9 @@ fn an_upload_that_was_answered_early_may_stall_no_longer_than_any_answer() {
     let mut client = connect(rig.gateway.data);
     let mut writer = client.try_clone().unwrap();
     let head = format!("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: {LENGTH}\r\n\r\n");
+    let body = vec![b'x'; LENGTH];
     let writing = std::thread::spawn(move || {
-        let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![b'x'; LENGTH]));
+        let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&body));
     });
     // The reset that ends it may take away what was not read yet: so no word on what came.
     read_to_end(&mut client);
