@@ -225,8 +225,10 @@ fn an_upload_that_ucs_takes_no_more_of_ends_with_its_answer() {
             let head =
                 format!("POST /profiles HTTP/1.1\r\nHost: ucs\r\nX-Case: upload\r\nConnection: close\r\n{framing}");
             let mut writer = client.try_clone().unwrap();
+            // Made before the head is sent: on a busy machine the client would be the one that is waited for.
+            let body = vec![b'x'; LENGTH];
             let writing = std::thread::spawn(move || {
-                let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![b'x'; LENGTH]));
+                let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&body));
             });
             let (got, kind) = match end {
                 End::Stall => (Got::refused(504, "upstream_timeout"), "first_byte_timeout"),
