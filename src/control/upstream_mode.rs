@@ -375,9 +375,11 @@ impl UpstreamMode {
     }
 
     /// UCS may be in another mode than the gateway, by the gateway's own doing.
+    /// A call that was sent may still take effect: it is the gateway's own, and not followed.
     pub(super) fn owe(&mut self, mode: Mode) {
         if self.enabled {
             self.touch();
+            self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
             self.behind = Some(format!("UCS is being set back to {mode}"));
             self.due = Instant::now();
         }

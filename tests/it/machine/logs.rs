@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{ALONE, ready};
 use crate::support::tool::{self, listeners};
-use crate::support::{Connection, Gateway, PATIENCE, TempDir, Ucs, admin, eventually, request};
+use crate::support::{Gateway, PATIENCE, TempDir, Ucs, admin, eventually, request};
 
 /// `O_NONBLOCK` on every Linux that Rust's std runs on here.
 const NONBLOCK: i32 = 0o4000;
@@ -61,10 +61,11 @@ fn works_and_stops(gateway: Gateway) {
     let headers = [("Authorization", &*credential), ("Content-Type", "application/json")];
     let set = request(gateway.data, "POST /server/mode", &headers, br#"{"mode":"production"}"#);
     assert_eq!(set.status, 200, "{}", set.text());
-    let held: Vec<Connection> = (0..8).map(|_| Connection::open(gateway.data)).collect();
+    let mut held = Vec::new();
     let turned_away = || admin::metric(&gateway, "ucs_gateway_client_connections_refused_total");
+    // All of them are held: one that was accepted must not make room for the next.
     eventually("connections are turned away", || {
-        drop(TcpStream::connect(gateway.data));
+        held.push(TcpStream::connect(gateway.data).unwrap());
         turned_away() > 2.0
     });
     drop(held);
