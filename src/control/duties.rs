@@ -10,11 +10,11 @@ use tracing::{info, warn};
 use crate::control::Control;
 use crate::control::clerk::Until;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::schema_probe::{Around, Facts, Look, Seen, Witness};
 use crate::control::stats::add_one;
-use crate::control::store_file::Fact;
-use crate::control::upstream_link::{Outcome, Reading};
-use crate::control::upstream_mode::{Advice, News};
+use crate::control::store::file::Fact;
+use crate::control::ucs::link::{Outcome, Reading};
+use crate::control::ucs::schema::{Around, Facts, Look, Seen, Witness};
+use crate::control::ucs::server_mode::{Advice, News};
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
 

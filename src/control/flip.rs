@@ -13,7 +13,7 @@ use crate::control::clerk::{Interrupt, Until};
 use crate::control::drain::Drain;
 use crate::control::duties::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
-use crate::control::upstream_link::{Outcome, Reading};
+use crate::control::ucs::link::{Outcome, Reading};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::support::*;
-use crate::control::journal::{self, JournalKind};
+use crate::control::store::journal::{self, JournalKind};
 use crate::control_handle::{ChangeError, ReloadError};
 use crate::gate::Refused;
 use crate::policy::mode::{ActorKind, End, Mode, ModeChange, OnTimeout, Phase};

@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::control::store::Store;
-use crate::control::store_file::StateDir;
-use crate::control::upstream_client::UpstreamClient;
+use crate::control::store::file::StateDir;
+use crate::control::ucs::client::UpstreamClient;
 use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, UpstreamModeUse, start};
 use crate::control_handle::{ChangeError, ControlHandle, Flipped};
 use crate::gate::{Gate, Permit, Published, Refused, WorkerGate};

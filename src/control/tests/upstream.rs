@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::support::*;
-use crate::control::upstream_client::UpstreamCredentials;
+use crate::control::ucs::client::UpstreamCredentials;
 use crate::control::{ControlSettings, UpstreamModeUse};
 use crate::control_handle::ChangeError;
 use crate::gate::Refused;

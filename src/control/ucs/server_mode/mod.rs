@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::control::upstream_link::{Outcome, Reading, UpstreamLink, UpstreamStatus};
+use crate::control::ucs::link::{Outcome, Reading, UpstreamLink, UpstreamStatus};
 use crate::policy::mode::{Mode, ModeRecord};
 
 /// The wait before UCS is set a second time; it doubles up to [`LONGEST_WAIT`].
@@ -107,7 +107,7 @@ pub fn advise(
 
 /// What arrived from UCS outside of a flip.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     /// A poll, with the revision and the base path that were in force when it began.
     Polled { revision: u64, base: String, reading: Reading },
     /// An attempt to bring UCS to `mode` ended.
@@ -115,7 +115,7 @@ pub(super) enum News {
 }
 
 /// See the module.
-pub(super) struct UpstreamMode {
+pub(crate) struct UpstreamMode {
     pub link: UpstreamLink,
     enabled: bool,
     poll_interval: Duration,
@@ -155,7 +155,7 @@ struct Pace {
 
 impl UpstreamMode {
     /// `saved` is what of `memory` is on the disk.
-    pub(super) fn new(
+    pub(crate) fn new(
         link: UpstreamLink,
         enabled: bool,
         poll_interval: Duration,
@@ -181,27 +181,27 @@ impl UpstreamMode {
         }
     }
 
-    pub(super) fn enabled(&self) -> bool {
+    pub(crate) fn enabled(&self) -> bool {
         self.enabled
     }
 
     /// The incarnation of the last status.
-    pub(super) fn incarnation(&self) -> Option<String> {
+    pub(crate) fn incarnation(&self) -> Option<String> {
         self.last.as_ref().and_then(|status| status.started.clone())
     }
 
     /// UCS has a mode, as far as is known: it reported one once, or it hides it behind a login.
-    pub(super) fn has_mode(&self) -> bool {
+    pub(crate) fn has_mode(&self) -> bool {
         self.memory.has_mode || self.locked.is_some()
     }
 
     /// Whether this incarnation went to maintenance by itself.
-    pub(super) fn closed_itself(&self, started: Option<&str>) -> bool {
+    pub(crate) fn closed_itself(&self, started: Option<&str>) -> bool {
         self.memory.closed_itself.as_ref().is_some_and(|status| status.started.as_deref() == started)
     }
 
     /// What an operator must look at.
-    pub(super) fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         let locked = self.locked.map(|status| {
             format!(
                 "UCS wants a login to tell its mode (status {status}): give the gateway one with --upstream-credentials"
@@ -212,16 +212,16 @@ impl UpstreamMode {
     }
 
     /// What is worth remembering and not on the disk yet.
-    pub(super) fn unsaved(&self) -> Option<UpstreamMemory> {
+    pub(crate) fn unsaved(&self) -> Option<UpstreamMemory> {
         (self.enabled && self.memory != self.saved).then(|| self.memory.clone())
     }
 
-    pub(super) fn was_saved(&mut self, memory: UpstreamMemory) {
+    pub(crate) fn was_saved(&mut self, memory: UpstreamMemory) {
         self.saved = memory;
     }
 
     /// The next thing that UCS tells outside of a flip. May be dropped and called again without losing anything.
-    pub(super) async fn next(&mut self, base: &str, revision: u64) -> News {
+    pub(crate) async fn next(&mut self, base: &str, revision: u64) -> News {
         if !self.enabled {
             return std::future::pending().await;
         }
@@ -242,14 +242,14 @@ impl UpstreamMode {
     }
 
     /// Takes a status in and says what to do about it.
-    pub(super) fn learn(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Advice {
+    pub(crate) fn learn(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Advice {
         self.locked = None;
         if self.refusals.0 != status.started {
             self.refusals = (status.started.clone(), 0);
         }
         let standing = Standing {
             mode: record.mode,
-            guessed: record.cause.as_deref() == Some(super::FIRST_START),
+            guessed: record.cause.as_deref() == Some(crate::control::FIRST_START),
             forced: record.force,
             refusals: self.refusals.1,
             own_call: self.own_call_until.is_some_and(|until| Instant::now() < until),
@@ -268,7 +268,7 @@ impl UpstreamMode {
 
     /// Takes a reading in by which no advice is wanted. Returns whether UCS, which is not where it should be and does not
     /// tell its mode, can be set all the same.
-    pub(super) fn note(&mut self, reading: &Reading) -> bool {
+    pub(crate) fn note(&mut self, reading: &Reading) -> bool {
         match reading {
             Reading::Locked(status) => self.locked = Some(*status),
             Reading::Absent(_) => self.locked = None,
@@ -289,7 +289,7 @@ impl UpstreamMode {
     }
 
     /// Sets UCS to `mode` beside everything else, unless that was tried too short a time ago; the outcome is the next news.
-    pub(super) fn begin_set(&mut self, base: &str, mode: Mode) -> bool {
+    pub(crate) fn begin_set(&mut self, base: &str, mode: Mode) -> bool {
         let now = Instant::now();
         if now < self.pace.not_before {
             return false;
@@ -308,7 +308,7 @@ impl UpstreamMode {
     }
 
     /// Takes in what came of bringing UCS to `mode`. True when UCS is there, or has no mode of its own.
-    pub(super) fn brought(&mut self, mode: Mode, outcome: &Outcome) -> bool {
+    pub(crate) fn brought(&mut self, mode: Mode, outcome: &Outcome) -> bool {
         match outcome {
             Outcome::InStep(status) => {
                 self.memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..self.memory.clone() };
@@ -340,7 +340,7 @@ impl UpstreamMode {
     }
 
     /// A flip begins to touch UCS: what runs beside it is given up, and what was refused before counts no more.
-    pub(super) fn begin_flip(&mut self) {
+    pub(crate) fn begin_flip(&mut self) {
         if self.running.take().is_some_and(|running| running.sets) {
             self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
         }
@@ -350,7 +350,7 @@ impl UpstreamMode {
     }
 
     /// Set Server Mode is about to be sent: what was seen before tells nothing of what is seen from now on.
-    pub(super) fn ask(&mut self) {
+    pub(crate) fn ask(&mut self) {
         self.asked = true;
         self.touch();
     }
@@ -362,20 +362,20 @@ impl UpstreamMode {
     }
 
     /// A flip is over, well or not: polls tell whether UCS stays in step.
-    pub(super) fn end_flip(&mut self) {
+    pub(crate) fn end_flip(&mut self) {
         self.asked = false;
         self.due = Instant::now() + self.poll_interval;
     }
 
     /// The flip under way is taken back: if it asked UCS for its mode, UCS has to be set back.
-    pub(super) fn take_back(&mut self, mode: Mode) {
+    pub(crate) fn take_back(&mut self, mode: Mode) {
         if std::mem::take(&mut self.asked) {
             self.owe(mode);
         }
     }
 
     /// UCS may be in another mode than the gateway, by the gateway's own doing.
-    pub(super) fn owe(&mut self, mode: Mode) {
+    pub(crate) fn owe(&mut self, mode: Mode) {
         if self.enabled {
             self.touch();
             self.behind = Some(format!("UCS is being set back to {mode}"));
@@ -384,11 +384,10 @@ impl UpstreamMode {
     }
 
     /// The gateway's guess has been replaced, or cannot be.
-    pub(super) fn end_guess(&mut self) {
+    pub(crate) fn end_guess(&mut self) {
         self.memory.provisional = false;
     }
 }
 
 #[cfg(test)]
-#[path = "tests/upstream_mode.rs"]
 mod tests;

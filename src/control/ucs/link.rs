@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::control::upstream_client::{CallError, Reply, UpstreamClient};
+use crate::control::ucs::client::{CallError, Reply, UpstreamClient};
 use crate::policy::mode::Mode;
 
 /// How long answers that tell nothing are looked into after Set Server Mode. While UCS is still switching (503, silence)

@@ -268,5 +268,4 @@ fn hash_of(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests/journal.rs"]
 mod tests;

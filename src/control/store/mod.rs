@@ -1,10 +1,13 @@
 //! The boundary between control and whatever keeps the record: load it, and save its successor by compare-and-set.
 //! It decides nothing about modes.
 
+pub mod file;
+pub mod journal;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::control::store_file::{Fact, Loaded, StateDir};
+use crate::control::store::file::{Fact, Loaded, StateDir};
 use crate::policy::mode::ModeRecord;
 
 /// Where the record is kept.

@@ -1,7 +1,7 @@
 //! What a look at the schema means, and when looks become knowledge.
 
 use super::*;
-use crate::control::upstream_link::UpstreamStatus;
+use crate::control::ucs::link::UpstreamStatus;
 use crate::policy::mode::Mode;
 
 fn reply(status: u16, body: &'static str) -> Observation {

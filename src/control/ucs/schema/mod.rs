@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::control::upstream_client::{CallError, Reply, UpstreamClient};
-use crate::control::upstream_link::{Reading, UpstreamLink};
+use crate::control::ucs::client::{CallError, Reply, UpstreamClient};
+use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::policy::mode::SchemaKnowledge;
 
 /// Doubts of requests lead to a probe at most this often.
@@ -83,7 +83,7 @@ pub fn judge(observation: &Observation, facts: Facts) -> Verdict {
 
 /// One look at UCS: the probe, and what its status told right after.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// What was asked for, with the base path.
     pub path: String,
     pub observation: Observation,
@@ -94,14 +94,14 @@ pub(super) struct Look {
 
 /// A look with the revision and the table that were in force when it began: it counts only if both still are.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub around: Around,
     pub look: Look,
 }
 
 /// What must not change between two looks that say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Around {
+pub(crate) struct Around {
     pub revision: u64,
     /// Of the route table.
     pub generation: u32,
@@ -124,14 +124,14 @@ struct Suspicion {
 
 /// How the status of UCS is read, and how often control does it.
 #[derive(Clone, Debug)]
-pub(super) struct StatusLink {
+pub(crate) struct StatusLink {
     /// `None` when UCS's mode is left alone.
     pub link: Option<UpstreamLink>,
     pub poll_interval: Duration,
 }
 
 /// When to probe, and what is known so far.
-pub(super) struct SchemaProbe {
+pub(crate) struct SchemaProbe {
     client: UpstreamClient,
     status: StatusLink,
     path: Option<String>,
@@ -152,7 +152,7 @@ pub(super) struct SchemaProbe {
 impl SchemaProbe {
     /// `path` is relative to the table's base path; without one nothing is ever probed or known. `answered` is the path,
     /// with its base path, that is remembered to have answered.
-    pub(super) fn new(
+    pub(crate) fn new(
         client: UpstreamClient,
         status: StatusLink,
         path: Option<String>,
@@ -176,36 +176,36 @@ impl SchemaProbe {
     }
 
     /// What is asked for below this base path.
-    pub(super) fn target(&self, base: &str) -> String {
+    pub(crate) fn target(&self, base: &str) -> String {
         target(base, self.path.as_deref().unwrap_or_default())
     }
 
-    pub(super) fn knowledge(&self) -> SchemaKnowledge {
+    pub(crate) fn knowledge(&self) -> SchemaKnowledge {
         self.knowledge
     }
 
     /// Has the next probe begin at once.
-    pub(super) fn soon(&mut self) {
+    pub(crate) fn soon(&mut self) {
         self.due = Instant::now();
     }
 
     /// A request made one doubt: the next probe begins soon, but not more than once a second. `refused_by` is the
     /// incarnation that answered 404 to Create Customer Profile.
-    pub(super) fn doubt(&mut self, refused_by: Option<Option<String>>) {
+    pub(crate) fn doubt(&mut self, refused_by: Option<Option<String>>) {
         self.refused_by = refused_by.or(self.refused_by.take());
         let earliest = self.last_began.map_or_else(Instant::now, |began| began + BETWEEN_DOUBTS);
         self.due = self.due.min(earliest);
     }
 
     /// Another base path: what is known of the old one says nothing of the new one.
-    pub(super) fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self) {
         (self.suspicion, self.missing, self.refused_by) = (None, None, None);
         self.knowledge = SchemaKnowledge::Unknown;
         self.soon();
     }
 
     /// The next look. May be dropped and called again without losing one that is under way.
-    pub(super) async fn next(&mut self, base: &str, around: Around) -> Seen {
+    pub(crate) async fn next(&mut self, base: &str, around: Around) -> Seen {
         if self.path.is_none() {
             return std::future::pending().await;
         }
@@ -223,7 +223,7 @@ impl SchemaProbe {
     }
 
     /// One look now, apart from the regular ones; `None` when probing is off.
-    pub(super) fn look(&self, base: &str) -> impl Future<Output = Option<Look>> + Send + use<> {
+    pub(crate) fn look(&self, base: &str) -> impl Future<Output = Option<Look>> + Send + use<> {
         let looking = self.path.is_some().then(|| self.looking(base));
         async move {
             match looking {
@@ -235,7 +235,7 @@ impl SchemaProbe {
 
     /// Takes a look in; `facts` says what `upstream_mode` knows, the rest is known here. Returns whether its path
     /// answered 200 for the first time, which is worth remembering.
-    pub(super) fn learn(&mut self, look: &Look, facts: Facts, around: Around) -> bool {
+    pub(crate) fn learn(&mut self, look: &Look, facts: Facts, around: Around) -> bool {
         let started = look.started();
         let answered_before = self.answered.as_ref() == Some(&look.path);
         let refused = self.refused_by.as_ref() == Some(&started);
@@ -300,7 +300,7 @@ impl SchemaProbe {
 
 impl Look {
     /// The incarnation of UCS that was looked at, if its status told.
-    pub(super) fn started(&self) -> Option<String> {
+    pub(crate) fn started(&self) -> Option<String> {
         match &self.status {
             Some(Reading::Mode(status)) => status.started.clone(),
             _ => None,
@@ -339,5 +339,4 @@ fn holds_nothing(document: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[path = "tests/schema_probe.rs"]
 mod tests;

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::control::journal::{Journal, JournalKind, Opened, free_name};
 use crate::control::store::StoreError;
+use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
 use crate::policy::mode::ModeRecord;
 
 const RECORD: &str = "mode.json";
@@ -262,5 +262,4 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreE
 }
 
 #[cfg(test)]
-#[path = "tests/store_file.rs"]
 mod tests;
