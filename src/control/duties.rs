@@ -3,52 +3,25 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::control::clerk::Until;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::stats::add_one;
-use crate::control::store::file::Fact;
+use crate::control::stats::{add_one, count_probe};
+use crate::control::store::Fact;
 use crate::control::ucs::link::{Outcome, Reading};
 use crate::control::ucs::schema::{Around, Facts, Look, Seen, Witness};
 use crate::control::ucs::server_mode::{Advice, News};
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
 
-/// The wait before an end that could not be reached is tried again; it doubles up to [`LONGEST_EXPIRY_RETRY`].
-const EXPIRY_RETRY: Duration = Duration::from_secs(30);
-const LONGEST_EXPIRY_RETRY: Duration = Duration::from_secs(15 * 60);
-
 /// How long abandoned exchanges are told from older ones, at least.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
 pub(super) const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
-
-/// An end that could not be reached yet.
-#[derive(Debug, Default)]
-pub(super) struct ExpiryTrouble {
-    /// The end that is meant.
-    end: Option<Timestamp>,
-    failures: u32,
-}
-
-impl ExpiryTrouble {
-    /// Whether this end is the one that could not be reached.
-    pub(super) fn is_of(&self, end: Option<Timestamp>) -> bool {
-        end.is_some() && self.end == end
-    }
-
-    /// Counts a failure and says when to try again.
-    fn failed(&mut self, end: Option<Timestamp>) -> Duration {
-        self.failures = if self.is_of(end) { self.failures + 1 } else { 1 };
-        self.end = end;
-        EXPIRY_RETRY.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_EXPIRY_RETRY)
-    }
-}
 
 impl Control {
     /// Flips because the record's time is over. What fails is tried again, ever more seldom, and is an alarm from the
@@ -109,7 +82,7 @@ impl Control {
             ..Facts::default()
         };
         let first_answer = self.schema.learn(look, facts, around);
-        self.stats.probe(self.schema.knowledge());
+        count_probe(&self.stats, self.schema.knowledge());
         // Asks wait these milliseconds at the control handle: serving it here would tell them that a change is under way.
         let fact = Fact::SchemaPathAnswered(look.path.clone());
         if first_answer && let Err(error) = self.store.remember(fact).await {

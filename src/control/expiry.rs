@@ -8,6 +8,10 @@ use jiff::Timestamp;
 /// The longest that a jump of the clock goes unseen.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// The wait before an end that could not be reached is tried again; it doubles up to [`LONGEST_EXPIRY_RETRY`].
+const EXPIRY_RETRY: Duration = Duration::from_secs(30);
+const LONGEST_EXPIRY_RETRY: Duration = Duration::from_secs(15 * 60);
+
 /// Returns once `expires` has passed; never when there is none.
 pub(super) async fn due(expires: Option<Timestamp>) {
     let Some(expires) = expires else { return std::future::pending().await };
@@ -24,6 +28,28 @@ fn next_look(expires: Timestamp, now: Timestamp) -> Option<Duration> {
     }
     // A millisecond more, as timers and clocks may round in different directions.
     Some((left.unsigned_abs() + Duration::from_millis(1)).min(LONGEST_SLEEP))
+}
+
+/// An end that could not be reached yet.
+#[derive(Debug, Default)]
+pub(super) struct ExpiryTrouble {
+    /// The end that is meant.
+    end: Option<Timestamp>,
+    pub(super) failures: u32,
+}
+
+impl ExpiryTrouble {
+    /// Whether this end is the one that could not be reached.
+    pub(super) fn is_of(&self, end: Option<Timestamp>) -> bool {
+        end.is_some() && self.end == end
+    }
+
+    /// Counts a failure and says when to try again.
+    pub(super) fn failed(&mut self, end: Option<Timestamp>) -> Duration {
+        self.failures = if self.is_of(end) { self.failures + 1 } else { 1 };
+        self.end = end;
+        EXPIRY_RETRY.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_EXPIRY_RETRY)
+    }
 }
 
 #[cfg(test)]

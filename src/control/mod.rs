@@ -12,7 +12,7 @@ mod flip;
 mod reload;
 mod start;
 
-pub mod stats;
+mod stats;
 pub mod store;
 pub mod ucs;
 
@@ -26,8 +26,8 @@ use tracing::{error, info};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::duties::ExpiryTrouble;
-use crate::control::stats::{ControlStats, add_one};
+use crate::control::expiry::ExpiryTrouble;
+use crate::control::stats::{add_one, count_change, count_reload};
 use crate::control::store::{Store, StoreError};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::schema::{Around, SchemaProbe, Seen};
@@ -35,12 +35,10 @@ use crate::control::ucs::server_mode::{News, UpstreamMode};
 use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHint};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
+use crate::telemetry::ControlStats;
 
 pub use reload::{LoadedRoutes, RouteLoader};
 pub use start::{StartError, start};
-
-/// The cause of the first record of a directory.
-const FIRST_START: &str = "first_start";
 
 /// The wait before the first retry of a save; it doubles up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -179,7 +177,7 @@ impl Control {
                 }
                 Event::Asked(Command::Reload(answer)) => {
                     let ended = self.reload().await;
-                    self.stats.reload(&ended);
+                    count_reload(&self.stats, &ended);
                     let _ = answer.send(ended);
                 }
                 Event::Expired => self.expire().await,
@@ -220,7 +218,7 @@ impl Control {
     /// Works off one change from any side, to its end.
     async fn change(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
         let ended = self.change_uncounted(change).await;
-        self.stats.change(&ended);
+        count_change(&self.stats, &ended);
         let by_somebody = matches!(self.record.actor.kind, ActorKind::Operator | ActorKind::Client);
         if ended.is_ok() && by_somebody {
             let answered = [self.alarms.start.take(), self.alarms.followed.take()];

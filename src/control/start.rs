@@ -9,16 +9,16 @@ use tracing::{error, info, warn};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::duties::ExpiryTrouble;
-use crate::control::store::StoreError;
-use crate::control::store::file::Loaded;
+use crate::control::expiry::ExpiryTrouble;
+use crate::control::store::{Loaded, StoreError};
 use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::control::ucs::schema::{SchemaProbe, StatusLink};
-use crate::control::ucs::server_mode::{UpstreamMemory, UpstreamMode};
-use crate::control::{Alarms, Control, ControlSettings, ControlStats, FIRST_START, InitialMode, UpstreamModeUse};
+use crate::control::ucs::server_mode::{FIRST_START, UpstreamMemory, UpstreamMode};
+use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamModeUse};
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
 use crate::policy::mode::{Mode, ModeRecord, Phase};
+use crate::telemetry::ControlStats;
 
 /// How many revisions above the one that began a flip may have been told without being saved, and some to spare.
 const REVISIONS_OF_A_FLIP: u64 = 8;

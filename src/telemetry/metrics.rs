@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::control::stats::ControlStats;
+use super::control::ControlStats;
 
 /// How many classes have counters of their own; the last slot is for all further ones.
 pub(super) const CLASS_SLOTS: usize = 16;

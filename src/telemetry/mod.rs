@@ -1,6 +1,7 @@
 //! What operators can see without asking: structured logs and metrics. It decides nothing; recording is a plain store
 //! into the recording worker's own memory, and a log line a copy into a queue.
 
+mod control;
 mod exposition;
 mod lines;
 mod metrics;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+pub use control::ControlStats;
 pub use lines::{LineQueue, STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 

@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
 use ucs_gateway::config::ServeArgs;
-use ucs_gateway::control::stats::ControlStats;
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
@@ -21,7 +20,7 @@ use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::account::Ledger;
 use ucs_gateway::proxy::bulkhead::Bulkheads;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
-use ucs_gateway::telemetry::Metrics;
+use ucs_gateway::telemetry::{ControlStats, Metrics};
 
 #[derive(Parser)]
 struct Arguments {

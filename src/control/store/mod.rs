@@ -1,14 +1,16 @@
 //! The boundary between control and whatever keeps the record: load it, and save its successor by compare-and-set.
 //! It decides nothing about modes.
 
+mod contract;
 pub mod file;
 pub mod journal;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::control::store::file::{Fact, Loaded, StateDir};
+use crate::control::store::file::StateDir;
 use crate::policy::mode::ModeRecord;
+
+pub use contract::{Fact, Loaded, StoreError};
 
 /// Where the record is kept.
 #[derive(Clone, Debug)]
@@ -16,35 +18,6 @@ pub enum Store {
     /// In a directory of this machine. Behind a lock because file I/O runs on blocking threads; control waits for each
     /// call before it makes the next, so nobody ever waits for the lock.
     File(Arc<Mutex<StateDir>>),
-}
-
-/// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has the directory.
-    #[error("the state directory {} is in use by another process; give each gateway its own --state-dir", .0.display())]
-    InUse(PathBuf),
-    /// A file or directory operation failed.
-    #[error("cannot {action} {}: {source}", .path.display())]
-    Io {
-        /// What was tried, as in "cannot … path".
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The store holds another revision than the caller thought.
-    #[error("the store holds revision {actual}, not {expected}")]
-    Conflict {
-        /// What the caller thought.
-        expected: u64,
-        /// What is there.
-        actual: u64,
-    },
-    /// The thread that did the work is gone.
-    #[error("the store's thread ended: {0}")]
-    Thread(#[source] tokio::task::JoinError),
 }
 
 impl Store {

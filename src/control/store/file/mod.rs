@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::control::store::StoreError;
+use crate::control::store::contract::{Fact, Loaded, StoreError};
 use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
 use crate::policy::mode::ModeRecord;
 
@@ -33,52 +33,6 @@ pub struct StateDir {
     /// The record that was last saved or loaded.
     saved: Option<ModeRecord>,
     _lock: File,
-}
-
-/// What a gateway remembers besides the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// This path of the schema probe, with the base path, has answered 200 before, so a 404 from it means something.
-    SchemaPathAnswered(String),
-    /// What is known of UCS's own mode, as JSON.
-    UpstreamSeen(String),
-}
-
-impl Fact {
-    fn file_name(&self) -> &'static str {
-        match self {
-            Fact::SchemaPathAnswered(_) => SCHEMA_PATH_ANSWERED,
-            Fact::UpstreamSeen(_) => UPSTREAM_SEEN,
-        }
-    }
-
-    fn content(&self) -> &str {
-        match self {
-            Fact::SchemaPathAnswered(path) => path,
-            Fact::UpstreamSeen(json) => json,
-        }
-    }
-}
-
-/// What a start finds.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The record, if there is one that can be read.
-    pub record: Option<ModeRecord>,
-    /// Neither `mode.json` nor `journal.jsonl` was there.
-    pub first_start: bool,
-    /// The highest revision that was ever used here, as far as can be known.
-    pub highest_revision: u64,
-    /// The last stop was an orderly one with nothing left behind at UCS. True at first start.
-    pub clean: bool,
-    /// The path of [`Fact::SchemaPathAnswered`]; empty in a mark of a version that did not write it down.
-    pub schema_path_answered: Option<String>,
-    /// The text of [`Fact::UpstreamSeen`].
-    pub upstream_seen: Option<String>,
-    /// What an operator must look at, each in a sentence.
-    pub alarms: Vec<String>,
-    /// What is worth a line in the log, but no alarm.
-    pub notes: Vec<String>,
 }
 
 impl StateDir {
@@ -155,7 +109,10 @@ impl StateDir {
 
     /// Remembers a fact over restarts.
     pub fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
-        self.write_mark(fact.file_name(), fact.content())
+        match fact {
+            Fact::SchemaPathAnswered(path) => self.write_mark(SCHEMA_PATH_ANSWERED, &path),
+            Fact::UpstreamSeen(json) => self.write_mark(UPSTREAM_SEEN, &json),
+        }
     }
 
     /// Leaves the mark of an orderly stop.

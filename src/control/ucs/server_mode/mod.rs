@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use crate::control::ucs::link::{Outcome, Reading, UpstreamLink, UpstreamStatus};
 use crate::policy::mode::{Mode, ModeRecord};
 
+/// The cause of the first record of a directory.
+pub(crate) const FIRST_START: &str = "first_start";
+
 /// The wait before UCS is set a second time; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -249,7 +252,7 @@ impl UpstreamMode {
         }
         let standing = Standing {
             mode: record.mode,
-            guessed: record.cause.as_deref() == Some(crate::control::FIRST_START),
+            guessed: record.cause.as_deref() == Some(FIRST_START),
             forced: record.force,
             refusals: self.refusals.1,
             own_call: self.own_call_until.is_some_and(|until| Instant::now() < until),
