@@ -3,6 +3,7 @@
 
 mod control;
 mod exposition;
+mod gate;
 mod lines;
 mod metrics;
 mod process;
@@ -14,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 pub use control::ControlStats;
+pub use gate::{GateSample, RecordSample};
 pub use lines::{LineQueue, STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
