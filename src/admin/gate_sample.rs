@@ -24,9 +24,9 @@ pub(super) fn sample(gate: &Gate) -> GateSample {
         }),
         ..GateSample::default()
     };
-    for (_, tally) in gate.tallies_of_all_tables() {
-        *sample.class_in_flight.entry(tally.class.clone()).or_default() += tally.in_flight;
-        *sample.abandoned.entry(tally.class).or_default() += tally.abandoned;
+    for (_, counts) in gate.counts_of_all_tables() {
+        *sample.class_in_flight.entry(counts.class.clone()).or_default() += counts.in_flight;
+        *sample.abandoned.entry(counts.class).or_default() += counts.abandoned;
     }
     sample
 }

@@ -220,7 +220,7 @@ impl Running {
 #[tokio::test]
 async fn the_mode_stands_flat_with_counts_beside_it() {
     let running = start(flip_at_once).await;
-    let seat = running.gate.seat(0);
+    let seat = running.gate.worker_gate(0);
     let permit = seat.enter(&seat.table(), Some(0)).unwrap();
     let answer = running.get("/mode").await;
     let document = answer.json();
@@ -457,7 +457,7 @@ async fn readiness_follows_the_record_and_the_shutdown_and_not_the_mode() {
 #[tokio::test]
 async fn a_preview_names_what_a_flip_would_refuse() {
     let running = start(flip_at_once).await;
-    let seat = running.gate.seat(0);
+    let seat = running.gate.worker_gate(0);
     let permits: Vec<_> = (0..2).map(|_| seat.enter(&seat.table(), Some(0)).unwrap()).collect();
     let document = running.get("/mode/preview?mode=maintenance").await.json();
     assert_eq!(document["waits_for"], json!(2));
@@ -537,7 +537,7 @@ async fn metrics_and_page_and_api_document_are_there() {
 #[tokio::test]
 async fn events_tell_the_record_the_drain_and_the_refusals() {
     let running = start(flip_at_once).await;
-    let seat = running.gate.seat(0);
+    let seat = running.gate.worker_gate(0);
     let permit = seat.enter(&seat.table(), Some(0)).unwrap();
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let head =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::control_handle::OperationCount;
-use crate::gate::{Gate, OperationTally};
+use crate::gate::{Gate, OperationCounts};
 use crate::policy::mode::{Mode, ModeSet};
 use crate::policy::table::RouteIndex;
 
@@ -50,7 +50,7 @@ impl Drain {
     /// What the drain waits for now, by operation.
     pub(super) fn running(&self) -> Vec<OperationCount> {
         let running = self.gate.running(Some(self.leaving));
-        running.into_iter().map(|tally| counted(&tally, tally.in_flight)).collect()
+        running.into_iter().map(|counts| counted(&counts, counts.in_flight)).collect()
     }
 }
 
@@ -63,8 +63,8 @@ pub(super) struct AbandonedSoFar {
 
 impl AbandonedSoFar {
     pub(super) fn now(gate: &Gate) -> AbandonedSoFar {
-        let tallies = gate.tallies_of_all_tables().into_iter().filter(|(_, tally)| tally.abandoned > 0);
-        let by_route = tallies.map(|(generation, tally)| ((generation, tally.route), tally.abandoned)).collect();
+        let counts = gate.counts_of_all_tables().into_iter().filter(|(_, counts)| counts.abandoned > 0);
+        let by_route = counts.map(|(generation, counts)| ((generation, counts.route), counts.abandoned)).collect();
         AbandonedSoFar { by_route }
     }
 
@@ -73,13 +73,13 @@ impl AbandonedSoFar {
     pub(super) fn since(&self, gate: &Gate, mode: Mode) -> Vec<OperationCount> {
         let in_force = gate.table().generation();
         let mut since: Vec<OperationCount> = Vec::new();
-        for (generation, tally) in gate.tallies_of_all_tables() {
-            let before = self.by_route.get(&(generation, tally.route)).copied().unwrap_or(0);
-            let count = tally.abandoned.saturating_sub(before);
-            if count == 0 || (generation == in_force && tally.modes != ModeSet::only(mode)) {
+        for (generation, counts) in gate.counts_of_all_tables() {
+            let before = self.by_route.get(&(generation, counts.route)).copied().unwrap_or(0);
+            let count = counts.abandoned.saturating_sub(before);
+            if count == 0 || (generation == in_force && counts.modes != ModeSet::only(mode)) {
                 continue;
             }
-            let operation = counted(&tally, count);
+            let operation = counted(&counts, count);
             match since.iter_mut().find(|of| (&of.operation, &of.class) == (&operation.operation, &operation.class)) {
                 Some(known) => known.count += count,
                 None => since.push(operation),
@@ -89,6 +89,6 @@ impl AbandonedSoFar {
     }
 }
 
-fn counted(tally: &OperationTally, count: u64) -> OperationCount {
-    OperationCount { operation: tally.operation.to_string(), class: tally.class.to_string(), count }
+fn counted(counts: &OperationCounts, count: u64) -> OperationCount {
+    OperationCount { operation: counts.operation.to_string(), class: counts.class.to_string(), count }
 }

@@ -2,8 +2,8 @@
 //! [`WorkerGate`] and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no
 //! history; the fast path takes no lock and writes only to its own worker's cache lines.
 
-mod tally;
-mod turnstile;
+mod in_flight_counter;
+mod operation_counts;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-pub use tally::{LiveTable, OperationTally};
-use turnstile::{Turnstile, Word};
+use in_flight_counter::{AdmissionState, InFlightCounter};
+pub use operation_counts::{LiveTable, OperationCounts};
 
 use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
@@ -34,7 +34,7 @@ pub struct Published {
 /// Shared by all workers and control.
 #[derive(Debug)]
 pub struct Gate {
-    turnstile: Turnstile,
+    counter: InFlightCounter,
     table: ArcSwap<LiveTable>,
     retired: Mutex<Retired>,
     published: ArcSwap<Published>,
@@ -51,14 +51,14 @@ struct Retired {
     /// Those that still have requests in flight: a flip waits for these too.
     live: Vec<Arc<LiveTable>>,
     /// Of the others what was given up on, with the table's generation.
-    abandoned: Vec<(u32, OperationTally)>,
+    abandoned: Vec<(u32, OperationCounts)>,
 }
 
 /// When something of a set was last given up on, in milliseconds since `origin` plus one; 0 for never.
 #[derive(Debug)]
 struct AbandonedTimes {
     origin: Instant,
-    last: [AtomicU64; turnstile::SETS],
+    last: [AtomicU64; in_flight_counter::SETS],
 }
 
 /// Why a request was not admitted.
@@ -77,7 +77,7 @@ impl Gate {
     pub fn new(workers: usize, table: RouteTable) -> Arc<Gate> {
         let closed = Arc::new(Published { record: None, schema: SchemaKnowledge::Unknown, alarm: None });
         let gate = Gate {
-            turnstile: Turnstile::new(workers),
+            counter: InFlightCounter::new(workers),
             table: ArcSwap::from_pointee(LiveTable::new(table, 1, workers)),
             retired: Mutex::default(),
             published: ArcSwap::new(Arc::clone(&closed)),
@@ -87,19 +87,19 @@ impl Gate {
             taken: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             workers,
         };
-        gate.turnstile.publish(Word::new([false; 3], 0, 1));
+        gate.counter.publish(AdmissionState::new([false; 3], 0, 1));
         Arc::new(gate)
     }
 
-    /// The seat of one worker. Each can be taken once: a second writer on a lane would corrupt its counts.
+    /// The gate of one worker. Each can be taken once: a second writer on a shard would corrupt its counts.
     ///
     /// # Panics
-    /// When the seat is taken already or there is no such worker.
-    pub fn seat(self: &Arc<Self>, worker: usize) -> WorkerGate {
+    /// When it is taken already or there is no such worker.
+    pub fn worker_gate(self: &Arc<Self>, worker: usize) -> WorkerGate {
         let taken = self.taken[worker].swap(true, Ordering::AcqRel);
-        assert!(!taken, "the seat of worker {worker} is taken already");
+        assert!(!taken, "the gate of worker {worker} is taken already");
         let table = RefCell::new(Rc::new(TableRef { live: self.table.load_full(), worker }));
-        WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), worker, table }))
+        WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), index: worker, table }))
     }
 
     /// How many workers there are.
@@ -125,22 +125,22 @@ impl Gate {
     /// Puts a record (and what else is known) in force. By control only.
     pub fn publish(&self, published: Published) {
         let published = Arc::new(published);
-        // The record first, the word after: whoever is refused by a word can see a record at least as new.
+        // The record first, the state after: whoever is refused by a state can see a record at least as new.
         self.published.store(Arc::clone(&published));
-        let generation = self.turnstile.word().generation();
-        self.turnstile.publish(word_of(&published, generation));
+        let generation = self.counter.state().generation();
+        self.counter.publish(state_of(&published, generation));
         self.watchers.send_replace(published);
     }
 
     /// Puts a table in force and returns it. Requests that the one before had admitted go on; flips wait for them
     /// whatever their class was. By control only, and never while a flip is under way.
     pub fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
-        let generation = self.turnstile.word().generation().wrapping_add(1);
+        let generation = self.counter.state().generation().wrapping_add(1);
         let live = Arc::new(LiveTable::new(table, generation, self.workers));
         // Held over the swap, so that nobody finds the old table in both places or in none.
         let mut retired = self.lock_retired();
         let old = self.table.swap(Arc::clone(&live));
-        self.turnstile.publish(word_of(&self.published.load(), generation));
+        self.counter.publish(state_of(&self.published.load(), generation));
         retired.live.push(old);
         // What was given up on lately may be of another set by the new table: it gets its grace in every set.
         let newest = self.abandoned.last.iter().map(|last| last.load(Ordering::Acquire)).max().unwrap_or(0);
@@ -152,7 +152,7 @@ impl Gate {
 
     /// In flight by set, over all workers.
     pub fn in_flight(&self, set: ModeSet) -> u64 {
-        self.turnstile.in_flight(set.index())
+        self.counter.in_flight(set.index())
     }
 
     /// In flight that was admitted by tables that are no longer in force.
@@ -161,7 +161,7 @@ impl Gate {
         live.retain(|table| {
             let is_live = table.in_flight() > 0;
             if !is_live {
-                abandoned.extend(table.numbered_tallies().filter(|(_, tally)| tally.abandoned > 0));
+                abandoned.extend(table.numbered_counts().filter(|(_, counts)| counts.abandoned > 0));
             }
             is_live
         });
@@ -170,13 +170,13 @@ impl Gate {
 
     /// The counts by operation with the generation of their table: of the table in force all, of replaced ones those with
     /// something in flight or given up on.
-    pub fn tallies_of_all_tables(&self) -> Vec<(u32, OperationTally)> {
+    pub fn counts_of_all_tables(&self) -> Vec<(u32, OperationCounts)> {
         let retired = self.lock_retired();
-        let mut tallies: Vec<_> = self.table.load().numbered_tallies().collect();
-        let live = retired.live.iter().flat_map(|table| table.numbered_tallies());
-        tallies.extend(live.filter(|(_, tally)| tally.in_flight > 0 || tally.abandoned > 0));
-        tallies.extend(retired.abandoned.iter().cloned());
-        tallies
+        let mut counts: Vec<_> = self.table.load().numbered_counts().collect();
+        let live = retired.live.iter().flat_map(|table| table.numbered_counts());
+        counts.extend(live.filter(|(_, counts)| counts.in_flight > 0 || counts.abandoned > 0));
+        counts.extend(retired.abandoned.iter().cloned());
+        counts
     }
 
     /// How many must end before nothing that needs `leaving` is in flight. True only after the record that closed
@@ -187,14 +187,14 @@ impl Gate {
     }
 
     /// What is in flight now, by operation, without zeroes: those that only `mode` admits, or all.
-    pub fn running(&self, mode: Option<Mode>) -> Vec<OperationTally> {
-        let mut running = self.table.load().tallies();
+    pub fn running(&self, mode: Option<Mode>) -> Vec<OperationCounts> {
+        let mut running = self.table.load().operation_counts();
         let set = mode.map(ModeSet::only);
-        running.retain(|tally| set.is_none_or(|set| tally.modes == set));
+        running.retain(|counts| set.is_none_or(|set| counts.modes == set));
         for table in &self.lock_retired().live {
-            running.extend(table.tallies());
+            running.extend(table.operation_counts());
         }
-        running.retain(|tally| tally.in_flight > 0);
+        running.retain(|counts| counts.in_flight > 0);
         running
     }
 
@@ -224,18 +224,18 @@ impl Gate {
     }
 }
 
-/// The bit of a word's note that says that routes which need a profile schema get 404.
+/// The bit of a state's note that says that routes which need a profile schema get 404.
 const NOTE_NO_SCHEMA: u32 = 1;
 
-fn word_of(published: &Published, generation: u32) -> Word {
-    let Some(record) = &published.record else { return Word::new([false; 3], 0, generation) };
+fn state_of(published: &Published, generation: u32) -> AdmissionState {
+    let Some(record) = &published.record else { return AdmissionState::new([false; 3], 0, generation) };
     let open = |set: ModeSet| match record.phase {
         Phase::Settled => set.admits(record.mode),
         Phase::Switching => set == ModeSet::Both,
     };
     let no_schema = record.mode == Mode::Production && published.schema == SchemaKnowledge::Undefined && !record.force;
     let note = if no_schema { NOTE_NO_SCHEMA } else { 0 };
-    Word::new(ModeSet::ALL.map(open), note, generation)
+    AdmissionState::new(ModeSet::ALL.map(open), note, generation)
 }
 
 /// One worker's way to the gate. Not `Send`: its counts have one writer.
@@ -245,7 +245,7 @@ pub struct WorkerGate(Rc<WorkerGateInner>);
 #[derive(Debug)]
 struct WorkerGateInner {
     gate: Arc<Gate>,
-    worker: usize,
+    index: usize,
     table: RefCell<Rc<TableRef>>,
 }
 
@@ -273,42 +273,42 @@ impl WorkerGate {
     /// that table as well. One atomic load while it is the same as before. [`Refused::OldTable`] tells when it was
     /// replaced after this call.
     pub fn table(&self) -> Rc<TableRef> {
-        let in_force = self.0.gate.turnstile.word().generation();
-        let lease = self.0.table.borrow();
-        if lease.generation() == in_force {
-            return Rc::clone(&lease);
+        let in_force = self.0.gate.counter.state().generation();
+        let current = self.0.table.borrow();
+        if current.generation() == in_force {
+            return Rc::clone(&current);
         }
-        drop(lease);
+        drop(current);
         self.renew_table()
     }
 
     /// Asks for admission of a request that `table` classified as `route` (`None`: unmatched, forwarded as a class),
     /// and counts it in when it is granted.
     pub fn enter(&self, table: &Rc<TableRef>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
-        let seat = &*self.0;
+        let worker = &*self.0;
         let slot = table.live.slot(route);
         let (set, needs_schema) = table.live.admission(slot);
         loop {
-            table.live.count_in(seat.worker, slot);
-            let word = seat.gate.turnstile.enter(seat.worker, set.index());
-            let schema_refuses = needs_schema && word.note() & NOTE_NO_SCHEMA != 0;
-            if word.admits(set.index()) && word.generation() == table.live.generation() && !schema_refuses {
-                table.live.count_admitted(seat.worker, slot);
-                return Ok(Permit { seat: Rc::clone(&self.0), table: Rc::clone(table), slot, set });
+            table.live.count_in(worker.index, slot);
+            let state = worker.gate.counter.enter(worker.index, set.index());
+            let schema_refuses = needs_schema && state.note() & NOTE_NO_SCHEMA != 0;
+            if state.admits(set.index()) && state.generation() == table.live.generation() && !schema_refuses {
+                table.live.count_admitted(worker.index, slot);
+                return Ok(Permit { worker: Rc::clone(&self.0), table: Rc::clone(table), slot, set });
             }
-            seat.gate.turnstile.leave(seat.worker, set.index());
-            table.live.count_out(seat.worker, slot);
-            if word.generation() != table.live.generation() {
+            worker.gate.counter.leave(worker.index, set.index());
+            table.live.count_out(worker.index, slot);
+            if state.generation() != table.live.generation() {
                 return Err(Refused::OldTable);
             }
-            let published = seat.gate.published.load_full();
-            // A publication between the two reads: the record might tell another story than the word. Command again.
-            if word_of(&published, word.generation()) != word {
+            let published = worker.gate.published.load_full();
+            // A publication between the two reads: the record might tell another story than the state. Ask again.
+            if state_of(&published, state.generation()) != state {
                 std::hint::spin_loop();
                 continue;
             }
-            table.live.count_refused(seat.worker, slot);
-            let refused = if word.admits(set.index()) { Refused::NoSchema } else { Refused::Mode };
+            table.live.count_refused(worker.index, slot);
+            let refused = if state.admits(set.index()) { Refused::NoSchema } else { Refused::Mode };
             return Err(refused(published));
         }
     }
@@ -325,17 +325,17 @@ impl WorkerGate {
 
     #[cold]
     fn renew_table(&self) -> Rc<TableRef> {
-        // The table is there before the word that names it, so that this is the word's table or a newer one.
-        let lease = Rc::new(TableRef { live: self.0.gate.table.load_full(), worker: self.0.worker });
-        self.0.table.replace(Rc::clone(&lease));
-        lease
+        // The table is there before the state that names it, so that this is the state's table or a newer one.
+        let current = Rc::new(TableRef { live: self.0.gate.table.load_full(), worker: self.0.index });
+        self.0.table.replace(Rc::clone(&current));
+        current
     }
 }
 
 /// Proof of admission. Held until the exchange with UCS is over; dropping it counts the request out.
 #[derive(Debug)]
 pub struct Permit {
-    seat: Rc<WorkerGateInner>,
+    worker: Rc<WorkerGateInner>,
     table: Rc<TableRef>,
     slot: usize,
     set: ModeSet,
@@ -357,7 +357,7 @@ impl Permit {
     pub fn abandon(self) {
         self.table.live.count_abandoned(self.table.worker, self.slot);
         // Before the count goes down, so that a drain which reads zero also reads this time.
-        let times = &self.seat.gate.abandoned;
+        let times = &self.worker.gate.abandoned;
         let now = u64::try_from(times.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         times.last[self.set.index()].fetch_max(now, Ordering::AcqRel);
         // Its mirror is in `replace_table`: either that one sees the time, or the table is seen to be replaced here.
@@ -371,13 +371,13 @@ impl Permit {
     }
 
     fn is_of_old_table(&self) -> bool {
-        self.table.live.generation() != self.seat.gate.turnstile.word().generation()
+        self.table.live.generation() != self.worker.gate.counter.state().generation()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.table.live.count_out(self.seat.worker, self.slot);
-        self.seat.gate.turnstile.leave(self.seat.worker, self.set.index());
+        self.table.live.count_out(self.worker.index, self.slot);
+        self.worker.gate.counter.leave(self.worker.index, self.set.index());
     }
 }

@@ -83,7 +83,7 @@ impl Stand {
         runtime.block_on(async {
             tokio::task::spawn_local(beside);
             let ledger = Ledger { metrics: self.metrics.worker(0), access_log: None };
-            let worker = Worker::new(0, self.gate.seat(0), &settings, &shared, ledger);
+            let worker = Worker::new(0, self.gate.worker_gate(0), &settings, &shared, ledger);
             worker::run(worker, 0, self.listener, handover, Rc::new(settings), shared).await.unwrap();
         });
         std::fs::remove_dir_all(&self.state_dir).unwrap();

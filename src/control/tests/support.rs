@@ -99,11 +99,11 @@ pub fn wish(mode: Mode) -> ModeChange {
     }
 }
 
-/// A running change line with one worker's seat.
+/// A running change line with one worker's gate.
 pub struct Line {
     pub gate: Arc<Gate>,
     pub control_handle: ControlHandle,
-    pub seat: WorkerGate,
+    pub worker: WorkerGate,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -142,11 +142,11 @@ impl Line {
     pub async fn begin(settings: ControlSettings) -> Line {
         let gate = Gate::new(1, table());
         let (control_handle, inbox) = ControlHandle::new();
-        let seat = gate.seat(0);
+        let worker = gate.worker_gate(0);
         let control: Control = start(Arc::clone(&gate), inbox, settings).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(control.run(async move { drop(stopped.await) }));
-        Line { gate, control_handle, seat, stop: Some(stop), task }
+        Line { gate, control_handle, worker, stop: Some(stop), task }
     }
 
     /// A line that stands in production (or whatever the folder holds) with default test settings.
@@ -155,7 +155,7 @@ impl Line {
     }
 
     pub fn enter(&self, route: u32) -> Result<Permit, Refused> {
-        self.seat.enter(&self.seat.table(), Some(route))
+        self.worker.enter(&self.worker.table(), Some(route))
     }
 
     pub fn record(&self) -> Arc<ModeRecord> {

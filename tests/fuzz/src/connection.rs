@@ -105,7 +105,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
     runtime.block_on(async {
         let ledger = Ledger { metrics: metrics.worker(0), access_log: None };
-        let worker = Worker::new(0, gate.seat(0), &settings, &shared, ledger);
+        let worker = Worker::new(0, gate.worker_gate(0), &settings, &shared, ledger);
         worker::run(worker, 0, listener, handover, Rc::new(settings), shared).await.unwrap();
     });
 }

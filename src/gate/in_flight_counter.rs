@@ -1,5 +1,5 @@
-//! The one cell that both lines share: an admission word and in-flight counts, one padded lane a worker. Requests count
-//! themselves in first and read the word after; a flip writes the word first and reads the counts after. It knows
+//! The one cell that both lines share: an admission state and in-flight counts, one padded shard a worker. Requests count
+//! themselves in first and read the state after; a flip writes the state first and reads the counts after. It knows
 //! nothing of routes, records or time, so that the model checker can run all of it (`tests/loom`).
 
 #[cfg(gate_model)]
@@ -10,25 +10,25 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 /// How many kinds of admission are counted apart: production only, maintenance only, both.
 pub const SETS: usize = 3;
 
-/// Low bits of the word: one for each set that is admitted now.
+/// Low bits of the state: one for each set that is admitted now.
 const ADMITTED_MASK: u64 = 0b111;
 
 /// What requests read after they counted themselves in: which sets are admitted, by which generation of the table, and
 /// a few bits that only the publisher gives a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word(u64);
+pub struct AdmissionState(u64);
 
-impl Word {
+impl AdmissionState {
     /// Nothing is admitted.
-    pub const CLOSED: Word = Word(0);
+    pub const CLOSED: AdmissionState = AdmissionState(0);
 
     /// `admitted` by set index, `note` (29 bits) for the publisher's use, and the table's generation.
-    pub fn new(admitted: [bool; SETS], note: u32, generation: u32) -> Word {
+    pub fn new(admitted: [bool; SETS], note: u32, generation: u32) -> AdmissionState {
         let mut bits = u64::from(generation) << 32 | u64::from(note & 0x1fff_ffff) << SETS;
         for (index, open) in admitted.into_iter().enumerate() {
             bits |= u64::from(open) << index;
         }
-        Word(bits)
+        AdmissionState(bits)
     }
 
     /// Whether the set with this index is admitted.
@@ -51,63 +51,66 @@ impl Word {
 /// two workers off one cache line (and off the pair that the prefetcher takes).
 #[derive(Debug)]
 #[repr(align(128))]
-struct Lane {
+struct Shard {
     in_flight: [AtomicU64; SETS],
 }
 
-/// The word and the lanes.
+/// The state and the shards.
 #[derive(Debug)]
-pub struct Turnstile {
-    word: PaddedWord,
-    lanes: Box<[Lane]>,
+pub struct InFlightCounter {
+    state: PaddedState,
+    shards: Box<[Shard]>,
 }
 
 #[derive(Debug)]
 #[repr(align(128))]
-struct PaddedWord(AtomicU64);
+struct PaddedState(AtomicU64);
 
-impl Turnstile {
-    /// A closed turnstile with one lane a worker.
-    pub fn new(workers: usize) -> Turnstile {
-        let lane = |_| Lane { in_flight: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)] };
-        Turnstile { word: PaddedWord(AtomicU64::new(Word::CLOSED.0)), lanes: (0..workers).map(lane).collect() }
+impl InFlightCounter {
+    /// A closed counter with one shard a worker.
+    pub fn new(workers: usize) -> InFlightCounter {
+        let shard = |_| Shard { in_flight: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)] };
+        InFlightCounter {
+            state: PaddedState(AtomicU64::new(AdmissionState::CLOSED.0)),
+            shards: (0..workers).map(shard).collect(),
+        }
     }
 
-    /// Counts one in on a lane and returns the word that decides over it. When the word does not admit it, the caller
-    /// must [`leave`](Self::leave) at once. To be called by the lane's own worker only.
+    /// Counts one in on a shard and returns the state that decides over it. When the state does not admit it, the caller
+    /// must [`leave`](Self::leave) at once. To be called by the shard's own worker only.
     ///
     /// The order is the promise: count, fence, read. The flip's mirror is write, fence, read the counts. So either the
     /// flip sees the count, or the request sees the new word; never neither.
     #[inline]
-    pub fn enter(&self, worker: usize, set: usize) -> Word {
-        let count = &self.lanes[worker].in_flight[set];
+    pub fn enter(&self, worker: usize, set: usize) -> AdmissionState {
+        let count = &self.shards[worker].in_flight[set];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        Word(self.word.0.load(Ordering::Acquire))
+        AdmissionState(self.state.0.load(Ordering::Acquire))
     }
 
-    /// Counts one out. To be called by the lane's own worker only. Release: whoever reads the zero also sees all that
+    /// Counts one out. To be called by the shard's own worker only. Release: whoever reads the zero also sees all that
     /// the request did before.
     #[inline]
     pub fn leave(&self, worker: usize, set: usize) {
-        let count = &self.lanes[worker].in_flight[set];
+        let count = &self.shards[worker].in_flight[set];
         count.store(count.load(Ordering::Relaxed) - 1, Ordering::Release);
     }
 
-    /// Writes the word: from now on nobody new is admitted by the old one. Counts read after this are true for all that
-    /// the old word had admitted. To be called by one writer only.
-    pub fn publish(&self, word: Word) {
-        self.word.0.store(word.0, Ordering::Release);
+    /// Writes the state: from now on nobody new is admitted by the old one. Counts read after this are true for all that
+    /// the old state had admitted. To be called by one writer only.
+    pub fn publish(&self, state: AdmissionState) {
+        self.state.0.store(state.0, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
-    /// The word in force.
-    pub fn word(&self) -> Word {
-        Word(self.word.0.load(Ordering::Acquire))
+    /// The state in force.
+    pub fn state(&self) -> AdmissionState {
+        AdmissionState(self.state.0.load(Ordering::Acquire))
     }
 
-    /// How many of a set are in flight, over all lanes.
+    /// How many of a set are in flight, over all shards.
     pub fn in_flight(&self, set: usize) -> u64 {
-        self.lanes.iter().map(|lane| lane.in_flight[set].load(Ordering::Acquire)).sum()
+        self.shards.iter().map(|shard| shard.in_flight[set].load(Ordering::Acquire)).sum()
     }
 }

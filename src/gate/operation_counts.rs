@@ -1,5 +1,5 @@
 //! A table in force with its counts by operation and worker: what reports, previews and metrics read. The gate decides
-//! by the turnstile, not by these; only the in-flight counts of replaced tables take part in a drain.
+//! by the in-flight counter, not by these; only the in-flight counts of replaced tables take part in a drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ struct Cell {
 
 /// The counts of one operation over all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationTally {
+pub struct OperationCounts {
     /// The route, `None` for unmatched requests.
     pub route: Option<RouteIndex>,
     /// The operation's name.
@@ -75,13 +75,13 @@ impl LiveTable {
     }
 
     /// The counts by operation, in the order of the table, unmatched last.
-    pub fn tallies(&self) -> Vec<OperationTally> {
-        (0..self.admissions.len()).map(|slot| self.tally(slot)).collect()
+    pub fn operation_counts(&self) -> Vec<OperationCounts> {
+        (0..self.admissions.len()).map(|slot| self.counts_at(slot)).collect()
     }
 
     /// The same, each with the generation.
-    pub(super) fn numbered_tallies(&self) -> impl Iterator<Item = (u32, OperationTally)> {
-        self.tallies().into_iter().map(|tally| (self.generation, tally))
+    pub(super) fn numbered_counts(&self) -> impl Iterator<Item = (u32, OperationCounts)> {
+        self.operation_counts().into_iter().map(|counts| (self.generation, counts))
     }
 
     /// All that this table admitted and that is still in flight.
@@ -89,7 +89,7 @@ impl LiveTable {
         self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.in_flight.load(Ordering::Acquire)).sum()
     }
 
-    fn tally(&self, slot: usize) -> OperationTally {
+    fn counts_at(&self, slot: usize) -> OperationCounts {
         let sum =
             |read: fn(&Cell) -> &AtomicU64| self.rows.iter().map(|row| read(&row[slot]).load(Ordering::Acquire)).sum();
         let route = self.table.routes.get(slot);
@@ -98,7 +98,7 @@ impl LiveTable {
             (None, Unmatched::Class(class)) => Arc::clone(&self.table.classes[class].name),
             (None, Unmatched::NotFound) => Arc::from("none"),
         };
-        OperationTally {
+        OperationCounts {
             route: route.map(|_| slot as RouteIndex),
             operation: route.map_or_else(|| Arc::from("unmatched"), |route| Arc::clone(&route.operation)),
             class,
