@@ -16,7 +16,7 @@ const QUEUE_LENGTH: usize = 64;
 /// The asking side: cheap to clone, usable from every thread.
 #[derive(Clone, Debug)]
 pub struct ControlHandle {
-    asks: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
     schema_hint: Arc<SchemaHint>,
 }
 
@@ -24,7 +24,7 @@ pub struct ControlHandle {
 #[derive(Debug)]
 pub struct CommandReceiver {
     /// What was asked, in order.
-    pub asks: mpsc::Receiver<Command>,
+    pub commands: mpsc::Receiver<Command>,
     /// What requests made one doubt about the profile schema.
     pub schema_hint: Arc<SchemaHint>,
 }
@@ -186,21 +186,21 @@ impl ControlHandle {
     pub fn new() -> (ControlHandle, CommandReceiver) {
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         let schema_hint = Arc::new(SchemaHint::default());
-        let inbox = CommandReceiver { asks: receiver, schema_hint: Arc::clone(&schema_hint) };
-        (ControlHandle { asks: sender, schema_hint }, inbox)
+        let inbox = CommandReceiver { commands: receiver, schema_hint: Arc::clone(&schema_hint) };
+        (ControlHandle { commands: sender, schema_hint }, inbox)
     }
 
     /// Asks for a change and waits for its end, which may take the drain timeout and longer.
     pub async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
         let (sender, receiver) = oneshot::channel();
-        self.asks.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
+        self.commands.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
     }
 
     /// Asks for a reload of the route table and waits for its end.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let (sender, receiver) = oneshot::channel();
-        self.asks.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
+        self.commands.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
     }
 

@@ -72,13 +72,13 @@ impl Clerk {
         if let Some((change, answer)) = self.cancel.take() {
             return Some(Command::SetMode(change, answer));
         }
-        if let Some(ask) = self.waiting.pop_front() {
-            return Some(ask);
+        if let Some(command) = self.waiting.pop_front() {
+            return Some(command);
         }
         tokio::select! {
             biased;
             () = self.shutdown.as_mut() => { self.stopped = true; None }
-            ask = receive(&mut self.inbox.asks) => Some(ask),
+            command = receive(&mut self.inbox.commands) => Some(command),
         }
     }
 
@@ -90,7 +90,7 @@ impl Clerk {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                ask = receive(&mut self.inbox.asks) => self.answer_meanwhile(ask),
+                command = receive(&mut self.inbox.commands) => self.answer_meanwhile(command),
             }
         }
     }
@@ -105,7 +105,7 @@ impl Clerk {
                 biased;
                 () = self.shutdown.as_mut(), if !self.stopped => self.stopped = true,
                 done = &mut work => return Ok(done),
-                ask = receive(&mut self.inbox.asks) => self.answer_meanwhile(ask),
+                command = receive(&mut self.inbox.commands) => self.answer_meanwhile(command),
             }
         }
     }
@@ -126,16 +126,16 @@ impl Clerk {
 
     /// A flip has begun since these came: they are answered as if they came now.
     fn answer_waiting(&mut self) {
-        for ask in std::mem::take(&mut self.waiting) {
-            self.answer_meanwhile(ask);
+        for command in std::mem::take(&mut self.waiting) {
+            self.answer_meanwhile(command);
         }
     }
 
-    fn answer_meanwhile(&mut self, ask: Command) {
+    fn answer_meanwhile(&mut self, command: Command) {
         if !self.is_flipping() {
-            return self.waiting.push_back(ask);
+            return self.waiting.push_back(command);
         }
-        match ask {
+        match command {
             Command::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
             Command::SetMode(change, answer) => match self.refuse_meanwhile(&change) {
                 Some(refusal) => drop(answer.send(Err(refusal))),
@@ -166,9 +166,9 @@ impl Clerk {
 }
 
 /// The next ask, or for ever when every control handle is gone.
-async fn receive(asks: &mut mpsc::Receiver<Command>) -> Command {
-    match asks.recv().await {
-        Some(ask) => ask,
+async fn receive(commands: &mut mpsc::Receiver<Command>) -> Command {
+    match commands.recv().await {
+        Some(command) => command,
         None => std::future::pending().await,
     }
 }

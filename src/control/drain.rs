@@ -22,7 +22,7 @@ pub(super) struct Drain {
     /// How long UCS is given to finish what the gateway gave up on.
     pub orphan_grace: Duration,
     /// Until when exchanges of a gateway that was killed may still run at UCS.
-    pub ghosts_until: Option<Instant>,
+    pub orphans_until: Option<Instant>,
 }
 
 impl Drain {
@@ -44,7 +44,7 @@ impl Drain {
     pub(super) fn is_over(&self) -> bool {
         self.gate.forbidden_in_flight(self.leaving) == 0
             && self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
-            && self.ghosts_until.is_none_or(|until| Instant::now() >= until)
+            && self.orphans_until.is_none_or(|until| Instant::now() >= until)
     }
 
     /// What the drain waits for now, by operation.

@@ -11,9 +11,9 @@ use tracing::{info, warn};
 use crate::control::Control;
 use crate::control::clerk::{Interrupt, Until};
 use crate::control::drain::Drain;
-use crate::control::duties::NO_PROFILE_SCHEMA;
+use crate::control::reactions::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
-use crate::control::ucs::link::{Outcome, Reading};
+use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
 
@@ -25,7 +25,7 @@ const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
 /// Why a flip did not settle.
 #[derive(Debug)]
-enum Setback {
+enum FlipFailure {
     /// `switching` could not be saved: nothing has happened.
     NotBegun(StoreError),
     /// `settled` could not be saved.
@@ -42,11 +42,11 @@ enum Setback {
     Stopped,
 }
 
-impl From<Interrupt> for Setback {
-    fn from(interrupt: Interrupt) -> Setback {
+impl From<Interrupt> for FlipFailure {
+    fn from(interrupt: Interrupt) -> FlipFailure {
         match interrupt {
-            Interrupt::Stopped => Setback::Stopped,
-            Interrupt::Cancelled => Setback::Cancelled,
+            Interrupt::Stopped => FlipFailure::Stopped,
+            Interrupt::Cancelled => FlipFailure::Cancelled,
         }
     }
 }
@@ -58,34 +58,34 @@ impl Control {
         let mut report = FlipReport::default();
         let ended = match self.carry_out(switching, &mut report).await {
             Ok(()) => Ok(Flipped { record: Arc::clone(&self.record), report }),
-            Err(setback) => Err(self.take_back(&before, setback, report).await),
+            Err(failure) => Err(self.take_back(&before, failure, report).await),
         };
         self.upstream.end_flip();
         ended
     }
 
     /// The straight line. Each step is durable or undone by [`Self::take_back`].
-    async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), Setback> {
+    async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), FlipFailure> {
         let (leaving, target) = (switching.stable_mode(), switching.mode);
-        self.save_then_publish(switching).await.map_err(Setback::NotBegun)?;
+        self.save_then_publish(switching).await.map_err(FlipFailure::NotBegun)?;
         info!(revision = self.record.revision, from = %leaving, to = %target, "flip began");
         let drained = self.drain(leaving, report).await?;
         self.switch_upstream(target).await?;
         let settled = self.next(&Change::Settle { drained }).expect("only this flip can end the switching phase");
-        self.save_then_publish(settled).await.map_err(Setback::NotSettled)?;
+        self.save_then_publish(settled).await.map_err(FlipFailure::NotSettled)?;
         report.changed = true;
         info!(revision = self.record.revision, mode = %target, drained, drain_ms = report.drain_ms, "flip settled");
         Ok(())
     }
 
     /// Waits for what only the old mode admits. Returns whether it is over; false only after a forced commit.
-    async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, Setback> {
+    async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, FlipFailure> {
         let began = Instant::now();
         let drain = Drain {
             gate: Arc::clone(&self.gate),
             leaving,
             orphan_grace: self.orphan_grace,
-            ghosts_until: self.ghosts_until,
+            orphans_until: self.orphans_until,
         };
         report.waited_for = drain.running();
         let ended = self.drain_until_deadline(&drain, began, report).await;
@@ -99,7 +99,7 @@ impl Control {
         drain: &Drain,
         began: Instant,
         report: &mut FlipReport,
-    ) -> Result<bool, Setback> {
+    ) -> Result<bool, FlipFailure> {
         let timeout = Duration::from_millis(self.record.drain_timeout_ms.unwrap_or(0));
         let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_secs(u64::from(u32::MAX)));
         let mut in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
@@ -114,21 +114,21 @@ impl Control {
         report.still_running = drain.running();
         warn!(still_running = ?report.still_running, "the drain is not over at its deadline");
         match self.record.on_timeout.unwrap_or_default() {
-            OnTimeout::Revert => Err(Setback::Deadline),
+            OnTimeout::Revert => Err(FlipFailure::Deadline),
             OnTimeout::Commit => Ok(false),
             OnTimeout::Cut => {
                 self.gate.cut(drain.leaving);
                 let limit = Instant::now() + CUT_LIMIT + self.orphan_grace;
                 let cut = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await;
                 self.gate.end_cut();
-                cut?.map(|()| true).map_err(|_| Setback::Deadline)
+                cut?.map(|()| true).map_err(|_| FlipFailure::Deadline)
             }
         }
     }
 
     /// Sends Set Server Mode where UCS has a mode of its own. It can spoil a flip to production, never one to maintenance,
     /// as the gate lets nothing pass that UCS should refuse. A cancel waits until the outcome is known.
-    async fn switch_upstream(&mut self, target: Mode) -> Result<(), Setback> {
+    async fn switch_upstream(&mut self, target: Mode) -> Result<(), FlipFailure> {
         if !self.upstream.enabled() {
             return Ok(());
         }
@@ -143,7 +143,7 @@ impl Control {
         let until = Instant::now() + limit;
         let before = self.clerk.serve_until(Until::Stopped, timeout(limit / 3, link.read(&base))).await?;
         let outcome = match before.unwrap_or_else(|_| Reading::Busy("no answer in time".to_owned())) {
-            Reading::Mode(status) if status.mode == target => Outcome::InStep(status),
+            Reading::Mode(status) if status.mode == target => SetModeOutcome::InStep(status),
             before => {
                 self.upstream.note(&before);
                 self.upstream.ask();
@@ -156,47 +156,49 @@ impl Control {
         self.clerk.interrupt(Until::Cancelled).map_or(Ok(()), |interrupt| Err(interrupt.into()))
     }
 
-    fn judge_switch(&mut self, target: Mode, outcome: &Outcome) -> Result<(), Setback> {
+    fn judge_switch(&mut self, target: Mode, outcome: &SetModeOutcome) -> Result<(), FlipFailure> {
         let there = self.upstream.brought(target, outcome);
         self.alarms.upstream = self.upstream.complaint();
         if there {
             return Ok(());
         }
-        if let (Outcome::NoSchema(status), Mode::Production) = (outcome, target) {
-            self.schema.doubt(Some(status.started.clone()));
+        if let (SetModeOutcome::NoSchema(status), Mode::Production) = (outcome, target) {
+            self.schema.accept_hint(Some(status.started.clone()));
         }
         let detail = outcome.detail();
-        let may_be_forced =
-            matches!(outcome, Outcome::NoSchema(_) | Outcome::Gone(_) | Outcome::Refused { not_found: true, .. });
+        let may_be_forced = matches!(
+            outcome,
+            SetModeOutcome::NoSchema(_) | SetModeOutcome::Gone(_) | SetModeOutcome::Refused { not_found: true, .. }
+        );
         if target == Mode::Maintenance || (self.record.force && may_be_forced) {
             warn!(detail, %target, "UCS is not in step; it is set as soon as it can be");
             return Ok(());
         }
         match outcome {
-            Outcome::NoSchema(_) => Err(Setback::NoSchema),
-            _ => Err(Setback::Upstream(detail)),
+            SetModeOutcome::NoSchema(_) => Err(FlipFailure::NoSchema),
+            _ => Err(FlipFailure::Upstream(detail)),
         }
     }
 
     /// Puts the old mode in force again, durably (or, when that fails, in memory) and then at the gate. UCS is set back
     /// afterwards and beside everything else: the gate decides what is admitted, not UCS.
-    async fn take_back(&mut self, before: &ModeRecord, setback: Setback, report: FlipReport) -> ChangeError {
-        match &setback {
-            Setback::NotBegun(error) => return self.not_durable(error),
+    async fn take_back(&mut self, before: &ModeRecord, failure: FlipFailure, report: FlipReport) -> ChangeError {
+        match &failure {
+            FlipFailure::NotBegun(error) => return self.not_durable(error),
             // The record stays as it is: the next start takes the flip back.
-            Setback::Stopped => return ChangeError::ShuttingDown,
+            FlipFailure::Stopped => return ChangeError::ShuttingDown,
             _ => {}
         }
-        let canceller = if matches!(setback, Setback::Cancelled) { self.clerk.take_cancel() } else { None };
+        let canceller = if matches!(failure, FlipFailure::Cancelled) { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
-            Some((wish, _)) => Change::Set(wish.clone()),
-            None => revert(&setback),
+            Some((change, _)) => Change::Set(change.clone()),
+            None => revert(&failure),
         };
         let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
         self.upstream.take_back(before.mode);
         self.alarms.upstream = self.upstream.complaint();
         let saved = self.save_or_keep(restored).await;
-        info!(revision = self.record.revision, mode = %self.record.mode, ?setback, "flip taken back");
+        info!(revision = self.record.revision, mode = %self.record.mode, ?failure, "flip taken back");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
         if let Some((_, answer)) = canceller {
@@ -204,24 +206,24 @@ impl Control {
             let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
             let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
-        match setback {
-            Setback::Deadline => ChangeError::Deadline { record, report },
-            Setback::Upstream(detail) => ChangeError::Upstream { record, detail, report },
-            Setback::NoSchema => ChangeError::NoSchema(record),
-            Setback::NotBegun(error) | Setback::NotSettled(error) => self.not_durable(&error),
-            Setback::Cancelled | Setback::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
+        match failure {
+            FlipFailure::Deadline => ChangeError::Deadline { record, report },
+            FlipFailure::Upstream(detail) => ChangeError::Upstream { record, detail, report },
+            FlipFailure::NoSchema => ChangeError::NoSchema(record),
+            FlipFailure::NotBegun(error) | FlipFailure::NotSettled(error) => self.not_durable(&error),
+            FlipFailure::Cancelled | FlipFailure::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
         }
     }
 }
 
-fn revert(setback: &Setback) -> Change {
-    let cause = match setback {
-        Setback::NotBegun(_) | Setback::NotSettled(_) => "not_durable",
-        Setback::Deadline => "deadline",
-        Setback::Upstream(_) => "upstream_refused",
-        Setback::NoSchema => NO_PROFILE_SCHEMA,
-        Setback::Cancelled => "cancelled",
-        Setback::Stopped => "stopped",
+fn revert(failure: &FlipFailure) -> Change {
+    let cause = match failure {
+        FlipFailure::NotBegun(_) | FlipFailure::NotSettled(_) => "not_durable",
+        FlipFailure::Deadline => "deadline",
+        FlipFailure::Upstream(_) => "upstream_refused",
+        FlipFailure::NoSchema => NO_PROFILE_SCHEMA,
+        FlipFailure::Cancelled => "cancelled",
+        FlipFailure::Stopped => "stopped",
     };
     Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
 }

@@ -1,14 +1,14 @@
 //! The only writer of the mode: one loop that works off asks, expiry, the schema probe and UCS's own mode, one after
 //! another. What a record may become is decided in `policy::mode`; requests are none of its business.
 //!
-//! Reading order: this loop, `flip` (the procedure), `duties` (what is done unasked), `start`, and below these the
+//! Reading order: this loop, `flip` (the procedure), `reactions` (what is done unasked), `start`, and below these the
 //! store, the journal and the calls to UCS.
 
 mod clerk;
 mod drain;
-mod duties;
 mod expiry;
 mod flip;
+mod reactions;
 mod reload;
 mod start;
 
@@ -30,8 +30,8 @@ use crate::control::expiry::ExpiryTrouble;
 use crate::control::stats::{add_one, count_change, count_reload};
 use crate::control::store::{Store, StoreError};
 use crate::control::ucs::client::UpstreamClient;
-use crate::control::ucs::schema::{Around, SchemaProbe, Seen};
-use crate::control::ucs::server_mode::{News, UpstreamMode};
+use crate::control::ucs::schema::{ProbeContext, ProbeResult, SchemaProbe};
+use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
 use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHint};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
@@ -109,7 +109,7 @@ pub struct Control {
     retry: Option<Retry>,
     drain_timeout: Duration,
     orphan_grace: Duration,
-    ghosts_until: Option<Instant>,
+    orphans_until: Option<Instant>,
     abandoned_before: AbandonedSoFar,
     abandoned_lately: AbandonedSoFar,
     forget_at: Instant,
@@ -145,12 +145,12 @@ struct Retry {
 /// All that can happen while control is idle.
 enum Event {
     Stop,
-    Asked(Command),
+    Command(Command),
     Expired,
     RetrySave,
-    SchemaSeen(Seen),
-    SchemaDoubted,
-    Upstream(News),
+    SchemaProbed(ProbeResult),
+    SchemaHinted,
+    Upstream(ModeObservation),
     /// Time to forget what was abandoned long ago.
     Forget,
 }
@@ -170,21 +170,21 @@ impl Control {
             self.remember_upstream().await;
             match self.next_event().await {
                 Event::Stop => break,
-                Event::Asked(Command::SetMode(change, answer)) => {
+                Event::Command(Command::SetMode(change, answer)) => {
                     let ended = self.change(&Change::Set(change)).await;
                     // Whoever asked may be gone; the change stands.
                     let _ = answer.send(ended);
                 }
-                Event::Asked(Command::Reload(answer)) => {
+                Event::Command(Command::Reload(answer)) => {
                     let ended = self.reload().await;
                     count_reload(&self.stats, &ended);
                     let _ = answer.send(ended);
                 }
                 Event::Expired => self.expire().await,
                 Event::RetrySave => self.retry_save().await,
-                Event::SchemaSeen(seen) => self.on_schema_seen(seen).await,
-                Event::SchemaDoubted => self.on_schema_doubted(),
-                Event::Upstream(news) => self.on_upstream_news(news).await,
+                Event::SchemaProbed(seen) => self.on_schema_probed(seen).await,
+                Event::SchemaHinted => self.on_schema_hint(),
+                Event::Upstream(observation) => self.on_mode_observation(observation).await,
                 Event::Forget => self.forget_abandoned(),
             }
         }
@@ -192,27 +192,27 @@ impl Control {
     }
 
     async fn next_event(&mut self) -> Event {
-        let (base, around) = self.around();
+        let (base, context) = self.probe_context();
         let revision = self.record.revision;
         let (expires, not_before) = (self.record.expires, self.expiry_not_before);
         let retry_at = self.retry.map(|retry| retry.at);
         tokio::select! {
             biased;
-            next = self.clerk.next() => next.map_or(Event::Stop, Event::Asked),
+            next = self.clerk.next() => next.map_or(Event::Stop, Event::Command),
             () = expiry_due(expires, not_before) => Event::Expired,
             () = sleep_until(retry_at) => Event::RetrySave,
-            () = self.schema_hint.noticed() => Event::SchemaDoubted,
-            seen = self.schema.next(&base, around) => Event::SchemaSeen(seen),
-            news = self.upstream.next(&base, revision) => Event::Upstream(news),
+            () = self.schema_hint.noticed() => Event::SchemaHinted,
+            seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
+            observation = self.upstream.next(&base, revision) => Event::Upstream(observation),
             () = tokio::time::sleep_until(self.forget_at) => Event::Forget,
         }
     }
 
     /// The base path in force, and what must stay as it is for a look at the schema to count.
-    fn around(&self) -> (String, Around) {
+    fn probe_context(&self) -> (String, ProbeContext) {
         let table = self.gate.table();
-        let around = Around { revision: self.record.revision, generation: table.generation() };
-        (table.table().base_path.to_string(), around)
+        let context = ProbeContext { revision: self.record.revision, generation: table.generation() };
+        (table.table().base_path.to_string(), context)
     }
 
     /// Works off one change from any side, to its end.
@@ -256,8 +256,8 @@ impl Control {
     /// The record that follows, with the gateway's default drain timeout and a revision that was never tried before.
     fn next(&self, change: &Change) -> Result<ModeRecord, Refusal> {
         let mut change = change.clone();
-        if let Change::Set(wish) = &mut change {
-            wish.drain_timeout.get_or_insert(self.drain_timeout);
+        if let Change::Set(requested) = &mut change {
+            requested.drain_timeout.get_or_insert(self.drain_timeout);
         }
         let mut next = mode::apply(&self.record, &change, Timestamp::now())?;
         if next.revision > self.record.revision {
@@ -350,8 +350,8 @@ impl Control {
         let in_flight: u64 = ModeSet::ALL.into_iter().map(|set| self.gate.in_flight(set)).sum();
         let modes = [Mode::Production, Mode::Maintenance];
         let lately = |mode| self.gate.last_abandoned(mode).is_some_and(|ago| ago < self.orphan_grace);
-        let ghosts = self.ghosts_until.is_some_and(|until| Instant::now() < until);
-        if in_flight > 0 || ghosts || modes.into_iter().any(lately) {
+        let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
+        if in_flight > 0 || orphans || modes.into_iter().any(lately) {
             info!(in_flight, "stopped with something left behind at UCS");
         } else if let Err(error) = self.store.mark_clean_shutdown().await {
             error!(%error, "the mark of an orderly stop cannot be left");

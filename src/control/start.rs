@@ -130,7 +130,7 @@ fn assemble(
         retry: None,
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
-        ghosts_until: (!loaded.clean).then(|| now + settings.orphan_grace),
+        orphans_until: (!loaded.clean).then(|| now + settings.orphan_grace),
         abandoned_before: abandoned.clone(),
         abandoned_lately: abandoned,
         forget_at: now,

@@ -46,7 +46,7 @@ impl fmt::Debug for UpstreamCredentials {
 
 /// What UCS answered.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct CallResponse {
     /// The status code.
     pub status: u16,
     /// The whole body.
@@ -83,21 +83,27 @@ pub enum CallError {
 
 impl UpstreamClient {
     /// `GET` of a path below the URL's base.
-    pub async fn get(&self, path: &str) -> Result<Reply, CallError> {
+    pub async fn get(&self, path: &str) -> Result<CallResponse, CallError> {
         self.call(Method::GET, path, Bytes::new(), self.total_timeout).await
     }
 
     /// `POST` of a JSON document, with a timeout of its own.
-    pub async fn post_json(&self, path: &str, json: String, timeout: Duration) -> Result<Reply, CallError> {
+    pub async fn post_json(&self, path: &str, json: String, timeout: Duration) -> Result<CallResponse, CallError> {
         self.call(Method::POST, path, Bytes::from(json), timeout).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<CallResponse, CallError> {
         let exchange = self.exchange(method, path, body);
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, CallError> {
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<CallResponse, CallError> {
         let request = self.request(method, path, body)?;
         let stream = self.connect().await?;
         let (mut sender, connection) =
@@ -106,7 +112,7 @@ impl UpstreamClient {
             let response = sender.send_request(request).await.map_err(CallError::Broken)?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), LONGEST_BODY).collect().await.map_err(CallError::Body)?;
-            Ok(Reply { status, body: body.to_bytes() })
+            Ok(CallResponse { status, body: body.to_bytes() })
         };
         // The connection is driven here and not on a task, so that dropping the call drops the connection.
         let mut connection = std::pin::pin!(connection);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::control::ucs::client::{CallError, Reply, UpstreamClient};
+use crate::control::ucs::client::{CallError, CallResponse, UpstreamClient};
 use crate::policy::mode::Mode;
 
 /// How long answers that tell nothing are looked into after Set Server Mode. While UCS is still switching (503, silence)
@@ -65,7 +65,7 @@ impl Reading {
 
 /// What came of bringing UCS to a mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SetModeOutcome {
     /// Its status reports the mode.
     InStep(UpstreamStatus),
     /// It has neither a status with a mode nor Set Server Mode.
@@ -87,14 +87,16 @@ pub enum Outcome {
     Unclear(String),
 }
 
-impl Outcome {
-    /// Why UCS is not in the wished mode, in words.
+impl SetModeOutcome {
+    /// Why UCS is not in the requested mode, in words.
     pub fn detail(&self) -> String {
         match self {
-            Outcome::InStep(_) => "it is in step".to_owned(),
-            Outcome::Absent => "it has neither a status with a mode nor Set Server Mode any more".to_owned(),
-            Outcome::NoSchema(_) => "status 404: no profile schema is defined".to_owned(),
-            Outcome::Gone(detail) | Outcome::Refused { detail, .. } | Outcome::Unclear(detail) => detail.clone(),
+            SetModeOutcome::InStep(_) => "it is in step".to_owned(),
+            SetModeOutcome::Absent => "it has neither a status with a mode nor Set Server Mode any more".to_owned(),
+            SetModeOutcome::NoSchema(_) => "status 404: no profile schema is defined".to_owned(),
+            SetModeOutcome::Gone(detail) | SetModeOutcome::Refused { detail, .. } | SetModeOutcome::Unclear(detail) => {
+                detail.clone()
+            }
         }
     }
 }
@@ -112,14 +114,14 @@ impl UpstreamLink {
     /// Reads UCS's status.
     pub async fn read(&self, base: &str) -> Reading {
         match self.client.get(&format!("{base}/server/status")).await {
-            Ok(Reply { status: 200, body }) => match status_of(&body) {
+            Ok(CallResponse { status: 200, body }) => match status_of(&body) {
                 Some(status) => Reading::Mode(status),
                 None => Reading::Absent("status 200 without a mode".to_owned()),
             },
-            Ok(Reply { status: status @ (404 | 405 | 501), .. }) => Reading::Absent(format!("status {status}")),
-            Ok(Reply { status: status @ (401 | 403), .. }) => Reading::Locked(status),
-            Ok(Reply { status: 503, .. }) => Reading::Busy("status 503".to_owned()),
-            Ok(Reply { status, .. }) => Reading::Odd(format!("status {status}")),
+            Ok(CallResponse { status: status @ (404 | 405 | 501), .. }) => Reading::Absent(format!("status {status}")),
+            Ok(CallResponse { status: status @ (401 | 403), .. }) => Reading::Locked(status),
+            Ok(CallResponse { status: 503, .. }) => Reading::Busy("status 503".to_owned()),
+            Ok(CallResponse { status, .. }) => Reading::Odd(format!("status {status}")),
             Err(error @ CallError::Connect { .. }) => Reading::Gone(error.to_string()),
             Err(error @ (CallError::Timeout(_) | CallError::Broken(_))) => Reading::Busy(error.to_string()),
             Err(error) => Reading::Odd(error.to_string()),
@@ -127,16 +129,16 @@ impl UpstreamLink {
     }
 
     /// Reads UCS's status and sets it to `mode` if it is not there.
-    pub async fn bring(&self, base: &str, mode: Mode) -> Outcome {
+    pub async fn bring(&self, base: &str, mode: Mode) -> SetModeOutcome {
         match self.read(base).await {
-            Reading::Mode(status) if status.mode == mode => Outcome::InStep(status),
+            Reading::Mode(status) if status.mode == mode => SetModeOutcome::InStep(status),
             before => self.set(base, mode, &before, self.set_mode_timeout).await,
         }
     }
 
     /// Set Server Mode, verified by the status; `before` is what that told just now. 503 is no refusal: UCS says it to
     /// everything while it switches, so it is asked once more when it has ended that.
-    pub async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> Outcome {
+    pub async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> SetModeOutcome {
         let until = Instant::now() + limit;
         let mut asks = 0;
         loop {
@@ -149,20 +151,23 @@ impl UpstreamLink {
                     400..=499 => return refused(said(&reply), None),
                     status => (status == 503, said(&reply)),
                 },
-                Err(error @ CallError::Connect { .. }) => return Outcome::Gone(error.to_string()),
+                Err(error @ CallError::Connect { .. }) => return SetModeOutcome::Gone(error.to_string()),
                 Err(error @ CallError::Request(_)) => return refused(error.to_string(), None),
                 Err(error) => (false, error.to_string()),
             };
             match self.verify(base, mode, before, until).await {
-                Reading::Mode(status) if status.mode == mode => return Outcome::InStep(status),
+                Reading::Mode(status) if status.mode == mode => return SetModeOutcome::InStep(status),
                 Reading::Mode(_) if busy && asks < 2 => {}
                 Reading::Mode(status) => {
                     let detail = format!("it answered Set Server Mode with {said}, and it reports {}", status.mode);
-                    return Outcome::Refused { detail, not_found: false, status: Some(status) };
+                    return SetModeOutcome::Refused { detail, not_found: false, status: Some(status) };
                 }
-                Reading::Gone(words) => return Outcome::Gone(words),
+                Reading::Gone(words) => return SetModeOutcome::Gone(words),
                 other => {
-                    return Outcome::Unclear(format!("it answered Set Server Mode with {said}, and {}", other.words()));
+                    return SetModeOutcome::Unclear(format!(
+                        "it answered Set Server Mode with {said}, and {}",
+                        other.words()
+                    ));
                 }
             }
         }
@@ -198,30 +203,30 @@ impl UpstreamLink {
     }
 
     /// Set Server Mode is not there, or what it says so of is the profile schema.
-    async fn missing(&self, base: &str, mode: Mode, before: &Reading, reply: &Reply) -> Outcome {
+    async fn missing(&self, base: &str, mode: Mode, before: &Reading, reply: &CallResponse) -> SetModeOutcome {
         let after = self.read(base).await;
         let not_found = reply.status == 404;
         match (before, after) {
-            (_, Reading::Mode(status)) if status.mode == mode => Outcome::InStep(status),
+            (_, Reading::Mode(status)) if status.mode == mode => SetModeOutcome::InStep(status),
             (Reading::Mode(_), Reading::Mode(status)) if not_found && mode == Mode::Production => {
-                Outcome::NoSchema(status)
+                SetModeOutcome::NoSchema(status)
             }
-            (Reading::Absent(_), Reading::Absent(_)) => Outcome::Absent,
+            (Reading::Absent(_), Reading::Absent(_)) => SetModeOutcome::Absent,
             (_, after) => {
                 let detail = format!("it answered Set Server Mode with {}, and {}", said(reply), after.words());
                 let status = if let Reading::Mode(status) = after { Some(status) } else { None };
-                Outcome::Refused { detail, not_found, status }
+                SetModeOutcome::Refused { detail, not_found, status }
             }
         }
     }
 }
 
-fn refused(said: String, status: Option<UpstreamStatus>) -> Outcome {
-    Outcome::Refused { detail: format!("it answered Set Server Mode with {said}"), not_found: false, status }
+fn refused(said: String, status: Option<UpstreamStatus>) -> SetModeOutcome {
+    SetModeOutcome::Refused { detail: format!("it answered Set Server Mode with {said}"), not_found: false, status }
 }
 
 /// The status and UCS's own words, without what a terminal or a log could stumble over.
-fn said(reply: &Reply) -> String {
+fn said(reply: &CallResponse) -> String {
     let text = String::from_utf8_lossy(&reply.body);
     let words: String = text.chars().filter(|letter| !letter.is_control()).take(LONGEST_WORDS).collect();
     let words = words.trim();
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_words_of_ucs_are_bounded_and_clean() {
-        let reply = |body: &str| Reply { status: 403, body: body.to_owned().into() };
+        let reply = |body: &str| CallResponse { status: 403, body: body.to_owned().into() };
         assert_eq!(said(&reply("")), "status 403");
         assert_eq!(said(&reply("no\u{1b}[2J\n")), "status 403 (no[2J)");
         assert!(said(&reply(&"x".repeat(4096))).len() < 250);

@@ -72,12 +72,12 @@ pub struct Journal {
     file: File,
     /// Length up to which every line is whole and chained.
     length: u64,
-    entries: Vec<Link>,
+    entries: Vec<IndexEntry>,
 }
 
 /// What is kept in memory of each line: enough to find a record's head again.
 #[derive(Debug)]
-struct Link {
+struct IndexEntry {
     hash: String,
     revision: u64,
     begins: u64,
@@ -165,7 +165,7 @@ impl Journal {
             let _ = self.file.set_len(self.length);
             return Err(error);
         }
-        self.entries.push(Link { hash: entry.hash.clone(), revision, begins: self.length });
+        self.entries.push(IndexEntry { hash: entry.hash.clone(), revision, begins: self.length });
         self.length += line.len() as u64;
         Ok(entry.hash)
     }
@@ -232,14 +232,14 @@ fn cut_torn_tail(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::Resul
 }
 
 /// The links of a sound chain, or the number of the first bad line and what is wrong with it.
-fn verify(whole: &[u8]) -> Result<Vec<Link>, (usize, String)> {
+fn verify(whole: &[u8]) -> Result<Vec<IndexEntry>, (usize, String)> {
     let text = std::str::from_utf8(whole).map_err(|_| (1, "is not text".to_owned()))?;
-    let mut links: Vec<Link> = Vec::new();
+    let mut links: Vec<IndexEntry> = Vec::new();
     let mut begins = 0;
     for (index, line) in text.split_terminator('\n').enumerate() {
         let previous = links.last().map_or(NO_HASH, |link| link.hash.as_str());
         let entry = verify_line(line, previous).map_err(|fault| (index + 1, fault))?;
-        links.push(Link { hash: entry.hash, revision: entry.record.revision, begins });
+        links.push(IndexEntry { hash: entry.hash, revision: entry.record.revision, begins });
         begins += line.len() as u64 + 1;
     }
     Ok(links)

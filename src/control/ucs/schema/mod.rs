@@ -1,6 +1,6 @@
 //! Whether UCS has a profile schema: one GET, and the rule by which its answers become knowledge. A schema that is said to
 //! be missing counts only with evidence, as one wrong look would close production; what follows from the knowledge is
-//! decided in `duties`.
+//! decided in `reactions`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::control::ucs::client::{CallError, Reply, UpstreamClient};
+use crate::control::ucs::client::{CallError, CallResponse, UpstreamClient};
 use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::policy::mode::SchemaKnowledge;
 
 /// Doubts of requests lead to a probe at most this often.
-const BETWEEN_DOUBTS: Duration = Duration::from_secs(1);
+const BETWEEN_HINTS: Duration = Duration::from_secs(1);
 
 /// For so many polls of its status a UCS without one has to say that it has no schema.
 const POLLS_WITHOUT_STATUS: u32 = 12;
@@ -49,9 +49,9 @@ pub struct Facts {
 /// Who vouches that UCS was up when it was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Witness {
-    /// Nobody: its status could not be read, although it has one.
+    /// Nothing: its status could not be read, although it has one.
     #[default]
-    Nobody,
+    None,
     /// Its status answered with a mode.
     Status,
     /// It has no status (or is not asked for it), so only time vouches for it.
@@ -74,7 +74,7 @@ pub fn judge(observation: &Observation, facts: Facts) -> Verdict {
     let not_found_counts = facts.answered_before || facts.upstream_closed_itself || facts.refused;
     match observation {
         Observation::Schema => Verdict::Defined,
-        Observation::EmptyList | Observation::NotFound if facts.witness == Witness::Nobody => Verdict::Unknown,
+        Observation::EmptyList | Observation::NotFound if facts.witness == Witness::None => Verdict::Unknown,
         Observation::EmptyList => Verdict::Missing,
         Observation::NotFound if not_found_counts => Verdict::Missing,
         Observation::NotFound | Observation::Unclear(_) => Verdict::Unknown,
@@ -94,14 +94,14 @@ pub(crate) struct Look {
 
 /// A look with the revision and the table that were in force when it began: it counts only if both still are.
 #[derive(Debug)]
-pub(crate) struct Seen {
-    pub around: Around,
+pub(crate) struct ProbeResult {
+    pub context: ProbeContext,
     pub look: Look,
 }
 
 /// What must not change between two looks that say the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Around {
+pub(crate) struct ProbeContext {
     pub revision: u64,
     /// Of the route table.
     pub generation: u32,
@@ -118,7 +118,7 @@ struct Case {
 #[derive(Clone, Debug)]
 struct Suspicion {
     case: Case,
-    around: Around,
+    context: ProbeContext,
     since: Instant,
 }
 
@@ -138,7 +138,7 @@ pub(crate) struct SchemaProbe {
     interval: Duration,
     due: Instant,
     last_began: Option<Instant>,
-    running: Option<Pin<Box<dyn Future<Output = Seen> + Send>>>,
+    running: Option<Pin<Box<dyn Future<Output = ProbeResult> + Send>>>,
     /// The path that has answered 200 before.
     answered: Option<String>,
     /// The incarnation that answered 404 to Create Customer Profile, or to Set Server Mode production.
@@ -191,9 +191,9 @@ impl SchemaProbe {
 
     /// A request made one doubt: the next probe begins soon, but not more than once a second. `refused_by` is the
     /// incarnation that answered 404 to Create Customer Profile.
-    pub(crate) fn doubt(&mut self, refused_by: Option<Option<String>>) {
+    pub(crate) fn accept_hint(&mut self, refused_by: Option<Option<String>>) {
         self.refused_by = refused_by.or(self.refused_by.take());
-        let earliest = self.last_began.map_or_else(Instant::now, |began| began + BETWEEN_DOUBTS);
+        let earliest = self.last_began.map_or_else(Instant::now, |began| began + BETWEEN_HINTS);
         self.due = self.due.min(earliest);
     }
 
@@ -205,7 +205,7 @@ impl SchemaProbe {
     }
 
     /// The next look. May be dropped and called again without losing one that is under way.
-    pub(crate) async fn next(&mut self, base: &str, around: Around) -> Seen {
+    pub(crate) async fn next(&mut self, base: &str, context: ProbeContext) -> ProbeResult {
         if self.path.is_none() {
             return std::future::pending().await;
         }
@@ -213,7 +213,7 @@ impl SchemaProbe {
             tokio::time::sleep_until(self.due).await;
             self.last_began = Some(Instant::now());
             let looking = self.looking(base);
-            self.running = Some(Box::pin(async move { Seen { around, look: looking.await } }));
+            self.running = Some(Box::pin(async move { ProbeResult { context, look: looking.await } }));
         }
         let running = self.running.as_mut().expect("it was just set");
         let seen = running.as_mut().await;
@@ -235,7 +235,7 @@ impl SchemaProbe {
 
     /// Takes a look in; `facts` says what `upstream_mode` knows, the rest is known here. Returns whether its path
     /// answered 200 for the first time, which is worth remembering.
-    pub(crate) fn learn(&mut self, look: &Look, facts: Facts, around: Around) -> bool {
+    pub(crate) fn accept(&mut self, look: &Look, facts: Facts, context: ProbeContext) -> bool {
         let started = look.started();
         let answered_before = self.answered.as_ref() == Some(&look.path);
         let refused = self.refused_by.as_ref() == Some(&started);
@@ -246,7 +246,7 @@ impl SchemaProbe {
                 (self.suspicion, self.missing, self.refused_by) = (None, None, None);
                 self.knowledge = SchemaKnowledge::Defined;
             }
-            Verdict::Missing => self.suspect(look, case, facts.witness, around),
+            Verdict::Missing => self.suspect(look, case, facts.witness, context),
             Verdict::Unknown => {
                 (self.suspicion, self.missing) = (None, None);
                 self.knowledge = SchemaKnowledge::Unknown;
@@ -261,7 +261,7 @@ impl SchemaProbe {
 
     /// One wrong look must not close anything: a second one, a poll's time later, has to say the same of the same UCS with
     /// nothing changed between. Where only time vouches for UCS, it takes more of it.
-    fn suspect(&mut self, look: &Look, case: Case, witness: Witness, around: Around) {
+    fn suspect(&mut self, look: &Look, case: Case, witness: Witness, context: ProbeContext) {
         if self.missing.as_ref() == Some(&case) {
             return;
         }
@@ -270,7 +270,7 @@ impl SchemaProbe {
         let polls = if witness == Witness::Status { 1 } else { POLLS_WITHOUT_STATUS };
         let confirmed_after = self.status.poll_interval * polls;
         match &self.suspicion {
-            Some(suspicion) if (&suspicion.case, suspicion.around) == (&case, around) => {
+            Some(suspicion) if (&suspicion.case, suspicion.context) == (&case, context) => {
                 if look.began >= suspicion.since + confirmed_after {
                     self.suspicion = None;
                     self.missing = Some(case);
@@ -278,7 +278,7 @@ impl SchemaProbe {
                     return;
                 }
             }
-            _ => self.suspicion = Some(Suspicion { case, around, since: look.began }),
+            _ => self.suspicion = Some(Suspicion { case, context, since: look.began }),
         }
         self.due = self.due.min(look.began + self.status.poll_interval).max(Instant::now());
     }
@@ -312,16 +312,16 @@ fn target(base: &str, path: &str) -> String {
     format!("{base}{path}")
 }
 
-fn observe(answer: Result<Reply, CallError>) -> Observation {
+fn observe(answer: Result<CallResponse, CallError>) -> Observation {
     match answer {
-        Ok(Reply { status: 200, body }) => match serde_json::from_slice::<Value>(&body) {
+        Ok(CallResponse { status: 200, body }) => match serde_json::from_slice::<Value>(&body) {
             Ok(document) if holds_nothing(&document) => Observation::EmptyList,
             Ok(Value::Array(_) | Value::Object(_)) => Observation::Schema,
             Ok(_) => Observation::Unclear("200 with a document that is no list".to_owned()),
             Err(error) => Observation::Unclear(format!("200 with a body that is not JSON: {error}")),
         },
-        Ok(Reply { status: 404, .. }) => Observation::NotFound,
-        Ok(Reply { status, .. }) => Observation::Unclear(format!("status {status}")),
+        Ok(CallResponse { status: 404, .. }) => Observation::NotFound,
+        Ok(CallResponse { status, .. }) => Observation::Unclear(format!("status {status}")),
         Err(error) => Observation::Unclear(error.to_string()),
     }
 }

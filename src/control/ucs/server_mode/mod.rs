@@ -1,5 +1,5 @@
 //! What is known of UCS's own mode, and the rule for what to do when it is not the gateway's. It never touches the
-//! gateway's record; what follows from its advice is done in `duties` and `flip`, the calls are in `upstream_link`.
+//! gateway's record; what follows from its decision is done in `reactions` and `flip`, the calls are in `upstream_link`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::control::ucs::link::{Outcome, Reading, UpstreamLink, UpstreamStatus};
+use crate::control::ucs::link::{Reading, SetModeOutcome, UpstreamLink, UpstreamStatus};
 use crate::policy::mode::{Mode, ModeRecord};
 
 /// The cause of the first record of a directory.
@@ -37,7 +37,7 @@ pub struct UpstreamMemory {
 
 /// What to do about UCS's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
+pub enum Decision {
     /// It is the gateway's.
     Agreed,
     /// The gateway's own mode is a guess: take UCS's.
@@ -54,7 +54,7 @@ pub enum Advice {
 
 /// What the gateway knows of itself when it judges a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct OwnState {
     /// Its mode.
     pub mode: Mode,
     /// The record is the guess of a first start.
@@ -68,53 +68,53 @@ pub struct Standing {
 }
 
 /// The rule. `memory` and `closed_in_a_row` are what earlier polls left, and take this one in.
-pub fn advise(
+pub fn decide(
     memory: &mut UpstreamMemory,
     closed_in_a_row: &mut u32,
     seen: &UpstreamStatus,
-    standing: Standing,
-) -> Advice {
+    own_state: OwnState,
+) -> Decision {
     memory.has_mode = true;
     if seen.mode == Mode::Production {
         memory.closed_itself = None;
     }
-    if seen.mode == standing.mode {
+    if seen.mode == own_state.mode {
         memory.agreed = Some(seen.clone());
         memory.provisional = false;
         *closed_in_a_row = 0;
-        return Advice::Agreed;
+        return Decision::Agreed;
     }
-    if memory.provisional && standing.guessed {
-        return Advice::Adopt;
+    if memory.provisional && own_state.guessed {
+        return Decision::Adopt;
     }
-    if standing.mode == Mode::Maintenance {
-        return Advice::SetBack;
+    if own_state.mode == Mode::Maintenance {
+        return Decision::SetBack;
     }
-    let same = |agreed: &UpstreamStatus| agreed.mode == standing.mode && agreed.started == seen.started;
-    if memory.agreed.as_ref().is_some_and(same) && !standing.own_call {
+    let same = |agreed: &UpstreamStatus| agreed.mode == own_state.mode && agreed.started == seen.started;
+    if memory.agreed.as_ref().is_some_and(same) && !own_state.own_call {
         memory.closed_itself = Some(seen.clone());
         *closed_in_a_row += 1;
         return match *closed_in_a_row {
-            _ if standing.forced => Advice::Leave,
-            1 => Advice::Wait,
-            _ => Advice::Follow,
+            _ if own_state.forced => Decision::Leave,
+            1 => Decision::Wait,
+            _ => Decision::Follow,
         };
     }
-    match standing.refusals {
-        0 => Advice::SetBack,
-        _ if standing.forced => Advice::Leave,
-        refusals if refusals >= REFUSALS => Advice::Follow,
-        _ => Advice::SetBack,
+    match own_state.refusals {
+        0 => Decision::SetBack,
+        _ if own_state.forced => Decision::Leave,
+        refusals if refusals >= REFUSALS => Decision::Follow,
+        _ => Decision::SetBack,
     }
 }
 
 /// What arrived from UCS outside of a flip.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum ModeObservation {
     /// A poll, with the revision and the base path that were in force when it began.
     Polled { revision: u64, base: String, reading: Reading },
     /// An attempt to bring UCS to `mode` ended.
-    Set { mode: Mode, outcome: Outcome },
+    Set { mode: Mode, outcome: SetModeOutcome },
 }
 
 /// See the module.
@@ -145,7 +145,7 @@ pub(crate) struct UpstreamMode {
 
 /// A call beside everything else.
 struct Running {
-    call: Pin<Box<dyn Future<Output = News> + Send>>,
+    call: Pin<Box<dyn Future<Output = ModeObservation> + Send>>,
     sets: bool,
 }
 
@@ -224,7 +224,7 @@ impl UpstreamMode {
     }
 
     /// The next thing that UCS tells outside of a flip. May be dropped and called again without losing anything.
-    pub(crate) async fn next(&mut self, base: &str, revision: u64) -> News {
+    pub(crate) async fn next(&mut self, base: &str, revision: u64) -> ModeObservation {
         if !self.enabled {
             return std::future::pending().await;
         }
@@ -233,43 +233,43 @@ impl UpstreamMode {
             let (link, base) = (self.link.clone(), base.to_owned());
             let call = Box::pin(async move {
                 let reading = link.read(&base).await;
-                News::Polled { revision, base, reading }
+                ModeObservation::Polled { revision, base, reading }
             });
             self.running = Some(Running { call, sets: false });
         }
         let running = self.running.as_mut().expect("it was just set");
-        let news = running.call.as_mut().await;
+        let observation = running.call.as_mut().await;
         self.running = None;
         self.due = Instant::now() + self.poll_interval;
-        news
+        observation
     }
 
     /// Takes a status in and says what to do about it.
-    pub(crate) fn learn(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Advice {
+    pub(crate) fn accept(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Decision {
         self.locked = None;
         if self.refusals.0 != status.started {
             self.refusals = (status.started.clone(), 0);
         }
-        let standing = Standing {
+        let own_state = OwnState {
             mode: record.mode,
             guessed: record.cause.as_deref() == Some(FIRST_START),
             forced: record.force,
             refusals: self.refusals.1,
             own_call: self.own_call_until.is_some_and(|until| Instant::now() < until),
         };
-        let advice = advise(&mut self.memory, &mut self.closed_in_a_row, &status, standing);
-        match advice {
-            Advice::Agreed => self.behind = None,
-            Advice::Leave => {
+        let decision = decide(&mut self.memory, &mut self.closed_in_a_row, &status, own_state);
+        match decision {
+            Decision::Agreed => self.behind = None,
+            Decision::Leave => {
                 self.behind = Some(format!("production was forced, and UCS is in {}", status.mode));
             }
-            Advice::Adopt | Advice::Wait | Advice::Follow | Advice::SetBack => {}
+            Decision::Adopt | Decision::Wait | Decision::Follow | Decision::SetBack => {}
         }
         self.last = Some(status);
-        advice
+        decision
     }
 
-    /// Takes a reading in by which no advice is wanted. Returns whether UCS, which is not where it should be and does not
+    /// Takes a reading in by which no decision is wanted. Returns whether UCS, which is not where it should be and does not
     /// tell its mode, can be set all the same.
     pub(crate) fn note(&mut self, reading: &Reading) -> bool {
         match reading {
@@ -291,7 +291,7 @@ impl UpstreamMode {
         self.behind.is_some() && matches!(reading, Reading::Absent(_))
     }
 
-    /// Sets UCS to `mode` beside everything else, unless that was tried too short a time ago; the outcome is the next news.
+    /// Sets UCS to `mode` beside everything else, unless that was tried too short a time ago; the outcome is the next observation.
     pub(crate) fn begin_set(&mut self, base: &str, mode: Mode) -> bool {
         let now = Instant::now();
         if now < self.pace.not_before {
@@ -305,33 +305,33 @@ impl UpstreamMode {
         self.pace.wait = (self.pace.wait * 2).min(LONGEST_WAIT);
         self.touch();
         let (link, base) = (self.link.clone(), base.to_owned());
-        let call = Box::pin(async move { News::Set { mode, outcome: link.bring(&base, mode).await } });
+        let call = Box::pin(async move { ModeObservation::Set { mode, outcome: link.bring(&base, mode).await } });
         self.running = Some(Running { call, sets: true });
         true
     }
 
     /// Takes in what came of bringing UCS to `mode`. True when UCS is there, or has no mode of its own.
-    pub(crate) fn brought(&mut self, mode: Mode, outcome: &Outcome) -> bool {
+    pub(crate) fn brought(&mut self, mode: Mode, outcome: &SetModeOutcome) -> bool {
         match outcome {
-            Outcome::InStep(status) => {
+            SetModeOutcome::InStep(status) => {
                 self.memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..self.memory.clone() };
                 self.last = Some(status.clone());
                 self.closed_in_a_row = 0;
                 (self.behind, self.locked) = (None, None);
                 return true;
             }
-            Outcome::Absent if !self.has_mode() => {
+            SetModeOutcome::Absent if !self.has_mode() => {
                 self.behind = None;
                 return true;
             }
-            Outcome::NoSchema(status) | Outcome::Refused { status: Some(status), .. } => {
+            SetModeOutcome::NoSchema(status) | SetModeOutcome::Refused { status: Some(status), .. } => {
                 self.memory.has_mode = true;
                 self.last = Some(status.clone());
                 self.count_refusal(status.started.clone());
             }
-            Outcome::Refused { status: None, .. } => self.count_refusal(self.incarnation()),
-            Outcome::Unclear(_) => self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout),
-            Outcome::Absent | Outcome::Gone(_) => {}
+            SetModeOutcome::Refused { status: None, .. } => self.count_refusal(self.incarnation()),
+            SetModeOutcome::Unclear(_) => self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout),
+            SetModeOutcome::Absent | SetModeOutcome::Gone(_) => {}
         }
         self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));
         false

@@ -11,9 +11,9 @@ use crate::control::clerk::Until;
 use crate::control::drain::AbandonedSoFar;
 use crate::control::stats::{add_one, count_probe};
 use crate::control::store::Fact;
-use crate::control::ucs::link::{Outcome, Reading};
-use crate::control::ucs::schema::{Around, Facts, Look, Seen, Witness};
-use crate::control::ucs::server_mode::{Advice, News};
+use crate::control::ucs::link::{Reading, SetModeOutcome};
+use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witness};
+use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
 
@@ -43,21 +43,21 @@ impl Control {
 
     /// Looks apart from the regular looks and returns what is known then.
     pub(super) async fn probe_now(&mut self) -> SchemaKnowledge {
-        let (base, around) = self.around();
+        let (base, context) = self.probe_context();
         if let Some(look) = self.clerk.serve(self.schema.look(&base)).await {
-            self.learn_schema(&look, around).await;
+            self.accept_look(&look, context).await;
         }
         self.schema.knowledge()
     }
 
     /// A regular look came back. It counts only if nothing changed since it began.
-    pub(super) async fn on_schema_seen(&mut self, seen: Seen) {
-        let (base, around) = self.around();
-        if seen.around != around || seen.look.path != self.schema.target(&base) {
+    pub(super) async fn on_schema_probed(&mut self, seen: ProbeResult) {
+        let (base, context) = self.probe_context();
+        if seen.context != context || seen.look.path != self.schema.target(&base) {
             self.schema.soon();
             return;
         }
-        self.learn_schema(&seen.look, around).await;
+        self.accept_look(&seen.look, context).await;
         match self.schema.knowledge() {
             SchemaKnowledge::Defined if self.record.force => self.end_force().await,
             SchemaKnowledge::Undefined if self.record.mode == Mode::Production && !self.record.force => {
@@ -68,20 +68,20 @@ impl Control {
     }
 
     /// A request was answered with 404 by UCS where it needs a profile schema.
-    pub(super) fn on_schema_doubted(&mut self) {
+    pub(super) fn on_schema_hint(&mut self) {
         let refused = self.schema_hint.take_create_refused();
-        self.schema.doubt(refused.then(|| self.upstream.incarnation()));
+        self.schema.accept_hint(refused.then(|| self.upstream.incarnation()));
     }
 
     /// Takes a look in and publishes what it changes: from then on requests that need a schema get 404.
-    async fn learn_schema(&mut self, look: &Look, around: Around) {
+    async fn accept_look(&mut self, look: &Look, context: ProbeContext) {
         let known = self.schema.knowledge();
         let facts = Facts {
             witness: self.witness(look),
             upstream_closed_itself: self.upstream.closed_itself(look.started().as_deref()),
             ..Facts::default()
         };
-        let first_answer = self.schema.learn(look, facts, around);
+        let first_answer = self.schema.accept(look, facts, context);
         count_probe(&self.stats, self.schema.knowledge());
         // Asks wait these milliseconds at the control handle: serving it here would tell them that a change is under way.
         let fact = Fact::SchemaPathAnswered(look.path.clone());
@@ -100,7 +100,7 @@ impl Control {
             Some(Reading::Mode(_)) => Witness::Status,
             Some(Reading::Absent(_)) if !self.upstream.has_mode() => Witness::Time,
             None if !self.upstream.enabled() => Witness::Time,
-            Some(_) | None => Witness::Nobody,
+            Some(_) | None => Witness::None,
         }
     }
 
@@ -111,20 +111,20 @@ impl Control {
     }
 
     /// UCS told something outside of a flip. It counts only if nothing changed since it was asked.
-    pub(super) async fn on_upstream_news(&mut self, news: News) {
-        match news {
-            News::Polled { revision, base, reading } => {
-                if (revision, base) == (self.record.revision, self.around().0) {
+    pub(super) async fn on_mode_observation(&mut self, observation: ModeObservation) {
+        match observation {
+            ModeObservation::Polled { revision, base, reading } => {
+                if (revision, base) == (self.record.revision, self.probe_context().0) {
                     self.on_upstream_polled(reading).await;
                 }
             }
-            News::Set { mode, .. } if mode != self.record.mode => {}
-            News::Set { mode, outcome } => {
+            ModeObservation::Set { mode, .. } if mode != self.record.mode => {}
+            ModeObservation::Set { mode, outcome } => {
                 if !self.upstream.brought(mode, &outcome) {
                     warn!(detail = outcome.detail(), %mode, "UCS could not be set to the gateway's mode");
                 }
-                if let Outcome::NoSchema(status) = &outcome {
-                    self.schema.doubt(Some(status.started.clone()));
+                if let SetModeOutcome::NoSchema(status) = &outcome {
+                    self.schema.accept_hint(Some(status.started.clone()));
                 }
             }
         }
@@ -143,17 +143,17 @@ impl Control {
             return;
         };
         let seen = status.mode;
-        match self.upstream.learn(status, &self.record) {
-            Advice::Agreed | Advice::Wait | Advice::Leave => {}
-            Advice::Adopt => self.adopt(seen).await,
-            Advice::SetBack => self.set_upstream(),
-            Advice::Follow => self.follow().await,
+        match self.upstream.accept(status, &self.record) {
+            Decision::Agreed | Decision::Wait | Decision::Leave => {}
+            Decision::Adopt => self.adopt(seen).await,
+            Decision::SetBack => self.set_upstream(),
+            Decision::Follow => self.follow().await,
         }
     }
 
     /// Sets UCS to the gateway's mode, if that was not tried just now.
     fn set_upstream(&mut self) {
-        let (base, mode) = (self.around().0, self.record.mode);
+        let (base, mode) = (self.probe_context().0, self.record.mode);
         if self.upstream.begin_set(&base, mode) {
             warn!(%mode, "UCS is not in the gateway's mode and is set to it");
             add_one(&self.stats.upstream_set_back);
@@ -172,8 +172,8 @@ impl Control {
 
     /// The gateway's mode was a guess, and UCS tells its own at last.
     async fn adopt(&mut self, mode: Mode) {
-        let wish = by_itself(mode, ActorKind::Upstream, "ucs", "first_seen");
-        match self.change(&Change::Set(wish)).await {
+        let change = automatic(mode, ActorKind::Upstream, "ucs", "first_seen");
+        match self.change(&Change::Set(change)).await {
             Ok(_) | Err(ChangeError::NoSchema(_)) => self.upstream.end_guess(),
             Err(error) => warn!(%error, %mode, "the first mode that UCS tells could not be taken"),
         }
@@ -199,8 +199,8 @@ impl Control {
 
     /// Goes to maintenance for a reason that UCS gave. UCS refuses the rest by itself, so the drain's deadline commits.
     async fn close(&mut self, kind: ActorKind, name: &str, cause: &str) {
-        let wish = by_itself(Mode::Maintenance, kind, name, cause);
-        if let Err(error) = self.change(&Change::Set(wish)).await
+        let change = automatic(Mode::Maintenance, kind, name, cause);
+        if let Err(error) = self.change(&Change::Set(change)).await
             && !matches!(error, ChangeError::Cancelled(_))
         {
             warn!(%error, cause, "the gateway should be in maintenance but is not");
@@ -215,7 +215,7 @@ impl Control {
         }
         let before = self.record.stable_mode();
         warn!(revision = self.record.revision, mode = %before, "an unfinished flip is taken back");
-        if let Some(until) = self.ghosts_until
+        if let Some(until) = self.orphans_until
             && self.clerk.serve_until(Until::Stopped, tokio::time::sleep_until(until)).await.is_err()
         {
             return;
@@ -240,16 +240,7 @@ impl Control {
 }
 
 /// A change that nobody asked for: at the drain's deadline it commits, as a revert would flap.
-fn by_itself(mode: Mode, kind: ActorKind, name: &str, cause: &str) -> ModeChange {
-    ModeChange {
-        mode,
-        actor: Actor { kind, name: name.to_owned() },
-        reason: None,
-        cause: Some(cause.to_owned()),
-        if_revision: None,
-        drain_timeout: None,
-        on_timeout: Some(OnTimeout::Commit),
-        expires_in: None,
-        force: false,
-    }
+fn automatic(mode: Mode, kind: ActorKind, name: &str, cause: &str) -> ModeChange {
+    let actor = Actor { kind, name: name.to_owned() };
+    ModeChange { cause: Some(cause.to_owned()), on_timeout: Some(OnTimeout::Commit), ..ModeChange::to(mode, actor) }
 }
