@@ -24,14 +24,14 @@ pub struct ControlHandle {
 #[derive(Debug)]
 pub struct CommandReceiver {
     /// What was asked, in order.
-    pub commands: mpsc::Receiver<Command>,
+    pub(crate) commands: mpsc::Receiver<Command>,
     /// What requests made one doubt about the profile schema.
-    pub schema_hint: Arc<SchemaHint>,
+    pub(crate) schema_hint: Arc<SchemaHint>,
 }
 
 /// One ask, with the place for its answer.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Change the mode; answered when it settled, failed or was refused.
     SetMode(ModeChange, oneshot::Sender<Result<Flipped, ChangeError>>),
     /// Read the route table again.
@@ -40,26 +40,26 @@ pub enum Command {
 
 /// What requests noticed about the profile schema: UCS answered 404 to a route that needs it.
 #[derive(Debug, Default)]
-pub struct SchemaHint {
+pub(crate) struct SchemaHint {
     create_refused: AtomicBool,
     noticed: Notify,
 }
 
 impl SchemaHint {
     /// Waits until a request noticed something.
-    pub async fn noticed(&self) {
+    pub(crate) async fn noticed(&self) {
         self.noticed.notified().await;
     }
 
     /// Takes (and forgets) whether UCS answered 404 to Create Customer Profile.
-    pub fn take_create_refused(&self) -> bool {
+    pub(crate) fn take_create_refused(&self) -> bool {
         self.create_refused.swap(false, Ordering::AcqRel)
     }
 }
 
 /// A change that ended well.
 #[derive(Clone, Debug)]
-pub struct Flipped {
+pub(crate) struct Flipped {
     /// The settled record.
     pub record: Arc<ModeRecord>,
     /// What the flip did.
@@ -140,7 +140,7 @@ pub enum ChangeError {
 
 impl ChangeError {
     /// The record in force; `None` when nobody can tell any more.
-    pub fn record(&self) -> Option<Arc<ModeRecord>> {
+    pub(crate) fn record(&self) -> Option<Arc<ModeRecord>> {
         match self {
             ChangeError::Stale(record)
             | ChangeError::Busy(record)
@@ -156,7 +156,7 @@ impl ChangeError {
 
 /// A table that was swapped in.
 #[derive(Clone, Debug, Serialize)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// The new table's generation.
     pub generation: u32,
     /// How many routes it has.
@@ -169,7 +169,7 @@ pub struct Reloaded {
 
 /// Why the table in force stays in force.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum ReloadError {
+pub(crate) enum ReloadError {
     /// The file cannot be read or has faults: all of them, each with its place.
     #[error("the route table was not replaced:\n{0}")]
     Faults(String),
@@ -191,14 +191,14 @@ impl ControlHandle {
     }
 
     /// Asks for a change and waits for its end, which may take the drain timeout and longer.
-    pub async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
+    pub(crate) async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
         let (sender, receiver) = oneshot::channel();
         self.commands.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
     }
 
     /// Asks for a reload of the route table and waits for its end.
-    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let (sender, receiver) = oneshot::channel();
         self.commands.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
@@ -206,7 +206,7 @@ impl ControlHandle {
 
     /// Tells control that UCS answered 404 to a route with `needs_profile_schema`; `create` when it was Create Customer
     /// Profile. Only a hint: the probe decides.
-    pub fn hint_schema(&self, create: bool) {
+    pub(crate) fn hint_schema(&self, create: bool) {
         if create {
             self.schema_hint.create_refused.store(true, Ordering::Release);
         }
@@ -215,4 +215,4 @@ impl ControlHandle {
 }
 
 /// The longest that a caller should wait for a flip beyond its drain timeout: UCS's own wait and two saves.
-pub const FLIP_SLACK: Duration = Duration::from_secs(120);
+pub(crate) const FLIP_SLACK: Duration = Duration::from_secs(120);

@@ -14,7 +14,7 @@ mod start;
 
 mod stats;
 pub mod store;
-pub mod ucs;
+pub(crate) mod ucs;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,15 +37,16 @@ use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
 use crate::telemetry::ControlStats;
 
-pub use reload::{LoadedRoutes, RouteLoader};
-pub use start::{StartError, start};
+pub(crate) use reload::{LoadedRoutes, RouteLoader};
+pub use start::StartError;
+pub(crate) use start::start;
 
 /// The wait before the first retry of a save; it doubles up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const SLOWEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What control needs to know. Every field is a decision of the operator; there are no defaults here.
-pub struct ControlSettings {
+pub(crate) struct ControlSettings {
     /// Where the record is kept.
     pub store: Store,
     /// The mode of the very first start.
@@ -75,7 +76,7 @@ pub struct ControlSettings {
 
 /// The mode of the very first start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitialMode {
+pub(crate) enum InitialMode {
     /// The one that UCS reports, else production.
     Auto,
     /// This one.
@@ -84,7 +85,7 @@ pub enum InitialMode {
 
 /// Whether UCS's own mode is read and set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamModeUse {
+pub(crate) enum UpstreamModeUse {
     /// If UCS reports a mode.
     Auto,
     /// Never.
@@ -92,7 +93,7 @@ pub enum UpstreamModeUse {
 }
 
 /// The change line, started and ready to [`run`](Control::run).
-pub struct Control {
+pub(crate) struct Control {
     gate: Arc<Gate>,
     clerk: Clerk,
     store: Store,

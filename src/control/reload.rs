@@ -16,11 +16,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Reads the table's file. Called on a blocking thread; the error is all faults, each with its place.
-pub type RouteLoader = Arc<dyn Fn() -> Result<LoadedRoutes, String> + Send + Sync>;
+pub(crate) type RouteLoader = Arc<dyn Fn() -> Result<LoadedRoutes, String> + Send + Sync>;
 
 /// A table that was read and has no fault.
 #[derive(Debug)]
-pub struct LoadedRoutes {
+pub(crate) struct LoadedRoutes {
     /// The table.
     pub table: RouteTable,
     /// Equal for equal content: a hash of the text.

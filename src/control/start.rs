@@ -35,7 +35,11 @@ pub enum StartError {
 }
 
 /// Loads the record and publishes it.
-pub async fn start(gate: Arc<Gate>, inbox: CommandReceiver, settings: ControlSettings) -> Result<Control, StartError> {
+pub(crate) async fn start(
+    gate: Arc<Gate>,
+    inbox: CommandReceiver,
+    settings: ControlSettings,
+) -> Result<Control, StartError> {
     let loaded = settings.store.load().await.map_err(StartError::Load)?;
     loaded.notes.iter().for_each(|note| info!("{note}"));
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));

@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// How many kinds of admission are counted apart: production only, maintenance only, both.
-pub const SETS: usize = 3;
+pub(crate) const SETS: usize = 3;
 
 /// Low bits of the state: one for each set that is admitted now.
 const ADMITTED_MASK: u64 = 0b111;
@@ -16,7 +16,7 @@ const ADMITTED_MASK: u64 = 0b111;
 /// What requests read after they counted themselves in: which sets are admitted, by which generation of the table, and
 /// a few bits that only the publisher gives a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdmissionState(u64);
+pub(crate) struct AdmissionState(u64);
 
 impl AdmissionState {
     /// Nothing is admitted.
@@ -57,7 +57,7 @@ struct Shard {
 
 /// The state and the shards.
 #[derive(Debug)]
-pub struct InFlightCounter {
+pub(crate) struct InFlightCounter {
     state: PaddedState,
     shards: Box<[Shard]>,
 }

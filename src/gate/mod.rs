@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use in_flight_counter::{AdmissionState, InFlightCounter};
-pub use operation_counts::{LiveTable, OperationCounts};
+pub(crate) use operation_counts::{LiveTable, OperationCounts};
 
 use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
@@ -103,22 +103,22 @@ impl Gate {
     }
 
     /// How many workers there are.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
     /// What is published now.
-    pub fn published(&self) -> Arc<Published> {
+    pub(crate) fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
 
     /// Follows what is published; a slow follower sees only the newest.
-    pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.watchers.subscribe()
     }
 
     /// The table in force.
-    pub fn table(&self) -> Arc<LiveTable> {
+    pub(crate) fn table(&self) -> Arc<LiveTable> {
         self.table.load_full()
     }
 
@@ -134,7 +134,7 @@ impl Gate {
 
     /// Puts a table in force and returns it. Requests that the one before had admitted go on; flips wait for them
     /// whatever their class was. By control only, and never while a flip is under way.
-    pub fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
+    pub(crate) fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
         let generation = self.counter.state().generation().wrapping_add(1);
         let live = Arc::new(LiveTable::new(table, generation, self.workers));
         // Held over the swap, so that nobody finds the old table in both places or in none.
@@ -156,7 +156,7 @@ impl Gate {
     }
 
     /// In flight that was admitted by tables that are no longer in force.
-    pub fn in_flight_of_old_tables(&self) -> u64 {
+    pub(crate) fn in_flight_of_old_tables(&self) -> u64 {
         let Retired { live, abandoned } = &mut *self.lock_retired();
         live.retain(|table| {
             let is_live = table.in_flight() > 0;
@@ -170,7 +170,7 @@ impl Gate {
 
     /// The counts by operation with the generation of their table: of the table in force all, of replaced ones those with
     /// something in flight or given up on.
-    pub fn counts_of_all_tables(&self) -> Vec<(u32, OperationCounts)> {
+    pub(crate) fn counts_of_all_tables(&self) -> Vec<(u32, OperationCounts)> {
         let retired = self.lock_retired();
         let mut counts: Vec<_> = self.table.load().numbered_counts().collect();
         let live = retired.live.iter().flat_map(|table| table.numbered_counts());
@@ -182,12 +182,12 @@ impl Gate {
     /// How many must end before nothing that needs `leaving` is in flight. True only after the record that closed
     /// `leaving` was published. Requests of replaced tables count whatever their set is: the table in force might
     /// judge them otherwise.
-    pub fn forbidden_in_flight(&self, leaving: Mode) -> u64 {
+    pub(crate) fn forbidden_in_flight(&self, leaving: Mode) -> u64 {
         self.in_flight(ModeSet::only(leaving)) + self.in_flight_of_old_tables()
     }
 
     /// What is in flight now, by operation, without zeroes: those that only `mode` admits, or all.
-    pub fn running(&self, mode: Option<Mode>) -> Vec<OperationCounts> {
+    pub(crate) fn running(&self, mode: Option<Mode>) -> Vec<OperationCounts> {
         let mut running = self.table.load().operation_counts();
         let set = mode.map(ModeSet::only);
         running.retain(|counts| set.is_none_or(|set| counts.modes == set));
@@ -199,23 +199,23 @@ impl Gate {
     }
 
     /// How long ago an exchange that only `mode` admits was last given up on; `None` for never.
-    pub fn last_abandoned(&self, mode: Mode) -> Option<Duration> {
+    pub(crate) fn last_abandoned(&self, mode: Mode) -> Option<Duration> {
         let newest = self.abandoned.last[ModeSet::only(mode).index()].load(Ordering::Acquire);
         (newest > 0).then(|| self.abandoned.origin.elapsed().saturating_sub(Duration::from_millis(newest - 1)))
     }
 
     /// Tells every worker to abort what only `mode` admits. By control only, while a flip is under way.
-    pub fn cut(&self, mode: Mode) {
+    pub(crate) fn cut(&self, mode: Mode) {
         self.cuts.send_replace(Some(mode));
     }
 
     /// Takes the cut back, so that exchanges of `mode` are left alone again.
-    pub fn end_cut(&self) {
+    pub(crate) fn end_cut(&self) {
         self.cuts.send_replace(None);
     }
 
     /// Follows the cuts: `Some(mode)` while exchanges that only `mode` admits are to be aborted.
-    pub fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
+    pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.cuts.subscribe()
     }
 
@@ -258,12 +258,12 @@ pub struct TableRef {
 
 impl TableRef {
     /// The table.
-    pub fn table(&self) -> &RouteTable {
+    pub(crate) fn table(&self) -> &RouteTable {
         self.live.table()
     }
 
     /// Its generation.
-    pub fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         self.live.generation()
     }
 }
@@ -314,12 +314,12 @@ impl WorkerGate {
     }
 
     /// What is published now.
-    pub fn published(&self) -> Arc<Published> {
+    pub(crate) fn published(&self) -> Arc<Published> {
         self.0.gate.published()
     }
 
     /// Follows the cuts.
-    pub fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
+    pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.0.gate.watch_cuts()
     }
 
@@ -342,19 +342,14 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The set that admitted it.
-    pub fn set(&self) -> ModeSet {
-        self.set
-    }
-
     /// Whether a cut that aborts what only `mode` admits means this one. Of a replaced table everything is meant, as
     /// the drain waits for all of it.
-    pub fn is_cut_by(&self, mode: Mode) -> bool {
+    pub(crate) fn is_cut_by(&self, mode: Mode) -> bool {
         self.set == ModeSet::only(mode) || self.is_of_old_table()
     }
 
     /// Counts the request out as abandoned: the gateway gave up on it, and UCS may still be at it.
-    pub fn abandon(self) {
+    pub(crate) fn abandon(self) {
         self.table.live.count_abandoned(self.table.worker, self.slot);
         // Before the count goes down, so that a drain which reads zero also reads this time.
         let times = &self.worker.gate.abandoned;

@@ -9,7 +9,7 @@ use crate::policy::table::{RouteIndex, RouteTable, Unmatched};
 
 /// A route table with its generation and its counts.
 #[derive(Debug)]
-pub struct LiveTable {
+pub(crate) struct LiveTable {
     table: RouteTable,
     generation: u32,
     /// One row a worker, one cell a route and one more for unmatched requests. Each row has one writer.
@@ -28,7 +28,7 @@ struct Cell {
 
 /// The counts of one operation over all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationCounts {
+pub(crate) struct OperationCounts {
     /// The route, `None` for unmatched requests.
     pub route: Option<RouteIndex>,
     /// The operation's name.
@@ -65,17 +65,17 @@ impl LiveTable {
     }
 
     /// The table.
-    pub fn table(&self) -> &RouteTable {
+    pub(crate) fn table(&self) -> &RouteTable {
         &self.table
     }
 
     /// Grows by one with every table that comes into force.
-    pub fn generation(&self) -> u32 {
+    pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
     /// The counts by operation, in the order of the table, unmatched last.
-    pub fn operation_counts(&self) -> Vec<OperationCounts> {
+    pub(crate) fn operation_counts(&self) -> Vec<OperationCounts> {
         (0..self.admissions.len()).map(|slot| self.counts_at(slot)).collect()
     }
 
@@ -85,7 +85,7 @@ impl LiveTable {
     }
 
     /// All that this table admitted and that is still in flight.
-    pub fn in_flight(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.in_flight.load(Ordering::Acquire)).sum()
     }
 

@@ -15,7 +15,7 @@ use super::metrics::{BUCKETS_MICROS, Metrics, Outcome, UpstreamFault, WorkerMetr
 use super::{STDERR, STDOUT, process};
 
 /// The content type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Metrics {
     /// The content type of [`render`](Self::render).

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Events, and the last word of a process that fails.
-pub static STDERR: LineQueue = LineQueue::new("stderr", 1024 * 1024, 4096);
+pub(crate) static STDERR: LineQueue = LineQueue::new("stderr", 1024 * 1024, 4096);
 
 /// The access log, and what the demo shows.
-pub static STDOUT: LineQueue = LineQueue::new("stdout", 4 * 1024 * 1024, 64 * 1024);
+pub(crate) static STDOUT: LineQueue = LineQueue::new("stdout", 4 * 1024 * 1024, 64 * 1024);
 
 /// How long to leave a stream alone that takes nothing and was set not to block.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -29,7 +29,7 @@ const KEPT_BUFFER: usize = 256 * 1024;
 
 /// The queue of one stream. There is one a stream and process, as the streams are the process's own.
 #[derive(Debug)]
-pub struct LineQueue {
+pub(crate) struct LineQueue {
     name: &'static str,
     /// The most bytes that may wait.
     limit: usize,

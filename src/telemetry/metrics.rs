@@ -100,7 +100,7 @@ impl Outcome {
     ];
 
     /// The outcome of a forwarded request by UCS's status.
-    pub fn forwarded(status: u16) -> Outcome {
+    pub(crate) fn forwarded(status: u16) -> Outcome {
         match status {
             100..=299 => Outcome::Forwarded2xx,
             300..=399 => Outcome::Forwarded3xx,
@@ -110,7 +110,7 @@ impl Outcome {
     }
 
     /// The value of the label `outcome`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Outcome::Forwarded2xx => "forwarded_2xx",
             Outcome::Forwarded3xx => "forwarded_3xx",
@@ -169,7 +169,7 @@ impl UpstreamFault {
     ];
 
     /// The value of the label `kind`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             UpstreamFault::Connect => "connect",
             UpstreamFault::ConnectTimeout => "connect_timeout",
@@ -188,7 +188,7 @@ pub struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     classes: Mutex<Vec<Arc<str>>>,
     /// What control counts.
-    pub control: Arc<ControlStats>,
+    pub(crate) control: Arc<ControlStats>,
 }
 
 /// The counters of one worker, to be written by that worker only: an addition is a load and a store.
@@ -237,7 +237,7 @@ impl Metrics {
 
     /// The slot of a class, by name: the same for every table. `none` is for requests without a class. Asked once a
     /// table, not once a request.
-    pub fn class_slot(&self, name: &str) -> usize {
+    pub(crate) fn class_slot(&self, name: &str) -> usize {
         let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = classes.iter().position(|class| &**class == name) {
             return slot;
@@ -250,7 +250,7 @@ impl Metrics {
     }
 
     /// The workers that have given no sign of life for longer than `limit`.
-    pub fn silent_workers(&self, limit: Duration) -> Vec<usize> {
+    pub(crate) fn silent_workers(&self, limit: Duration) -> Vec<usize> {
         let workers = self.workers.iter().enumerate();
         workers.filter(|(_, worker)| worker.silent_for() > limit).map(|(index, _)| index).collect()
     }
@@ -288,7 +288,7 @@ impl WorkerMetrics {
     }
 
     /// Notes that the worker does its work.
-    pub fn note_alive(&self) {
+    pub(crate) fn note_alive(&self) {
         self.alive_at.store(self.millis(), Ordering::Relaxed);
     }
 
@@ -301,7 +301,7 @@ impl WorkerMetrics {
     }
 
     /// Counts a request that ended. `class_slot` is from [`Metrics::class_slot`].
-    pub fn record(&self, class_slot: usize, outcome: Outcome, elapsed: Duration) {
+    pub(crate) fn record(&self, class_slot: usize, outcome: Outcome, elapsed: Duration) {
         let class = &self.classes[class_slot.min(CLASS_SLOTS - 1)];
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS_MICROS.len());
@@ -311,42 +311,42 @@ impl WorkerMetrics {
     }
 
     /// Counts a connection to UCS that was opened.
-    pub fn upstream_opened(&self) {
+    pub(crate) fn upstream_opened(&self) {
         add(&self.connections_opened, 1);
     }
 
     /// Counts an exchange on a pooled connection.
-    pub fn upstream_reused(&self) {
+    pub(crate) fn upstream_reused(&self) {
         add(&self.connections_reused, 1);
     }
 
     /// Counts an exchange that was tried again.
-    pub fn upstream_retried(&self) {
+    pub(crate) fn upstream_retried(&self) {
         add(&self.retries, 1);
     }
 
     /// Counts an exchange that failed.
-    pub fn upstream_failed(&self, fault: UpstreamFault) {
+    pub(crate) fn upstream_failed(&self, fault: UpstreamFault) {
         add(&self.upstream_faults[fault as usize], 1);
     }
 
     /// Counts a client's connection in.
-    pub fn client_connected(&self) {
+    pub(crate) fn client_connected(&self) {
         add(&self.client_connections, 1);
     }
 
     /// Counts a client's connection out.
-    pub fn client_disconnected(&self) {
+    pub(crate) fn client_disconnected(&self) {
         add(&self.client_connections_closed, 1);
     }
 
     /// Counts a client's connection that was closed at once, for want of room.
-    pub fn client_turned_away(&self) {
+    pub(crate) fn client_turned_away(&self) {
         add(&self.client_connections_refused, 1);
     }
 
     /// Counts a message that breaks the rules of HTTP, by the name of the rule.
-    pub fn wire_fault(&self, reason: &'static str) {
+    pub(crate) fn wire_fault(&self, reason: &'static str) {
         let mut faults = self.wire_faults.lock().unwrap_or_else(PoisonError::into_inner);
         let full = faults.len() >= WIRE_FAULT_REASONS && !faults.contains_key(reason);
         *faults.entry(if full { "further" } else { reason }).or_default() += 1;

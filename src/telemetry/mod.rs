@@ -16,7 +16,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 pub use control::ControlStats;
 pub use gate::{GateSample, RecordSample};
-pub use lines::{LineQueue, STDERR, STDOUT};
+pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
 /// How log lines look.
@@ -30,7 +30,7 @@ pub enum LogFormat {
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// The level or filter is not understood.
     #[error("log level \"{level}\": {source}; write error, warn, info, debug or trace")]
     Level {
@@ -46,7 +46,7 @@ pub enum LogError {
 
 /// Starts logging to standard error, by way of [`STDERR`], whose thread the caller starts. `level` is a level, or a filter
 /// such as `info,ucs_gateway::proxy=debug`.
-pub fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
+pub(crate) fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
     let filter =
         EnvFilter::builder().parse(level).map_err(|source| LogError::Level { level: level.to_owned(), source })?;
     // Its internal errors would be printed past the queue, by what panics when the print fails.

@@ -35,7 +35,7 @@ pub enum StoreError {
 
 /// What a gateway remembers besides the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
+pub(crate) enum Fact {
     /// This path of the schema probe, with the base path, has answered 200 before, so a 404 from it means something.
     SchemaPathAnswered(String),
     /// What is known of UCS's own mode, as JSON.

@@ -3,18 +3,18 @@
 
 mod contract;
 pub mod file;
-pub mod journal;
+pub(crate) mod journal;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::control::store::file::StateDir;
 use crate::policy::mode::ModeRecord;
 
-pub use contract::{Fact, Loaded, StoreError};
+pub(crate) use contract::{Fact, Loaded, StoreError};
 
 /// Where the record is kept.
 #[derive(Clone, Debug)]
-pub enum Store {
+pub(crate) enum Store {
     /// In a directory of this machine. Behind a lock because file I/O runs on blocking threads; control waits for each
     /// call before it makes the next, so nobody ever waits for the lock.
     File(Arc<Mutex<StateDir>>),

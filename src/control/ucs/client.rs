@@ -18,7 +18,7 @@ const LONGEST_BODY: usize = 4 << 20;
 
 /// How the gateway's own calls reach UCS.
 #[derive(Clone, Debug)]
-pub struct UpstreamClient {
+pub(crate) struct UpstreamClient {
     /// Where UCS is.
     pub url: UpstreamUrl,
     /// A login, where UCS demands one.
@@ -31,7 +31,7 @@ pub struct UpstreamClient {
 
 /// Sent as Basic credentials with every one of the gateway's own calls.
 #[derive(Clone)]
-pub struct UpstreamCredentials {
+pub(crate) struct UpstreamCredentials {
     /// The user at UCS.
     pub user: String,
     /// Its password; never shown.
@@ -46,7 +46,7 @@ impl fmt::Debug for UpstreamCredentials {
 
 /// What UCS answered.
 #[derive(Clone, Debug)]
-pub struct CallResponse {
+pub(crate) struct CallResponse {
     /// The status code.
     pub status: u16,
     /// The whole body.
@@ -55,7 +55,7 @@ pub struct CallResponse {
 
 /// Why there is no whole answer.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// UCS cannot be reached: it has seen nothing of the call.
     #[error("cannot connect to {authority}: {source}")]
     Connect {
@@ -73,9 +73,6 @@ pub enum CallError {
     /// The answer's body could not be read.
     #[error("the answer cannot be read: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A whole answer, but not one that tells what was asked.
-    #[error("UCS answered with status {0}")]
-    Status(u16),
     /// The path or the credentials cannot be sent.
     #[error("the call cannot be written: {0}")]
     Request(#[from] hyper::http::Error),

@@ -23,7 +23,7 @@ const LONGEST_WORDS: usize = 200;
 
 /// What UCS says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpstreamStatus {
+pub(crate) struct UpstreamStatus {
     /// Its mode.
     pub mode: Mode,
     /// When it started, as it writes it: this names its incarnation, and another value is another one.
@@ -32,7 +32,7 @@ pub struct UpstreamStatus {
 
 /// What one reading of UCS's status told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// A mode.
     Mode(UpstreamStatus),
     /// There is no such operation, or its answer has no mode.
@@ -65,7 +65,7 @@ impl Reading {
 
 /// What came of bringing UCS to a mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SetModeOutcome {
+pub(crate) enum SetModeOutcome {
     /// Its status reports the mode.
     InStep(UpstreamStatus),
     /// It has neither a status with a mode nor Set Server Mode.
@@ -103,7 +103,7 @@ impl SetModeOutcome {
 
 /// How UCS is spoken to. Cheap to clone into a task of its own.
 #[derive(Clone, Debug)]
-pub struct UpstreamLink {
+pub(crate) struct UpstreamLink {
     /// The calls.
     pub client: UpstreamClient,
     /// How long Set Server Mode may take at UCS, its verification included.

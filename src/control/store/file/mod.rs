@@ -52,7 +52,7 @@ impl StateDir {
     }
 
     /// Where the journal of a directory is; readable without its lock.
-    pub fn journal_path(dir: &Path) -> PathBuf {
+    pub(crate) fn journal_path(dir: &Path) -> PathBuf {
         dir.join(JOURNAL)
     }
 
@@ -108,7 +108,7 @@ impl StateDir {
     }
 
     /// Remembers a fact over restarts.
-    pub fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
+    pub(crate) fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
         match fact {
             Fact::SchemaPathAnswered(path) => self.write_mark(SCHEMA_PATH_ANSWERED, &path),
             Fact::UpstreamSeen(json) => self.write_mark(UPSTREAM_SEEN, &json),
@@ -116,7 +116,7 @@ impl StateDir {
     }
 
     /// Leaves the mark of an orderly stop.
-    pub fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
         self.write_mark(CLEAN, "")
     }
 

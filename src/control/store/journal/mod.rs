@@ -21,7 +21,7 @@ const HASH_CLOSES: &str = "\",";
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JournalEntry {
+pub(crate) struct JournalEntry {
     /// SHA-256 of the rest of the line, in hex.
     pub hash: String,
     /// The `hash` of the line before; 64 zeroes in the first line.
@@ -37,7 +37,7 @@ pub struct JournalEntry {
 /// What a saved record stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum JournalKind {
+pub(crate) enum JournalKind {
     /// The first record of this directory, or the first after something had to be set aside.
     Started,
     /// A flip began.
@@ -67,7 +67,7 @@ impl JournalKind {
 
 /// The journal of one directory, open for appending. One writer only.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     /// Length up to which every line is whole and chained.
@@ -85,7 +85,7 @@ struct IndexEntry {
 
 /// What opening found.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The journal, ready to append.
     pub journal: Journal,
     /// Whether the file was there.
@@ -192,7 +192,7 @@ impl Journal {
 
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.
 /// A last line that is being written is left out. An absent file holds nothing.
-pub fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
+pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -21,7 +21,7 @@ const POLLS_WITHOUT_STATUS: u32 = 12;
 
 /// What one probe saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observation {
+pub(crate) enum Observation {
     /// 200 with a schema.
     Schema,
     /// 200 with an empty list.
@@ -35,7 +35,7 @@ pub enum Observation {
 /// What stands behind an observation: whether it was UCS that spoke, and whether a 404 of the path means anything, as the
 /// path is documented by analogy only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Who vouches that UCS was up and not just starting.
     pub witness: Witness,
     /// This very path has answered 200 before.
@@ -48,7 +48,7 @@ pub struct Facts {
 
 /// Who vouches that UCS was up when it was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Witness {
+pub(crate) enum Witness {
     /// Nothing: its status could not be read, although it has one.
     #[default]
     None,
@@ -60,7 +60,7 @@ pub enum Witness {
 
 /// What one look says by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// There is a schema.
     Defined,
     /// There is none, if a later look says the same.
@@ -70,7 +70,7 @@ pub enum Verdict {
 }
 
 /// What an observation means.
-pub fn judge(observation: &Observation, facts: Facts) -> Verdict {
+pub(crate) fn judge(observation: &Observation, facts: Facts) -> Verdict {
     let not_found_counts = facts.answered_before || facts.upstream_closed_itself || facts.refused;
     match observation {
         Observation::Schema => Verdict::Defined,

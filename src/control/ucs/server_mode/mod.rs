@@ -24,7 +24,7 @@ const REFUSALS: u32 = 2;
 /// What is remembered of UCS over restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct UpstreamMemory {
+pub(crate) struct UpstreamMemory {
     /// It has reported a mode, so it has one, whatever its status says later.
     pub has_mode: bool,
     /// The gateway's first record was a guess that nobody asked for: the first mode that UCS reports is taken.
@@ -37,7 +37,7 @@ pub struct UpstreamMemory {
 
 /// What to do about UCS's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// It is the gateway's.
     Agreed,
     /// The gateway's own mode is a guess: take UCS's.
@@ -54,7 +54,7 @@ pub enum Decision {
 
 /// What the gateway knows of itself when it judges a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnState {
+pub(crate) struct OwnState {
     /// Its mode.
     pub mode: Mode,
     /// The record is the guess of a first start.
@@ -68,7 +68,7 @@ pub struct OwnState {
 }
 
 /// The rule. `memory` and `closed_in_a_row` are what earlier polls left, and take this one in.
-pub fn decide(
+pub(crate) fn decide(
     memory: &mut UpstreamMemory,
     closed_in_a_row: &mut u32,
     seen: &UpstreamStatus,
