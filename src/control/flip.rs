@@ -1,6 +1,5 @@
-//! The flip, from top to bottom: announce, drain, switch UCS, settle; and how it is taken back when a step fails. While
-//! it waits, the control handle is served. What a record may become is decided in `policy::mode`, when a drain is over in
-//! `drain`.
+//! The flip, from top to bottom: announce, drain, switch UCS, settle; and the revert when a step fails. While it waits,
+//! commands are handled. `policy::mode` decides which record may follow another, `drain` when a drain is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +16,26 @@ use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
 
-/// How long aborted exchanges may take to go away, besides the orphan grace.
+/// The longest time for aborted exchanges to end, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a flip to maintenance waits for UCS.
+/// The longest wait for UCS in a flip to maintenance.
 const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
-/// Why a flip did not settle.
+/// The reason why a flip did not settle.
 #[derive(Debug)]
 enum FlipFailure {
-    /// `switching` could not be saved: nothing has happened.
+    /// The `switching` record could not be saved: nothing has changed.
     NotBegun(StoreError),
-    /// `settled` could not be saved.
+    /// The `settled` record could not be saved.
     NotSettled(StoreError),
-    /// The drain was not over at its deadline.
+    /// The drain timed out.
     Deadline,
-    /// UCS did not take the mode.
+    /// UCS did not change its mode.
     Upstream(String),
-    /// UCS did not go to production, for want of a profile schema.
+    /// UCS refused production because no profile schema is defined.
     NoSchema,
-    /// Somebody took the flip back.
+    /// A later change cancelled the flip.
     Cancelled,
     /// The gateway stops.
     Stopped,
@@ -52,23 +51,23 @@ impl From<Interrupt> for FlipFailure {
 }
 
 impl Control {
-    /// Carries a flip to its end, whatever that is, and says how it ended.
+    /// Carries out a flip, or reverts it, and returns the result.
     pub(super) async fn flip(&mut self, switching: ModeRecord) -> Result<Flipped, ChangeError> {
         let before = Arc::clone(&self.record);
         let mut report = FlipReport::default();
         let ended = match self.carry_out(switching, &mut report).await {
             Ok(()) => Ok(Flipped { record: Arc::clone(&self.record), report }),
-            Err(failure) => Err(self.take_back(&before, failure, report).await),
+            Err(failure) => Err(self.revert(&before, failure, report).await),
         };
         self.upstream.end_flip();
         ended
     }
 
-    /// The straight line. Each step is durable or undone by [`Self::take_back`].
+    /// The steps of a flip. Each is durable, or undone by [`Self::revert`].
     async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), FlipFailure> {
         let (leaving, target) = (switching.stable_mode(), switching.mode);
         self.save_then_publish(switching).await.map_err(FlipFailure::NotBegun)?;
-        info!(revision = self.record.revision, from = %leaving, to = %target, "flip began");
+        info!(revision = self.record.revision, from = %leaving, to = %target, "flip started");
         let drained = self.drain(leaving, report).await?;
         self.switch_upstream(target).await?;
         let settled = self.next(&Change::Settle { drained }).expect("only this flip can end the switching phase");
@@ -78,7 +77,7 @@ impl Control {
         Ok(())
     }
 
-    /// Waits for what only the old mode admits. Returns whether it is over; false only after a forced commit.
+    /// Waits for requests that only the old mode admits. Returns false if the flip commits without a full drain.
     async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, FlipFailure> {
         let began = Instant::now();
         let drain = Drain {
@@ -104,7 +103,7 @@ impl Control {
         let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_secs(u64::from(u32::MAX)));
         let mut in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
         if !in_time && drain.waits_for_graces_only() {
-            // Nothing that could be cut, and nothing that could get in: it ends within the grace.
+            // Nothing is left to abort, and nothing new is admitted: it ends within the grace period.
             let limit = Instant::now() + self.orphan_grace;
             in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await?.is_ok();
         }
@@ -112,7 +111,7 @@ impl Control {
             return Ok(true);
         }
         report.still_running = drain.running();
-        warn!(still_running = ?report.still_running, "the drain is not over at its deadline");
+        warn!(still_running = ?report.still_running, "drain timed out");
         match self.record.on_timeout.unwrap_or_default() {
             OnTimeout::Revert => Err(FlipFailure::Deadline),
             OnTimeout::Commit => Ok(false),
@@ -126,8 +125,8 @@ impl Control {
         }
     }
 
-    /// Sends Set Server Mode where UCS has a mode of its own. It can spoil a flip to production, never one to maintenance,
-    /// as the gate lets nothing pass that UCS should refuse. A cancel waits until the outcome is known.
+    /// Sends Set Server Mode if UCS has a mode of its own. A failure fails a flip to production, never one to maintenance,
+    /// as the gate admits no request that UCS should refuse. A cancel waits until the outcome is known.
     async fn switch_upstream(&mut self, target: Mode) -> Result<(), FlipFailure> {
         if !self.upstream.enabled() {
             return Ok(());
@@ -135,18 +134,18 @@ impl Control {
         self.upstream.begin_flip();
         let base = self.gate.table().table().base_path.to_string();
         let link = self.upstream.link.clone();
-        // Maintenance is held up no longer than this: it settles without UCS, which is set later.
+        // Maintenance waits no longer than this: it settles without UCS, which is set later.
         let limit = match target {
             Mode::Production => link.set_mode_timeout,
             Mode::Maintenance => link.set_mode_timeout.min(LONGEST_WAIT_FOR_MAINTENANCE),
         };
         let until = Instant::now() + limit;
         let before = self.clerk.serve_until(Until::Stopped, timeout(limit / 3, link.read(&base))).await?;
-        let outcome = match before.unwrap_or_else(|_| Reading::Busy("no answer in time".to_owned())) {
+        let outcome = match before.unwrap_or_else(|_| Reading::Busy("no response in time".to_owned())) {
             Reading::Mode(status) if status.mode == target => SetModeOutcome::InStep(status),
             before => {
-                self.upstream.note(&before);
-                self.upstream.ask();
+                self.upstream.accept_reading(&before);
+                self.upstream.begin_request();
                 self.remember_upstream().await;
                 let limit = until.saturating_duration_since(Instant::now());
                 self.clerk.serve_until(Until::Stopped, link.set(&base, target, &before, limit)).await?
@@ -157,9 +156,9 @@ impl Control {
     }
 
     fn judge_switch(&mut self, target: Mode, outcome: &SetModeOutcome) -> Result<(), FlipFailure> {
-        let there = self.upstream.brought(target, outcome);
+        let is_in_step = self.upstream.accept_outcome(target, outcome);
         self.alarms.upstream = self.upstream.complaint();
-        if there {
+        if is_in_step {
             return Ok(());
         }
         if let (SetModeOutcome::NoSchema(status), Mode::Production) = (outcome, target) {
@@ -171,7 +170,7 @@ impl Control {
             SetModeOutcome::NoSchema(_) | SetModeOutcome::Gone(_) | SetModeOutcome::Refused { not_found: true, .. }
         );
         if target == Mode::Maintenance || (self.record.force && may_be_forced) {
-            warn!(detail, %target, "UCS is not in step; it is set as soon as it can be");
+            warn!(detail, %target, "UCS is not in the gateway's mode yet; retrying in the background");
             return Ok(());
         }
         match outcome {
@@ -180,29 +179,29 @@ impl Control {
         }
     }
 
-    /// Puts the old mode in force again, durably (or, when that fails, in memory) and then at the gate. UCS is set back
-    /// afterwards and beside everything else: the gate decides what is admitted, not UCS.
-    async fn take_back(&mut self, before: &ModeRecord, failure: FlipFailure, report: FlipReport) -> ChangeError {
+    /// Puts the old mode in force again, durably (or in memory if that fails) and then at the gate. UCS is set back
+    /// afterwards in the background: the gate decides what is admitted, not UCS.
+    async fn revert(&mut self, before: &ModeRecord, failure: FlipFailure, report: FlipReport) -> ChangeError {
         match &failure {
             FlipFailure::NotBegun(error) => return self.not_durable(error),
-            // The record stays as it is: the next start takes the flip back.
+            // The record stays as it is: the next start reverts the flip.
             FlipFailure::Stopped => return ChangeError::ShuttingDown,
             _ => {}
         }
         let canceller = if matches!(failure, FlipFailure::Cancelled) { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
             Some((change, _)) => Change::Set(change.clone()),
-            None => revert(&failure),
+            None => revert_change(&failure),
         };
-        let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
-        self.upstream.take_back(before.mode);
+        let restored = self.next(&change).expect("only a change back to the old mode cancels a flip");
+        self.upstream.revert(before.mode);
         self.alarms.upstream = self.upstream.complaint();
         let saved = self.save_or_keep(restored).await;
-        info!(revision = self.record.revision, mode = %self.record.mode, ?failure, "flip taken back");
+        info!(revision = self.record.revision, mode = %self.record.mode, ?failure, "flip reverted");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
         if let Some((_, answer)) = canceller {
-            // What is not on the disk is acknowledged to nobody.
+            // A record that is not on the disk is never acknowledged.
             let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
             let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
@@ -216,7 +215,7 @@ impl Control {
     }
 }
 
-fn revert(failure: &FlipFailure) -> Change {
+fn revert_change(failure: &FlipFailure) -> Change {
     let cause = match failure {
         FlipFailure::NotBegun(_) | FlipFailure::NotSettled(_) => "not_durable",
         FlipFailure::Deadline => "deadline",

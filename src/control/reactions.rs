@@ -1,5 +1,5 @@
-//! What control does unasked: it lets a mode expire, learns of the profile schema and of UCS's own mode, and acts on
-//! both.
+//! Automatic changes: control lets a mode expire, observes the profile schema and UCS's own mode, and reacts to both. The
+//! rules are in `ucs`.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
 
-/// How long abandoned exchanges are told from older ones, at least.
+/// The shortest time for which recently abandoned exchanges are counted apart from older ones.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
 pub(super) const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
 impl Control {
-    /// Flips because the record's time is over. What fails is tried again, ever more seldom, and is an alarm from the
-    /// second time on; unless somebody took the end away.
+    /// Flips because the mode expired. A failure is retried with growing waits, and raises an alarm from the second time
+    /// on, unless the expiry was removed.
     pub(super) async fn expire(&mut self) {
         let expire = Change::Expire { drain_timeout: self.drain_timeout };
         let Err(error) = self.change(&expire).await else { return };
@@ -33,15 +33,15 @@ impl Control {
             return;
         }
         let wait = self.expiry_trouble.failed(self.record.expires);
-        warn!(%error, ?wait, "the mode expired but could not be left");
+        warn!(%error, ?wait, "the mode expired, but switching back failed");
         self.expiry_not_before = Instant::now() + wait;
         if self.expiry_trouble.failures > 1 {
-            self.alarms.expiry = Some(format!("the mode should have ended by itself but could not be left: {error}"));
+            self.alarms.expiry = Some(format!("the mode expired, but switching back failed: {error}"));
             self.publish();
         }
     }
 
-    /// Looks apart from the regular looks and returns what is known then.
+    /// Probes outside of the regular interval and returns the resulting knowledge.
     pub(super) async fn probe_now(&mut self) -> SchemaKnowledge {
         let (base, context) = self.probe_context();
         if let Some(look) = self.clerk.serve(self.schema.look(&base)).await {
@@ -50,7 +50,7 @@ impl Control {
         self.schema.knowledge()
     }
 
-    /// A regular look came back. It counts only if nothing changed since it began.
+    /// Handles a regular probe. It counts only if nothing changed since it began.
     pub(super) async fn on_schema_probed(&mut self, seen: ProbeResult) {
         let (base, context) = self.probe_context();
         if seen.context != context || seen.look.path != self.schema.target(&base) {
@@ -67,13 +67,13 @@ impl Control {
         }
     }
 
-    /// A request was answered with 404 by UCS where it needs a profile schema.
+    /// Handles a hint: UCS answered 404 to a request that needs a profile schema.
     pub(super) fn on_schema_hint(&mut self) {
         let refused = self.schema_hint.take_create_refused();
         self.schema.accept_hint(refused.then(|| self.upstream.incarnation()));
     }
 
-    /// Takes a look in and publishes what it changes: from then on requests that need a schema get 404.
+    /// Accepts a probe and publishes its result: while no schema is defined, requests that need one get 404.
     async fn accept_look(&mut self, look: &Look, context: ProbeContext) {
         let known = self.schema.knowledge();
         let facts = Facts {
@@ -83,18 +83,18 @@ impl Control {
         };
         let first_answer = self.schema.accept(look, facts, context);
         count_probe(&self.stats, self.schema.knowledge());
-        // Asks wait these milliseconds at the control handle: serving it here would tell them that a change is under way.
+        // Commands wait these milliseconds in the queue: handled here, they would be rejected as busy.
         let fact = Fact::SchemaPathAnswered(look.path.clone());
         if first_answer && let Err(error) = self.store.remember(fact).await {
-            warn!(%error, "it cannot be remembered that the schema path answers");
+            warn!(%error, "cannot save that the schema path exists");
         }
         if self.schema.knowledge() != known {
-            info!(schema = ?self.schema.knowledge(), ?look, "what is known of the profile schema changed");
+            info!(schema = ?self.schema.knowledge(), ?look, "profile schema knowledge changed");
             self.publish();
         }
     }
 
-    /// A UCS that answers 404 to everything is starting or gone, so its status has to vouch for what it says.
+    /// A UCS that answers 404 to everything is starting or broken, so a readable status has to confirm that it is up.
     fn witness(&self, look: &Look) -> Witness {
         match &look.status {
             Some(Reading::Mode(_)) => Witness::Status,
@@ -106,11 +106,11 @@ impl Control {
 
     async fn end_force(&mut self) {
         if let Err(error) = self.change(&Change::EndForce).await {
-            warn!(%error, "force stays although a profile schema was seen");
+            warn!(%error, "cannot end force although a profile schema is defined");
         }
     }
 
-    /// UCS told something outside of a flip. It counts only if nothing changed since it was asked.
+    /// Handles an observation of UCS outside of a flip. It counts only if nothing changed since the call began.
     pub(super) async fn on_mode_observation(&mut self, observation: ModeObservation) {
         match observation {
             ModeObservation::Polled { revision, base, reading } => {
@@ -120,8 +120,8 @@ impl Control {
             }
             ModeObservation::Set { mode, .. } if mode != self.record.mode => {}
             ModeObservation::Set { mode, outcome } => {
-                if !self.upstream.brought(mode, &outcome) {
-                    warn!(detail = outcome.detail(), %mode, "UCS could not be set to the gateway's mode");
+                if !self.upstream.accept_outcome(mode, &outcome) {
+                    warn!(detail = outcome.detail(), %mode, "cannot set UCS to the gateway's mode");
                 }
                 if let SetModeOutcome::NoSchema(status) = &outcome {
                     self.schema.accept_hint(Some(status.started.clone()));
@@ -135,9 +135,9 @@ impl Control {
         let Reading::Mode(status) = reading else {
             if !matches!(reading, Reading::Absent(_)) {
                 add_one(&self.stats.upstream_poll_errors);
-                tracing::debug!(reading = reading.words(), "UCS's mode cannot be read");
+                tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
             }
-            if self.upstream.note(&reading) {
+            if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
             }
             return;
@@ -151,31 +151,31 @@ impl Control {
         }
     }
 
-    /// Sets UCS to the gateway's mode, if that was not tried just now.
+    /// Sets UCS to the gateway's mode, unless the last attempt was too recent.
     fn set_upstream(&mut self) {
         let (base, mode) = (self.probe_context().0, self.record.mode);
         if self.upstream.begin_set(&base, mode) {
-            warn!(%mode, "UCS is not in the gateway's mode and is set to it");
+            warn!(%mode, "UCS is not in the gateway's mode; setting it");
             add_one(&self.stats.upstream_set_back);
         }
     }
 
-    /// UCS went to maintenance by itself, or will not go to production.
+    /// Follows a UCS that went to maintenance by itself or refuses production.
     async fn follow(&mut self) {
         let refused = self.upstream.complaint();
         self.close(ActorKind::Upstream, "ucs", "upstream_in_maintenance").await;
         if self.record.mode == Mode::Maintenance && refused.is_some() {
-            self.alarms.followed = refused.map(|words| format!("{words}; the gateway has followed it to maintenance"));
+            self.alarms.followed = refused.map(|words| format!("{words}; the gateway followed it to maintenance"));
             self.publish();
         }
     }
 
-    /// The gateway's mode was a guess, and UCS tells its own at last.
+    /// Adopts UCS's first reported mode in place of the gateway's guess.
     async fn adopt(&mut self, mode: Mode) {
         let change = automatic(mode, ActorKind::Upstream, "ucs", "first_seen");
         match self.change(&Change::Set(change)).await {
             Ok(_) | Err(ChangeError::NoSchema(_)) => self.upstream.end_guess(),
-            Err(error) => warn!(%error, %mode, "the first mode that UCS tells could not be taken"),
+            Err(error) => warn!(%error, %mode, "cannot adopt the first mode that UCS reports"),
         }
     }
 
@@ -187,51 +187,51 @@ impl Control {
         }
     }
 
-    /// Keeps what is known of UCS over restarts. A failure is tried again with the next event.
+    /// Saves the memory of UCS for the next start. A failure is retried with the next event.
     pub(super) async fn remember_upstream(&mut self) {
         let Some(memory) = self.upstream.unsaved() else { return };
         let Ok(json) = serde_json::to_string(&memory) else { return };
         match self.clerk.serve(self.store.remember(Fact::UpstreamSeen(json))).await {
             Ok(()) => self.upstream.was_saved(memory),
-            Err(error) => tracing::debug!(%error, "what is known of UCS's mode cannot be remembered"),
+            Err(error) => tracing::debug!(%error, "cannot save the memory of UCS's mode"),
         }
     }
 
-    /// Goes to maintenance for a reason that UCS gave. UCS refuses the rest by itself, so the drain's deadline commits.
+    /// Switches to maintenance because of UCS. UCS refuses other requests itself, so the change commits at the drain timeout.
     async fn close(&mut self, kind: ActorKind, name: &str, cause: &str) {
         let change = automatic(Mode::Maintenance, kind, name, cause);
         if let Err(error) = self.change(&Change::Set(change)).await
             && !matches!(error, ChangeError::Cancelled(_))
         {
-            warn!(%error, cause, "the gateway should be in maintenance but is not");
+            warn!(%error, cause, "automatic switch to maintenance failed");
         }
     }
 
-    /// Takes back the flip that a crash or a stop left unfinished: after the grace, and UCS afterwards. Until then
-    /// nothing of a single mode is admitted.
+    /// Reverts a flip that a crash or stop left unfinished, after the orphan grace; UCS is set back afterwards. Until then
+    /// only requests that both modes admit pass.
     pub(super) async fn resolve_unsettled(&mut self) {
         if self.record.phase == Phase::Settled {
             return;
         }
         let before = self.record.stable_mode();
-        warn!(revision = self.record.revision, mode = %before, "an unfinished flip is taken back");
+        warn!(revision = self.record.revision, mode = %before, "reverting an unfinished flip");
         if let Some(until) = self.orphans_until
             && self.clerk.serve_until(Until::Stopped, tokio::time::sleep_until(until)).await.is_err()
         {
             return;
         }
-        // It may have told UCS of the new mode.
-        self.upstream.owe(before);
+        // It may have set UCS to the new mode.
+        self.upstream.set_back_to(before);
         self.alarms.upstream = self.upstream.complaint();
         let revert = Change::Revert { cause: "recovered".to_owned(), actor: Actor::gateway() };
         let restored = self.next(&revert).expect("the record is switching");
-        // Kept in memory and tried again when it cannot be saved; nobody waits for an answer.
+        // Kept in memory and retried if it cannot be saved; no requester waits.
         let _ = self.save_or_keep(restored).await;
         self.schema.soon();
     }
 
-    /// Keeps the abandoned counts of one to two graces ago, so that a flip can name what was abandoned shortly before
-    /// it.
+    /// Keeps the abandoned counts of one to two grace periods ago, so that a flip can report requests abandoned shortly
+    /// before it.
     pub(super) fn forget_abandoned(&mut self) {
         let now = AbandonedSoFar::now(&self.gate);
         self.forget_at = Instant::now() + self.orphan_grace.max(SHORTEST_MEMORY);
@@ -239,7 +239,7 @@ impl Control {
     }
 }
 
-/// A change that nobody asked for: at the drain's deadline it commits, as a revert would flap.
+/// An automatic change: it commits at the drain timeout, as a revert would flap.
 fn automatic(mode: Mode, kind: ActorKind, name: &str, cause: &str) -> ModeChange {
     let actor = Actor { kind, name: name.to_owned() };
     ModeChange { cause: Some(cause.to_owned()), on_timeout: Some(OnTimeout::Commit), ..ModeChange::to(mode, actor) }

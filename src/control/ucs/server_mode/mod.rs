@@ -1,5 +1,5 @@
-//! What is known of UCS's own mode, and the rule for what to do when it is not the gateway's. It never touches the
-//! gateway's record; what follows from its decision is done in `reactions` and `flip`, the calls are in `upstream_link`.
+//! UCS's own mode as far as it is known, and the rule for a mode that differs from the gateway's. It never changes the
+//! gateway's record; `reactions` and `flip` act on its decisions, and `link` makes the calls.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,53 +21,52 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often an incarnation may refuse production, or fall back, before the gateway follows it.
 const REFUSALS: u32 = 2;
 
-/// What is remembered of UCS over restarts.
+/// The state of UCS that is kept across restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct UpstreamMemory {
-    /// It has reported a mode, so it has one, whatever its status says later.
+    /// It has reported a mode, so it has one even if a later status reports none.
     pub has_mode: bool,
-    /// The gateway's first record was a guess that nobody asked for: the first mode that UCS reports is taken.
+    /// The gateway's first record is a guess: the first mode that UCS reports replaces it.
     pub provisional: bool,
-    /// The incarnation that was last seen in the gateway's mode since the last flip, and that mode.
+    /// The incarnation last seen in the gateway's mode since the last flip, with that mode.
     pub agreed: Option<UpstreamStatus>,
-    /// The incarnation that went to maintenance by itself, until it is seen in production or set by the gateway.
+    /// The incarnation that went to maintenance by itself, until it is seen in production or the gateway sets it.
     pub closed_itself: Option<UpstreamStatus>,
 }
 
-/// What to do about UCS's mode.
+/// The reaction to a status of UCS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It is the gateway's.
+    /// UCS is in the gateway's mode.
     Agreed,
-    /// The gateway's own mode is a guess: take UCS's.
+    /// The gateway's own mode is a guess: adopt UCS's.
     Adopt,
-    /// It is not the gateway's, but once is not enough.
+    /// UCS differs, but one status is not enough.
     Wait,
-    /// UCS closed itself, or will not be opened: follow it to maintenance.
+    /// UCS went to maintenance by itself or refuses production: follow it to maintenance.
     Follow,
-    /// UCS was restarted, opened behind the gateway's back, or has yet to be told: set it to the gateway's mode.
+    /// UCS was restarted, opened by another client, or not set yet: set it to the gateway's mode.
     SetBack,
-    /// Production was forced, and UCS does not want it: neither followed nor fought.
+    /// Production was forced and UCS refuses it: neither follow nor set it.
     Leave,
 }
 
-/// What the gateway knows of itself when it judges a poll.
+/// The state of the gateway at a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwnState {
-    /// Its mode.
     pub mode: Mode,
     /// The record is the guess of a first start.
     pub guessed: bool,
     /// Production was forced.
     pub forced: bool,
-    /// Production was refused so often by this incarnation.
+    /// How often this incarnation refused production.
     pub refusals: u32,
-    /// A call of the gateway's own was given up and may take effect yet.
+    /// An abandoned call of the gateway's own may still take effect.
     pub own_call: bool,
 }
 
-/// The rule. `memory` and `closed_in_a_row` are what earlier polls left, and take this one in.
+/// The rule. `memory` and `closed_in_a_row` carry the earlier polls and are updated by this one.
 pub(crate) fn decide(
     memory: &mut UpstreamMemory,
     closed_in_a_row: &mut u32,
@@ -108,16 +107,16 @@ pub(crate) fn decide(
     }
 }
 
-/// What arrived from UCS outside of a flip.
+/// An observation of UCS outside of a flip.
 #[derive(Debug)]
 pub(crate) enum ModeObservation {
     /// A poll, with the revision and the base path that were in force when it began.
     Polled { revision: u64, base: String, reading: Reading },
-    /// An attempt to bring UCS to `mode` ended.
+    /// An attempt to set UCS to `mode` ended.
     Set { mode: Mode, outcome: SetModeOutcome },
 }
 
-/// See the module.
+/// The known state of UCS's mode and the calls that run in the background.
 pub(crate) struct UpstreamMode {
     pub link: UpstreamLink,
     enabled: bool,
@@ -125,31 +124,31 @@ pub(crate) struct UpstreamMode {
     due: Instant,
     running: Option<Running>,
     memory: UpstreamMemory,
-    /// What of the memory is on the disk.
+    /// The memory on the disk.
     saved: UpstreamMemory,
     closed_in_a_row: u32,
-    /// The last status that told a mode.
+    /// The last status with a mode.
     last: Option<UpstreamStatus>,
-    /// The status wants a login that the gateway lacks.
+    /// The status code with which UCS demanded a login that the gateway lacks.
     locked: Option<u16>,
-    /// Why UCS is not known to be in the gateway's mode although it should be; until it is.
+    /// Why UCS is not in the gateway's mode; `None` once it is.
     behind: Option<String>,
-    /// Production was refused so often by this incarnation.
+    /// How often this incarnation refused production.
     refusals: (Option<String>, u32),
     pace: Pace,
     /// Set Server Mode was sent in the flip under way.
-    asked: bool,
-    /// Until when a call that was given up may take effect.
+    was_sent: bool,
+    /// Until when an abandoned call may still take effect.
     own_call_until: Option<Instant>,
 }
 
-/// A call beside everything else.
+/// A call in the background.
 struct Running {
     call: Pin<Box<dyn Future<Output = ModeObservation> + Send>>,
     sets: bool,
 }
 
-/// When UCS may be set again.
+/// The pace of attempts to set UCS.
 #[derive(Debug)]
 struct Pace {
     wait: Duration,
@@ -157,7 +156,7 @@ struct Pace {
 }
 
 impl UpstreamMode {
-    /// `saved` is what of `memory` is on the disk.
+    /// `saved` is the part of `memory` on the disk.
     pub(crate) fn new(
         link: UpstreamLink,
         enabled: bool,
@@ -179,7 +178,7 @@ impl UpstreamMode {
             behind: None,
             refusals: (None, 0),
             pace: Pace { wait: FIRST_WAIT, not_before: Instant::now() },
-            asked: false,
+            was_sent: false,
             own_call_until: None,
         }
     }
@@ -193,7 +192,7 @@ impl UpstreamMode {
         self.last.as_ref().and_then(|status| status.started.clone())
     }
 
-    /// UCS has a mode, as far as is known: it reported one once, or it hides it behind a login.
+    /// Whether UCS is known to have a mode: it has reported one, or its status demands a login.
     pub(crate) fn has_mode(&self) -> bool {
         self.memory.has_mode || self.locked.is_some()
     }
@@ -203,18 +202,16 @@ impl UpstreamMode {
         self.memory.closed_itself.as_ref().is_some_and(|status| status.started.as_deref() == started)
     }
 
-    /// What an operator must look at.
+    /// The alarm about UCS's mode, if any.
     pub(crate) fn complaint(&self) -> Option<String> {
         let locked = self.locked.map(|status| {
-            format!(
-                "UCS wants a login to tell its mode (status {status}): give the gateway one with --upstream-credentials"
-            )
+            format!("UCS requires a login to report its mode (status {status}): set --upstream-credentials")
         });
         let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
     }
 
-    /// What is worth remembering and not on the disk yet.
+    /// The memory, if it is not on the disk yet.
     pub(crate) fn unsaved(&self) -> Option<UpstreamMemory> {
         (self.enabled && self.memory != self.saved).then(|| self.memory.clone())
     }
@@ -223,7 +220,7 @@ impl UpstreamMode {
         self.saved = memory;
     }
 
-    /// The next thing that UCS tells outside of a flip. May be dropped and called again without losing anything.
+    /// The next observation outside of a flip. Cancel safe.
     pub(crate) async fn next(&mut self, base: &str, revision: u64) -> ModeObservation {
         if !self.enabled {
             return std::future::pending().await;
@@ -244,7 +241,7 @@ impl UpstreamMode {
         observation
     }
 
-    /// Takes a status in and says what to do about it.
+    /// Accepts a status and decides on the reaction.
     pub(crate) fn accept(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Decision {
         self.locked = None;
         if self.refusals.0 != status.started {
@@ -261,7 +258,7 @@ impl UpstreamMode {
         match decision {
             Decision::Agreed => self.behind = None,
             Decision::Leave => {
-                self.behind = Some(format!("production was forced, and UCS is in {}", status.mode));
+                self.behind = Some(format!("production was forced, but UCS is in {}", status.mode));
             }
             Decision::Adopt | Decision::Wait | Decision::Follow | Decision::SetBack => {}
         }
@@ -269,13 +266,13 @@ impl UpstreamMode {
         decision
     }
 
-    /// Takes a reading in by which no decision is wanted. Returns whether UCS, which is not where it should be and does not
-    /// tell its mode, can be set all the same.
-    pub(crate) fn note(&mut self, reading: &Reading) -> bool {
+    /// Accepts a reading that needs no decision. Returns whether UCS, which is not in the gateway's mode and reports none,
+    /// should be set nevertheless.
+    pub(crate) fn accept_reading(&mut self, reading: &Reading) -> bool {
         match reading {
             Reading::Locked(status) => self.locked = Some(*status),
             Reading::Absent(_) => self.locked = None,
-            // Without `started` nothing else tells that it is another incarnation.
+            // Without `started`, only a failed connection reveals another incarnation.
             Reading::Gone(_) => {
                 if self.memory.agreed.as_ref().is_some_and(|agreed| agreed.started.is_none()) {
                     self.memory.agreed = None;
@@ -291,27 +288,27 @@ impl UpstreamMode {
         self.behind.is_some() && matches!(reading, Reading::Absent(_))
     }
 
-    /// Sets UCS to `mode` beside everything else, unless that was tried too short a time ago; the outcome is the next observation.
+    /// Sets UCS to `mode` in the background, unless the last attempt was too recent; the outcome is the next observation.
     pub(crate) fn begin_set(&mut self, base: &str, mode: Mode) -> bool {
         let now = Instant::now();
         if now < self.pace.not_before {
             return false;
         }
-        // Long quiet since the last time: the pace begins anew.
+        // The last attempt is long ago: start over with the shortest wait.
         if now > self.pace.not_before + self.pace.wait {
             self.pace.wait = FIRST_WAIT;
         }
         self.pace.not_before = now + self.pace.wait;
         self.pace.wait = (self.pace.wait * 2).min(LONGEST_WAIT);
-        self.touch();
+        self.forget_polls();
         let (link, base) = (self.link.clone(), base.to_owned());
         let call = Box::pin(async move { ModeObservation::Set { mode, outcome: link.bring(&base, mode).await } });
         self.running = Some(Running { call, sets: true });
         true
     }
 
-    /// Takes in what came of bringing UCS to `mode`. True when UCS is there, or has no mode of its own.
-    pub(crate) fn brought(&mut self, mode: Mode, outcome: &SetModeOutcome) -> bool {
+    /// Accepts the outcome of setting UCS to `mode`. Returns true if UCS is in that mode, or has no mode of its own.
+    pub(crate) fn accept_outcome(&mut self, mode: Mode, outcome: &SetModeOutcome) -> bool {
         match outcome {
             SetModeOutcome::InStep(status) => {
                 self.memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..self.memory.clone() };
@@ -342,51 +339,51 @@ impl UpstreamMode {
         self.refusals = (started, before + 1);
     }
 
-    /// A flip begins to touch UCS: what runs beside it is given up, and what was refused before counts no more.
+    /// A flip is about to use UCS: abandons the call in the background and resets the count of refusals.
     pub(crate) fn begin_flip(&mut self) {
         if self.running.take().is_some_and(|running| running.sets) {
             self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
         }
         self.pace = Pace { wait: FIRST_WAIT, not_before: Instant::now() };
         self.refusals = (None, 0);
-        self.asked = false;
+        self.was_sent = false;
     }
 
-    /// Set Server Mode is about to be sent: what was seen before tells nothing of what is seen from now on.
-    pub(crate) fn ask(&mut self) {
-        self.asked = true;
-        self.touch();
+    /// Set Server Mode is about to be sent: earlier polls no longer count.
+    pub(crate) fn begin_request(&mut self) {
+        self.was_sent = true;
+        self.forget_polls();
     }
 
-    fn touch(&mut self) {
+    fn forget_polls(&mut self) {
         self.memory.agreed = None;
         self.memory.closed_itself = None;
         self.closed_in_a_row = 0;
     }
 
-    /// A flip is over, well or not: polls tell whether UCS stays in step.
+    /// A flip is over, settled or not: polling resumes.
     pub(crate) fn end_flip(&mut self) {
-        self.asked = false;
+        self.was_sent = false;
         self.due = Instant::now() + self.poll_interval;
     }
 
-    /// The flip under way is taken back: if it asked UCS for its mode, UCS has to be set back.
-    pub(crate) fn take_back(&mut self, mode: Mode) {
-        if std::mem::take(&mut self.asked) {
-            self.owe(mode);
+    /// The flip is reverted: UCS has to be set back if the flip sent Set Server Mode.
+    pub(crate) fn revert(&mut self, mode: Mode) {
+        if std::mem::take(&mut self.was_sent) {
+            self.set_back_to(mode);
         }
     }
 
-    /// UCS may be in another mode than the gateway, by the gateway's own doing.
-    pub(crate) fn owe(&mut self, mode: Mode) {
+    /// Schedules setting UCS back, as the gateway itself may have changed its mode.
+    pub(crate) fn set_back_to(&mut self, mode: Mode) {
         if self.enabled {
-            self.touch();
+            self.forget_polls();
             self.behind = Some(format!("UCS is being set back to {mode}"));
             self.due = Instant::now();
         }
     }
 
-    /// The gateway's guess has been replaced, or cannot be.
+    /// Ends the guess of a first start: it was replaced, or cannot be.
     pub(crate) fn end_guess(&mut self) {
         self.memory.provisional = false;
     }

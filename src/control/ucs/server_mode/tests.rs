@@ -47,7 +47,7 @@ fn a_call_of_our_own_that_comes_late_is_no_move_of_ucs() {
 fn a_forced_production_is_neither_followed_nor_fought() {
     let forced = OwnState { forced: true, ..own_state(OPEN) };
     let (memory, polls) = (&mut UpstreamMemory::default(), &mut 0);
-    assert_eq!(decide(memory, polls, &seen(CLOSED, "a"), forced), Decision::SetBack, "it was not told yet");
+    assert_eq!(decide(memory, polls, &seen(CLOSED, "a"), forced), Decision::SetBack, "it was not set yet");
     let refused = OwnState { refusals: 1, ..forced };
     assert_eq!(decide(memory, polls, &seen(CLOSED, "a"), refused), Decision::Leave);
     decide(memory, polls, &seen(OPEN, "a"), forced);
