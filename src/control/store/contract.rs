@@ -4,61 +4,61 @@ use std::path::PathBuf;
 
 use crate::policy::mode::ModeRecord;
 
-/// Why the store did not do what it was asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has the directory.
+    /// Another process has locked the directory.
     #[error("the state directory {} is in use by another process; give each gateway its own --state-dir", .0.display())]
     InUse(PathBuf),
     /// A file or directory operation failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
-        /// What was tried, as in "cannot … path".
+        /// The verb of the message: "cannot … path".
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// The system's word.
+        /// The underlying I/O error.
         source: std::io::Error,
     },
-    /// The store holds another revision than the caller thought.
+    /// The store holds another revision than expected.
     #[error("the store holds revision {actual}, not {expected}")]
     Conflict {
-        /// What the caller thought.
+        /// The revision that the caller expected.
         expected: u64,
-        /// What is there.
+        /// The revision in the store.
         actual: u64,
     },
-    /// The thread that did the work is gone.
+    /// The blocking task ended early.
     #[error("the store's thread ended: {0}")]
     Thread(#[source] tokio::task::JoinError),
 }
 
-/// What a gateway remembers besides the record.
+/// A fact that is kept across restarts besides the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
-    /// This path of the schema probe, with the base path, has answered 200 before, so a 404 from it means something.
+    /// This path of the schema probe, with the base path, has returned 200 before, so a 404 from it is evidence.
     SchemaPathAnswered(String),
-    /// What is known of UCS's own mode, as JSON.
+    /// The memory of UCS's own mode, as JSON.
     UpstreamSeen(String),
 }
 
-/// What a start finds.
+/// The result of reading the store at start.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The record, if there is one that can be read.
+    /// The record, if there is a readable one.
     pub record: Option<ModeRecord>,
-    /// Neither `mode.json` nor `journal.jsonl` was there.
+    /// Neither `mode.json` nor `journal.jsonl` existed.
     pub first_start: bool,
-    /// The highest revision that was ever used here, as far as can be known.
+    /// The highest revision ever used here, as far as known.
     pub highest_revision: u64,
-    /// The last stop was an orderly one with nothing left behind at UCS. True at first start.
+    /// The last shutdown was clean and left no request running in UCS. True at first start.
     pub clean: bool,
-    /// The path of [`Fact::SchemaPathAnswered`]; empty in a mark of a version that did not write it down.
+    /// The path of [`Fact::SchemaPathAnswered`].
     pub schema_path_answered: Option<String>,
     /// The text of [`Fact::UpstreamSeen`].
     pub upstream_seen: Option<String>,
-    /// What an operator must look at, each in a sentence.
+    /// Conditions that need an operator, each as a sentence.
     pub alarms: Vec<String>,
-    /// What is worth a line in the log, but no alarm.
+    /// Conditions that are only logged.
     pub notes: Vec<String>,
 }

@@ -1,5 +1,4 @@
-//! The boundary between control and whatever keeps the record: load it, and save its successor by compare-and-set.
-//! It decides nothing about modes.
+//! The store of the mode record: load it, and save its successor by compare-and-set. It contains no policy of modes.
 
 mod contract;
 pub mod file;
@@ -12,11 +11,11 @@ use crate::policy::mode::ModeRecord;
 
 pub(crate) use contract::{Fact, Loaded, StoreError};
 
-/// Where the record is kept.
+/// The place of the record.
 #[derive(Clone, Debug)]
 pub(crate) enum Store {
-    /// In a directory of this machine. Behind a lock because file I/O runs on blocking threads; control waits for each
-    /// call before it makes the next, so nobody ever waits for the lock.
+    /// A directory of this machine. Behind a lock because file I/O runs on blocking threads; control waits for each call
+    /// before it makes the next, so the lock is never contended.
     File(Arc<Mutex<StateDir>>),
 }
 
@@ -26,24 +25,24 @@ impl Store {
         Store::File(Arc::new(Mutex::new(dir)))
     }
 
-    /// Reads the record and what else is remembered. Once, at start: it takes the clean-shutdown mark away.
+    /// Reads the record and the facts. Once, at start: it removes the clean-shutdown marker.
     pub async fn load(&self) -> Result<Loaded, StoreError> {
         self.on_dir(StateDir::load).await
     }
 
-    /// Saves `record` if the store still holds `expected_revision` (0: nothing), durably, and returns it with its
-    /// journal head. After an error the old record is what a restart will find, as far as the disk lets it.
+    /// Saves `record` durably if the store still holds `expected_revision` (0: nothing), and returns it with its journal
+    /// head. After an error a restart finds the old record, as far as the disk permits.
     pub async fn save(&self, expected_revision: u64, record: &ModeRecord) -> Result<ModeRecord, StoreError> {
         let record = record.clone();
         self.on_dir(move |dir| dir.save(expected_revision, &record)).await
     }
 
-    /// Remembers a fact over restarts.
+    /// Saves a fact for the next start.
     pub async fn remember(&self, fact: Fact) -> Result<(), StoreError> {
         self.on_dir(move |dir| dir.remember(fact)).await
     }
 
-    /// Leaves the mark of an orderly stop.
+    /// Writes the clean-shutdown marker.
     pub async fn mark_clean_shutdown(&self) -> Result<(), StoreError> {
         self.on_dir(|dir| dir.mark_clean_shutdown()).await
     }

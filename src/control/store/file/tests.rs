@@ -1,4 +1,4 @@
-//! Every state that a directory can be found in.
+//! Every state of a directory at start.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
