@@ -1,5 +1,5 @@
-//! The two calls about UCS's own mode: what its status tells, and Set Server Mode followed by the status that proves it.
-//! It keeps nothing and decides nothing; what an outcome means for the gateway is said in `upstream_mode` and `flip`.
+//! The two calls about UCS's own mode: its status, and Set Server Mode followed by a status that verifies it. It keeps no
+//! state; `server_mode` and `flip` decide on the consequences of an outcome.
 
 use std::time::Duration;
 
@@ -10,51 +10,51 @@ use tokio::time::Instant;
 use crate::control::ucs::client::{CallError, CallResponse, UpstreamClient};
 use crate::policy::mode::Mode;
 
-/// How long answers that tell nothing are looked into after Set Server Mode. While UCS is still switching (503, silence)
-/// the whole limit of the call counts.
+/// How long inconclusive statuses are read again after Set Server Mode. While UCS is still switching (503, no response),
+/// the whole timeout of the call applies.
 const OUTCOME_LIMIT: Duration = Duration::from_secs(3);
-const OUTCOME_LOOK: Duration = Duration::from_millis(200);
+const OUTCOME_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A status may be a moment old: UCS has not moved when it says so this often in a row.
-const LOOKS_UNTIL_UNMOVED: u32 = 3;
+/// A status may lag behind: UCS counts as unchanged after this many statuses in a row.
+const STATUSES_UNTIL_UNCHANGED: u32 = 3;
 
-/// The most of UCS's own words that is shown, in characters.
-const LONGEST_WORDS: usize = 200;
+/// The longest shown part of a response body, in characters.
+const LONGEST_EXCERPT: usize = 200;
 
-/// What UCS says of itself.
+/// A status of UCS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UpstreamStatus {
-    /// Its mode.
+    /// The mode.
     pub mode: Mode,
-    /// When it started, as it writes it: this names its incarnation, and another value is another one.
+    /// The start time in UCS's own format; it identifies the incarnation.
     pub started: Option<String>,
 }
 
-/// What one reading of UCS's status told.
+/// The result of reading UCS's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// A mode.
     Mode(UpstreamStatus),
-    /// There is no such operation, or its answer has no mode.
+    /// UCS has no such operation, or its status has no mode.
     Absent(String),
-    /// UCS wants a login (401, 403): it has a status, and the gateway may not see it.
+    /// UCS requires a login (401, 403), so it has a status.
     Locked(u16),
-    /// 503 or no whole answer: as while UCS is switching.
+    /// 503 or no complete response, as while UCS is switching.
     Busy(String),
-    /// UCS cannot be connected to.
+    /// UCS cannot be reached.
     Gone(String),
-    /// Any other answer.
+    /// Any other response.
     Odd(String),
 }
 
 impl Reading {
-    /// In words, as the end of a sentence about UCS.
+    /// The end of a sentence about UCS.
     pub fn words(&self) -> String {
         match self {
             Reading::Mode(status) => format!("it reports {}", status.mode),
-            Reading::Absent(words) => format!("its status does not tell its mode ({words})"),
+            Reading::Absent(words) => format!("its status has no mode ({words})"),
             Reading::Locked(status) => {
-                format!("its status wants a login (status {status}): see --upstream-credentials")
+                format!("its status requires a login (status {status}): see --upstream-credentials")
             }
             Reading::Busy(words) | Reading::Gone(words) | Reading::Odd(words) => {
                 format!("its status cannot be read ({words})")
@@ -63,36 +63,36 @@ impl Reading {
     }
 }
 
-/// What came of bringing UCS to a mode.
+/// The outcome of setting UCS to a mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetModeOutcome {
-    /// Its status reports the mode.
+    /// UCS reports the mode.
     InStep(UpstreamStatus),
-    /// It has neither a status with a mode nor Set Server Mode.
+    /// UCS has neither a status with a mode nor Set Server Mode.
     Absent,
-    /// It answered 404 to production and reported its mode just before and after: the documented "no profile schema".
+    /// UCS returned 404 for production and reported its mode just before and after: the documented "no profile schema".
     NoSchema(UpstreamStatus),
-    /// It cannot be connected to.
+    /// UCS cannot be reached.
     Gone(String),
-    /// It said no.
+    /// UCS refused.
     Refused {
-        /// In words.
+        /// The reason, as the end of a sentence about UCS.
         detail: String,
-        /// The answer was 404.
+        /// The response was 404.
         not_found: bool,
-        /// Its incarnation, if its status told.
+        /// Its status, if it could be read.
         status: Option<UpstreamStatus>,
     },
-    /// Nobody can tell: it may move yet.
+    /// Unknown: UCS may still change its mode.
     Unclear(String),
 }
 
 impl SetModeOutcome {
-    /// Why UCS is not in the requested mode, in words.
+    /// Why UCS is not in the requested mode, as the end of a sentence about UCS.
     pub fn detail(&self) -> String {
         match self {
-            SetModeOutcome::InStep(_) => "it is in step".to_owned(),
-            SetModeOutcome::Absent => "it has neither a status with a mode nor Set Server Mode any more".to_owned(),
+            SetModeOutcome::InStep(_) => "it is in the requested mode".to_owned(),
+            SetModeOutcome::Absent => "it no longer has a status with a mode or Set Server Mode".to_owned(),
             SetModeOutcome::NoSchema(_) => "status 404: no profile schema is defined".to_owned(),
             SetModeOutcome::Gone(detail) | SetModeOutcome::Refused { detail, .. } | SetModeOutcome::Unclear(detail) => {
                 detail.clone()
@@ -101,12 +101,11 @@ impl SetModeOutcome {
     }
 }
 
-/// How UCS is spoken to. Cheap to clone into a task of its own.
+/// The calls about UCS's mode. Cheap to clone into a task.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamLink {
-    /// The calls.
     pub client: UpstreamClient,
-    /// How long Set Server Mode may take at UCS, its verification included.
+    /// The timeout of Set Server Mode at UCS, verification included.
     pub set_mode_timeout: Duration,
 }
 
@@ -128,7 +127,7 @@ impl UpstreamLink {
         }
     }
 
-    /// Reads UCS's status and sets it to `mode` if it is not there.
+    /// Reads UCS's status and sets UCS to `mode` if it is in another one.
     pub async fn bring(&self, base: &str, mode: Mode) -> SetModeOutcome {
         match self.read(base).await {
             Reading::Mode(status) if status.mode == mode => SetModeOutcome::InStep(status),
@@ -136,13 +135,13 @@ impl UpstreamLink {
         }
     }
 
-    /// Set Server Mode, verified by the status; `before` is what that told just now. 503 is no refusal: UCS says it to
-    /// everything while it switches, so it is asked once more when it has ended that.
+    /// Set Server Mode, verified by the status; `before` is the status just before. 503 is not a refusal: UCS returns it
+    /// for every request while it switches, so the call is repeated once after the switch.
     pub async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> SetModeOutcome {
         let until = Instant::now() + limit;
-        let mut asks = 0;
+        let mut attempts = 0;
         loop {
-            asks += 1;
+            attempts += 1;
             let body = format!("{{\"mode\":\"{mode}\"}}");
             let left = until.saturating_duration_since(Instant::now());
             let (busy, said) = match self.client.post_json(&format!("{base}/server/mode"), body, left).await {
@@ -157,15 +156,15 @@ impl UpstreamLink {
             };
             match self.verify(base, mode, before, until).await {
                 Reading::Mode(status) if status.mode == mode => return SetModeOutcome::InStep(status),
-                Reading::Mode(_) if busy && asks < 2 => {}
+                Reading::Mode(_) if busy && attempts < 2 => {}
                 Reading::Mode(status) => {
-                    let detail = format!("it answered Set Server Mode with {said}, and it reports {}", status.mode);
+                    let detail = format!("its response to Set Server Mode was {said}, and it reports {}", status.mode);
                     return SetModeOutcome::Refused { detail, not_found: false, status: Some(status) };
                 }
                 Reading::Gone(words) => return SetModeOutcome::Gone(words),
                 other => {
                     return SetModeOutcome::Unclear(format!(
-                        "it answered Set Server Mode with {said}, and {}",
+                        "its response to Set Server Mode was {said}, and {}",
                         other.words()
                     ));
                 }
@@ -173,23 +172,23 @@ impl UpstreamLink {
         }
     }
 
-    /// The status after Set Server Mode, once it tells something or too much time has passed.
+    /// The status after Set Server Mode, once it is conclusive or the time is up.
     async fn verify(&self, base: &str, mode: Mode, before: &Reading, until: Instant) -> Reading {
         let patience = until.min(Instant::now() + OUTCOME_LIMIT);
-        let mut unmoved = 0;
+        let mut unchanged = 0;
         loop {
             let reading = tokio::time::timeout_at(until, self.read(base)).await;
-            let reading = reading.unwrap_or_else(|_| Reading::Busy("no answer in time".to_owned()));
+            let reading = reading.unwrap_or_else(|_| Reading::Busy("no response in time".to_owned()));
             let limit = match &reading {
                 Reading::Mode(status) if status.mode == mode => return reading,
                 Reading::Mode(_) => {
-                    unmoved += 1;
-                    if unmoved >= LOOKS_UNTIL_UNMOVED {
+                    unchanged += 1;
+                    if unchanged >= STATUSES_UNTIL_UNCHANGED {
                         return reading;
                     }
                     patience
                 }
-                // It told nothing before either: there is nothing to wait for.
+                // It had no mode before either: no reason to wait.
                 Reading::Absent(_) if matches!(before, Reading::Absent(_)) => return reading,
                 Reading::Locked(_) if matches!(before, Reading::Locked(_)) => return reading,
                 Reading::Busy(_) => until,
@@ -198,11 +197,11 @@ impl UpstreamLink {
             if Instant::now() >= limit {
                 return reading;
             }
-            tokio::time::sleep(OUTCOME_LOOK).await;
+            tokio::time::sleep(OUTCOME_POLL_INTERVAL).await;
         }
     }
 
-    /// Set Server Mode is not there, or what it says so of is the profile schema.
+    /// Interprets a 404, 405 or 501: Set Server Mode is missing, or the profile schema is.
     async fn missing(&self, base: &str, mode: Mode, before: &Reading, reply: &CallResponse) -> SetModeOutcome {
         let after = self.read(base).await;
         let not_found = reply.status == 404;
@@ -213,7 +212,7 @@ impl UpstreamLink {
             }
             (Reading::Absent(_), Reading::Absent(_)) => SetModeOutcome::Absent,
             (_, after) => {
-                let detail = format!("it answered Set Server Mode with {}, and {}", said(reply), after.words());
+                let detail = format!("its response to Set Server Mode was {}, and {}", said(reply), after.words());
                 let status = if let Reading::Mode(status) = after { Some(status) } else { None };
                 SetModeOutcome::Refused { detail, not_found, status }
             }
@@ -222,13 +221,13 @@ impl UpstreamLink {
 }
 
 fn refused(said: String, status: Option<UpstreamStatus>) -> SetModeOutcome {
-    SetModeOutcome::Refused { detail: format!("it answered Set Server Mode with {said}"), not_found: false, status }
+    SetModeOutcome::Refused { detail: format!("its response to Set Server Mode was {said}"), not_found: false, status }
 }
 
-/// The status and UCS's own words, without what a terminal or a log could stumble over.
+/// The status and an excerpt of the body, without control characters.
 fn said(reply: &CallResponse) -> String {
     let text = String::from_utf8_lossy(&reply.body);
-    let words: String = text.chars().filter(|letter| !letter.is_control()).take(LONGEST_WORDS).collect();
+    let words: String = text.chars().filter(|letter| !letter.is_control()).take(LONGEST_EXCERPT).collect();
     let words = words.trim();
     if words.is_empty() { format!("status {}", reply.status) } else { format!("status {} ({words})", reply.status) }
 }
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_ucs_are_bounded_and_clean() {
+    fn the_excerpt_is_bounded_and_has_no_control_characters() {
         let reply = |body: &str| CallResponse { status: 403, body: body.to_owned().into() };
         assert_eq!(said(&reply("")), "status 403");
         assert_eq!(said(&reply("no\u{1b}[2J\n")), "status 403 (no[2J)");

@@ -1,4 +1,4 @@
-//! What a look at the schema means, and when looks become knowledge.
+//! The verdict on a probe, and the way from probes to knowledge.
 
 use super::*;
 use crate::control::ucs::link::UpstreamStatus;
