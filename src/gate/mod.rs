@@ -1,6 +1,6 @@
-//! Admission and in-flight counts: the one place where the request line and the change line meet. Requests ask a
-//! [`WorkerGate`] and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no
-//! history; the fast path takes no lock and writes only to its own worker's cache lines.
+//! Admission and in-flight counts: the only state that requests and control share. Requests enter through a [`WorkerGate`]
+//! and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no history; the
+//! fast path takes no lock and writes only to its own worker's cache lines.
 
 mod in_flight_counter;
 mod operation_counts;
@@ -20,18 +20,18 @@ pub(crate) use operation_counts::{LiveTable, OperationCounts};
 use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
 
-/// What control has published: the whole truth at one instant.
+/// The state published by control, consistent at one instant.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// The record in force; `None` before the first one is known: nothing is admitted then.
+    /// The record in force; `None` before the first one: no request is admitted then.
     pub record: Option<Arc<ModeRecord>>,
-    /// What is known of the profile schema.
+    /// The knowledge of the profile schema.
     pub schema: SchemaKnowledge,
-    /// Something an operator must look at (a record that cannot be saved, a file set aside), in words.
+    /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
     pub alarm: Option<String>,
 }
 
-/// Shared by all workers and control.
+/// The gate, shared by all workers and control.
 #[derive(Debug)]
 pub struct Gate {
     counter: InFlightCounter,
@@ -45,30 +45,30 @@ pub struct Gate {
     workers: usize,
 }
 
-/// What is left of replaced tables.
+/// The remains of replaced tables.
 #[derive(Debug, Default)]
 struct Retired {
-    /// Those that still have requests in flight: a flip waits for these too.
+    /// Tables with requests in flight: a flip waits for these too.
     live: Vec<Arc<LiveTable>>,
-    /// Of the others what was given up on, with the table's generation.
+    /// The abandoned counts of the others, with the table's generation.
     abandoned: Vec<(u32, OperationCounts)>,
 }
 
-/// When something of a set was last given up on, in milliseconds since `origin` plus one; 0 for never.
+/// When a request of a set was last abandoned, in milliseconds since `origin` plus one; 0 for never.
 #[derive(Debug)]
 struct AbandonedTimes {
     origin: Instant,
     last: [AtomicU64; in_flight_counter::SETS],
 }
 
-/// Why a request was not admitted.
+/// The reason why a request was not admitted.
 #[derive(Clone, Debug)]
 pub enum Refused {
-    /// The mode (or a flip under way) does not admit it.
+    /// The mode, or a flip under way, does not admit it.
     Mode(Arc<Published>),
     /// It needs a profile schema, and UCS has none.
     NoSchema(Arc<Published>),
-    /// It was classified by a table that is no longer in force: classify again.
+    /// The table that classified it is no longer in force: classify again.
     OldTable,
 }
 
@@ -102,17 +102,17 @@ impl Gate {
         WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), index: worker, table }))
     }
 
-    /// How many workers there are.
+    /// The number of workers.
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// What is published now.
+    /// The published state.
     pub(crate) fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
 
-    /// Follows what is published; a slow follower sees only the newest.
+    /// Subscribes to the published state; a slow subscriber sees only the newest.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.watchers.subscribe()
     }
@@ -122,27 +122,27 @@ impl Gate {
         self.table.load_full()
     }
 
-    /// Puts a record (and what else is known) in force. By control only.
+    /// Puts a state in force. For control only.
     pub fn publish(&self, published: Published) {
         let published = Arc::new(published);
-        // The record first, the state after: whoever is refused by a state can see a record at least as new.
+        // The record before the admission state: a request refused by the latter sees a record at least as new.
         self.published.store(Arc::clone(&published));
         let generation = self.counter.state().generation();
         self.counter.publish(state_of(&published, generation));
         self.watchers.send_replace(published);
     }
 
-    /// Puts a table in force and returns it. Requests that the one before had admitted go on; flips wait for them
-    /// whatever their class was. By control only, and never while a flip is under way.
+    /// Puts a table in force and returns it. Requests of the old table continue, and flips wait for all of them. For control
+    /// only, and never during a flip.
     pub(crate) fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
         let generation = self.counter.state().generation().wrapping_add(1);
         let live = Arc::new(LiveTable::new(table, generation, self.workers));
-        // Held over the swap, so that nobody finds the old table in both places or in none.
+        // Held over the swap, so that readers never find the old table in both places or in neither.
         let mut retired = self.lock_retired();
         let old = self.table.swap(Arc::clone(&live));
         self.counter.publish(state_of(&self.published.load(), generation));
         retired.live.push(old);
-        // What was given up on lately may be of another set by the new table: it gets its grace in every set.
+        // The new table may put recently abandoned requests in another set: they get their grace period in every set.
         let newest = self.abandoned.last.iter().map(|last| last.load(Ordering::Acquire)).max().unwrap_or(0);
         for last in &self.abandoned.last {
             last.fetch_max(newest, Ordering::AcqRel);
@@ -150,12 +150,12 @@ impl Gate {
         live
     }
 
-    /// In flight by set, over all workers.
+    /// Requests of a set in flight, over all workers.
     pub fn in_flight(&self, set: ModeSet) -> u64 {
         self.counter.in_flight(set.index())
     }
 
-    /// In flight that was admitted by tables that are no longer in force.
+    /// Requests in flight that replaced tables admitted.
     pub(crate) fn in_flight_of_old_tables(&self) -> u64 {
         let Retired { live, abandoned } = &mut *self.lock_retired();
         live.retain(|table| {
@@ -168,8 +168,8 @@ impl Gate {
         live.iter().map(|table| table.in_flight()).sum()
     }
 
-    /// The counts by operation with the generation of their table: of the table in force all, of replaced ones those with
-    /// something in flight or given up on.
+    /// The counts by operation with the generation of their table: all of the table in force, and those of replaced tables
+    /// with requests in flight or abandoned.
     pub(crate) fn counts_of_all_tables(&self) -> Vec<(u32, OperationCounts)> {
         let retired = self.lock_retired();
         let mut counts: Vec<_> = self.table.load().numbered_counts().collect();
@@ -179,14 +179,14 @@ impl Gate {
         counts
     }
 
-    /// How many must end before nothing that needs `leaving` is in flight. True only after the record that closed
-    /// `leaving` was published. Requests of replaced tables count whatever their set is: the table in force might
-    /// judge them otherwise.
+    /// The requests that must end before none that needs `leaving` is in flight. Meaningful only after the record that closed
+    /// `leaving` was published. Includes all requests of replaced tables, as the table in force may classify them
+    /// differently.
     pub(crate) fn forbidden_in_flight(&self, leaving: Mode) -> u64 {
         self.in_flight(ModeSet::only(leaving)) + self.in_flight_of_old_tables()
     }
 
-    /// What is in flight now, by operation, without zeroes: those that only `mode` admits, or all.
+    /// Requests in flight by operation, without zeroes: those that only `mode` admits, or all.
     pub(crate) fn running(&self, mode: Option<Mode>) -> Vec<OperationCounts> {
         let mut running = self.table.load().operation_counts();
         let set = mode.map(ModeSet::only);
@@ -198,23 +198,23 @@ impl Gate {
         running
     }
 
-    /// How long ago an exchange that only `mode` admits was last given up on; `None` for never.
+    /// The time since an exchange that only `mode` admits was last abandoned; `None` for never.
     pub(crate) fn last_abandoned(&self, mode: Mode) -> Option<Duration> {
         let newest = self.abandoned.last[ModeSet::only(mode).index()].load(Ordering::Acquire);
         (newest > 0).then(|| self.abandoned.origin.elapsed().saturating_sub(Duration::from_millis(newest - 1)))
     }
 
-    /// Tells every worker to abort what only `mode` admits. By control only, while a flip is under way.
+    /// Tells every worker to abort the requests that only `mode` admits. For control only, during a flip.
     pub(crate) fn cut(&self, mode: Mode) {
         self.cuts.send_replace(Some(mode));
     }
 
-    /// Takes the cut back, so that exchanges of `mode` are left alone again.
+    /// Ends the cut.
     pub(crate) fn end_cut(&self) {
         self.cuts.send_replace(None);
     }
 
-    /// Follows the cuts: `Some(mode)` while exchanges that only `mode` admits are to be aborted.
+    /// Subscribes to cuts: `Some(mode)` while exchanges that only `mode` admits are to be aborted.
     pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.cuts.subscribe()
     }
@@ -224,7 +224,7 @@ impl Gate {
     }
 }
 
-/// The bit of a state's note that says that routes which need a profile schema get 404.
+/// The bit of the note for a missing profile schema: routes that need one get 404.
 const NOTE_NO_SCHEMA: u32 = 1;
 
 fn state_of(published: &Published, generation: u32) -> AdmissionState {
@@ -238,7 +238,7 @@ fn state_of(published: &Published, generation: u32) -> AdmissionState {
     AdmissionState::new(ModeSet::ALL.map(open), note, generation)
 }
 
-/// One worker's way to the gate. Not `Send`: its counts have one writer.
+/// One worker's access to the gate. Not `Send`: its counts have one writer.
 #[derive(Clone, Debug)]
 pub struct WorkerGate(Rc<WorkerGateInner>);
 
@@ -249,7 +249,7 @@ struct WorkerGateInner {
     table: RefCell<Rc<TableRef>>,
 }
 
-/// A worker's hold on one table: counted without atomics.
+/// A worker's reference to a table, counted without atomics.
 #[derive(Debug)]
 pub struct TableRef {
     live: Arc<LiveTable>,
@@ -262,16 +262,15 @@ impl TableRef {
         self.live.table()
     }
 
-    /// Its generation.
+    /// The generation of the table.
     pub(crate) fn generation(&self) -> u32 {
         self.live.generation()
     }
 }
 
 impl WorkerGate {
-    /// The table to judge by: the one in force, so that a verdict which never asks the gate (unmatched, a fault) is of
-    /// that table as well. One atomic load while it is the same as before. [`Refused::OldTable`] tells when it was
-    /// replaced after this call.
+    /// The table in force, for the classification of a request. One atomic load unless it was replaced since the last call;
+    /// [`Refused::OldTable`] reports a replacement after this call.
     pub fn table(&self) -> Rc<TableRef> {
         let in_force = self.0.gate.counter.state().generation();
         let current = self.0.table.borrow();
@@ -282,8 +281,8 @@ impl WorkerGate {
         self.renew_table()
     }
 
-    /// Asks for admission of a request that `table` classified as `route` (`None`: unmatched, forwarded as a class),
-    /// and counts it in when it is granted.
+    /// Requests admission for a request that `table` classified as `route` (`None`: unmatched, forwarded as a class), and
+    /// counts it if it is admitted.
     pub fn enter(&self, table: &Rc<TableRef>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
         let worker = &*self.0;
         let slot = table.live.slot(route);
@@ -302,7 +301,7 @@ impl WorkerGate {
                 return Err(Refused::OldTable);
             }
             let published = worker.gate.published.load_full();
-            // A publication between the two reads: the record might tell another story than the state. Ask again.
+            // A publication between the two reads: the record may not match the admission state. Try again.
             if state_of(&published, state.generation()) != state {
                 std::hint::spin_loop();
                 continue;
@@ -313,26 +312,26 @@ impl WorkerGate {
         }
     }
 
-    /// What is published now.
+    /// The published state.
     pub(crate) fn published(&self) -> Arc<Published> {
         self.0.gate.published()
     }
 
-    /// Follows the cuts.
+    /// Subscribes to cuts.
     pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.0.gate.watch_cuts()
     }
 
     #[cold]
     fn renew_table(&self) -> Rc<TableRef> {
-        // The table is there before the state that names it, so that this is the state's table or a newer one.
+        // A table is stored before the state that names it, so this is the state's table or a newer one.
         let current = Rc::new(TableRef { live: self.0.gate.table.load_full(), worker: self.0.index });
         self.0.table.replace(Rc::clone(&current));
         current
     }
 }
 
-/// Proof of admission. Held until the exchange with UCS is over; dropping it counts the request out.
+/// Proof of admission, held until the exchange with UCS is over. Dropping it ends the count of the request.
 #[derive(Debug)]
 pub struct Permit {
     worker: Rc<WorkerGateInner>,
@@ -342,22 +341,22 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whether a cut that aborts what only `mode` admits means this one. Of a replaced table everything is meant, as
-    /// the drain waits for all of it.
+    /// Whether a cut of `mode` aborts this request. A cut aborts all requests of replaced tables, as the drain waits for all
+    /// of them.
     pub(crate) fn is_cut_by(&self, mode: Mode) -> bool {
         self.set == ModeSet::only(mode) || self.is_of_old_table()
     }
 
-    /// Counts the request out as abandoned: the gateway gave up on it, and UCS may still be at it.
+    /// Ends the count of the request as abandoned: the gateway gave up on it, and UCS may still be working on it.
     pub(crate) fn abandon(self) {
         self.table.live.count_abandoned(self.table.worker, self.slot);
-        // Before the count goes down, so that a drain which reads zero also reads this time.
+        // Before the count goes down, so that a drain that reads zero also reads this time.
         let times = &self.worker.gate.abandoned;
         let now = u64::try_from(times.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         times.last[self.set.index()].fetch_max(now, Ordering::AcqRel);
-        // Its mirror is in `replace_table`: either that one sees the time, or the table is seen to be replaced here.
+        // The counterpart is in `replace_table`: either it sees this time, or the table is seen as replaced here.
         fence(Ordering::SeqCst);
-        // What a replaced table admitted may be judged otherwise by the table in force: it gets its grace in every set.
+        // The table in force may put requests of a replaced table in another set: they get their grace period in every set.
         if self.is_of_old_table() {
             for last in &times.last {
                 last.fetch_max(now, Ordering::AcqRel);

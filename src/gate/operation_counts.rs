@@ -1,5 +1,5 @@
-//! A table in force with its counts by operation and worker: what reports, previews and metrics read. The gate decides
-//! by the in-flight counter, not by these; only the in-flight counts of replaced tables take part in a drain.
+//! A route table with its counts by operation and worker, for reports, previews and metrics. Admission depends on the
+//! in-flight counter, not on these; only the in-flight counts of replaced tables take part in a drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use crate::policy::table::{RouteIndex, RouteTable, Unmatched};
 pub(crate) struct LiveTable {
     table: RouteTable,
     generation: u32,
-    /// One row a worker, one cell a route and one more for unmatched requests. Each row has one writer.
+    /// One row per worker, with one cell per route and one for unmatched requests. Each row has one writer.
     rows: Box<[Box<[Cell]>]>,
-    /// Admission by slot, beside the counts so that the fast path reads two small lines and not a whole `Route`.
+    /// The set and schema need of each slot, apart from `Route` to keep the fast path on few cache lines.
     admissions: Box<[(ModeSet, bool)]>,
 }
 
@@ -41,9 +41,9 @@ pub(crate) struct OperationCounts {
     pub in_flight: u64,
     /// Admitted since the table came into force.
     pub admitted: u64,
-    /// Refused since then.
+    /// Refused since the table came into force.
     pub refused: u64,
-    /// Given up on by the gateway since then, also after the table was replaced.
+    /// Abandoned by the gateway since then, also after the table was replaced.
     pub abandoned: u64,
 }
 
@@ -64,12 +64,11 @@ impl LiveTable {
         LiveTable { table, generation, rows, admissions }
     }
 
-    /// The table.
     pub(crate) fn table(&self) -> &RouteTable {
         &self.table
     }
 
-    /// Grows by one with every table that comes into force.
+    /// The generation: it grows by one with every table that comes into force.
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
@@ -79,12 +78,12 @@ impl LiveTable {
         (0..self.admissions.len()).map(|slot| self.counts_at(slot)).collect()
     }
 
-    /// The same, each with the generation.
+    /// The counts by operation, each with the generation.
     pub(super) fn numbered_counts(&self) -> impl Iterator<Item = (u32, OperationCounts)> {
         self.operation_counts().into_iter().map(|counts| (self.generation, counts))
     }
 
-    /// All that this table admitted and that is still in flight.
+    /// Requests in flight that this table admitted.
     pub(crate) fn in_flight(&self) -> u64 {
         self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.in_flight.load(Ordering::Acquire)).sum()
     }
@@ -141,7 +140,7 @@ impl LiveTable {
     }
 }
 
-/// One writer a row: a plain addition is enough.
+/// Each row has one writer, so a load and a store are enough.
 fn add_one(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }

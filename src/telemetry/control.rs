@@ -2,20 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-/// All start at zero with the process.
+/// The counters; all start at zero with the process.
 #[derive(Debug, Default)]
 pub struct ControlStats {
     /// Flips that settled, drained or not.
     pub flips_settled: AtomicU64,
-    /// Flips taken back by somebody.
+    /// Flips cancelled by a later change.
     pub flips_cancelled: AtomicU64,
-    /// Flips that reverted because the drain was not over at its deadline.
+    /// Flips that reverted because the drain timed out.
     pub flips_deadline: AtomicU64,
-    /// Flips that reverted because UCS did not take the mode.
+    /// Flips that reverted because UCS did not change its mode.
     pub flips_upstream: AtomicU64,
     /// Changes that failed because the record could not be saved.
     pub flips_not_durable: AtomicU64,
-    /// Changes refused before they began: stale, busy, no schema, shutting down.
+    /// Changes rejected before they began: stale, busy, no schema, shutting down.
     pub changes_refused: AtomicU64,
     /// Saves of the record that failed, retries included.
     pub save_errors: AtomicU64,
@@ -31,10 +31,10 @@ pub struct ControlStats {
     pub probes_defined: AtomicU64,
     /// Schema probes that found none.
     pub probes_undefined: AtomicU64,
-    /// Schema probes that told nothing.
+    /// Schema probes without a conclusion.
     pub probes_unknown: AtomicU64,
     /// Polls of UCS's status that failed.
     pub upstream_poll_errors: AtomicU64,
-    /// How often UCS was set back to the gateway's mode.
+    /// Times that UCS was set back to the gateway's mode.
     pub upstream_set_back: AtomicU64,
 }

@@ -61,13 +61,13 @@ impl Scrape {
         for (slot, class) in &names {
             for outcome in Outcome::ALL {
                 let count = self.sum(|worker| &worker.classes[*slot].outcomes[outcome as usize]);
-                // Series that never counted anything would be 320 lines of zeroes; these two are wanted from the start.
+                // All series would be 320 lines of zeroes; these two are shown from the start.
                 if count > 0 || matches!(outcome, Outcome::Forwarded2xx | Outcome::RefusedMode) {
                     counts.push((vec![("class", &**class), ("outcome", outcome.as_str())], count));
                 }
             }
         }
-        counters(encoder, "ucs_gateway_requests", "Requests that ended, by class and outcome", &counts)
+        counters(encoder, "ucs_gateway_requests", "Completed requests, by class and outcome", &counts)
     }
 
     fn durations(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -92,7 +92,7 @@ impl Scrape {
         gauges(encoder, "ucs_gateway_in_flight", help, &by_set)?;
         let help = "Admitted requests whose exchange is not over, by class";
         gauges(encoder, "ucs_gateway_class_in_flight", help, &by_name("class", &self.gate.class_in_flight))?;
-        let help = "Exchanges that the gateway gave up on, by class";
+        let help = "Exchanges that the gateway abandoned, by class";
         gauges(encoder, "ucs_gateway_abandoned", help, &by_name("class", &self.gate.abandoned))
     }
 
@@ -104,7 +104,7 @@ impl Scrape {
         gauge(encoder, "ucs_gateway_mode_switching", "1 while a flip is under way", u64::from(*is_switching))?;
         let help = "1 when UCS has no profile schema";
         gauge(encoder, "ucs_gateway_schema_undefined", help, u64::from(*is_schema_undefined))?;
-        let help = "1 when an operator must look; /readyz says at what";
+        let help = "1 when an operator must act; /readyz has the reason";
         gauge(encoder, "ucs_gateway_alarm", help, u64::from(*has_alarm))?;
         let Some(record) = record else { return Ok(()) };
         gauge(encoder, "ucs_gateway_mode_revision", "Revision of the record in force", record.revision)?;
@@ -119,25 +119,25 @@ impl Scrape {
         let faults: Vec<_> = UpstreamFault::ALL
             .map(|fault| (vec![("kind", fault.as_str())], self.sum(|worker| &worker.upstream_faults[fault as usize])))
             .to_vec();
-        counters(encoder, "ucs_gateway_upstream_errors", "Exchanges with UCS that failed, by kind", &faults)?;
+        counters(encoder, "ucs_gateway_upstream_errors", "Failed exchanges with UCS, by kind", &faults)?;
         let opened = self.sum(|worker| &worker.connections_opened);
         counter(encoder, "ucs_gateway_upstream_connections_opened", "Connections opened to UCS", opened)?;
         let reused = self.sum(|worker| &worker.connections_reused);
         counter(encoder, "ucs_gateway_upstream_connections_reused", "Exchanges on a pooled connection", reused)?;
         let retries = self.sum(|worker| &worker.retries);
-        counter(encoder, "ucs_gateway_upstream_retries", "Exchanges that were tried again", retries)?;
+        counter(encoder, "ucs_gateway_upstream_retries", "Exchanges that were retried", retries)?;
         let total = self.sum(|worker| &worker.client_connections);
         let open = total.saturating_sub(self.sum(|worker| &worker.client_connections_closed));
-        counter(encoder, "ucs_gateway_client_connections", "Connections of clients accepted", total)?;
-        gauge(encoder, "ucs_gateway_client_connections_open", "Connections of clients open now", open)?;
+        counter(encoder, "ucs_gateway_client_connections", "Client connections accepted", total)?;
+        gauge(encoder, "ucs_gateway_client_connections_open", "Client connections open now", open)?;
         let refused = self.sum(|worker| &worker.client_connections_refused);
-        let help = "Connections of clients closed at once, as there were as many as allowed";
+        let help = "Client connections closed at once because of the connection limit";
         counter(encoder, "ucs_gateway_client_connections_refused", help, refused)?;
         let mut wire: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, count) in self.metrics.workers().iter().flat_map(|worker| worker.wire_faults()) {
             *wire.entry(reason).or_default() += count;
         }
-        let help = "Messages of clients that break a rule of HTTP, by reason";
+        let help = "Malformed messages of clients, by reason";
         counters(encoder, "ucs_gateway_wire_faults", help, &by_name("reason", &wire))
     }
 
@@ -152,10 +152,10 @@ impl Scrape {
             (vec![("outcome", "not_durable")], read(&control.flips_not_durable)),
             (vec![("outcome", "refused")], read(&control.changes_refused)),
         ];
-        counters(encoder, "ucs_gateway_flips", "Changes of the mode that were asked for, by outcome", &flips)?;
+        counters(encoder, "ucs_gateway_flips", "Requested changes of the mode, by outcome", &flips)?;
         let outcomes = |good, bad| [(vec![("outcome", "ok")], read(good)), (vec![("outcome", "error")], read(bad))];
         let save_errors = [(Vec::new(), read(&control.save_errors))];
-        counters(encoder, "ucs_gateway_record_save_errors", "Saves of the record that failed", &save_errors)?;
+        counters(encoder, "ucs_gateway_record_save_errors", "Failed saves of the mode record", &save_errors)?;
         let reloads = outcomes(&control.reloads_ok, &control.reloads_failed);
         counters(encoder, "ucs_gateway_reload", "Reloads of the route table, by outcome", &reloads)?;
         let probes = [
@@ -163,12 +163,12 @@ impl Scrape {
             (vec![("found", "undefined")], read(&control.probes_undefined)),
             (vec![("found", "unknown")], read(&control.probes_unknown)),
         ];
-        counters(encoder, "ucs_gateway_schema_probes", "Probes of the profile schema, by what they found", &probes)?;
+        counters(encoder, "ucs_gateway_schema_probes", "Probes of the profile schema, by result", &probes)?;
         let upstream = [
             (vec![("event", "poll_error")], read(&control.upstream_poll_errors)),
             (vec![("event", "set_back")], read(&control.upstream_set_back)),
         ];
-        counters(encoder, "ucs_gateway_upstream_mode_events", "What happened with UCS's own mode", &upstream)?;
+        counters(encoder, "ucs_gateway_upstream_mode_events", "Events of UCS's own mode", &upstream)?;
         let help = "When the table in force was read";
         let last = u64::try_from(control.last_reload_time.load(Ordering::Relaxed)).unwrap_or_default();
         gauge(encoder, "ucs_gateway_reload_last_success_timestamp_seconds", help, last)
@@ -191,7 +191,7 @@ fn build(encoder: &mut DescriptorEncoder) -> fmt::Result {
 }
 
 fn process_facts(encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let Some(facts) = process::look() else { return Ok(()) };
+    let Some(facts) = process::read() else { return Ok(()) };
     gauge(encoder, "process_resident_memory_bytes", "Resident memory", facts.resident_bytes)?;
     gauge(encoder, "process_open_fds", "Open file descriptors", facts.open_files)?;
     gauge(encoder, "process_start_time_seconds", "When the process started", facts.started)?;
