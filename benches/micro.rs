@@ -135,10 +135,10 @@ fn gate(criterion: &mut Criterion) {
     let gate = Gate::new(1, table(70, false));
     let record = ModeRecord::first(Mode::Production, 1, "bench", Timestamp::now());
     gate.publish(Published { record: Some(record.into()), schema: SchemaKnowledge::Unknown, alarm: None });
-    let seat = gate.seat(0);
-    let lease = seat.table();
+    let worker = gate.worker_gate(0);
+    let table = worker.table();
     criterion.bench_function("gate/enter and drop the permit", |bencher| {
-        bencher.iter(|| seat.enter(&lease, black_box(Some(7))).is_ok());
+        bencher.iter(|| worker.enter(&table, black_box(Some(7))).is_ok());
     });
 }
 

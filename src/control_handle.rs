@@ -1,5 +1,5 @@
-//! The control handle: where either line, and every operator, asks control for a change and waits for the answer. It decides
-//! nothing and holds nothing; `control` works it off, one ask after another.
+//! The control handle: the channel for mode changes and reloads, and their results. It contains no policy; `control` handles
+//! the commands one at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,119 +10,119 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::policy::mode::{ModeChange, ModeRecord};
 
-/// How many asks may wait before a further one is told that the gateway is busy.
+/// The capacity of the channel; further requesters wait for room.
 const QUEUE_LENGTH: usize = 64;
 
-/// The asking side: cheap to clone, usable from every thread.
+/// The sending side: cheap to clone, usable from every thread.
 #[derive(Clone, Debug)]
 pub struct ControlHandle {
-    asks: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
     schema_hint: Arc<SchemaHint>,
 }
 
-/// The answering side, held by `control` alone.
+/// The receiving side, for `control`.
 #[derive(Debug)]
 pub struct CommandReceiver {
-    /// What was asked, in order.
-    pub asks: mpsc::Receiver<Command>,
-    /// What requests made one doubt about the profile schema.
-    pub schema_hint: Arc<SchemaHint>,
+    /// The commands, in order.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Hints of requests about the profile schema.
+    pub(crate) schema_hint: Arc<SchemaHint>,
 }
 
-/// One ask, with the place for its answer.
+/// One command, with the sender for its result.
 #[derive(Debug)]
-pub enum Command {
-    /// Change the mode; answered when it settled, failed or was refused.
+pub(crate) enum Command {
+    /// Change the mode; the result is sent when the change has settled, failed or been rejected.
     SetMode(ModeChange, oneshot::Sender<Result<Flipped, ChangeError>>),
     /// Read the route table again.
     Reload(oneshot::Sender<Result<Reloaded, ReloadError>>),
 }
 
-/// What requests noticed about the profile schema: UCS answered 404 to a route that needs it.
+/// A hint that the profile schema may be missing: UCS returned 404 for a route that needs it.
 #[derive(Debug, Default)]
-pub struct SchemaHint {
+pub(crate) struct SchemaHint {
     create_refused: AtomicBool,
     noticed: Notify,
 }
 
 impl SchemaHint {
-    /// Waits until a request noticed something.
-    pub async fn noticed(&self) {
+    /// Waits for a hint.
+    pub(crate) async fn noticed(&self) {
         self.noticed.notified().await;
     }
 
-    /// Takes (and forgets) whether UCS answered 404 to Create Customer Profile.
-    pub fn take_create_refused(&self) -> bool {
+    /// Returns and clears whether UCS returned 404 for Create Customer Profile.
+    pub(crate) fn take_create_refused(&self) -> bool {
         self.create_refused.swap(false, Ordering::AcqRel)
     }
 }
 
-/// A change that ended well.
+/// A successful change.
 #[derive(Clone, Debug)]
-pub struct Flipped {
+pub(crate) struct Flipped {
     /// The settled record.
     pub record: Arc<ModeRecord>,
-    /// What the flip did.
+    /// The report of the flip.
     pub report: FlipReport,
 }
 
-/// What a flip did: how long it drained, what it waited for, what it gave up on.
+/// The report of a flip: the time of its drain, and the requests that it waited for or abandoned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FlipReport {
-    /// Whether anything changed (false: the mode was already there).
+    /// Whether anything changed; false if the mode was already in force.
     pub changed: bool,
     /// Milliseconds from the first publication to the end of the drain.
     pub drain_ms: u64,
     /// In flight when the drain began, by operation.
     pub waited_for: Vec<OperationCount>,
-    /// Given up on by the gateway while draining or shortly before: UCS may have gone on with these.
+    /// Abandoned by the gateway during the drain or shortly before: UCS may still have carried these out.
     pub abandoned: Vec<OperationCount>,
-    /// Still in flight at the deadline.
+    /// Still in flight at the drain timeout.
     pub still_running: Vec<OperationCount>,
 }
 
-/// So many of one operation.
+/// A number of requests of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OperationCount {
     /// The operation's name in the route table.
     pub operation: String,
-    /// Its class.
+    /// The class of the operation.
     pub class: String,
-    /// How many.
+    /// The number.
     pub count: u64,
 }
 
-/// Why a change did not happen. Each carries the record that is in force.
+/// The reason why a change failed, with the record in force.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChangeError {
     /// `if_revision` named another revision.
-    #[error("the record is at revision {}, not at the one that was named", .0.revision)]
+    #[error("the record is at revision {}, not at the requested one", .0.revision)]
     Stale(Arc<ModeRecord>),
     /// Another flip, or a reload, is under way.
     #[error("another change is under way")]
     Busy(Arc<ModeRecord>),
-    /// Production was asked for while no profile schema is defined.
-    #[error("no profile schema is defined at UCS")]
+    /// Production was requested while no profile schema is defined.
+    #[error("no profile schema is defined in UCS")]
     NoSchema(Arc<ModeRecord>),
-    /// A later ask for the old mode took this flip back.
+    /// A later change back to the old mode cancelled this flip.
     #[error("the flip was cancelled")]
     Cancelled(Arc<ModeRecord>),
-    /// UCS refused Set Server Mode, or its outcome could not be learned.
+    /// UCS refused Set Server Mode, or its outcome is unknown.
     #[error("UCS did not change its mode: {detail}")]
     Upstream {
         /// The record in force again.
         record: Arc<ModeRecord>,
-        /// What UCS said.
+        /// The reason, from UCS's response.
         detail: String,
-        /// What the flip did until then.
+        /// The report of the flip until then.
         report: FlipReport,
     },
-    /// The drain was not over at its deadline; the old mode is in force again.
-    #[error("the drain was not over at its deadline, the old mode is in force again")]
+    /// The drain timed out; the old mode is in force again.
+    #[error("drain timed out; reverted to the previous mode")]
     Deadline {
         /// The record in force again.
         record: Arc<ModeRecord>,
-        /// What was waited for and what still runs.
+        /// The requests that the drain waited for and those still running.
         report: FlipReport,
     },
     /// The record could not be saved; the old mode is in force.
@@ -130,17 +130,17 @@ pub enum ChangeError {
     NotDurable {
         /// The record in force.
         record: Arc<ModeRecord>,
-        /// The error of the store, whole.
+        /// The error of the store.
         detail: String,
     },
-    /// The gateway is shutting down or its control line is gone.
+    /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
 }
 
 impl ChangeError {
-    /// The record in force; `None` when nobody can tell any more.
-    pub fn record(&self) -> Option<Arc<ModeRecord>> {
+    /// The record in force; `None` once control has stopped.
+    pub(crate) fn record(&self) -> Option<Arc<ModeRecord>> {
         match self {
             ChangeError::Stale(record)
             | ChangeError::Busy(record)
@@ -154,23 +154,23 @@ impl ChangeError {
     }
 }
 
-/// A table that was swapped in.
+/// A successful reload.
 #[derive(Clone, Debug, Serialize)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// The new table's generation.
     pub generation: u32,
-    /// How many routes it has.
+    /// The number of its routes.
     pub routes: usize,
-    /// Whether its content differs from the one before.
+    /// Whether its content differs from the previous table.
     pub changed: bool,
-    /// Requests of the old table that were still running when this was answered.
+    /// Requests of the old table that are still running.
     pub still_running: u64,
 }
 
-/// Why the table in force stays in force.
+/// The reason why the old table stays in force.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The file cannot be read or has faults: all of them, each with its place.
+pub(crate) enum ReloadError {
+    /// The file cannot be read or has faults; each is listed with its place.
     #[error("the route table was not replaced:\n{0}")]
     Faults(String),
     /// A flip is under way.
@@ -182,31 +182,31 @@ pub enum ReloadError {
 }
 
 impl ControlHandle {
-    /// A control handle and the inbox behind it.
+    /// A control handle and its receiver.
     pub fn new() -> (ControlHandle, CommandReceiver) {
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         let schema_hint = Arc::new(SchemaHint::default());
-        let inbox = CommandReceiver { asks: receiver, schema_hint: Arc::clone(&schema_hint) };
-        (ControlHandle { asks: sender, schema_hint }, inbox)
+        let inbox = CommandReceiver { commands: receiver, schema_hint: Arc::clone(&schema_hint) };
+        (ControlHandle { commands: sender, schema_hint }, inbox)
     }
 
-    /// Asks for a change and waits for its end, which may take the drain timeout and longer.
-    pub async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
+    /// Requests a change and waits for its result, which may take longer than the drain timeout.
+    pub(crate) async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
         let (sender, receiver) = oneshot::channel();
-        self.asks.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
+        self.commands.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
     }
 
-    /// Asks for a reload of the route table and waits for its end.
-    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    /// Requests a reload of the route table and waits for its result.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let (sender, receiver) = oneshot::channel();
-        self.asks.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
+        self.commands.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
     }
 
-    /// Tells control that UCS answered 404 to a route with `needs_profile_schema`; `create` when it was Create Customer
+    /// Notifies control that UCS returned 404 for a route with `needs_profile_schema`; `create` if it was Create Customer
     /// Profile. Only a hint: the probe decides.
-    pub fn hint_schema(&self, create: bool) {
+    pub(crate) fn hint_schema(&self, create: bool) {
         if create {
             self.schema_hint.create_refused.store(true, Ordering::Release);
         }
@@ -214,5 +214,5 @@ impl ControlHandle {
     }
 }
 
-/// The longest that a caller should wait for a flip beyond its drain timeout: UCS's own wait and two saves.
-pub const FLIP_SLACK: Duration = Duration::from_secs(120);
+/// The time that a requester should allow for a flip beyond its drain timeout: UCS's own wait and two saves.
+pub(crate) const FLIP_SLACK: Duration = Duration::from_secs(120);

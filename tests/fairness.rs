@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ucs_gateway::telemetry::GateSample;
 use worker::Stand;
 
 mod worker;
@@ -34,10 +35,10 @@ fn many_requests_at_once_are_answered_in_many_turns() {
         stop.send(true).unwrap();
     });
     let seen = Rc::new(RefCell::new(BTreeSet::new()));
-    let (metrics, gate, seen_beside) = (Arc::clone(&stand.metrics), Arc::clone(&stand.gate), Rc::clone(&seen));
+    let (metrics, seen_beside) = (Arc::clone(&stand.metrics), Rc::clone(&seen));
     stand.run(async move {
         loop {
-            let text = metrics.render(&gate).unwrap();
+            let text = metrics.render(GateSample::default()).unwrap();
             let count = text.lines().find(|line| line.contains("outcome=\"unmatched\"") && line.contains("none"));
             seen_beside.borrow_mut().insert(count.and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok()));
             tokio::task::yield_now().await;

@@ -114,11 +114,11 @@ impl Follower {
         }
         let leaving: Mode = record.from.unwrap_or(record.mode.other());
         let mut running = self.gate.running(Some(leaving));
-        running.sort_by_key(|tally| std::cmp::Reverse(tally.in_flight));
+        running.sort_by_key(|counts| std::cmp::Reverse(counts.in_flight));
         running.truncate(NAMED);
         let operations: Vec<_> = running
             .iter()
-            .map(|tally| json!({"operation": &*tally.operation, "class": &*tally.class, "count": tally.in_flight}))
+            .map(|counts| json!({"operation": &*counts.operation, "class": &*counts.class, "count": counts.in_flight}))
             .collect();
         Some(json!({
             "revision": record.revision,
@@ -131,7 +131,7 @@ impl Follower {
     }
 
     fn count_refused(&self) -> u64 {
-        self.gate.table().tallies().iter().map(|tally| tally.refused).sum()
+        self.gate.table().operation_counts().iter().map(|counts| counts.refused).sum()
     }
 
     async fn event(&self, name: &str, id: Option<u64>, data: &Value) -> Result<(), Gone> {

@@ -4,6 +4,7 @@
 mod calls;
 mod connection;
 mod events;
+mod gate_sample;
 mod guard;
 mod mode_calls;
 mod paced;

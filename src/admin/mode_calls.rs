@@ -251,18 +251,18 @@ pub(super) fn preview(plane: &Plane, query: Option<&str>) -> Result<Reply, Probl
     let (rates, window) = plane.rates.per_minute(&live, Instant::now()).unwrap_or_default();
     let leaving = ModeSet::only(mode.other());
     let rate = |slot: usize| rates.get(slot).copied().unwrap_or(0.0);
-    let mut operations: Vec<_> = live.tallies().into_iter().enumerate().collect();
-    operations.retain(|(slot, tally)| tally.modes == leaving && (tally.in_flight > 0 || rate(*slot) > 0.0));
+    let mut operations: Vec<_> = live.operation_counts().into_iter().enumerate().collect();
+    operations.retain(|(slot, counts)| counts.modes == leaving && (counts.in_flight > 0 || rate(*slot) > 0.0));
     operations.sort_by(|(one, _), (other, _)| rate(*other).total_cmp(&rate(*one)));
     // From 0.0, as an empty sum is -0.0.
     let per_minute = operations.iter().fold(0.0, |sum: f64, (slot, _)| sum + rate(*slot));
     let shown: Vec<_> = operations
         .iter()
-        .map(|(slot, tally)| {
+        .map(|(slot, counts)| {
             json!({
-                "operation": &*tally.operation,
-                "class": &*tally.class,
-                "in_flight": tally.in_flight,
+                "operation": &*counts.operation,
+                "class": &*counts.class,
+                "in_flight": counts.in_flight,
                 "per_minute": rate(*slot),
             })
         })

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::Plane;
+use super::gate_sample;
 use super::reply::{self, Problem, Reply};
 use crate::telemetry::Metrics;
 
@@ -61,7 +62,7 @@ pub(super) fn ready(plane: &Plane) -> Reply {
 
 /// OpenMetrics text.
 pub(super) fn metrics(plane: &Plane) -> Result<Reply, Problem> {
-    let text = plane.parts.metrics.render(&plane.parts.gate);
+    let text = plane.parts.metrics.render(gate_sample::sample(&plane.parts.gate));
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok(reply::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
 }

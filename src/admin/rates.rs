@@ -42,7 +42,7 @@ pub(super) async fn sample_forever(plane: Arc<Plane>) {
 impl Rates {
     fn take(&self, table: &LiveTable, now: Instant) {
         let generation = table.generation();
-        let admitted = table.tallies().iter().map(|tally| tally.admitted).collect();
+        let admitted = table.operation_counts().iter().map(|counts| counts.admitted).collect();
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.back().is_some_and(|sample| sample.generation != generation) {
             samples.clear();
@@ -62,10 +62,10 @@ impl Rates {
         if window < Duration::from_secs(1) {
             return None;
         }
-        let rate = |(tally, before): (crate::gate::OperationTally, &u64)| {
-            let per_minute = tally.admitted.saturating_sub(*before) as f64 * 60.0 / window.as_secs_f64();
+        let rate = |(counts, before): (crate::gate::OperationCounts, &u64)| {
+            let per_minute = counts.admitted.saturating_sub(*before) as f64 * 60.0 / window.as_secs_f64();
             (per_minute * 10.0).round() / 10.0
         };
-        Some((table.tallies().into_iter().zip(&oldest.admitted).map(rate).collect(), window))
+        Some((table.operation_counts().into_iter().zip(&oldest.admitted).map(rate).collect(), window))
     }
 }

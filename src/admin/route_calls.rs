@@ -21,11 +21,11 @@ pub(super) fn show(plane: &Plane) -> Reply {
     let classes: Vec<_> =
         table.classes.iter().map(|class| json!({"class": &*class.name, "modes": modes(class.modes)})).collect();
     let mut routes = Vec::with_capacity(table.routes.len());
-    for (route, tally) in table.routes.iter().zip(live.tallies()) {
+    for (route, counts) in table.routes.iter().zip(live.operation_counts()) {
         let mut shown = json!(view(table, route));
-        shown["in_flight"] = json!(tally.in_flight);
-        shown["admitted"] = json!(tally.admitted);
-        shown["refused"] = json!(tally.refused);
+        shown["in_flight"] = json!(counts.in_flight);
+        shown["admitted"] = json!(counts.admitted);
+        shown["refused"] = json!(counts.refused);
         routes.push(shown);
     }
     let unmatched = match table.unmatched {

@@ -117,7 +117,7 @@ pub(crate) fn flip_at_once(gate: &Gate, change: &ModeChange) -> Result<Flipped, 
 }
 
 async fn work(mut inbox: CommandReceiver, gate: Arc<Gate>, script: Script) {
-    while let Some(ask) = inbox.asks.recv().await {
+    while let Some(ask) = inbox.commands.recv().await {
         match ask {
             Command::SetMode(change, answer) => {
                 let _ = answer.send(script(&gate, &change));
@@ -220,7 +220,7 @@ impl Running {
 #[tokio::test]
 async fn the_mode_stands_flat_with_counts_beside_it() {
     let running = start(flip_at_once).await;
-    let seat = running.gate.seat(0);
+    let seat = running.gate.worker_gate(0);
     let permit = seat.enter(&seat.table(), Some(0)).unwrap();
     let answer = running.get("/mode").await;
     let document = answer.json();
@@ -271,7 +271,7 @@ async fn bad_bodies_are_named_and_nothing_is_asked() {
         assert!(document["detail"].as_str().unwrap().contains(named), "{body}: {document}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     }
-    assert_eq!(inbox.unwrap().asks.len(), 0);
+    assert_eq!(inbox.unwrap().commands.len(), 0);
 }
 
 #[tokio::test]
@@ -328,7 +328,7 @@ async fn a_flip_goes_on_when_its_client_goes_away() {
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let Some(Command::SetMode(change, answer)) = inbox.asks.recv().await else { panic!("no ask") };
+    let Some(Command::SetMode(change, answer)) = inbox.commands.recv().await else { panic!("no ask") };
     assert_eq!(change.on_timeout, None::<OnTimeout>);
     drop(stream);
     // The connection is over for the gateway too once another call on the same thread has been served.
@@ -457,7 +457,7 @@ async fn readiness_follows_the_record_and_the_shutdown_and_not_the_mode() {
 #[tokio::test]
 async fn a_preview_names_what_a_flip_would_refuse() {
     let running = start(flip_at_once).await;
-    let seat = running.gate.seat(0);
+    let seat = running.gate.worker_gate(0);
     let permits: Vec<_> = (0..2).map(|_| seat.enter(&seat.table(), Some(0)).unwrap()).collect();
     let document = running.get("/mode/preview?mode=maintenance").await.json();
     assert_eq!(document["waits_for"], json!(2));
@@ -493,7 +493,7 @@ async fn a_table_with_faults_is_answered_with_all_of_them() {
     let (running, inbox) = start_with(None, |_| ()).await;
     let mut inbox = inbox.unwrap();
     tokio::spawn(async move {
-        while let Some(Command::Reload(answer)) = inbox.asks.recv().await {
+        while let Some(Command::Reload(answer)) = inbox.commands.recv().await {
             let _ = answer.send(Err(ReloadError::Faults("routes.yaml:3: x\nroutes.yaml:9: y".to_owned())));
         }
     });
@@ -537,7 +537,7 @@ async fn metrics_and_page_and_api_document_are_there() {
 #[tokio::test]
 async fn events_tell_the_record_the_drain_and_the_refusals() {
     let running = start(flip_at_once).await;
-    let seat = running.gate.seat(0);
+    let seat = running.gate.worker_gate(0);
     let permit = seat.enter(&seat.table(), Some(0)).unwrap();
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let head =

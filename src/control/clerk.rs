@@ -1,5 +1,5 @@
-//! The control handle while control is busy: answers asks that arrive during a flip, keeps those that arrive while something short
-//! is done without one, and holds the one ask that may end a flip early. It changes nothing itself.
+//! The command queue while control is busy: it rejects commands that arrive during a flip, keeps those that arrive during
+//! shorter work, and holds the one command that cancels the flip. It changes nothing itself.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,7 +13,7 @@ use crate::control_handle::{ChangeError, Command, CommandReceiver, Flipped, Relo
 use crate::gate::Gate;
 use crate::policy::mode::{self, Change, Mode, ModeChange, Phase, Refusal, SchemaKnowledge};
 
-/// Where the answer to a wish goes.
+/// Where the result of a requested change goes.
 pub(super) type ChangeAnswer = oneshot::Sender<Result<Flipped, ChangeError>>;
 
 /// See the module.
@@ -22,23 +22,23 @@ pub(super) struct Clerk {
     inbox: CommandReceiver,
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     stopped: bool,
-    /// A wish for the mode that the running flip leaves; when it comes too late, it is worked off after the flip.
+    /// A change back to the mode that the running flip leaves; one that comes too late is carried out after the flip.
     cancel: Option<(ModeChange, ChangeAnswer)>,
-    /// Asks that came while control was busy without a flip: with a probe, a save or a reload. Nobody is told "busy" for
-    /// what is over in a moment.
+    /// Commands that arrived while control was busy without a flip: with a probe, a save or a reload. These are short, so
+    /// the commands wait instead of being rejected as busy.
     waiting: VecDeque<Command>,
 }
 
-/// What may end a wait before its work is done.
+/// The interruptions that end a wait early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
     /// The gateway stops.
     Stopped,
-    /// The gateway stops or the flip is cancelled.
+    /// The gateway stops, or the flip is cancelled.
     Cancelled,
 }
 
-/// What ended a wait before its work was done.
+/// The interruption that ended a wait early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interrupt {
     /// The gateway stops.
@@ -64,7 +64,7 @@ impl Clerk {
         self.shutdown = Box::pin(shutdown);
     }
 
-    /// The next thing for an idle control: to stop (`None`) or an ask.
+    /// The next command for an idle control; `None` to stop.
     pub(super) async fn next(&mut self) -> Option<Command> {
         if self.stopped {
             return None;
@@ -72,45 +72,45 @@ impl Clerk {
         if let Some((change, answer)) = self.cancel.take() {
             return Some(Command::SetMode(change, answer));
         }
-        if let Some(ask) = self.waiting.pop_front() {
-            return Some(ask);
+        if let Some(command) = self.waiting.pop_front() {
+            return Some(command);
         }
         tokio::select! {
             biased;
             () = self.shutdown.as_mut() => { self.stopped = true; None }
-            ask = receive(&mut self.inbox.asks) => Some(ask),
+            command = receive(&mut self.inbox.commands) => Some(command),
         }
     }
 
-    /// Waits for `work` to its end, answering the control handle meanwhile.
+    /// Waits for `work`, handling commands meanwhile.
     pub(super) async fn serve<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        self.answer_waiting();
+        self.handle_waiting();
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                ask = receive(&mut self.inbox.asks) => self.answer_meanwhile(ask),
+                command = receive(&mut self.inbox.commands) => self.handle_meanwhile(command),
             }
         }
     }
 
-    /// Waits for `work`, answering the control handle meanwhile, and drops it when an interruption comes first.
+    /// Waits for `work`, handling commands meanwhile, and drops it if an interruption comes first.
     pub(super) async fn serve_until<T>(&mut self, until: Until, work: impl Future<Output = T>) -> Result<T, Interrupt> {
         let mut work = pin!(work);
-        self.answer_waiting();
+        self.handle_waiting();
         loop {
             self.interrupt(until).map_or(Ok(()), Err)?;
             tokio::select! {
                 biased;
                 () = self.shutdown.as_mut(), if !self.stopped => self.stopped = true,
                 done = &mut work => return Ok(done),
-                ask = receive(&mut self.inbox.asks) => self.answer_meanwhile(ask),
+                command = receive(&mut self.inbox.commands) => self.handle_meanwhile(command),
             }
         }
     }
 
-    /// Whether something ended the flip already.
+    /// The interruption that has already occurred.
     pub(super) fn interrupt(&self, until: Until) -> Option<Interrupt> {
         match until {
             Until::Stopped | Until::Cancelled if self.stopped => Some(Interrupt::Stopped),
@@ -119,25 +119,25 @@ impl Clerk {
         }
     }
 
-    /// The wish that cancels the running flip.
+    /// The change that cancels the running flip.
     pub(super) fn take_cancel(&mut self) -> Option<(ModeChange, ChangeAnswer)> {
         self.cancel.take()
     }
 
-    /// A flip has begun since these came: they are answered as if they came now.
-    fn answer_waiting(&mut self) {
-        for ask in std::mem::take(&mut self.waiting) {
-            self.answer_meanwhile(ask);
+    /// Handles the commands that arrived before the flip as if they arrived now.
+    fn handle_waiting(&mut self) {
+        for command in std::mem::take(&mut self.waiting) {
+            self.handle_meanwhile(command);
         }
     }
 
-    fn answer_meanwhile(&mut self, ask: Command) {
+    fn handle_meanwhile(&mut self, command: Command) {
         if !self.is_flipping() {
-            return self.waiting.push_back(ask);
+            return self.waiting.push_back(command);
         }
-        match ask {
+        match command {
             Command::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
-            Command::SetMode(change, answer) => match self.refuse_meanwhile(&change) {
+            Command::SetMode(change, answer) => match self.rejection_of(&change) {
                 Some(refusal) => drop(answer.send(Err(refusal))),
                 None => self.cancel = Some((change, answer)),
             },
@@ -148,8 +148,8 @@ impl Clerk {
         self.gate.published().record.as_ref().is_some_and(|record| record.phase == Phase::Switching)
     }
 
-    /// Why a wish cannot be granted now; `None` when it cancels the running flip.
-    fn refuse_meanwhile(&self, change: &ModeChange) -> Option<ChangeError> {
+    /// The reason to reject a change now; `None` if it cancels the running flip.
+    fn rejection_of(&self, change: &ModeChange) -> Option<ChangeError> {
         let published = self.gate.published();
         let record = published.record.clone()?;
         if self.cancel.is_some() {
@@ -165,10 +165,10 @@ impl Clerk {
     }
 }
 
-/// The next ask, or for ever when every control handle is gone.
-async fn receive(asks: &mut mpsc::Receiver<Command>) -> Command {
-    match asks.recv().await {
-        Some(ask) => ask,
+/// The next command; pending forever once every control handle is dropped.
+async fn receive(commands: &mut mpsc::Receiver<Command>) -> Command {
+    match commands.recv().await {
+        Some(command) => command,
         None => std::future::pending().await,
     }
 }

@@ -1,14 +1,18 @@
-//! Waits for a record's expiry by the wall clock. The clock is read again at least every half minute, so that a clock
-//! that was set, or a machine that slept, is seen.
+//! Waits for a record's expiry by the wall clock, and paces the retries of a switch back that failed. It reads the clock at
+//! least every half minute, so that it notices a clock change or a suspended machine.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The longest that a jump of the clock goes unseen.
+/// The longest time for which a jump of the clock goes unnoticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// Returns once `expires` has passed; never when there is none.
+/// The wait before a failed switch back is retried; it doubles up to [`LONGEST_EXPIRY_RETRY`].
+const EXPIRY_RETRY: Duration = Duration::from_secs(30);
+const LONGEST_EXPIRY_RETRY: Duration = Duration::from_secs(15 * 60);
+
+/// Returns once `expires` has passed; never if there is none.
 pub(super) async fn due(expires: Option<Timestamp>) {
     let Some(expires) = expires else { return std::future::pending().await };
     while let Some(sleep) = next_look(expires, Timestamp::now()) {
@@ -16,14 +20,36 @@ pub(super) async fn due(expires: Option<Timestamp>) {
     }
 }
 
-/// How long to sleep before the clock is read again; `None` when the time has come.
+/// The sleep before the next read of the clock; `None` when the time has come.
 fn next_look(expires: Timestamp, now: Timestamp) -> Option<Duration> {
     let left = expires.duration_since(now);
     if left.is_zero() || left.is_negative() {
         return None;
     }
-    // A millisecond more, as timers and clocks may round in different directions.
+    // One millisecond more, as timers and clocks may round in different directions.
     Some((left.unsigned_abs() + Duration::from_millis(1)).min(LONGEST_SLEEP))
+}
+
+/// An expiry whose switch back has failed so far.
+#[derive(Debug, Default)]
+pub(super) struct ExpiryTrouble {
+    /// The expiry in question.
+    end: Option<Timestamp>,
+    pub(super) failures: u32,
+}
+
+impl ExpiryTrouble {
+    /// Whether the switch back of this expiry has failed.
+    pub(super) fn is_of(&self, end: Option<Timestamp>) -> bool {
+        end.is_some() && self.end == end
+    }
+
+    /// Counts a failure and returns the wait before the next attempt.
+    pub(super) fn failed(&mut self, end: Option<Timestamp>) -> Duration {
+        self.failures = if self.is_of(end) { self.failures + 1 } else { 1 };
+        self.end = end;
+        EXPIRY_RETRY.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_EXPIRY_RETRY)
+    }
 }
 
 #[cfg(test)]

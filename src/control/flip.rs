@@ -1,6 +1,5 @@
-//! The flip, from top to bottom: announce, drain, switch UCS, settle; and how it is taken back when a step fails. While
-//! it waits, the control handle is served. What a record may become is decided in `policy::mode`, when a drain is over in
-//! `drain`.
+//! The flip, from top to bottom: announce, drain, switch UCS, settle; and the revert when a step fails. While it waits,
+//! commands are handled. `policy::mode` decides which record may follow another, `drain` when a drain is over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,81 +10,81 @@ use tracing::{info, warn};
 use crate::control::Control;
 use crate::control::clerk::{Interrupt, Until};
 use crate::control::drain::Drain;
-use crate::control::duties::NO_PROFILE_SCHEMA;
+use crate::control::reactions::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
-use crate::control::upstream_link::{Outcome, Reading};
+use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
 
-/// How long aborted exchanges may take to go away, besides the orphan grace.
+/// The longest time for aborted exchanges to end, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a flip to maintenance waits for UCS.
+/// The longest wait for UCS in a flip to maintenance.
 const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
-/// Why a flip did not settle.
+/// The reason why a flip did not settle.
 #[derive(Debug)]
-enum Setback {
-    /// `switching` could not be saved: nothing has happened.
+enum FlipFailure {
+    /// The `switching` record could not be saved: nothing has changed.
     NotBegun(StoreError),
-    /// `settled` could not be saved.
+    /// The `settled` record could not be saved.
     NotSettled(StoreError),
-    /// The drain was not over at its deadline.
+    /// The drain timed out.
     Deadline,
-    /// UCS did not take the mode.
+    /// UCS did not change its mode.
     Upstream(String),
-    /// UCS did not go to production, for want of a profile schema.
+    /// UCS refused production because no profile schema is defined.
     NoSchema,
-    /// Somebody took the flip back.
+    /// A later change cancelled the flip.
     Cancelled,
     /// The gateway stops.
     Stopped,
 }
 
-impl From<Interrupt> for Setback {
-    fn from(interrupt: Interrupt) -> Setback {
+impl From<Interrupt> for FlipFailure {
+    fn from(interrupt: Interrupt) -> FlipFailure {
         match interrupt {
-            Interrupt::Stopped => Setback::Stopped,
-            Interrupt::Cancelled => Setback::Cancelled,
+            Interrupt::Stopped => FlipFailure::Stopped,
+            Interrupt::Cancelled => FlipFailure::Cancelled,
         }
     }
 }
 
 impl Control {
-    /// Carries a flip to its end, whatever that is, and says how it ended.
+    /// Carries out a flip, or reverts it, and returns the result.
     pub(super) async fn flip(&mut self, switching: ModeRecord) -> Result<Flipped, ChangeError> {
         let before = Arc::clone(&self.record);
         let mut report = FlipReport::default();
         let ended = match self.carry_out(switching, &mut report).await {
             Ok(()) => Ok(Flipped { record: Arc::clone(&self.record), report }),
-            Err(setback) => Err(self.take_back(&before, setback, report).await),
+            Err(failure) => Err(self.revert(&before, failure, report).await),
         };
         self.upstream.end_flip();
         ended
     }
 
-    /// The straight line. Each step is durable or undone by [`Self::take_back`].
-    async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), Setback> {
+    /// The steps of a flip. Each is durable, or undone by [`Self::revert`].
+    async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), FlipFailure> {
         let (leaving, target) = (switching.stable_mode(), switching.mode);
-        self.save_then_publish(switching).await.map_err(Setback::NotBegun)?;
-        info!(revision = self.record.revision, from = %leaving, to = %target, "flip began");
+        self.save_then_publish(switching).await.map_err(FlipFailure::NotBegun)?;
+        info!(revision = self.record.revision, from = %leaving, to = %target, "flip started");
         let drained = self.drain(leaving, report).await?;
         self.switch_upstream(target).await?;
         let settled = self.next(&Change::Settle { drained }).expect("only this flip can end the switching phase");
-        self.save_then_publish(settled).await.map_err(Setback::NotSettled)?;
+        self.save_then_publish(settled).await.map_err(FlipFailure::NotSettled)?;
         report.changed = true;
         info!(revision = self.record.revision, mode = %target, drained, drain_ms = report.drain_ms, "flip settled");
         Ok(())
     }
 
-    /// Waits for what only the old mode admits. Returns whether it is over; false only after a forced commit.
-    async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, Setback> {
+    /// Waits for requests that only the old mode admits. Returns false if the flip commits without a full drain.
+    async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, FlipFailure> {
         let began = Instant::now();
         let drain = Drain {
             gate: Arc::clone(&self.gate),
             leaving,
             orphan_grace: self.orphan_grace,
-            ghosts_until: self.ghosts_until,
+            orphans_until: self.orphans_until,
         };
         report.waited_for = drain.running();
         let ended = self.drain_until_deadline(&drain, began, report).await;
@@ -99,12 +98,12 @@ impl Control {
         drain: &Drain,
         began: Instant,
         report: &mut FlipReport,
-    ) -> Result<bool, Setback> {
+    ) -> Result<bool, FlipFailure> {
         let timeout = Duration::from_millis(self.record.drain_timeout_ms.unwrap_or(0));
         let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_secs(u64::from(u32::MAX)));
         let mut in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
         if !in_time && drain.waits_for_graces_only() {
-            // Nothing that could be cut, and nothing that could get in: it ends within the grace.
+            // Nothing is left to abort, and nothing new is admitted: it ends within the grace period.
             let limit = Instant::now() + self.orphan_grace;
             in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await?.is_ok();
         }
@@ -112,41 +111,41 @@ impl Control {
             return Ok(true);
         }
         report.still_running = drain.running();
-        warn!(still_running = ?report.still_running, "the drain is not over at its deadline");
+        warn!(still_running = ?report.still_running, "drain timed out");
         match self.record.on_timeout.unwrap_or_default() {
-            OnTimeout::Revert => Err(Setback::Deadline),
+            OnTimeout::Revert => Err(FlipFailure::Deadline),
             OnTimeout::Commit => Ok(false),
             OnTimeout::Cut => {
                 self.gate.cut(drain.leaving);
                 let limit = Instant::now() + CUT_LIMIT + self.orphan_grace;
                 let cut = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await;
                 self.gate.end_cut();
-                cut?.map(|()| true).map_err(|_| Setback::Deadline)
+                cut?.map(|()| true).map_err(|_| FlipFailure::Deadline)
             }
         }
     }
 
-    /// Sends Set Server Mode where UCS has a mode of its own. It can spoil a flip to production, never one to maintenance,
-    /// as the gate lets nothing pass that UCS should refuse. A cancel waits until the outcome is known.
-    async fn switch_upstream(&mut self, target: Mode) -> Result<(), Setback> {
+    /// Sends Set Server Mode if UCS has a mode of its own. A failure fails a flip to production, never one to maintenance,
+    /// as the gate admits no request that UCS should refuse. A cancel waits until the outcome is known.
+    async fn switch_upstream(&mut self, target: Mode) -> Result<(), FlipFailure> {
         if !self.upstream.enabled() {
             return Ok(());
         }
         self.upstream.begin_flip();
         let base = self.gate.table().table().base_path.to_string();
         let link = self.upstream.link.clone();
-        // Maintenance is held up no longer than this: it settles without UCS, which is set later.
+        // Maintenance waits no longer than this: it settles without UCS, which is set later.
         let limit = match target {
             Mode::Production => link.set_mode_timeout,
             Mode::Maintenance => link.set_mode_timeout.min(LONGEST_WAIT_FOR_MAINTENANCE),
         };
         let until = Instant::now() + limit;
         let before = self.clerk.serve_until(Until::Stopped, timeout(limit / 3, link.read(&base))).await?;
-        let outcome = match before.unwrap_or_else(|_| Reading::Busy("no answer in time".to_owned())) {
-            Reading::Mode(status) if status.mode == target => Outcome::InStep(status),
+        let outcome = match before.unwrap_or_else(|_| Reading::Busy("no response in time".to_owned())) {
+            Reading::Mode(status) if status.mode == target => SetModeOutcome::InStep(status),
             before => {
-                self.upstream.note(&before);
-                self.upstream.ask();
+                self.upstream.accept_reading(&before);
+                self.upstream.begin_request();
                 self.remember_upstream().await;
                 let limit = until.saturating_duration_since(Instant::now());
                 self.clerk.serve_until(Until::Stopped, link.set(&base, target, &before, limit)).await?
@@ -156,72 +155,74 @@ impl Control {
         self.clerk.interrupt(Until::Cancelled).map_or(Ok(()), |interrupt| Err(interrupt.into()))
     }
 
-    fn judge_switch(&mut self, target: Mode, outcome: &Outcome) -> Result<(), Setback> {
-        let there = self.upstream.brought(target, outcome);
+    fn judge_switch(&mut self, target: Mode, outcome: &SetModeOutcome) -> Result<(), FlipFailure> {
+        let is_in_step = self.upstream.accept_outcome(target, outcome);
         self.alarms.upstream = self.upstream.complaint();
-        if there {
+        if is_in_step {
             return Ok(());
         }
-        if let (Outcome::NoSchema(status), Mode::Production) = (outcome, target) {
-            self.schema.doubt(Some(status.started.clone()));
+        if let (SetModeOutcome::NoSchema(status), Mode::Production) = (outcome, target) {
+            self.schema.accept_hint(Some(status.started.clone()));
         }
         let detail = outcome.detail();
-        let may_be_forced =
-            matches!(outcome, Outcome::NoSchema(_) | Outcome::Gone(_) | Outcome::Refused { not_found: true, .. });
+        let may_be_forced = matches!(
+            outcome,
+            SetModeOutcome::NoSchema(_) | SetModeOutcome::Gone(_) | SetModeOutcome::Refused { not_found: true, .. }
+        );
         if target == Mode::Maintenance || (self.record.force && may_be_forced) {
-            warn!(detail, %target, "UCS is not in step; it is set as soon as it can be");
+            warn!(detail, %target, "UCS is not in the gateway's mode yet; retrying in the background");
             return Ok(());
         }
         match outcome {
-            Outcome::NoSchema(_) => Err(Setback::NoSchema),
-            _ => Err(Setback::Upstream(detail)),
+            SetModeOutcome::NoSchema(_) => Err(FlipFailure::NoSchema),
+            _ => Err(FlipFailure::Upstream(detail)),
         }
     }
 
-    /// Puts the old mode in force again, durably (or, when that fails, in memory) and then at the gate. UCS is set back
-    /// afterwards and beside everything else: the gate decides what is admitted, not UCS.
-    async fn take_back(&mut self, before: &ModeRecord, setback: Setback, report: FlipReport) -> ChangeError {
-        match &setback {
-            Setback::NotBegun(error) => return self.not_durable(error),
-            // The record stays as it is: the next start takes the flip back.
-            Setback::Stopped => return ChangeError::ShuttingDown,
+    /// Puts the old mode in force again, durably (or in memory if that fails) and then at the gate. UCS is set back
+    /// afterwards in the background: the gate decides what is admitted, not UCS.
+    async fn revert(&mut self, before: &ModeRecord, failure: FlipFailure, report: FlipReport) -> ChangeError {
+        match &failure {
+            FlipFailure::NotBegun(error) => return self.not_durable(error),
+            // The record stays as it is: the next start reverts the flip.
+            FlipFailure::Stopped => return ChangeError::ShuttingDown,
             _ => {}
         }
-        let canceller = if matches!(setback, Setback::Cancelled) { self.clerk.take_cancel() } else { None };
+        let canceller = if matches!(failure, FlipFailure::Cancelled) { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
-            Some((wish, _)) => Change::Set(wish.clone()),
-            None => revert(&setback),
+            Some((change, _)) => Change::Set(change.clone()),
+            None => revert_change(&failure),
         };
-        let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
-        self.upstream.take_back(before.mode);
+        let restored = self.next(&change).expect("only a change back to the old mode cancels a flip");
+        self.upstream.revert(before.mode);
         self.alarms.upstream = self.upstream.complaint();
         let saved = self.save_or_keep(restored).await;
-        info!(revision = self.record.revision, mode = %self.record.mode, ?setback, "flip taken back");
+        info!(revision = self.record.revision, mode = %self.record.mode, ?failure, "flip reverted");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
         if let Some((_, answer)) = canceller {
-            // What is not on the disk is acknowledged to nobody.
+            // A record that is not on the disk is never acknowledged.
             let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
             let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
-        match setback {
-            Setback::Deadline => ChangeError::Deadline { record, report },
-            Setback::Upstream(detail) => ChangeError::Upstream { record, detail, report },
-            Setback::NoSchema => ChangeError::NoSchema(record),
-            Setback::NotBegun(error) | Setback::NotSettled(error) => self.not_durable(&error),
-            Setback::Cancelled | Setback::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
+        match failure {
+            FlipFailure::Deadline => ChangeError::Deadline { record, report },
+            FlipFailure::Upstream(detail) => ChangeError::Upstream { record, detail, report },
+            FlipFailure::NoSchema => ChangeError::NoSchema(record),
+            FlipFailure::NotBegun(error) | FlipFailure::NotSettled(error) => self.not_durable(&error),
+            FlipFailure::Cancelled | FlipFailure::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
         }
     }
 }
 
-fn revert(setback: &Setback) -> Change {
-    let cause = match setback {
-        Setback::NotBegun(_) | Setback::NotSettled(_) => "not_durable",
-        Setback::Deadline => "deadline",
-        Setback::Upstream(_) => "upstream_refused",
-        Setback::NoSchema => NO_PROFILE_SCHEMA,
-        Setback::Cancelled => "cancelled",
-        Setback::Stopped => "stopped",
+fn revert_change(failure: &FlipFailure) -> Change {
+    let cause = match failure {
+        FlipFailure::NotBegun(_) | FlipFailure::NotSettled(_) => "not_durable",
+        FlipFailure::Deadline => "deadline",
+        FlipFailure::Upstream(_) => "upstream_refused",
+        FlipFailure::NoSchema => NO_PROFILE_SCHEMA,
+        FlipFailure::Cancelled => "cancelled",
+        FlipFailure::Stopped => "stopped",
     };
     Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
 }

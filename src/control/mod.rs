@@ -1,25 +1,20 @@
-//! The only writer of the mode: one loop that works off asks, expiry, the schema probe and UCS's own mode, one after
-//! another. What a record may become is decided in `policy::mode`; requests are none of its business.
+//! The only writer of the mode: one loop that handles commands, expiry, the schema probe and UCS's own mode, one event at a
+//! time. `policy::mode` decides which record may follow another. Requests of clients are handled in `proxy`.
 //!
-//! Reading order: this loop, `flip` (the procedure), `duties` (what is done unasked), `start`, and below these the
-//! store, the journal and the calls to UCS.
+//! Reading order: this loop, `flip` (the procedure), `reactions` (automatic changes), `start`, and below these the store
+//! and the calls to UCS.
 
 mod clerk;
 mod drain;
-mod duties;
 mod expiry;
 mod flip;
+mod reactions;
 mod reload;
 mod start;
 
-pub mod journal;
-pub mod schema_probe;
-pub mod stats;
+mod stats;
 pub mod store;
-pub mod store_file;
-pub mod upstream_client;
-pub mod upstream_link;
-pub mod upstream_mode;
+pub(crate) mod ucs;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,83 +26,81 @@ use tracing::{error, info};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::duties::ExpiryTrouble;
-use crate::control::schema_probe::{Around, SchemaProbe, Seen};
-use crate::control::stats::{ControlStats, add_one};
+use crate::control::expiry::ExpiryTrouble;
+use crate::control::stats::{add_one, count_change, count_reload};
 use crate::control::store::{Store, StoreError};
-use crate::control::upstream_client::UpstreamClient;
-use crate::control::upstream_mode::{News, UpstreamMode};
+use crate::control::ucs::client::UpstreamClient;
+use crate::control::ucs::schema::{ProbeContext, ProbeResult, SchemaProbe};
+use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
 use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHint};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
+use crate::telemetry::ControlStats;
 
-pub use reload::{LoadedRoutes, RouteLoader};
-pub use start::{StartError, start};
-
-/// The cause of the first record of a directory.
-const FIRST_START: &str = "first_start";
+pub(crate) use reload::{LoadedRoutes, RouteLoader};
+pub use start::StartError;
+pub(crate) use start::start;
 
 /// The wait before the first retry of a save; it doubles up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const SLOWEST_RETRY: Duration = Duration::from_secs(30);
 
-/// What control needs to know. Every field is a decision of the operator; there are no defaults here.
-pub struct ControlSettings {
-    /// Where the record is kept.
+/// The settings of control. The operator decides each; there are no defaults here.
+pub(crate) struct ControlSettings {
+    /// Keeps the record.
     pub store: Store,
-    /// The mode of the very first start.
+    /// The mode of the first start.
     pub initial_mode: InitialMode,
-    /// How long a drain may take when a change does not say.
+    /// The drain timeout of changes that do not set one.
     pub drain_timeout: Duration,
-    /// How long UCS is given to finish what the gateway gave up on or left behind.
+    /// How long UCS may need to finish abandoned and orphaned requests.
     pub orphan_grace: Duration,
-    /// How the gateway's own calls reach UCS.
+    /// The client for the gateway's own calls to UCS.
     pub upstream: UpstreamClient,
-    /// Whether UCS's own mode is read and set.
+    /// Whether the gateway reads and sets UCS's own mode.
     pub upstream_mode: UpstreamModeUse,
-    /// How often UCS's status is read.
+    /// The interval between reads of UCS's status.
     pub upstream_poll_interval: Duration,
-    /// How long Set Server Mode may take at UCS, which waits up to a minute itself.
+    /// The timeout of Set Server Mode at UCS, which itself waits up to a minute.
     pub set_mode_timeout: Duration,
-    /// The path that tells whether a profile schema is defined, relative to the table's base path; `None`: never
-    /// probed.
+    /// The path of the schema probe, relative to the table's base path; `None` turns the probe off.
     pub schema_probe_path: Option<String>,
-    /// How often it is probed.
+    /// The interval between probes.
     pub schema_probe_interval: Duration,
-    /// Reads the route table again.
+    /// Loads the route table for a reload.
     pub load_routes: RouteLoader,
-    /// The fingerprint of the table that the gate was made with, if it came from the same loader.
+    /// The fingerprint of the gate's first table, if the same loader read it.
     pub routes_fingerprint: Option<String>,
 }
 
-/// The mode of the very first start.
+/// The mode of the first start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitialMode {
-    /// The one that UCS reports, else production.
+pub(crate) enum InitialMode {
+    /// The mode that UCS reports, otherwise production.
     Auto,
-    /// This one.
+    /// This mode.
     Fixed(Mode),
 }
 
-/// Whether UCS's own mode is read and set.
+/// Whether the gateway reads and sets UCS's own mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamModeUse {
-    /// If UCS reports a mode.
+pub(crate) enum UpstreamModeUse {
+    /// Yes, if UCS reports a mode.
     Auto,
     /// Never.
     Off,
 }
 
-/// The change line, started and ready to [`run`](Control::run).
-pub struct Control {
+/// Control, started and ready to [`run`](Control::run).
+pub(crate) struct Control {
     gate: Arc<Gate>,
     clerk: Clerk,
     store: Store,
     /// The record in force.
     record: Arc<ModeRecord>,
-    /// The revision that the store holds; differs from the record's while a save is being retried.
+    /// The revision in the store; it differs from the record's while a save is retried.
     stored_revision: u64,
-    /// The highest revision that a save was tried with: a later record is always above it.
+    /// The highest revision of any attempted save; a later record is always above it.
     tried_revision: u64,
     schema: SchemaProbe,
     schema_hint: Arc<SchemaHint>,
@@ -116,7 +109,7 @@ pub struct Control {
     retry: Option<Retry>,
     drain_timeout: Duration,
     orphan_grace: Duration,
-    ghosts_until: Option<Instant>,
+    orphans_until: Option<Instant>,
     abandoned_before: AbandonedSoFar,
     abandoned_lately: AbandonedSoFar,
     forget_at: Instant,
@@ -127,18 +120,18 @@ pub struct Control {
     stats: Arc<ControlStats>,
 }
 
-/// What an operator must look at, by what heals it.
+/// Conditions that need an operator, by the event that clears them.
 #[derive(Debug, Default)]
 struct Alarms {
-    /// Found at start; until somebody changes the mode.
+    /// Found at start; cleared when an operator or client changes the mode.
     start: Option<String>,
-    /// The record in force is not saved; until it is.
+    /// The record in force is not saved; cleared by a successful save.
     save: Option<String>,
-    /// UCS is not in the gateway's mode, or does not tell; until it is, and does.
+    /// UCS is not in the gateway's mode or does not report one; cleared when it reports the gateway's mode.
     upstream: Option<String>,
-    /// UCS would not be opened and was followed; until somebody changes the mode.
+    /// UCS refused production and the gateway followed it; cleared when an operator or client changes the mode.
     followed: Option<String>,
-    /// The mode should have ended by itself; until it has, or its end is taken away.
+    /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
 }
 
@@ -149,27 +142,27 @@ struct Retry {
     wait: Duration,
 }
 
-/// All that can happen while control is idle.
+/// The events of an idle control.
 enum Event {
     Stop,
-    Asked(Command),
+    Command(Command),
     Expired,
     RetrySave,
-    SchemaSeen(Seen),
-    SchemaDoubted,
-    Upstream(News),
-    /// Time to forget what was abandoned long ago.
+    SchemaProbed(ProbeResult),
+    SchemaHinted,
+    Upstream(ModeObservation),
+    /// Time to rotate the counts of abandoned requests.
     Forget,
 }
 
 impl Control {
-    /// What control counts.
+    /// The counters of control.
     pub fn stats(&self) -> Arc<ControlStats> {
         Arc::clone(&self.stats)
     }
 
-    /// Works until `shutdown` is over. To be shut down after the request line: the mark of an orderly stop is left only
-    /// when nothing is in flight and nothing was abandoned lately.
+    /// Runs until `shutdown` completes. Shut it down after the workers: it writes the clean-shutdown marker only if no
+    /// request is in flight and none was abandoned recently.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send + 'static) {
         self.clerk.stop_on(shutdown);
         self.resolve_unsettled().await;
@@ -177,21 +170,21 @@ impl Control {
             self.remember_upstream().await;
             match self.next_event().await {
                 Event::Stop => break,
-                Event::Asked(Command::SetMode(change, answer)) => {
+                Event::Command(Command::SetMode(change, answer)) => {
                     let ended = self.change(&Change::Set(change)).await;
-                    // Whoever asked may be gone; the change stands.
+                    // The requester may have disconnected; the change stands.
                     let _ = answer.send(ended);
                 }
-                Event::Asked(Command::Reload(answer)) => {
+                Event::Command(Command::Reload(answer)) => {
                     let ended = self.reload().await;
-                    self.stats.reload(&ended);
+                    count_reload(&self.stats, &ended);
                     let _ = answer.send(ended);
                 }
                 Event::Expired => self.expire().await,
                 Event::RetrySave => self.retry_save().await,
-                Event::SchemaSeen(seen) => self.on_schema_seen(seen).await,
-                Event::SchemaDoubted => self.on_schema_doubted(),
-                Event::Upstream(news) => self.on_upstream_news(news).await,
+                Event::SchemaProbed(seen) => self.on_schema_probed(seen).await,
+                Event::SchemaHinted => self.on_schema_hint(),
+                Event::Upstream(observation) => self.on_mode_observation(observation).await,
                 Event::Forget => self.forget_abandoned(),
             }
         }
@@ -199,37 +192,37 @@ impl Control {
     }
 
     async fn next_event(&mut self) -> Event {
-        let (base, around) = self.around();
+        let (base, context) = self.probe_context();
         let revision = self.record.revision;
         let (expires, not_before) = (self.record.expires, self.expiry_not_before);
         let retry_at = self.retry.map(|retry| retry.at);
         tokio::select! {
             biased;
-            next = self.clerk.next() => next.map_or(Event::Stop, Event::Asked),
+            next = self.clerk.next() => next.map_or(Event::Stop, Event::Command),
             () = expiry_due(expires, not_before) => Event::Expired,
             () = sleep_until(retry_at) => Event::RetrySave,
-            () = self.schema_hint.noticed() => Event::SchemaDoubted,
-            seen = self.schema.next(&base, around) => Event::SchemaSeen(seen),
-            news = self.upstream.next(&base, revision) => Event::Upstream(news),
+            () = self.schema_hint.noticed() => Event::SchemaHinted,
+            seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
+            observation = self.upstream.next(&base, revision) => Event::Upstream(observation),
             () = tokio::time::sleep_until(self.forget_at) => Event::Forget,
         }
     }
 
-    /// The base path in force, and what must stay as it is for a look at the schema to count.
-    fn around(&self) -> (String, Around) {
+    /// The base path in force, and the context that must stay the same for a schema probe to count.
+    fn probe_context(&self) -> (String, ProbeContext) {
         let table = self.gate.table();
-        let around = Around { revision: self.record.revision, generation: table.generation() };
-        (table.table().base_path.to_string(), around)
+        let context = ProbeContext { revision: self.record.revision, generation: table.generation() };
+        (table.table().base_path.to_string(), context)
     }
 
-    /// Works off one change from any side, to its end.
+    /// Carries out one change from any source, to its end.
     async fn change(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
         let ended = self.change_uncounted(change).await;
-        self.stats.change(&ended);
-        let by_somebody = matches!(self.record.actor.kind, ActorKind::Operator | ActorKind::Client);
-        if ended.is_ok() && by_somebody {
-            let answered = [self.alarms.start.take(), self.alarms.followed.take()];
-            if answered.iter().any(Option::is_some) {
+        count_change(&self.stats, &ended);
+        let is_requested = matches!(self.record.actor.kind, ActorKind::Operator | ActorKind::Client);
+        if ended.is_ok() && is_requested {
+            let cleared = [self.alarms.start.take(), self.alarms.followed.take()];
+            if cleared.iter().any(Option::is_some) {
                 self.publish();
             }
         }
@@ -239,7 +232,7 @@ impl Control {
     async fn change_uncounted(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
         let next = self.next(change).map_err(|refusal| self.refused(refusal))?;
         if next == *self.record {
-            // Nothing changes, but what is not on the disk is acknowledged to nobody.
+            // Nothing changes, but a record that is not on the disk is never acknowledged.
             if self.retry.is_some() {
                 self.save_then_publish(next).await.map_err(|error| self.not_durable(&error))?;
             }
@@ -253,24 +246,24 @@ impl Control {
             return Err(ChangeError::NoSchema(Arc::clone(&self.record)));
         }
         let flipped = self.flip(next).await;
-        // Not after one that was taken back: while UCS does not let production be left, each probe would begin the next.
+        // Not after a revert: while UCS does not leave production, each probe would start the next flip.
         if flipped.is_ok() {
             self.schema.soon();
         }
         flipped
     }
 
-    /// The record that follows, with the gateway's default drain timeout and a revision that was never tried before.
+    /// The next record, with the gateway's default drain timeout and a revision that no save has tried before.
     fn next(&self, change: &Change) -> Result<ModeRecord, Refusal> {
         let mut change = change.clone();
-        if let Change::Set(wish) = &mut change {
-            wish.drain_timeout.get_or_insert(self.drain_timeout);
+        if let Change::Set(requested) = &mut change {
+            requested.drain_timeout.get_or_insert(self.drain_timeout);
         }
         let mut next = mode::apply(&self.record, &change, Timestamp::now())?;
         if next.revision > self.record.revision {
             next.revision = next.revision.max(self.tried_revision + 1);
         }
-        // A drain that waits for nothing but graces is waited for beyond its timeout, and the deadline says so.
+        // A drain that waits for grace periods only may exceed its timeout; the deadline includes them.
         if self.record.phase == Phase::Settled && next.phase == Phase::Switching {
             let grace = self.orphan_grace;
             next.deadline = next.deadline.map(|deadline| deadline.checked_add(grace).unwrap_or(Timestamp::MAX));
@@ -278,7 +271,7 @@ impl Control {
         Ok(next)
     }
 
-    /// Saves a record durably and only then puts it in force. After an error nothing has changed.
+    /// Saves a record durably and then puts it in force. After an error nothing has changed.
     async fn save_then_publish(&mut self, record: ModeRecord) -> Result<(), StoreError> {
         self.tried_revision = self.tried_revision.max(record.revision);
         match self.clerk.serve(self.store.save(self.stored_revision, &record)).await {
@@ -291,14 +284,14 @@ impl Control {
             }
             Err(error) => {
                 add_one(&self.stats.save_errors);
-                error!(%error, revision = record.revision, "the record cannot be saved");
+                error!(%error, revision = record.revision, "cannot save the mode record");
                 Err(error)
             }
         }
     }
 
-    /// Puts a record in force whether it can be saved or not: for a mode that must be restored. A failed save is
-    /// retried, and told to whoever asked for the record.
+    /// Puts a record in force even if it cannot be saved: for a mode that must be restored. A failed save is retried, and
+    /// the error is returned for the requester.
     async fn save_or_keep(&mut self, record: ModeRecord) -> Result<(), StoreError> {
         let saved = self.save_then_publish(record.clone()).await;
         if let Err(error) = &saved {
@@ -313,7 +306,7 @@ impl Control {
         let Some(Retry { wait, .. }) = self.retry else { return };
         let record = (*self.record).clone();
         match self.save_then_publish(record).await {
-            Ok(()) => info!(revision = self.record.revision, "the record is saved at last"),
+            Ok(()) => info!(revision = self.record.revision, "mode record saved after retries"),
             Err(_) => {
                 let wait = (wait * 2).min(SLOWEST_RETRY);
                 self.retry = Some(Retry { at: Instant::now() + wait, wait });
@@ -352,16 +345,16 @@ impl Control {
         ChangeError::NotDurable { record: Arc::clone(&self.record), detail: error.to_string() }
     }
 
-    /// Leaves the mark of an orderly stop if nothing is left behind at UCS.
+    /// Writes the clean-shutdown marker, unless requests may still be running in UCS.
     async fn stop(self) {
         let in_flight: u64 = ModeSet::ALL.into_iter().map(|set| self.gate.in_flight(set)).sum();
         let modes = [Mode::Production, Mode::Maintenance];
         let lately = |mode| self.gate.last_abandoned(mode).is_some_and(|ago| ago < self.orphan_grace);
-        let ghosts = self.ghosts_until.is_some_and(|until| Instant::now() < until);
-        if in_flight > 0 || ghosts || modes.into_iter().any(lately) {
-            info!(in_flight, "stopped with something left behind at UCS");
+        let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
+        if in_flight > 0 || orphans || modes.into_iter().any(lately) {
+            info!(in_flight, "requests may still be running in UCS after shutdown");
         } else if let Err(error) = self.store.mark_clean_shutdown().await {
-            error!(%error, "the mark of an orderly stop cannot be left");
+            error!(%error, "cannot write the clean-shutdown marker");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A reload of the route table: read, compare, swap, wait a while for what the old table had admitted.
+//! A reload of the route table: read, compare, swap, then wait a while for the requests of the old table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,20 @@ use crate::control::Control;
 use crate::control_handle::{ReloadError, Reloaded};
 use crate::policy::table::RouteTable;
 
-/// How long a reload waits for requests of the old table before it reports.
+/// The longest wait for requests of the old table before a reload reports.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(1);
+/// The interval between reads of their count.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Reads the table's file. Called on a blocking thread; the error is all faults, each with its place.
-pub type RouteLoader = Arc<dyn Fn() -> Result<LoadedRoutes, String> + Send + Sync>;
+/// Reads the table's file. Called on a blocking thread; the error lists all faults, each with its place.
+pub(crate) type RouteLoader = Arc<dyn Fn() -> Result<LoadedRoutes, String> + Send + Sync>;
 
-/// A table that was read and has no fault.
+/// A route table without faults.
 #[derive(Debug)]
-pub struct LoadedRoutes {
-    /// The table.
+pub(crate) struct LoadedRoutes {
     pub table: RouteTable,
-    /// Equal for equal content: a hash of the text.
+    /// A hash of the text.
     pub fingerprint: String,
 }
 
@@ -33,7 +32,7 @@ impl Control {
         let loaded = self.clerk.serve(tokio::task::spawn_blocking(move || load())).await;
         let loaded = loaded.unwrap_or_else(|panic| Err(panic.to_string()));
         let LoadedRoutes { table, fingerprint } = loaded.map_err(|faults| {
-            warn!(%faults, "the route table was not replaced");
+            warn!(%faults, "route table not replaced");
             ReloadError::Faults(faults)
         })?;
         if self.routes_fingerprint.as_ref() == Some(&fingerprint) {
@@ -51,14 +50,14 @@ impl Control {
         let gate = Arc::clone(&self.gate);
         let emptied = async {
             while gate.in_flight_of_old_tables() > 0 {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        // At the limit the report says how many still run; a flip waits for these whatever they are.
+        // At the limit the report says how many still run; every flip waits for these.
         let _ = self.clerk.serve(tokio::time::timeout(LONGEST_WAIT, emptied)).await;
         let (generation, routes) = (live.generation(), live.table().routes.len());
         let still_running = self.gate.in_flight_of_old_tables();
-        info!(generation, routes, still_running, "the route table was replaced");
+        info!(generation, routes, still_running, "route table replaced");
         Ok(Reloaded { generation, routes, changed: true, still_running })
     }
 }

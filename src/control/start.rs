@@ -1,5 +1,5 @@
-//! Start-up: what the store holds becomes the first publication. An unfinished flip is published as it is and resolved
-//! by the loop, so that the request line can serve what both modes admit meanwhile.
+//! Start-up: publishes the stored record. An unfinished flip is published as it is and resolved by the loop, so that the
+//! workers can meanwhile serve requests that both modes admit.
 
 use std::sync::Arc;
 
@@ -9,33 +9,37 @@ use tracing::{error, info, warn};
 
 use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
-use crate::control::duties::ExpiryTrouble;
-use crate::control::schema_probe::{SchemaProbe, StatusLink};
-use crate::control::store::StoreError;
-use crate::control::store_file::Loaded;
-use crate::control::upstream_link::{Reading, UpstreamLink};
-use crate::control::upstream_mode::{UpstreamMemory, UpstreamMode};
-use crate::control::{Alarms, Control, ControlSettings, ControlStats, FIRST_START, InitialMode, UpstreamModeUse};
+use crate::control::expiry::ExpiryTrouble;
+use crate::control::store::{Loaded, StoreError};
+use crate::control::ucs::link::{Reading, UpstreamLink};
+use crate::control::ucs::schema::{SchemaProbe, StatusLink};
+use crate::control::ucs::server_mode::{FIRST_START, UpstreamMemory, UpstreamMode};
+use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamModeUse};
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
 use crate::policy::mode::{Mode, ModeRecord, Phase};
+use crate::telemetry::ControlStats;
 
-/// How many revisions above the one that began a flip may have been told without being saved, and some to spare.
+/// An upper bound for the revisions after the start of a flip that may have been reported without being saved.
 const REVISIONS_OF_A_FLIP: u64 = 8;
 
-/// Why control cannot start.
+/// The reason why control cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store cannot be read.
-    #[error("the mode cannot be read: {0}")]
+    #[error("cannot read the mode: {0}")]
     Load(#[source] StoreError),
-    /// The first record cannot be saved: a gateway that cannot keep its mode does not open.
-    #[error("the first mode record cannot be saved: {0}")]
+    /// The first record cannot be saved: a gateway that cannot save its mode does not start.
+    #[error("cannot save the first mode record: {0}")]
     FirstSave(#[source] StoreError),
 }
 
 /// Loads the record and publishes it.
-pub async fn start(gate: Arc<Gate>, inbox: CommandReceiver, settings: ControlSettings) -> Result<Control, StartError> {
+pub(crate) async fn start(
+    gate: Arc<Gate>,
+    inbox: CommandReceiver,
+    settings: ControlSettings,
+) -> Result<Control, StartError> {
     let loaded = settings.store.load().await.map_err(StartError::Load)?;
     loaded.notes.iter().for_each(|note| info!("{note}"));
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
@@ -43,14 +47,14 @@ pub async fn start(gate: Arc<Gate>, inbox: CommandReceiver, settings: ControlSet
     let stored_revision = loaded.record.as_ref().map_or(0, |record| record.revision);
     let mut memory = remembered(&loaded);
     let record = match &loaded.record {
-        // A record above all that was ever used here keeps revisions growing even if the file is an old copy.
+        // Above every revision ever used here, so that revisions grow even if the file is an old copy.
         Some(record) => ModeRecord { revision: loaded.highest_revision.max(record.revision), ..record.clone() },
         None => first_record(&gate, &link, &settings, &loaded, &mut memory).await,
     };
     let mut control = assemble(gate, inbox, settings, link, &loaded, record, memory);
     control.stored_revision = stored_revision;
-    // The record of a flip that was taken back may have been told under one of these before the gateway was killed, if the
-    // disk took no more: no revision may get a second content.
+    // If the disk was full, a reverted record may have been reported under one of these revisions before the gateway was
+    // killed: no revision may stand for two records.
     if control.record.phase == Phase::Switching {
         control.tried_revision += REVISIONS_OF_A_FLIP;
     }
@@ -58,17 +62,17 @@ pub async fn start(gate: Arc<Gate>, inbox: CommandReceiver, settings: ControlSet
     Ok(control)
 }
 
-/// What is remembered of UCS. What cannot be read is nothing: then UCS is set and not followed.
+/// The remembered state of UCS; the default if it cannot be read: UCS is then set and not followed.
 fn remembered(loaded: &Loaded) -> UpstreamMemory {
     let read = |text: &String| serde_json::from_str(text).ok();
     let mut memory: UpstreamMemory = loaded.upstream_seen.as_ref().and_then(read).unwrap_or_default();
-    // Without `started` nobody can tell that it is the same incarnation.
+    // Without `started` an incarnation cannot be recognized.
     memory.agreed = memory.agreed.filter(|agreed| agreed.started.is_some());
     memory.closed_itself = memory.closed_itself.filter(|closed| closed.started.is_some());
     memory
 }
 
-/// The record of a directory that has none: the initial mode, or maintenance when something had to be set aside.
+/// The first record of a directory: the initial mode, or maintenance if a file had to be set aside.
 async fn first_record(
     gate: &Gate,
     link: &UpstreamLink,
@@ -91,7 +95,7 @@ async fn first_record(
             reading => {
                 warn!(
                     reading = reading.words(),
-                    "UCS tells no mode at first start: production is assumed until it does"
+                    "UCS reports no mode at first start; assuming production until it does"
                 );
                 memory.provisional = true;
                 Mode::Production
@@ -130,7 +134,7 @@ fn assemble(
         retry: None,
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
-        ghosts_until: (!loaded.clean).then(|| now + settings.orphan_grace),
+        orphans_until: (!loaded.clean).then(|| now + settings.orphan_grace),
         abandoned_before: abandoned.clone(),
         abandoned_lately: abandoned,
         forget_at: now,
@@ -143,16 +147,16 @@ fn assemble(
 }
 
 impl Control {
-    /// Saves the first record where there was none, and anchors a record anew where the journal did not fit it.
+    /// Saves the first record of a directory, and writes the record again if the journal does not match it.
     async fn settle_start(&mut self, loaded: &Loaded) -> Result<(), StartError> {
         let record = (*self.record).clone();
-        // Before the first record: whether that one is a guess must be known for as long as it is.
+        // Before the first record, as a crash must not lose the fact that its mode is a guess.
         self.remember_upstream().await;
         if loaded.record.is_none() {
             return self.save_then_publish(record).await.map_err(StartError::FirstSave);
         }
         if record.phase == Phase::Settled && !loaded.alarms.is_empty() {
-            // Kept in memory and tried again when it cannot be saved.
+            // Kept in memory and retried if it cannot be saved.
             let _ = self.save_or_keep(ModeRecord { revision: record.revision + 1, ..record }).await;
         } else {
             self.publish();

@@ -1,9 +1,9 @@
-//! Admission and in-flight counts: the one place where the request line and the change line meet. Requests ask a
-//! [`WorkerGate`] and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no
-//! history; the fast path takes no lock and writes only to its own worker's cache lines.
+//! Admission and in-flight counts: the only state that requests and control share. Requests enter through a [`WorkerGate`]
+//! and hold a [`Permit`]; control publishes records and tables and reads counts. It does no I/O and keeps no history; the
+//! fast path takes no lock and writes only to its own worker's cache lines.
 
-mod tally;
-mod turnstile;
+mod in_flight_counter;
+mod operation_counts;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,27 +14,27 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-pub use tally::{LiveTable, OperationTally};
-use turnstile::{Turnstile, Word};
+use in_flight_counter::{AdmissionState, InFlightCounter};
+pub(crate) use operation_counts::{LiveTable, OperationCounts};
 
 use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
 
-/// What control has published: the whole truth at one instant.
+/// The state published by control, consistent at one instant.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// The record in force; `None` before the first one is known: nothing is admitted then.
+    /// The record in force; `None` before the first one: no request is admitted then.
     pub record: Option<Arc<ModeRecord>>,
-    /// What is known of the profile schema.
+    /// The knowledge of the profile schema.
     pub schema: SchemaKnowledge,
-    /// Something an operator must look at (a record that cannot be saved, a file set aside), in words.
+    /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
     pub alarm: Option<String>,
 }
 
-/// Shared by all workers and control.
+/// The gate, shared by all workers and control.
 #[derive(Debug)]
 pub struct Gate {
-    turnstile: Turnstile,
+    counter: InFlightCounter,
     table: ArcSwap<LiveTable>,
     retired: Mutex<Retired>,
     published: ArcSwap<Published>,
@@ -45,30 +45,30 @@ pub struct Gate {
     workers: usize,
 }
 
-/// What is left of replaced tables.
+/// The remains of replaced tables.
 #[derive(Debug, Default)]
 struct Retired {
-    /// Those that still have requests in flight: a flip waits for these too.
+    /// Tables with requests in flight: a flip waits for these too.
     live: Vec<Arc<LiveTable>>,
-    /// Of the others what was given up on, with the table's generation.
-    abandoned: Vec<(u32, OperationTally)>,
+    /// The abandoned counts of the others, with the table's generation.
+    abandoned: Vec<(u32, OperationCounts)>,
 }
 
-/// When something of a set was last given up on, in milliseconds since `origin` plus one; 0 for never.
+/// When a request of a set was last abandoned, in milliseconds since `origin` plus one; 0 for never.
 #[derive(Debug)]
 struct AbandonedTimes {
     origin: Instant,
-    last: [AtomicU64; turnstile::SETS],
+    last: [AtomicU64; in_flight_counter::SETS],
 }
 
-/// Why a request was not admitted.
+/// The reason why a request was not admitted.
 #[derive(Clone, Debug)]
 pub enum Refused {
-    /// The mode (or a flip under way) does not admit it.
+    /// The mode, or a flip under way, does not admit it.
     Mode(Arc<Published>),
     /// It needs a profile schema, and UCS has none.
     NoSchema(Arc<Published>),
-    /// It was classified by a table that is no longer in force: classify again.
+    /// The table that classified it is no longer in force: classify again.
     OldTable,
 }
 
@@ -77,7 +77,7 @@ impl Gate {
     pub fn new(workers: usize, table: RouteTable) -> Arc<Gate> {
         let closed = Arc::new(Published { record: None, schema: SchemaKnowledge::Unknown, alarm: None });
         let gate = Gate {
-            turnstile: Turnstile::new(workers),
+            counter: InFlightCounter::new(workers),
             table: ArcSwap::from_pointee(LiveTable::new(table, 1, workers)),
             retired: Mutex::default(),
             published: ArcSwap::new(Arc::clone(&closed)),
@@ -87,62 +87,62 @@ impl Gate {
             taken: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             workers,
         };
-        gate.turnstile.publish(Word::new([false; 3], 0, 1));
+        gate.counter.publish(AdmissionState::new([false; 3], 0, 1));
         Arc::new(gate)
     }
 
-    /// The seat of one worker. Each can be taken once: a second writer on a lane would corrupt its counts.
+    /// The gate of one worker. Each can be taken once: a second writer on a shard would corrupt its counts.
     ///
     /// # Panics
-    /// When the seat is taken already or there is no such worker.
-    pub fn seat(self: &Arc<Self>, worker: usize) -> WorkerGate {
+    /// When it is taken already or there is no such worker.
+    pub fn worker_gate(self: &Arc<Self>, worker: usize) -> WorkerGate {
         let taken = self.taken[worker].swap(true, Ordering::AcqRel);
-        assert!(!taken, "the seat of worker {worker} is taken already");
+        assert!(!taken, "the gate of worker {worker} is taken already");
         let table = RefCell::new(Rc::new(TableRef { live: self.table.load_full(), worker }));
-        WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), worker, table }))
+        WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), index: worker, table }))
     }
 
-    /// How many workers there are.
-    pub fn workers(&self) -> usize {
+    /// The number of workers.
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// What is published now.
-    pub fn published(&self) -> Arc<Published> {
+    /// The published state.
+    pub(crate) fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
 
-    /// Follows what is published; a slow follower sees only the newest.
-    pub fn watch(&self) -> watch::Receiver<Arc<Published>> {
+    /// Subscribes to the published state; a slow subscriber sees only the newest.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Published>> {
         self.watchers.subscribe()
     }
 
     /// The table in force.
-    pub fn table(&self) -> Arc<LiveTable> {
+    pub(crate) fn table(&self) -> Arc<LiveTable> {
         self.table.load_full()
     }
 
-    /// Puts a record (and what else is known) in force. By control only.
+    /// Puts a state in force. For control only.
     pub fn publish(&self, published: Published) {
         let published = Arc::new(published);
-        // The record first, the word after: whoever is refused by a word can see a record at least as new.
+        // The record before the admission state: a request refused by the latter sees a record at least as new.
         self.published.store(Arc::clone(&published));
-        let generation = self.turnstile.word().generation();
-        self.turnstile.publish(word_of(&published, generation));
+        let generation = self.counter.state().generation();
+        self.counter.publish(state_of(&published, generation));
         self.watchers.send_replace(published);
     }
 
-    /// Puts a table in force and returns it. Requests that the one before had admitted go on; flips wait for them
-    /// whatever their class was. By control only, and never while a flip is under way.
-    pub fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
-        let generation = self.turnstile.word().generation().wrapping_add(1);
+    /// Puts a table in force and returns it. Requests of the old table continue, and flips wait for all of them. For control
+    /// only, and never during a flip.
+    pub(crate) fn replace_table(&self, table: RouteTable) -> Arc<LiveTable> {
+        let generation = self.counter.state().generation().wrapping_add(1);
         let live = Arc::new(LiveTable::new(table, generation, self.workers));
-        // Held over the swap, so that nobody finds the old table in both places or in none.
+        // Held over the swap, so that readers never find the old table in both places or in neither.
         let mut retired = self.lock_retired();
         let old = self.table.swap(Arc::clone(&live));
-        self.turnstile.publish(word_of(&self.published.load(), generation));
+        self.counter.publish(state_of(&self.published.load(), generation));
         retired.live.push(old);
-        // What was given up on lately may be of another set by the new table: it gets its grace in every set.
+        // The new table may put recently abandoned requests in another set: they get their grace period in every set.
         let newest = self.abandoned.last.iter().map(|last| last.load(Ordering::Acquire)).max().unwrap_or(0);
         for last in &self.abandoned.last {
             last.fetch_max(newest, Ordering::AcqRel);
@@ -150,72 +150,72 @@ impl Gate {
         live
     }
 
-    /// In flight by set, over all workers.
+    /// Requests of a set in flight, over all workers.
     pub fn in_flight(&self, set: ModeSet) -> u64 {
-        self.turnstile.in_flight(set.index())
+        self.counter.in_flight(set.index())
     }
 
-    /// In flight that was admitted by tables that are no longer in force.
-    pub fn in_flight_of_old_tables(&self) -> u64 {
+    /// Requests in flight that replaced tables admitted.
+    pub(crate) fn in_flight_of_old_tables(&self) -> u64 {
         let Retired { live, abandoned } = &mut *self.lock_retired();
         live.retain(|table| {
             let is_live = table.in_flight() > 0;
             if !is_live {
-                abandoned.extend(table.numbered_tallies().filter(|(_, tally)| tally.abandoned > 0));
+                abandoned.extend(table.numbered_counts().filter(|(_, counts)| counts.abandoned > 0));
             }
             is_live
         });
         live.iter().map(|table| table.in_flight()).sum()
     }
 
-    /// The counts by operation with the generation of their table: of the table in force all, of replaced ones those with
-    /// something in flight or given up on.
-    pub fn tallies_of_all_tables(&self) -> Vec<(u32, OperationTally)> {
+    /// The counts by operation with the generation of their table: all of the table in force, and those of replaced tables
+    /// with requests in flight or abandoned.
+    pub(crate) fn counts_of_all_tables(&self) -> Vec<(u32, OperationCounts)> {
         let retired = self.lock_retired();
-        let mut tallies: Vec<_> = self.table.load().numbered_tallies().collect();
-        let live = retired.live.iter().flat_map(|table| table.numbered_tallies());
-        tallies.extend(live.filter(|(_, tally)| tally.in_flight > 0 || tally.abandoned > 0));
-        tallies.extend(retired.abandoned.iter().cloned());
-        tallies
+        let mut counts: Vec<_> = self.table.load().numbered_counts().collect();
+        let live = retired.live.iter().flat_map(|table| table.numbered_counts());
+        counts.extend(live.filter(|(_, counts)| counts.in_flight > 0 || counts.abandoned > 0));
+        counts.extend(retired.abandoned.iter().cloned());
+        counts
     }
 
-    /// How many must end before nothing that needs `leaving` is in flight. True only after the record that closed
-    /// `leaving` was published. Requests of replaced tables count whatever their set is: the table in force might
-    /// judge them otherwise.
-    pub fn forbidden_in_flight(&self, leaving: Mode) -> u64 {
+    /// The requests that must end before none that needs `leaving` is in flight. Meaningful only after the record that closed
+    /// `leaving` was published. Includes all requests of replaced tables, as the table in force may classify them
+    /// differently.
+    pub(crate) fn forbidden_in_flight(&self, leaving: Mode) -> u64 {
         self.in_flight(ModeSet::only(leaving)) + self.in_flight_of_old_tables()
     }
 
-    /// What is in flight now, by operation, without zeroes: those that only `mode` admits, or all.
-    pub fn running(&self, mode: Option<Mode>) -> Vec<OperationTally> {
-        let mut running = self.table.load().tallies();
+    /// Requests in flight by operation, without zeroes: those that only `mode` admits, or all.
+    pub(crate) fn running(&self, mode: Option<Mode>) -> Vec<OperationCounts> {
+        let mut running = self.table.load().operation_counts();
         let set = mode.map(ModeSet::only);
-        running.retain(|tally| set.is_none_or(|set| tally.modes == set));
+        running.retain(|counts| set.is_none_or(|set| counts.modes == set));
         for table in &self.lock_retired().live {
-            running.extend(table.tallies());
+            running.extend(table.operation_counts());
         }
-        running.retain(|tally| tally.in_flight > 0);
+        running.retain(|counts| counts.in_flight > 0);
         running
     }
 
-    /// How long ago an exchange that only `mode` admits was last given up on; `None` for never.
-    pub fn last_abandoned(&self, mode: Mode) -> Option<Duration> {
+    /// The time since an exchange that only `mode` admits was last abandoned; `None` for never.
+    pub(crate) fn last_abandoned(&self, mode: Mode) -> Option<Duration> {
         let newest = self.abandoned.last[ModeSet::only(mode).index()].load(Ordering::Acquire);
         (newest > 0).then(|| self.abandoned.origin.elapsed().saturating_sub(Duration::from_millis(newest - 1)))
     }
 
-    /// Tells every worker to abort what only `mode` admits. By control only, while a flip is under way.
-    pub fn cut(&self, mode: Mode) {
+    /// Tells every worker to abort the requests that only `mode` admits. For control only, during a flip.
+    pub(crate) fn cut(&self, mode: Mode) {
         self.cuts.send_replace(Some(mode));
     }
 
-    /// Takes the cut back, so that exchanges of `mode` are left alone again.
-    pub fn end_cut(&self) {
+    /// Ends the cut.
+    pub(crate) fn end_cut(&self) {
         self.cuts.send_replace(None);
     }
 
-    /// Follows the cuts: `Some(mode)` while exchanges that only `mode` admits are to be aborted.
-    pub fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
+    /// Subscribes to cuts: `Some(mode)` while exchanges that only `mode` admits are to be aborted.
+    pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.cuts.subscribe()
     }
 
@@ -224,32 +224,32 @@ impl Gate {
     }
 }
 
-/// The bit of a word's note that says that routes which need a profile schema get 404.
+/// The bit of the note for a missing profile schema: routes that need one get 404.
 const NOTE_NO_SCHEMA: u32 = 1;
 
-fn word_of(published: &Published, generation: u32) -> Word {
-    let Some(record) = &published.record else { return Word::new([false; 3], 0, generation) };
+fn state_of(published: &Published, generation: u32) -> AdmissionState {
+    let Some(record) = &published.record else { return AdmissionState::new([false; 3], 0, generation) };
     let open = |set: ModeSet| match record.phase {
         Phase::Settled => set.admits(record.mode),
         Phase::Switching => set == ModeSet::Both,
     };
     let no_schema = record.mode == Mode::Production && published.schema == SchemaKnowledge::Undefined && !record.force;
     let note = if no_schema { NOTE_NO_SCHEMA } else { 0 };
-    Word::new(ModeSet::ALL.map(open), note, generation)
+    AdmissionState::new(ModeSet::ALL.map(open), note, generation)
 }
 
-/// One worker's way to the gate. Not `Send`: its counts have one writer.
+/// One worker's access to the gate. Not `Send`: its counts have one writer.
 #[derive(Clone, Debug)]
 pub struct WorkerGate(Rc<WorkerGateInner>);
 
 #[derive(Debug)]
 struct WorkerGateInner {
     gate: Arc<Gate>,
-    worker: usize,
+    index: usize,
     table: RefCell<Rc<TableRef>>,
 }
 
-/// A worker's hold on one table: counted without atomics.
+/// A worker's reference to a table, counted without atomics.
 #[derive(Debug)]
 pub struct TableRef {
     live: Arc<LiveTable>,
@@ -258,111 +258,105 @@ pub struct TableRef {
 
 impl TableRef {
     /// The table.
-    pub fn table(&self) -> &RouteTable {
+    pub(crate) fn table(&self) -> &RouteTable {
         self.live.table()
     }
 
-    /// Its generation.
-    pub fn generation(&self) -> u32 {
+    /// The generation of the table.
+    pub(crate) fn generation(&self) -> u32 {
         self.live.generation()
     }
 }
 
 impl WorkerGate {
-    /// The table to judge by: the one in force, so that a verdict which never asks the gate (unmatched, a fault) is of
-    /// that table as well. One atomic load while it is the same as before. [`Refused::OldTable`] tells when it was
-    /// replaced after this call.
+    /// The table in force, for the classification of a request. One atomic load unless it was replaced since the last call;
+    /// [`Refused::OldTable`] reports a replacement after this call.
     pub fn table(&self) -> Rc<TableRef> {
-        let in_force = self.0.gate.turnstile.word().generation();
-        let lease = self.0.table.borrow();
-        if lease.generation() == in_force {
-            return Rc::clone(&lease);
+        let in_force = self.0.gate.counter.state().generation();
+        let current = self.0.table.borrow();
+        if current.generation() == in_force {
+            return Rc::clone(&current);
         }
-        drop(lease);
+        drop(current);
         self.renew_table()
     }
 
-    /// Asks for admission of a request that `table` classified as `route` (`None`: unmatched, forwarded as a class),
-    /// and counts it in when it is granted.
+    /// Requests admission for a request that `table` classified as `route` (`None`: unmatched, forwarded as a class), and
+    /// counts it if it is admitted.
     pub fn enter(&self, table: &Rc<TableRef>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
-        let seat = &*self.0;
+        let worker = &*self.0;
         let slot = table.live.slot(route);
         let (set, needs_schema) = table.live.admission(slot);
         loop {
-            table.live.count_in(seat.worker, slot);
-            let word = seat.gate.turnstile.enter(seat.worker, set.index());
-            let schema_refuses = needs_schema && word.note() & NOTE_NO_SCHEMA != 0;
-            if word.admits(set.index()) && word.generation() == table.live.generation() && !schema_refuses {
-                table.live.count_admitted(seat.worker, slot);
-                return Ok(Permit { seat: Rc::clone(&self.0), table: Rc::clone(table), slot, set });
+            table.live.count_in(worker.index, slot);
+            let state = worker.gate.counter.enter(worker.index, set.index());
+            let schema_refuses = needs_schema && state.note() & NOTE_NO_SCHEMA != 0;
+            if state.admits(set.index()) && state.generation() == table.live.generation() && !schema_refuses {
+                table.live.count_admitted(worker.index, slot);
+                return Ok(Permit { worker: Rc::clone(&self.0), table: Rc::clone(table), slot, set });
             }
-            seat.gate.turnstile.leave(seat.worker, set.index());
-            table.live.count_out(seat.worker, slot);
-            if word.generation() != table.live.generation() {
+            worker.gate.counter.leave(worker.index, set.index());
+            table.live.count_out(worker.index, slot);
+            if state.generation() != table.live.generation() {
                 return Err(Refused::OldTable);
             }
-            let published = seat.gate.published.load_full();
-            // A publication between the two reads: the record might tell another story than the word. Command again.
-            if word_of(&published, word.generation()) != word {
+            let published = worker.gate.published.load_full();
+            // A publication between the two reads: the record may not match the admission state. Try again.
+            if state_of(&published, state.generation()) != state {
                 std::hint::spin_loop();
                 continue;
             }
-            table.live.count_refused(seat.worker, slot);
-            let refused = if word.admits(set.index()) { Refused::NoSchema } else { Refused::Mode };
+            table.live.count_refused(worker.index, slot);
+            let refused = if state.admits(set.index()) { Refused::NoSchema } else { Refused::Mode };
             return Err(refused(published));
         }
     }
 
-    /// What is published now.
-    pub fn published(&self) -> Arc<Published> {
+    /// The published state.
+    pub(crate) fn published(&self) -> Arc<Published> {
         self.0.gate.published()
     }
 
-    /// Follows the cuts.
-    pub fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
+    /// Subscribes to cuts.
+    pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.0.gate.watch_cuts()
     }
 
     #[cold]
     fn renew_table(&self) -> Rc<TableRef> {
-        // The table is there before the word that names it, so that this is the word's table or a newer one.
-        let lease = Rc::new(TableRef { live: self.0.gate.table.load_full(), worker: self.0.worker });
-        self.0.table.replace(Rc::clone(&lease));
-        lease
+        // A table is stored before the state that names it, so this is the state's table or a newer one.
+        let current = Rc::new(TableRef { live: self.0.gate.table.load_full(), worker: self.0.index });
+        self.0.table.replace(Rc::clone(&current));
+        current
     }
 }
 
-/// Proof of admission. Held until the exchange with UCS is over; dropping it counts the request out.
+/// Proof of admission, held until the exchange with UCS is over. Dropping it ends the count of the request.
 #[derive(Debug)]
 pub struct Permit {
-    seat: Rc<WorkerGateInner>,
+    worker: Rc<WorkerGateInner>,
     table: Rc<TableRef>,
     slot: usize,
     set: ModeSet,
 }
 
 impl Permit {
-    /// The set that admitted it.
-    pub fn set(&self) -> ModeSet {
-        self.set
-    }
-
-    /// Whether a cut that aborts what only `mode` admits means this one. Of a replaced table everything is meant, as
-    /// the drain waits for all of it.
-    pub fn is_cut_by(&self, mode: Mode) -> bool {
+    /// Whether a cut of `mode` aborts this request. A cut aborts all requests of replaced tables, as the drain waits for all
+    /// of them.
+    pub(crate) fn is_cut_by(&self, mode: Mode) -> bool {
         self.set == ModeSet::only(mode) || self.is_of_old_table()
     }
 
-    /// Counts the request out as abandoned: the gateway gave up on it, and UCS may still be at it.
-    pub fn abandon(self) {
+    /// Ends the count of the request as abandoned: the gateway gave up on it, and UCS may still be working on it.
+    pub(crate) fn abandon(self) {
         self.table.live.count_abandoned(self.table.worker, self.slot);
-        // Before the count goes down, so that a drain which reads zero also reads this time.
-        let times = &self.seat.gate.abandoned;
+        // Before the count goes down, so that a drain that reads zero also reads this time.
+        let times = &self.worker.gate.abandoned;
         let now = u64::try_from(times.origin.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
         times.last[self.set.index()].fetch_max(now, Ordering::AcqRel);
-        // Its mirror is in `replace_table`: either that one sees the time, or the table is seen to be replaced here.
+        // The counterpart is in `replace_table`: either it sees this time, or the table is seen as replaced here.
         fence(Ordering::SeqCst);
-        // What a replaced table admitted may be judged otherwise by the table in force: it gets its grace in every set.
+        // The table in force may put requests of a replaced table in another set: they get their grace period in every set.
         if self.is_of_old_table() {
             for last in &times.last {
                 last.fetch_max(now, Ordering::AcqRel);
@@ -371,13 +365,13 @@ impl Permit {
     }
 
     fn is_of_old_table(&self) -> bool {
-        self.table.live.generation() != self.seat.gate.turnstile.word().generation()
+        self.table.live.generation() != self.worker.gate.counter.state().generation()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.table.live.count_out(self.seat.worker, self.slot);
-        self.seat.gate.turnstile.leave(self.seat.worker, self.set.index());
+        self.table.live.count_out(self.worker.index, self.slot);
+        self.worker.gate.counter.leave(self.worker.index, self.set.index());
     }
 }

@@ -132,8 +132,8 @@ fn run_worker(
         Ok(runtime) => runtime,
         Err(error) => return end.tell(Err(format!("it has no runtime: {error}"))),
     };
-    // The seat stays on this thread: its counts have one writer.
-    let seat: WorkerGate = gate.seat(index);
+    // The gate stays on this thread: its counts have one writer.
+    let seat: WorkerGate = gate.worker_gate(index);
     let result = runtime.block_on(async move {
         let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
         let worker = Worker::new(index, seat, &settings, &shared, recorder);

@@ -114,17 +114,7 @@ async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBo
         None => Refusal::Forward(ForwardError::BadBody),
     })?;
     let mode = parse_mode(&bytes.to_bytes()).map_err(Refusal::BadModeRequest)?;
-    Ok(ModeChange {
-        mode,
-        actor: Actor { kind: ActorKind::Client, name: principal.name.to_string() },
-        reason: None,
-        cause: None,
-        if_revision: None,
-        drain_timeout: None,
-        on_timeout: None,
-        expires_in: None,
-        force: false,
-    })
+    Ok(ModeChange::to(mode, Actor { kind: ActorKind::Client, name: principal.name.to_string() }))
 }
 
 /// Documented: one member `mode`, its value in any case.

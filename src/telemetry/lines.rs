@@ -1,6 +1,5 @@
-//! The way of lines out of the process: for each output stream a bounded queue and one thread that writes. Whoever has a
-//! line to write never waits and never fails: a line that cannot be written is dropped and counted. Nothing here knows
-//! what the lines say.
+//! The output of log lines: a bounded queue and a writing thread for each stream. Pushing a line never blocks and never fails:
+//! a line that cannot be written is dropped and counted. The content of the lines does not matter here.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -12,35 +11,35 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// Events, and the last word of a process that fails.
-pub static STDERR: LineQueue = LineQueue::new("stderr", 1024 * 1024, 4096);
+/// Events, and the error of a process that fails.
+pub(crate) static STDERR: LineQueue = LineQueue::new("stderr", 1024 * 1024, 4096);
 
-/// The access log, and what the demo shows.
-pub static STDOUT: LineQueue = LineQueue::new("stdout", 4 * 1024 * 1024, 64 * 1024);
+/// The access log, and the output of the demo.
+pub(crate) static STDOUT: LineQueue = LineQueue::new("stdout", 4 * 1024 * 1024, 64 * 1024);
 
-/// How long to leave a stream alone that takes nothing and was set not to block.
+/// The pause before writing again to a full non-blocking stream.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long an ending process waits for its last lines, for each stream.
+/// The longest wait of an ending process for the last lines of a stream.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
-/// A buffer that grew beyond this in a burst is not kept, in bytes.
+/// A larger buffer is released after a burst, in bytes.
 const KEPT_BUFFER: usize = 256 * 1024;
 
-/// The queue of one stream. There is one a stream and process, as the streams are the process's own.
+/// The queue of one stream. There is one per stream in the process.
 #[derive(Debug)]
-pub struct LineQueue {
+pub(crate) struct LineQueue {
     name: &'static str,
-    /// The most bytes that may wait.
+    /// The capacity in bytes.
     limit: usize,
-    /// The most bytes of one write, unless a single line is longer. What a pipe takes in one piece stays in one piece
-    /// although others write to the same pipe.
+    /// The largest write in bytes, unless a single line is longer. A pipe keeps small writes whole even if other processes
+    /// write to it.
     piece: usize,
     waiting: Mutex<Waiting>,
-    /// Notified when lines came and when lines went.
+    /// Notified when lines are pushed and when lines are written.
     changed: Condvar,
     dropped: AtomicU64,
-    /// Lines were dropped and nobody was told how many.
+    /// Lines were dropped since the last report of their number.
     is_dropping: AtomicBool,
     ended: Notify,
 }
@@ -48,7 +47,7 @@ pub struct LineQueue {
 #[derive(Debug)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Taken by the thread and not yet written.
+    /// Bytes that the thread has taken and not yet written.
     being_written: usize,
     is_running: bool,
 }
@@ -67,23 +66,23 @@ impl LineQueue {
         }
     }
 
-    /// Starts the thread that writes to `stream`, unless it runs already.
+    /// Starts the thread that writes to `stream`, unless it is already running.
     pub fn start(&'static self, stream: &impl AsFd) -> io::Result<()> {
         if self.lock().is_running {
             return Ok(());
         }
-        // A descriptor of its own: a thread that blocks in a write would hold the lock of `io::stderr` meanwhile.
+        // A descriptor of its own: a thread that blocks in a write would otherwise hold the lock of `io::stderr`.
         let out = File::from(stream.as_fd().try_clone_to_owned()?);
         self.lock().is_running = true;
         let write = move || {
             let _running = Running(self);
-            Writer { queue: self, out, is_torn: false, told: 0 }.run();
+            Writer { queue: self, out, is_torn: false, reported: 0 }.run();
         };
         let started = std::thread::Builder::new().name(self.thread()).spawn(write);
         started.map(drop).inspect_err(|_| self.lock().is_running = false)
     }
 
-    /// Puts whole lines into the queue, or drops them when it is full.
+    /// Queues whole lines, or drops them if the queue is full.
     pub fn push(&self, lines: &[u8]) {
         let mut waiting = self.lock();
         if waiting.total() + lines.len() > self.limit {
@@ -100,22 +99,22 @@ impl LineQueue {
         self.name
     }
 
-    /// Lines that were dropped so far.
+    /// The number of dropped lines so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until the thread has ended, which it does only by a fault.
+    /// Waits until the thread has ended, which only a fault causes.
     pub async fn ended(&self) {
         self.ended.notified().await;
     }
 
-    /// The name of the thread that writes.
+    /// The name of the writing thread.
     pub fn thread(&self) -> String {
         format!("log-{}", self.name)
     }
 
-    /// Waits until all is written, but not for long. To be called when the process is about to end.
+    /// Waits a short time for all lines to be written. For the end of the process.
     pub fn flush(&self) {
         let until = Instant::now() + LAST_FLUSH;
         let mut waiting = self.lock();
@@ -131,7 +130,7 @@ impl LineQueue {
     fn drop_lines(&self, lines: &[u8], why: &dyn Display) {
         let count = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.dropped.fetch_add(count, Ordering::Relaxed);
-        // Of its own troubles the log of events could not tell now.
+        // The event log cannot report its own overflow now.
         if !self.is_dropping.swap(true, Ordering::Relaxed) && !std::ptr::eq(self, &STDERR) {
             tracing::warn!(stream = self.name, %why, "log lines are dropped");
         }
@@ -148,7 +147,7 @@ impl Waiting {
     }
 }
 
-/// Tells when the thread ends, also by a panic.
+/// Reports the end of the thread, also after a panic.
 struct Running(&'static LineQueue);
 
 impl Drop for Running {
@@ -159,14 +158,14 @@ impl Drop for Running {
     }
 }
 
-/// The thread's side.
+/// The writing thread's state.
 struct Writer<W> {
     queue: &'static LineQueue,
     out: W,
-    /// The last write ended within a line, which must not run into the next one.
+    /// The last write ended within a line, which must not be joined with the next one.
     is_torn: bool,
-    /// How many dropped lines somebody was told of.
-    told: u64,
+    /// The number of dropped lines reported so far.
+    reported: u64,
 }
 
 impl<W: Write> Writer<W> {
@@ -179,7 +178,7 @@ impl<W: Write> Writer<W> {
                 self.queue.lock().being_written -= piece.len();
                 self.queue.changed.notify_all();
                 if is_written {
-                    self.tell_dropped();
+                    self.report_dropped();
                 }
             }
             batch.clear();
@@ -189,7 +188,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Waits for lines and takes all there are.
+    /// Waits for lines and takes all of them.
     fn take(&self, batch: &mut Vec<u8>) {
         let mut waiting = self.queue.lock();
         while waiting.bytes.is_empty() {
@@ -199,7 +198,7 @@ impl<W: Write> Writer<W> {
         waiting.being_written = batch.len();
     }
 
-    /// Whether all of it could be written.
+    /// Returns whether everything was written.
     fn write(&mut self, piece: &[u8]) -> bool {
         if std::mem::take(&mut self.is_torn) && self.write_all(b"\n").is_err() {
             self.is_torn = true;
@@ -211,7 +210,7 @@ impl<W: Write> Writer<W> {
         false
     }
 
-    /// Blocks as long as the reader does not read; `Err` has what could not be written.
+    /// Blocks while the reader does not read; `Err` has the unwritten part.
     fn write_all<'a>(&mut self, mut rest: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
         while !rest.is_empty() {
             match self.out.write(rest) {
@@ -225,22 +224,22 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Says how many lines were dropped once there is room again, not each time that a line finds none.
-    fn tell_dropped(&mut self) {
+    /// Reports the number of dropped lines once there is room again, not each time that one is dropped.
+    fn report_dropped(&mut self) {
         let queue = self.queue;
         if !queue.is_dropping.load(Ordering::Relaxed) || queue.lock().total() > queue.limit / 2 {
             return;
         }
         queue.is_dropping.store(false, Ordering::Relaxed);
         let dropped = queue.dropped();
-        let lines = dropped - std::mem::replace(&mut self.told, dropped);
+        let lines = dropped - std::mem::replace(&mut self.reported, dropped);
         if lines > 0 {
             tracing::warn!(stream = queue.name, lines, "log lines were dropped");
         }
     }
 }
 
-/// Cuts at line ends into pieces that are no longer than `longest` bytes, if no line is.
+/// Splits at line ends into pieces of at most `longest` bytes, unless a line is longer.
 fn pieces(mut rest: &[u8], longest: usize) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let is_last = rest.len() <= longest;
@@ -315,7 +314,7 @@ mod tests {
             Err(ErrorKind::StorageFull.into()),
         ];
         let mut writer =
-            Writer { queue: queue(100), out: Faulty { taken: Vec::new(), answers }, is_torn: false, told: 0 };
+            Writer { queue: queue(100), out: Faulty { taken: Vec::new(), answers }, is_torn: false, reported: 0 };
         assert!(!writer.write(b"one\ntwo\nthree\n"));
         assert_eq!(writer.queue.dropped(), 2);
         assert!(writer.write(b"four\n"));

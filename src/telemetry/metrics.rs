@@ -1,43 +1,43 @@
-//! The counters. Each worker writes its own, with plain loads and stores on its own cache lines; a scrape adds them up.
-//! Control's counters are few and slow and shared. Nothing here is labelled by a path.
+//! The counters of the workers. Each worker writes its own, with plain loads and stores on its own cache lines; a scrape adds
+//! them up. No counter is labelled by a path.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::control::stats::ControlStats;
+use super::control::ControlStats;
 
-/// How many classes have counters of their own; the last slot is for all further ones.
+/// The number of class slots; the last slot is shared by all further classes.
 pub(super) const CLASS_SLOTS: usize = 16;
 
-/// Names of the slots that are always there; the rest is given out as tables name classes.
+/// The fixed slots; the others are assigned as tables name classes.
 const FIRST_CLASSES: [&str; 5] = ["schema", "profile", "service", "server", "none"];
 
-/// What the last slot is called.
+/// The name of the last slot.
 const FURTHER_CLASSES: &str = "further";
 
-/// Upper bounds of the latency buckets in microseconds: 0.5 ms to 60 s. One more bucket has no bound.
+/// Upper bounds of the latency buckets in microseconds: 0.5 ms to 60 s. A last bucket has no bound.
 pub(super) const BUCKETS_MICROS: [u64; 15] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     15_000_000, 60_000_000,
 ];
 
-/// Most reasons of wire faults that are told apart by one worker.
+/// The number of reasons of malformed messages that one worker counts apart.
 const WIRE_FAULT_REASONS: usize = 64;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Forwarded; UCS answered 2xx.
+    /// Forwarded; UCS returned 2xx.
     Forwarded2xx,
-    /// Forwarded; UCS answered 3xx.
+    /// Forwarded; UCS returned 3xx.
     Forwarded3xx,
-    /// Forwarded; UCS answered 4xx.
+    /// Forwarded; UCS returned 4xx.
     Forwarded4xx,
-    /// Forwarded; UCS answered 5xx, or a status of no known kind.
+    /// Forwarded; UCS returned 5xx, or an unknown kind of status.
     Forwarded5xx,
-    /// Answered by the gateway for UCS: Set Server Mode, Query Server Status.
+    /// Handled by the gateway itself: Set Server Mode, Query Server Status.
     Answered,
     /// 503: the mode does not admit it.
     RefusedMode,
@@ -45,29 +45,29 @@ pub enum Outcome {
     RefusedSwitching,
     /// 404: UCS has no profile schema.
     RefusedNoSchema,
-    /// 404: no route takes it.
+    /// 404: no route matches.
     Unmatched,
-    /// 400: the path or the message cannot be read in one way.
+    /// 400: the path or the message is malformed or ambiguous.
     BadRequest,
     /// 401.
     Unauthorized,
     /// 403.
     Forbidden,
-    /// 503: too much at once.
+    /// 503: a limit on concurrency was reached.
     Overload,
     /// 502: UCS cannot be reached.
     UpstreamUnreachable,
-    /// 502: UCS's answer is broken.
+    /// 502: UCS's response is malformed or incomplete.
     UpstreamBroken,
-    /// 504: UCS did not answer in time.
+    /// 504: UCS did not respond in time.
     UpstreamTimeout,
     /// 408: the client did not send in time.
     ClientTimeout,
-    /// 413, 414 or 431: beyond a limit.
+    /// 413, 414 or 431: a size limit was exceeded.
     TooLarge,
-    /// The client went away before the answer.
+    /// The client disconnected before the response.
     ClientGone,
-    /// Aborted by a flip that waited for the client for too long.
+    /// Aborted by a flip because its client was too slow.
     DrainClientTimeout,
     /// Aborted by a flip with `on_timeout: cut`.
     Cut,
@@ -100,7 +100,7 @@ impl Outcome {
     ];
 
     /// The outcome of a forwarded request by UCS's status.
-    pub fn forwarded(status: u16) -> Outcome {
+    pub(crate) fn forwarded(status: u16) -> Outcome {
         match status {
             100..=299 => Outcome::Forwarded2xx,
             300..=399 => Outcome::Forwarded3xx,
@@ -110,7 +110,7 @@ impl Outcome {
     }
 
     /// The value of the label `outcome`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Outcome::Forwarded2xx => "forwarded_2xx",
             Outcome::Forwarded3xx => "forwarded_3xx",
@@ -144,15 +144,15 @@ pub enum UpstreamFault {
     Connect,
     /// No connection in time.
     ConnectTimeout,
-    /// No first byte of the answer in time.
+    /// No first byte of the response in time.
     FirstByteTimeout,
-    /// The body stopped for too long.
+    /// The body stalled for too long.
     IdleBodyTimeout,
-    /// The connection ended within an exchange.
+    /// The connection closed during an exchange.
     Closed,
-    /// The answer is not HTTP as it should be.
+    /// The response is malformed.
     Malformed,
-    /// No place in the pool in time.
+    /// No free connection in the pool in time.
     PoolFull,
 }
 
@@ -169,7 +169,7 @@ impl UpstreamFault {
     ];
 
     /// The value of the label `kind`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             UpstreamFault::Connect => "connect",
             UpstreamFault::ConnectTimeout => "connect_timeout",
@@ -187,11 +187,11 @@ impl UpstreamFault {
 pub struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     classes: Mutex<Vec<Arc<str>>>,
-    /// What control counts.
-    pub control: Arc<ControlStats>,
+    /// The counters of control.
+    pub(crate) control: Arc<ControlStats>,
 }
 
-/// The counters of one worker, to be written by that worker only: an addition is a load and a store.
+/// The counters of one worker. Only that worker writes them, so an addition is a load and a store.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerMetrics {
@@ -206,7 +206,7 @@ pub struct WorkerMetrics {
     started: Instant,
     /// The last sign of life, in milliseconds since `started`, which counts as the first one.
     alive_at: AtomicU64,
-    /// Off the usual path, so that a lock (nobody else's but a scrape's) does no harm.
+    /// Off the fast path, so a lock, shared with scrapes only, is cheap enough.
     wire_faults: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -218,7 +218,7 @@ pub(super) struct ClassCounters {
 }
 
 impl Metrics {
-    /// Counters for so many workers.
+    /// Counters for this number of workers.
     pub fn new(workers: usize, control: Arc<ControlStats>) -> Arc<Metrics> {
         Arc::new(Metrics {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect(),
@@ -235,9 +235,9 @@ impl Metrics {
         Arc::clone(&self.workers[worker])
     }
 
-    /// The slot of a class, by name: the same for every table. `none` is for requests without a class. Asked once a
-    /// table, not once a request.
-    pub fn class_slot(&self, name: &str) -> usize {
+    /// The slot of a class, by name: the same for every table. `none` is for requests without a class. Called once per table,
+    /// not per request.
+    pub(crate) fn class_slot(&self, name: &str) -> usize {
         let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = classes.iter().position(|class| &**class == name) {
             return slot;
@@ -249,8 +249,8 @@ impl Metrics {
         classes.len() - 1
     }
 
-    /// The workers that have given no sign of life for longer than `limit`.
-    pub fn silent_workers(&self, limit: Duration) -> Vec<usize> {
+    /// The workers without a sign of life for longer than `limit`.
+    pub(crate) fn silent_workers(&self, limit: Duration) -> Vec<usize> {
         let workers = self.workers.iter().enumerate();
         workers.filter(|(_, worker)| worker.silent_for() > limit).map(|(index, _)| index).collect()
     }
@@ -259,7 +259,7 @@ impl Metrics {
         &self.workers
     }
 
-    /// Names by slot, for those that are in use.
+    /// The names of the slots in use.
     pub(super) fn class_names(&self) -> Vec<(usize, Arc<str>)> {
         let classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut names: Vec<_> = classes.iter().cloned().enumerate().collect();
@@ -287,8 +287,8 @@ impl WorkerMetrics {
         }
     }
 
-    /// Notes that the worker does its work.
-    pub fn note_alive(&self) {
+    /// Records a sign of life.
+    pub(crate) fn note_alive(&self) {
         self.alive_at.store(self.millis(), Ordering::Relaxed);
     }
 
@@ -300,8 +300,8 @@ impl WorkerMetrics {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Counts a request that ended. `class_slot` is from [`Metrics::class_slot`].
-    pub fn record(&self, class_slot: usize, outcome: Outcome, elapsed: Duration) {
+    /// Counts a completed request. `class_slot` is from [`Metrics::class_slot`].
+    pub(crate) fn record(&self, class_slot: usize, outcome: Outcome, elapsed: Duration) {
         let class = &self.classes[class_slot.min(CLASS_SLOTS - 1)];
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS_MICROS.len());
@@ -311,42 +311,42 @@ impl WorkerMetrics {
     }
 
     /// Counts a connection to UCS that was opened.
-    pub fn upstream_opened(&self) {
+    pub(crate) fn upstream_opened(&self) {
         add(&self.connections_opened, 1);
     }
 
     /// Counts an exchange on a pooled connection.
-    pub fn upstream_reused(&self) {
+    pub(crate) fn upstream_reused(&self) {
         add(&self.connections_reused, 1);
     }
 
-    /// Counts an exchange that was tried again.
-    pub fn upstream_retried(&self) {
+    /// Counts a retry of an exchange.
+    pub(crate) fn upstream_retried(&self) {
         add(&self.retries, 1);
     }
 
-    /// Counts an exchange that failed.
-    pub fn upstream_failed(&self, fault: UpstreamFault) {
+    /// Counts a failed exchange.
+    pub(crate) fn upstream_failed(&self, fault: UpstreamFault) {
         add(&self.upstream_faults[fault as usize], 1);
     }
 
-    /// Counts a client's connection in.
-    pub fn client_connected(&self) {
+    /// Counts an accepted client connection.
+    pub(crate) fn client_connected(&self) {
         add(&self.client_connections, 1);
     }
 
-    /// Counts a client's connection out.
-    pub fn client_disconnected(&self) {
+    /// Counts a closed client connection.
+    pub(crate) fn client_disconnected(&self) {
         add(&self.client_connections_closed, 1);
     }
 
-    /// Counts a client's connection that was closed at once, for want of room.
-    pub fn client_turned_away(&self) {
+    /// Counts a client connection closed at once because of the connection limit.
+    pub(crate) fn client_turned_away(&self) {
         add(&self.client_connections_refused, 1);
     }
 
-    /// Counts a message that breaks the rules of HTTP, by the name of the rule.
-    pub fn wire_fault(&self, reason: &'static str) {
+    /// Counts a malformed message, by its reason.
+    pub(crate) fn wire_fault(&self, reason: &'static str) {
         let mut faults = self.wire_faults.lock().unwrap_or_else(PoisonError::into_inner);
         let full = faults.len() >= WIRE_FAULT_REASONS && !faults.contains_key(reason);
         *faults.entry(if full { "further" } else { reason }).or_default() += 1;
@@ -367,7 +367,7 @@ impl ClassCounters {
     }
 }
 
-/// One writer: a plain addition is enough.
+/// One writer, so a load and a store are enough.
 fn add(count: &AtomicU64, more: u64) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }

@@ -1,7 +1,9 @@
-//! What operators can see without asking: structured logs and metrics. It decides nothing; recording is a plain store
-//! into the recording worker's own memory, and a log line a copy into a queue.
+//! Logs and metrics. Recording a metric is a plain store into the recording worker's own memory, and a log line is a copy
+//! into a queue. It uses no other part of the gateway.
 
+mod control;
 mod exposition;
+mod gate;
 mod lines;
 mod metrics;
 mod process;
@@ -12,40 +14,42 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-pub use lines::{LineQueue, STDERR, STDOUT};
+pub use control::ControlStats;
+pub use gate::{GateSample, RecordSample};
+pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people, coloured on a terminal.
+    /// Human-readable, in colour on a terminal.
     Human,
 }
 
-/// Why logging could not start.
+/// The reason why logging could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The level or filter is not understood.
+pub(crate) enum LogError {
+    /// The level or filter is invalid.
     #[error("log level \"{level}\": {source}; write error, warn, info, debug or trace")]
     Level {
-        /// As given.
+        /// The given level or filter.
         level: String,
-        /// The parser's word.
+        /// The underlying parse error.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// Logging was started before in this process.
-    #[error("logging is started already: {0}")]
+    /// Logging has already started in this process.
+    #[error("logging has already started: {0}")]
     Started(#[from] TryInitError),
 }
 
-/// Starts logging to standard error, by way of [`STDERR`], whose thread the caller starts. `level` is a level, or a filter
-/// such as `info,ucs_gateway::proxy=debug`.
-pub fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
+/// Starts logging to standard error through [`STDERR`], whose thread the caller starts. `level` is a level, or a filter such
+/// as `info,ucs_gateway::proxy=debug`.
+pub(crate) fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
     let filter =
         EnvFilter::builder().parse(level).map_err(|source| LogError::Level { level: level.to_owned(), source })?;
-    // Its internal errors would be printed past the queue, by what panics when the print fails.
+    // Internal errors would bypass the queue, through a macro that panics if printing fails.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Queued).log_internal_errors(false);
     match format {
         LogFormat::Json => {
@@ -61,7 +65,7 @@ pub fn init_logs(format: LogFormat, level: &str) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Makes a panic a line of the log: the standard library's own report would wait for the reader of standard error.
+/// Logs panics: the standard library's own report would block on the reader of standard error.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -76,7 +80,7 @@ fn log_panics() {
     }));
 }
 
-/// One line on its way into the queue.
+/// A writer into the queue.
 struct Queued;
 
 impl Write for Queued {

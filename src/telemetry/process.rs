@@ -1,15 +1,15 @@
-//! What the kernel tells about this process: memory, open files, start. From /proc, so Linux only; elsewhere nothing.
+//! Facts of the kernel about this process: memory, open files, start. From /proc, so on Linux only.
 
 use std::fs;
 
-/// One look at the process.
+/// One reading of the facts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ProcessFacts {
     /// Resident memory in bytes.
     pub(super) resident_bytes: u64,
     /// Open file descriptors.
     pub(super) open_files: u64,
-    /// When it started, in seconds since 1970.
+    /// The start time in seconds since 1970.
     pub(super) started: f64,
     /// User and system time so far, in seconds.
     pub(super) cpu_seconds: f64,
@@ -18,8 +18,8 @@ pub(super) struct ProcessFacts {
 /// Ticks a second in /proc/self/stat: 100 on every Linux that has a stable interface (USER_HZ).
 const TICKS: f64 = 100.0;
 
-/// Looks; `None` where there is no /proc.
-pub(super) fn look() -> Option<ProcessFacts> {
+/// Reads the facts; `None` without /proc.
+pub(super) fn read() -> Option<ProcessFacts> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let booted = fs::read_to_string("/proc/stat").ok()?;

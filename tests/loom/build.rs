@@ -1,37 +1,37 @@
-//! Turns the gateway's turnstile into what the models run: the true file under `cfg(gate_model)`, and mutants of it, each
+//! Turns the gateway's in-flight counter into what the models run: the true file under `cfg(gate_model)`, and mutants of it, each
 //! with one ordering broken. It fails when a mutation no longer applies, so that no mutant is the true file in disguise.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const TURNSTILE: &str = "../../src/gate/turnstile.rs";
+const SOURCE: &str = "../../src/gate/in_flight_counter.rs";
 
 /// Name, the text to break, what stands there instead, and how often it must be there.
 const MUTATIONS: [(&str, &str, &str, usize); 6] = [
-    ("enter_without_fence", "fence(Ordering::SeqCst);\n        Word(", "Word(", 1),
+    ("enter_without_fence", "fence(Ordering::SeqCst);\n        AdmissionState(", "AdmissionState(", 1),
     (
         "publish_without_fence",
-        "self.word.0.store(word.0, Ordering::Release);\n        fence(Ordering::SeqCst);",
-        "self.word.0.store(word.0, Ordering::Release);",
+        "self.state.0.store(state.0, Ordering::Release);\n        fence(Ordering::SeqCst);",
+        "self.state.0.store(state.0, Ordering::Release);",
         1,
     ),
     ("leave_without_release", "- 1, Ordering::Release)", "- 1, Ordering::Relaxed)", 1),
     (
         "count_without_acquire",
-        "lane.in_flight[set].load(Ordering::Acquire)",
-        "lane.in_flight[set].load(Ordering::Relaxed)",
+        "shard.in_flight[set].load(Ordering::Acquire)",
+        "shard.in_flight[set].load(Ordering::Relaxed)",
         1,
     ),
-    ("word_without_acquire", "self.word.0.load(Ordering::Acquire)", "self.word.0.load(Ordering::Relaxed)", 2),
-    ("publish_without_release", "store(word.0, Ordering::Release)", "store(word.0, Ordering::Relaxed)", 1),
+    ("state_without_acquire", "self.state.0.load(Ordering::Acquire)", "self.state.0.load(Ordering::Relaxed)", 2),
+    ("publish_without_release", "store(state.0, Ordering::Release)", "store(state.0, Ordering::Relaxed)", 1),
 ];
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(gate_model)");
     println!("cargo:rustc-cfg=gate_model");
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={TURNSTILE}");
-    let source = fs::read_to_string(TURNSTILE).expect("the turnstile's source is in the repository");
+    println!("cargo:rerun-if-changed={SOURCE}");
+    let source = fs::read_to_string(SOURCE).expect("the counter's source is in the repository");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     for (name, from, to, times) in MUTATIONS {
         write_mutant(&source, &out, name, from, to, times);
@@ -42,7 +42,7 @@ fn write_mutant(source: &str, out: &Path, name: &str, from: &str, to: &str, time
     let found = source.matches(from).count();
     assert_eq!(
         found, times,
-        "mutation {name}: {from:?} must be in {TURNSTILE} {times} times; adjust tests/loom/build.rs"
+        "mutation {name}: {from:?} must be in {SOURCE} {times} times; adjust tests/loom/build.rs"
     );
     // An included file cannot begin with inner documentation.
     let mutant: String = source

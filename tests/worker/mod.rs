@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
 use ucs_gateway::config::ServeArgs;
-use ucs_gateway::control::stats::ControlStats;
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
@@ -21,7 +20,7 @@ use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
-use ucs_gateway::telemetry::Metrics;
+use ucs_gateway::telemetry::{ControlStats, Metrics};
 
 #[derive(Parser)]
 struct Arguments {
@@ -84,7 +83,7 @@ impl Stand {
         runtime.block_on(async {
             tokio::task::spawn_local(beside);
             let recorder = RequestRecorder { metrics: self.metrics.worker(0), access_log: None };
-            let worker = Worker::new(0, self.gate.seat(0), &settings, &shared, recorder);
+            let worker = Worker::new(0, self.gate.worker_gate(0), &settings, &shared, recorder);
             worker::run(worker, 0, self.listener, handover, Rc::new(settings), shared).await.unwrap();
         });
         std::fs::remove_dir_all(&self.state_dir).unwrap();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::support::*;
-use crate::control::journal::{self, JournalKind};
+use crate::control::store::journal::{self, JournalKind};
 use crate::control_handle::{ChangeError, ReloadError};
 use crate::gate::Refused;
 use crate::policy::mode::{ActorKind, End, Mode, ModeChange, OnTimeout, Phase};
@@ -12,7 +12,7 @@ use crate::policy::mode::{ActorKind, End, Mode, ModeChange, OnTimeout, Phase};
 const SOON: Duration = Duration::from_millis(30);
 
 fn timed(on_timeout: OnTimeout) -> ModeChange {
-    ModeChange { drain_timeout: Some(SOON), on_timeout: Some(on_timeout), ..wish(Mode::Maintenance) }
+    ModeChange { drain_timeout: Some(SOON), on_timeout: Some(on_timeout), ..change_to(Mode::Maintenance) }
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_drain_waits_for_what_the_old_mode_admitted_and_for_nothing_else() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let (running, lasting) = (line.enter(CREATE_PROFILE).unwrap(), line.enter(STATUS).unwrap());
-    let ask = line.ask(wish(Mode::Maintenance));
+    let ask = line.ask(change_to(Mode::Maintenance));
     line.until_phase(Phase::Switching).await;
     assert!(line.enter(CREATE_PROFILE).is_err() && line.enter(WRITE_SCHEMA).is_err() && line.enter(STATUS).is_ok());
     tokio::time::sleep(SOON).await;
@@ -136,15 +136,15 @@ async fn a_table_that_comes_lately_gives_its_grace_to_what_was_abandoned_before(
 }
 
 #[tokio::test]
-async fn a_wish_for_the_old_mode_cancels_and_any_other_must_wait() {
+async fn a_request_for_the_old_mode_cancels_and_any_other_must_wait() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let _running = line.enter(CREATE_PROFILE).unwrap();
-    let first = line.ask(wish(Mode::Maintenance));
+    let first = line.ask(change_to(Mode::Maintenance));
     let switching = line.until_phase(Phase::Switching).await;
     assert!(matches!(line.set(Mode::Maintenance).await, Err(ChangeError::Busy(record)) if record == switching));
     assert!(matches!(within(line.control_handle.reload()).await, Err(ReloadError::Busy)));
-    let stale = ModeChange { if_revision: Some(1), ..wish(Mode::Production) };
+    let stale = ModeChange { if_revision: Some(1), ..change_to(Mode::Production) };
     assert!(matches!(within(line.control_handle.set_mode(stale)).await, Err(ChangeError::Stale(_))));
     let back = line.set(Mode::Production).await.unwrap();
     assert_eq!((back.record.mode, back.record.revision), (Mode::Production, switching.revision + 1));
@@ -152,10 +152,10 @@ async fn a_wish_for_the_old_mode_cancels_and_any_other_must_wait() {
 }
 
 #[tokio::test]
-async fn a_stale_wish_changes_nothing() {
+async fn a_stale_request_changes_nothing() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
-    let stale = ModeChange { if_revision: Some(7), ..wish(Mode::Maintenance) };
+    let stale = ModeChange { if_revision: Some(7), ..change_to(Mode::Maintenance) };
     assert!(
         matches!(within(line.control_handle.set_mode(stale)).await, Err(ChangeError::Stale(record)) if record.revision == 1)
     );
@@ -167,7 +167,7 @@ async fn a_flip_goes_on_when_whoever_asked_went_away() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let running = line.enter(CREATE_PROFILE).unwrap();
-    let ask = line.ask(wish(Mode::Maintenance));
+    let ask = line.ask(change_to(Mode::Maintenance));
     line.until_phase(Phase::Switching).await;
     ask.abort();
     drop(running);
@@ -178,7 +178,7 @@ async fn a_flip_goes_on_when_whoever_asked_went_away() {
 async fn a_mode_expires_into_the_other() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
-    let change = ModeChange { expires_in: Some(End::After(SOON)), ..wish(Mode::Maintenance) };
+    let change = ModeChange { expires_in: Some(End::After(SOON)), ..change_to(Mode::Maintenance) };
     within(line.control_handle.set_mode(change)).await.unwrap();
     let record = line.until_mode(Mode::Production).await;
     assert_eq!((record.actor.kind, record.expires), (ActorKind::Expiry, None));
@@ -205,7 +205,7 @@ async fn a_flip_that_cannot_settle_durably_is_taken_back_and_saving_is_retried()
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let running = line.enter(CREATE_PROFILE).unwrap();
-    let ask = line.ask(wish(Mode::Maintenance));
+    let ask = line.ask(change_to(Mode::Maintenance));
     line.until_phase(Phase::Switching).await;
     let obstacle = folder.path().join("mode.json.new");
     std::fs::create_dir(&obstacle).unwrap();

@@ -27,7 +27,7 @@ async fn a_flip_that_a_crash_left_is_taken_back_after_the_grace() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let _running = line.enter(CREATE_PROFILE).unwrap();
-    let _ask = line.ask(wish(Mode::Maintenance));
+    let _ask = line.ask(change_to(Mode::Maintenance));
     line.until_phase(Phase::Switching).await;
     line.crash().await;
     let began = Instant::now();
@@ -51,8 +51,8 @@ async fn a_flip_that_an_orderly_stop_left_is_taken_back_at_once() {
         ..settings(folder)
     };
     let line = Line::begin(following(&folder)).await;
-    let ask = line.ask(wish(Mode::Maintenance));
-    until_ucs(&ucs, |script| !script.wishes.is_empty()).await;
+    let ask = line.ask(change_to(Mode::Maintenance));
+    until_ucs(&ucs, |script| !script.requested.is_empty()).await;
     line.stop().await;
     assert!(matches!(within(ask).await.unwrap(), Err(ChangeError::ShuttingDown)));
     let began = Instant::now();

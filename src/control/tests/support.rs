@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::control::store::Store;
-use crate::control::store_file::StateDir;
-use crate::control::upstream_client::UpstreamClient;
+use crate::control::store::file::StateDir;
+use crate::control::ucs::client::UpstreamClient;
 use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, UpstreamModeUse, start};
 use crate::control_handle::{ChangeError, ControlHandle, Flipped};
 use crate::gate::{Gate, Permit, Published, Refused, WorkerGate};
@@ -85,25 +85,15 @@ pub fn table() -> RouteTable {
     .unwrap()
 }
 
-pub fn wish(mode: Mode) -> ModeChange {
-    ModeChange {
-        mode,
-        actor: Actor { kind: ActorKind::Operator, name: "ann".to_owned() },
-        reason: None,
-        cause: None,
-        if_revision: None,
-        drain_timeout: None,
-        on_timeout: None,
-        expires_in: None,
-        force: false,
-    }
+pub fn change_to(mode: Mode) -> ModeChange {
+    ModeChange::to(mode, Actor { kind: ActorKind::Operator, name: "ann".to_owned() })
 }
 
-/// A running change line with one worker's seat.
+/// A running change line with one worker's gate.
 pub struct Line {
     pub gate: Arc<Gate>,
     pub control_handle: ControlHandle,
-    pub seat: WorkerGate,
+    pub worker: WorkerGate,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -142,11 +132,11 @@ impl Line {
     pub async fn begin(settings: ControlSettings) -> Line {
         let gate = Gate::new(1, table());
         let (control_handle, inbox) = ControlHandle::new();
-        let seat = gate.seat(0);
+        let worker = gate.worker_gate(0);
         let control: Control = start(Arc::clone(&gate), inbox, settings).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(control.run(async move { drop(stopped.await) }));
-        Line { gate, control_handle, seat, stop: Some(stop), task }
+        Line { gate, control_handle, worker, stop: Some(stop), task }
     }
 
     /// A line that stands in production (or whatever the folder holds) with default test settings.
@@ -155,7 +145,7 @@ impl Line {
     }
 
     pub fn enter(&self, route: u32) -> Result<Permit, Refused> {
-        self.seat.enter(&self.seat.table(), Some(route))
+        self.worker.enter(&self.worker.table(), Some(route))
     }
 
     pub fn record(&self) -> Arc<ModeRecord> {
@@ -169,7 +159,7 @@ impl Line {
     }
 
     pub async fn set(&self, mode: Mode) -> Result<Flipped, ChangeError> {
-        within(self.control_handle.set_mode(wish(mode))).await
+        within(self.control_handle.set_mode(change_to(mode))).await
     }
 
     pub async fn until(&self, condition: impl Fn(&Published) -> bool) -> Arc<Published> {
@@ -213,7 +203,7 @@ pub struct Script {
     /// The mode that its status reports; `None`: it has no status.
     pub mode: Option<Mode>,
     pub started: &'static str,
-    /// How it answers Set Server Mode, newest wish in the calls. 200 obeys, others do not.
+    /// How it answers Set Server Mode, newest in the calls. 200 obeys, others do not.
     pub set_mode_status: u16,
     /// It takes Set Server Mode and never answers.
     pub hangs: bool,
@@ -222,7 +212,7 @@ pub struct Script {
     /// The probe's answer.
     pub schema: (u16, &'static str),
     /// Every Set Server Mode that arrived.
-    pub wishes: Vec<String>,
+    pub requested: Vec<String>,
     /// The Authorization of the last call.
     pub authorization: Option<String>,
     /// Its status answers 503, as while it is switching.
@@ -250,7 +240,7 @@ impl Ucs {
             hangs: false,
             obeys_anyway: false,
             schema: (200, "[{\"name\":\"LastName\"}]"),
-            wishes: Vec::new(),
+            requested: Vec::new(),
             authorization: None,
             status_is_busy: false,
             status_reads: 0,
@@ -307,7 +297,7 @@ impl Script {
         if self.set_mode_status == 200 || self.obeys_anyway {
             self.mode = Some(mode);
         }
-        self.wishes.push(body);
+        self.requested.push(body);
         if self.hangs {
             return (NEVER, String::new());
         }

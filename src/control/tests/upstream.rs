@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::support::*;
-use crate::control::upstream_client::UpstreamCredentials;
+use crate::control::ucs::client::UpstreamCredentials;
 use crate::control::{ControlSettings, UpstreamModeUse};
 use crate::control_handle::ChangeError;
 use crate::gate::Refused;
@@ -44,7 +44,7 @@ async fn force_opens_without_a_schema_until_one_is_seen() {
     ucs.with(|script| script.schema = (200, "[]"));
     let line = Line::begin(probing(&folder, &ucs)).await;
     line.until_mode(Mode::Maintenance).await;
-    let forced = ModeChange { force: true, ..wish(Mode::Production) };
+    let forced = ModeChange { force: true, ..change_to(Mode::Production) };
     let flipped = within(line.control_handle.set_mode(forced)).await.unwrap();
     assert!(flipped.record.force && line.enter(CREATE_PROFILE).is_ok());
     ucs.with(|script| script.schema = (200, "[{}]"));
@@ -100,7 +100,7 @@ async fn a_flip_is_forwarded_with_the_credentials_and_the_first_mode_is_the_one_
     line.set(Mode::Production).await.unwrap();
     ucs.with(|script| {
         assert_eq!(
-            (script.mode, script.wishes.as_slice()),
+            (script.mode, script.requested.as_slice()),
             (Some(Mode::Production), &["{\"mode\":\"production\"}".to_owned()][..])
         );
         assert_eq!(script.authorization.as_deref(), Some("Basic Z3c6cHc="));
@@ -163,13 +163,13 @@ async fn a_settled_save_that_fails_sets_ucs_back_after_reopening() {
     let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
     let line = Line::begin(following(&folder, &ucs)).await;
     let running = line.enter(CREATE_PROFILE).unwrap();
-    let ask = line.ask(wish(Mode::Maintenance));
+    let ask = line.ask(change_to(Mode::Maintenance));
     line.until_phase(crate::policy::mode::Phase::Switching).await;
     std::fs::create_dir(folder.path().join("mode.json.new")).unwrap();
     drop(running);
     assert!(matches!(within(ask).await.unwrap(), Err(ChangeError::NotDurable { .. })));
     assert!(line.enter(CREATE_PROFILE).is_ok());
-    until_ucs(&ucs, |script| (script.mode, script.wishes.len()) == (Some(Mode::Production), 2)).await;
+    until_ucs(&ucs, |script| (script.mode, script.requested.len()) == (Some(Mode::Production), 2)).await;
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn a_ucs_that_closes_itself_is_followed() {
     ucs.with(|script| script.mode = Some(Mode::Maintenance));
     let record = line.until_mode(Mode::Maintenance).await;
     assert_eq!(record.actor.kind, ActorKind::Upstream);
-    ucs.with(|script| assert!(script.wishes.is_empty()));
+    ucs.with(|script| assert!(script.requested.is_empty()));
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn a_flip_that_a_crash_left_sets_ucs_back_too() {
     let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Production)).await);
     let line = Line::begin(following(&folder, &ucs)).await;
     let _running = line.enter(CREATE_PROFILE).unwrap();
-    let _ask = line.ask(wish(Mode::Maintenance));
+    let _ask = line.ask(change_to(Mode::Maintenance));
     line.until_phase(crate::policy::mode::Phase::Switching).await;
     line.crash().await;
     ucs.with(|script| script.mode = Some(Mode::Maintenance));
@@ -218,7 +218,7 @@ async fn a_ucs_whose_status_tells_nothing_just_now_is_not_passed_over() {
     until_ucs(&ucs, |script| script.status_reads > 2).await;
     ucs.with(|script| script.status_is_busy = true);
     line.set(Mode::Maintenance).await.unwrap();
-    ucs.with(|script| assert_eq!((script.wishes.len(), script.mode), (1, Some(Mode::Maintenance))));
+    ucs.with(|script| assert_eq!((script.requested.len(), script.mode), (1, Some(Mode::Maintenance))));
     assert!(line.gate.published().alarm.is_some(), "it is not verified");
     ucs.with(|script| script.status_is_busy = false);
     line.until(|published| published.alarm.is_none()).await;

@@ -206,6 +206,23 @@ pub struct ModeChange {
     pub force: bool,
 }
 
+impl ModeChange {
+    /// A change to `mode` that leaves everything else at its default.
+    pub fn to(mode: Mode, actor: Actor) -> ModeChange {
+        ModeChange {
+            mode,
+            actor,
+            reason: None,
+            cause: None,
+            if_revision: None,
+            drain_timeout: None,
+            on_timeout: None,
+            expires_in: None,
+            force: false,
+        }
+    }
+}
+
 /// What is known of UCS's profile schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

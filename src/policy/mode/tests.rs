@@ -13,18 +13,8 @@ fn operator(name: &str) -> Actor {
     Actor { kind: ActorKind::Operator, name: name.to_owned() }
 }
 
-fn wish(mode: Mode) -> ModeChange {
-    ModeChange {
-        mode,
-        actor: operator("ann"),
-        reason: None,
-        cause: None,
-        if_revision: None,
-        drain_timeout: None,
-        on_timeout: None,
-        expires_in: None,
-        force: false,
-    }
+fn change_to(mode: Mode) -> ModeChange {
+    ModeChange::to(mode, operator("ann"))
 }
 
 fn production() -> ModeRecord {
@@ -32,7 +22,7 @@ fn production() -> ModeRecord {
 }
 
 fn switching() -> ModeRecord {
-    apply(&production(), &Change::Set(wish(Mode::Maintenance)), at(10)).unwrap()
+    apply(&production(), &Change::Set(change_to(Mode::Maintenance)), at(10)).unwrap()
 }
 
 fn revert() -> Change {
@@ -40,7 +30,7 @@ fn revert() -> Change {
 }
 
 #[test]
-fn a_wish_for_the_other_mode_begins_a_flip() {
+fn a_change_for_the_other_mode_begins_a_flip() {
     let record = switching();
     assert_eq!((record.revision, record.mode, record.phase), (8, Mode::Maintenance, Phase::Switching));
     assert_eq!((record.from, record.deadline, record.since), (Some(Mode::Production), Some(at(70)), at(10)));
@@ -50,50 +40,50 @@ fn a_wish_for_the_other_mode_begins_a_flip() {
 
 #[test]
 fn the_settled_mode_is_confirmed_without_a_new_revision_unless_something_is_new() {
-    let said = |reason: &str| ModeChange { reason: Some(reason.to_owned()), ..wish(Mode::Production) };
+    let said = |reason: &str| ModeChange { reason: Some(reason.to_owned()), ..change_to(Mode::Production) };
     let record = production();
-    assert_eq!(apply(&record, &Change::Set(wish(Mode::Production)), at(5)), Ok(record.clone()));
+    assert_eq!(apply(&record, &Change::Set(change_to(Mode::Production)), at(5)), Ok(record.clone()));
     let reasoned = apply(&record, &Change::Set(said("audit")), at(5)).unwrap();
     assert_eq!((reasoned.revision, reasoned.reason.as_deref(), reasoned.since), (8, Some("audit"), at(0)));
     assert_eq!(apply(&reasoned, &Change::Set(said("audit")), at(6)), Ok(reasoned.clone()));
     let minute = Some(End::After(Duration::from_secs(60)));
-    let expiring = ModeChange { expires_in: minute, ..wish(Mode::Production) };
+    let expiring = ModeChange { expires_in: minute, ..change_to(Mode::Production) };
     let expiring = apply(&reasoned, &Change::Set(expiring), at(6)).unwrap();
     assert_eq!((expiring.revision, expiring.expires, expiring.reason.as_deref()), (9, Some(at(66)), Some("audit")));
-    let endless = ModeChange { expires_in: Some(End::Never), ..wish(Mode::Production) };
+    let endless = ModeChange { expires_in: Some(End::Never), ..change_to(Mode::Production) };
     let without = apply(&expiring, &Change::Set(endless.clone()), at(7)).unwrap();
     assert_eq!((without.revision, without.expires, without.reason.as_deref()), (10, None, Some("audit")));
     assert_eq!(apply(&without, &Change::Set(endless), at(8)), Ok(without.clone()), "it has none already");
-    let forced = ModeChange { force: true, ..wish(Mode::Production) };
+    let forced = ModeChange { force: true, ..change_to(Mode::Production) };
     assert!(apply(&record, &Change::Set(forced), at(6)).unwrap().force);
 }
 
 #[test]
 fn a_mode_that_is_confirmed_with_news_no_longer_tells_why_the_last_record_came_about() {
-    let cancelled = apply(&switching(), &Change::Set(wish(Mode::Production)), at(11)).unwrap();
-    let said = ModeChange { reason: Some("checked".to_owned()), ..wish(Mode::Production) };
+    let cancelled = apply(&switching(), &Change::Set(change_to(Mode::Production)), at(11)).unwrap();
+    let said = ModeChange { reason: Some("checked".to_owned()), ..change_to(Mode::Production) };
     assert_eq!(apply(&cancelled, &Change::Set(said), at(12)).unwrap().cause, None);
-    assert_eq!(apply(&cancelled, &Change::Set(wish(Mode::Production)), at(12)), Ok(cancelled));
+    assert_eq!(apply(&cancelled, &Change::Set(change_to(Mode::Production)), at(12)), Ok(cancelled));
 }
 
 #[test]
-fn the_mode_that_a_flip_leaves_cancels_it_and_any_other_wish_must_wait() {
-    let restored = apply(&switching(), &Change::Set(wish(Mode::Production)), at(11)).unwrap();
+fn the_mode_that_a_flip_leaves_cancels_it_and_any_other_change_must_wait() {
+    let restored = apply(&switching(), &Change::Set(change_to(Mode::Production)), at(11)).unwrap();
     assert_eq!((restored.revision, restored.mode, restored.phase), (9, Mode::Production, Phase::Settled));
     assert_eq!((restored.cause.as_deref(), restored.deadline), (Some("cancelled"), None));
-    assert_eq!(apply(&switching(), &Change::Set(wish(Mode::Maintenance)), at(11)), Err(Refusal::Busy));
+    assert_eq!(apply(&switching(), &Change::Set(change_to(Mode::Maintenance)), at(11)), Err(Refusal::Busy));
     assert_eq!(apply(&switching(), &Change::Expire { drain_timeout: Duration::ZERO }, at(11)), Err(Refusal::Busy));
 }
 
 #[test]
-fn a_stale_wish_is_refused_whatever_the_phase() {
+fn a_stale_change_is_refused_whatever_the_phase() {
     for record in [production(), switching()] {
         for mode in [Mode::Production, Mode::Maintenance] {
-            let stale = ModeChange { if_revision: Some(record.revision - 1), ..wish(mode) };
+            let stale = ModeChange { if_revision: Some(record.revision - 1), ..change_to(mode) };
             assert_eq!(apply(&record, &Change::Set(stale), at(1)), Err(Refusal::Stale));
         }
     }
-    let fresh = ModeChange { if_revision: Some(7), ..wish(Mode::Maintenance) };
+    let fresh = ModeChange { if_revision: Some(7), ..change_to(Mode::Maintenance) };
     assert!(apply(&production(), &Change::Set(fresh), at(1)).is_ok());
 }
 
@@ -111,14 +101,14 @@ fn a_flip_settles_or_reverts_and_nothing_else_does() {
 fn a_flip_that_is_taken_back_brings_back_when_the_old_mode_ends() {
     let ending = ModeRecord { expires: Some(at(99)), ..production() };
     let minute = Some(End::After(Duration::from_secs(60)));
-    let flip = ModeChange { expires_in: minute, ..wish(Mode::Maintenance) };
+    let flip = ModeChange { expires_in: minute, ..change_to(Mode::Maintenance) };
     // What a crash leaves is this record alone.
     let switching = apply(&ending, &Change::Set(flip), at(6)).unwrap();
     assert_eq!((switching.expires, switching.from_expires), (Some(at(66)), Some(at(99))));
     for (change, expires) in [
         (revert(), Some(at(99))),
-        (Change::Set(wish(Mode::Production)), Some(at(99))),
-        (Change::Set(ModeChange { expires_in: Some(End::Never), ..wish(Mode::Production) }), None),
+        (Change::Set(change_to(Mode::Production)), Some(at(99))),
+        (Change::Set(ModeChange { expires_in: Some(End::Never), ..change_to(Mode::Production) }), None),
         // A minute counts from settling, six seconds after the flip began.
         (Change::Settle { drained: true }, Some(at(72))),
     ] {
@@ -134,9 +124,9 @@ fn whoever_takes_back_what_an_end_began_takes_the_end_away() {
     let switching = apply(&ending, &expire, at(20)).unwrap();
     let failed = apply(&switching, &revert(), at(25)).unwrap();
     assert_eq!(failed.expires, Some(at(20)), "nobody took it back: it is tried again");
-    let back = apply(&switching, &Change::Set(wish(Mode::Production)), at(22)).unwrap();
+    let back = apply(&switching, &Change::Set(change_to(Mode::Production)), at(22)).unwrap();
     assert_eq!((back.mode, back.expires), (Mode::Production, None));
-    let later = ModeChange { expires_in: Some(End::After(Duration::from_secs(60))), ..wish(Mode::Production) };
+    let later = ModeChange { expires_in: Some(End::After(Duration::from_secs(60))), ..change_to(Mode::Production) };
     assert_eq!(apply(&switching, &Change::Set(later), at(22)).unwrap().expires, Some(at(82)));
 }
 
@@ -144,8 +134,8 @@ fn whoever_takes_back_what_an_end_began_takes_the_end_away() {
 fn a_flip_that_is_taken_back_says_of_the_old_mode_what_was_true_before() {
     for drained in [true, false] {
         let forced = ModeRecord { drained: Some(drained), ..production() };
-        let switching = apply(&forced, &Change::Set(wish(Mode::Maintenance)), at(6)).unwrap();
-        for change in [revert(), Change::Set(wish(Mode::Production))] {
+        let switching = apply(&forced, &Change::Set(change_to(Mode::Maintenance)), at(6)).unwrap();
+        for change in [revert(), Change::Set(change_to(Mode::Production))] {
             let record = apply(&switching, &change, at(12)).unwrap();
             assert_eq!((record.drained, record.from_drained), (Some(drained), None), "{change:?}");
         }
@@ -212,7 +202,7 @@ fn any_wish() -> impl Strategy<Value = ModeChange> {
             on_timeout,
             expires_in,
             force,
-            ..wish(mode)
+            ..change_to(mode)
         })
 }
 

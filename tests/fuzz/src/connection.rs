@@ -11,7 +11,6 @@ use clap::Parser;
 use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
 use ucs_gateway::config::ServeArgs;
-use ucs_gateway::control::stats::ControlStats;
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
@@ -21,7 +20,7 @@ use ucs_gateway::policy::table::RouteTable;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
 use ucs_gateway::proxy::worker::{self, Shared, Worker};
-use ucs_gateway::telemetry::Metrics;
+use ucs_gateway::telemetry::{ControlStats, Metrics};
 
 const TABLE: &str = include_str!("../../../routes.yaml");
 
@@ -106,7 +105,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
     runtime.block_on(async {
         let recorder = RequestRecorder { metrics: metrics.worker(0), access_log: None };
-        let worker = Worker::new(0, gate.seat(0), &settings, &shared, recorder);
+        let worker = Worker::new(0, gate.worker_gate(0), &settings, &shared, recorder);
         worker::run(worker, 0, listener, handover, Rc::new(settings), shared).await.unwrap();
     });
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use hyper::body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
-use ucs_gateway::control::store_file::StateDir;
+use ucs_gateway::control::store::file::StateDir;
 use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_head};
 use ucs_gateway::policy::explain::explain;
 use ucs_gateway::policy::mode::{Mode, ModeRecord};

@@ -167,7 +167,10 @@ impl File {
                 };
                 self.paths.extend(whole);
             }
-            at += 1;
+            // The token behind a path may be a `use`, which must not be skipped.
+            if path.is_empty() {
+                at += 1;
+            }
         }
     }
 

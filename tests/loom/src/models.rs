@@ -1,4 +1,4 @@
-//! The models: each a small cast of requests and one flip, generic over the turnstile so that mutants run the same ones.
+//! The models: each a small cast of requests and one flip, generic over the counter so that mutants run the same ones.
 //! A model asserts by what loom watches (unordered accesses to [`Ucs`]) and by its own assertions.
 
 use loom::cell::UnsafeCell;
@@ -16,34 +16,34 @@ pub struct Told {
     pub generation: u32,
 }
 
-/// A turnstile, true or mutated. Sets by index, words as what they admit.
+/// A counter, true or mutated. Sets by index, states by the sets that they admit.
 pub trait Subject: Sync + Send + 'static {
-    fn with_lanes(lanes: usize) -> Self;
-    fn request_enters(&self, lane: usize, set: usize) -> Told;
-    fn request_leaves(&self, lane: usize, set: usize);
+    fn with_shards(shards: usize) -> Self;
+    fn request_enters(&self, shard: usize, set: usize) -> Told;
+    fn request_leaves(&self, shard: usize, set: usize);
     fn flip_publishes(&self, admitted: [bool; 3], generation: u32);
     fn count(&self, set: usize) -> u64;
 }
 
-/// Makes a turnstile a [`Subject`].
+/// Makes a counter a [`Subject`].
 macro_rules! subject {
-    ($turnstile:path, $word:path) => {
-        impl crate::models::Subject for $turnstile {
-            fn with_lanes(lanes: usize) -> Self {
-                Self::new(lanes)
+    ($counter:path, $state:path) => {
+        impl crate::models::Subject for $counter {
+            fn with_shards(shards: usize) -> Self {
+                Self::new(shards)
             }
 
-            fn request_enters(&self, lane: usize, set: usize) -> crate::models::Told {
-                let word = self.enter(lane, set);
-                crate::models::Told { admitted: word.admits(set), generation: word.generation() }
+            fn request_enters(&self, shard: usize, set: usize) -> crate::models::Told {
+                let state = self.enter(shard, set);
+                crate::models::Told { admitted: state.admits(set), generation: state.generation() }
             }
 
-            fn request_leaves(&self, lane: usize, set: usize) {
-                self.leave(lane, set);
+            fn request_leaves(&self, shard: usize, set: usize) {
+                self.leave(shard, set);
             }
 
             fn flip_publishes(&self, admitted: [bool; 3], generation: u32) {
-                self.publish(<$word>::new(admitted, 0, generation));
+                self.publish(<$state>::new(admitted, 0, generation));
             }
 
             fn count(&self, set: usize) -> u64 {
@@ -76,52 +76,52 @@ const PRODUCTION_OPEN: [bool; 3] = [true, false, true];
 const SWITCHING: [bool; 3] = [false, false, true];
 const MAINTENANCE_OPEN: [bool; 3] = [false, true, true];
 
-/// A turnstile that is open for production, before any thread starts.
-fn opened<T: Subject>(lanes: usize) -> Arc<T> {
-    let turnstile = T::with_lanes(lanes);
-    turnstile.flip_publishes(PRODUCTION_OPEN, 1);
-    Arc::new(turnstile)
+/// A counter that is open for production, before any thread starts.
+fn opened<T: Subject>(shards: usize) -> Arc<T> {
+    let counter = T::with_shards(shards);
+    counter.flip_publishes(PRODUCTION_OPEN, 1);
+    Arc::new(counter)
 }
 
 /// One request from its first count to its last. Returns whether it was admitted.
-fn request<T: Subject>(turnstile: &T, lane: usize, set: usize, ucs: &Ucs) -> bool {
-    let told = turnstile.request_enters(lane, set);
+fn request<T: Subject>(counter: &T, shard: usize, set: usize, ucs: &Ucs) -> bool {
+    let told = counter.request_enters(shard, set);
     if told.admitted {
         ucs.change();
     }
-    turnstile.request_leaves(lane, set);
+    counter.request_leaves(shard, set);
     told.admitted
 }
 
-/// A request enters while a flip publishes: it is seen by the counts, or refused by the new word; never neither.
-pub fn flip_sees_every_request_of_the_old_word<T: Subject>() {
+/// A request enters while a flip publishes: it is seen by the counts, or refused by the new state; never neither.
+pub fn flip_sees_every_request_of_the_old_state<T: Subject>() {
     loom::model(|| {
-        let turnstile = opened::<T>(1);
+        let counter = opened::<T>(1);
         let ucs = Arc::new(Ucs::new());
         let client = {
-            let (turnstile, ucs) = (Arc::clone(&turnstile), Arc::clone(&ucs));
-            thread::spawn(move || request(&*turnstile, 0, PRODUCTION, &ucs))
+            let (counter, ucs) = (Arc::clone(&counter), Arc::clone(&ucs));
+            thread::spawn(move || request(&*counter, 0, PRODUCTION, &ucs))
         };
-        turnstile.flip_publishes(SWITCHING, 1);
-        if turnstile.count(PRODUCTION) == 0 {
+        counter.flip_publishes(SWITCHING, 1);
+        if counter.count(PRODUCTION) == 0 {
             ucs.change();
         }
         client.join().unwrap();
-        assert_eq!(turnstile.count(PRODUCTION), 0, "every request counts itself out");
+        assert_eq!(counter.count(PRODUCTION), 0, "every request counts itself out");
     });
 }
 
-/// Two workers, each with a request of its own: the sum over the lanes hides neither.
-pub fn flip_sees_the_requests_of_two_lanes<T: Subject>() {
+/// Two workers, each with a request of its own: the sum over the shards hides neither.
+pub fn flip_sees_the_requests_of_two_shards<T: Subject>() {
     loom::model(|| {
-        let turnstile = opened::<T>(2);
+        let counter = opened::<T>(2);
         let effects = Arc::new([Ucs::new(), Ucs::new()]);
-        let clients = [0, 1].map(|lane| {
-            let (turnstile, effects) = (Arc::clone(&turnstile), Arc::clone(&effects));
-            thread::spawn(move || request(&*turnstile, lane, PRODUCTION, &effects[lane]))
+        let clients = [0, 1].map(|shard| {
+            let (counter, effects) = (Arc::clone(&counter), Arc::clone(&effects));
+            thread::spawn(move || request(&*counter, shard, PRODUCTION, &effects[shard]))
         });
-        turnstile.flip_publishes(SWITCHING, 1);
-        if turnstile.count(PRODUCTION) == 0 {
+        counter.flip_publishes(SWITCHING, 1);
+        if counter.count(PRODUCTION) == 0 {
             effects.iter().for_each(|effect| {
                 effect.change();
             });
@@ -129,32 +129,32 @@ pub fn flip_sees_the_requests_of_two_lanes<T: Subject>() {
         clients.into_iter().for_each(|client| {
             client.join().unwrap();
         });
-        assert_eq!(turnstile.count(PRODUCTION), 0, "every request counts itself out");
+        assert_eq!(counter.count(PRODUCTION), 0, "every request counts itself out");
     });
 }
 
-/// A worker has several requests at once on its lane, and the first to come is not the last to go.
-pub fn flip_sees_overlapping_requests_of_one_lane<T: Subject>() {
+/// A worker has several requests at once on its shard, and the first to come is not the last to go.
+pub fn flip_sees_overlapping_requests_of_one_shard<T: Subject>() {
     loom::model(|| {
-        let turnstile = opened::<T>(1);
+        let counter = opened::<T>(1);
         let effects = Arc::new([Ucs::new(), Ucs::new()]);
         let worker = {
-            let (turnstile, effects) = (Arc::clone(&turnstile), Arc::clone(&effects));
+            let (counter, effects) = (Arc::clone(&counter), Arc::clone(&effects));
             thread::spawn(move || {
-                let first = turnstile.request_enters(0, PRODUCTION);
-                let second = turnstile.request_enters(0, PRODUCTION);
+                let first = counter.request_enters(0, PRODUCTION);
+                let second = counter.request_enters(0, PRODUCTION);
                 if first.admitted {
                     effects[0].change();
                 }
-                turnstile.request_leaves(0, PRODUCTION);
+                counter.request_leaves(0, PRODUCTION);
                 if second.admitted {
                     effects[1].change();
                 }
-                turnstile.request_leaves(0, PRODUCTION);
+                counter.request_leaves(0, PRODUCTION);
             })
         };
-        turnstile.flip_publishes(SWITCHING, 1);
-        if turnstile.count(PRODUCTION) == 0 {
+        counter.flip_publishes(SWITCHING, 1);
+        if counter.count(PRODUCTION) == 0 {
             effects.iter().for_each(|effect| {
                 effect.change();
             });
@@ -166,14 +166,14 @@ pub fn flip_sees_overlapping_requests_of_one_lane<T: Subject>() {
 /// The flip waits: once the drain reads zero, all that the admitted requests did is there to be seen.
 pub fn drain_sees_what_requests_did<T: Subject>() {
     loom::model(|| {
-        let turnstile = opened::<T>(1);
+        let counter = opened::<T>(1);
         let ucs = Arc::new(Ucs::new());
         let client = {
-            let (turnstile, ucs) = (Arc::clone(&turnstile), Arc::clone(&ucs));
-            thread::spawn(move || u64::from(request(&*turnstile, 0, PRODUCTION, &ucs)))
+            let (counter, ucs) = (Arc::clone(&counter), Arc::clone(&ucs));
+            thread::spawn(move || u64::from(request(&*counter, 0, PRODUCTION, &ucs)))
         };
-        turnstile.flip_publishes(SWITCHING, 1);
-        while turnstile.count(PRODUCTION) != 0 {
+        counter.flip_publishes(SWITCHING, 1);
+        while counter.count(PRODUCTION) != 0 {
             thread::yield_now();
         }
         let seen = ucs.change();
@@ -186,50 +186,50 @@ pub fn drain_sees_what_requests_did<T: Subject>() {
 /// The flip reads the counts once, and goes back when somebody is still there.
 pub fn production_and_maintenance_never_overlap<T: Subject>() {
     loom::model(|| {
-        let turnstile = opened::<T>(2);
+        let counter = opened::<T>(2);
         let ucs = Arc::new(Ucs::new());
         let clients = [PRODUCTION, MAINTENANCE].map(|set| {
-            let (turnstile, ucs) = (Arc::clone(&turnstile), Arc::clone(&ucs));
-            thread::spawn(move || request(&*turnstile, set, set, &ucs))
+            let (counter, ucs) = (Arc::clone(&counter), Arc::clone(&ucs));
+            thread::spawn(move || request(&*counter, set, set, &ucs))
         });
-        turnstile.flip_publishes(SWITCHING, 1);
-        let drained = turnstile.count(PRODUCTION) == 0;
-        turnstile.flip_publishes(if drained { MAINTENANCE_OPEN } else { PRODUCTION_OPEN }, 1);
+        counter.flip_publishes(SWITCHING, 1);
+        let drained = counter.count(PRODUCTION) == 0;
+        counter.flip_publishes(if drained { MAINTENANCE_OPEN } else { PRODUCTION_OPEN }, 1);
         let [_, by_maintenance] = clients.map(|client| client.join().unwrap());
         assert!(drained || !by_maintenance, "a flip that went back never opened maintenance");
     });
 }
 
 /// A reload: whoever the old table classified is refused by the generation or counted by the old table, and once that
-/// count reads zero it stays so. `old_table` is the in-flight count that the gateway keeps beside the turnstile, by
+/// count reads zero it stays so. `old_table` is the in-flight count that the gateway keeps beside the counter, by
 /// table.
 pub fn reload_leaves_nothing_of_the_old_table_counted<T: Subject>() {
     loom::model(|| {
-        let turnstile = opened::<T>(1);
+        let counter = opened::<T>(1);
         let old_table = Arc::new(AtomicU64::new(0));
         let ucs = Arc::new(Ucs::new());
         let client = {
-            let (turnstile, old_table, ucs) = (Arc::clone(&turnstile), Arc::clone(&old_table), Arc::clone(&ucs));
+            let (counter, old_table, ucs) = (Arc::clone(&counter), Arc::clone(&old_table), Arc::clone(&ucs));
             thread::spawn(move || {
                 old_table.store(1, Ordering::Relaxed);
-                let told = turnstile.request_enters(0, PRODUCTION);
-                // In the order of the gateway: a permit gives back the table's count first, a refusal the turnstile's.
+                let told = counter.request_enters(0, PRODUCTION);
+                // In the order of the gateway: a permit gives back the table's count first, a refusal the counter's.
                 if told.admitted && told.generation == 1 {
                     ucs.change();
                     old_table.store(0, Ordering::Release);
-                    turnstile.request_leaves(0, PRODUCTION);
+                    counter.request_leaves(0, PRODUCTION);
                 } else {
-                    turnstile.request_leaves(0, PRODUCTION);
+                    counter.request_leaves(0, PRODUCTION);
                     old_table.store(0, Ordering::Release);
                 }
             })
         };
-        turnstile.flip_publishes(PRODUCTION_OPEN, 2);
+        counter.flip_publishes(PRODUCTION_OPEN, 2);
         if old_table.load(Ordering::Acquire) == 0 {
             ucs.change();
         }
         client.join().unwrap();
-        let left = (turnstile.count(PRODUCTION), old_table.load(Ordering::Acquire));
+        let left = (counter.count(PRODUCTION), old_table.load(Ordering::Acquire));
         assert_eq!(left, (0, 0), "a request of the old table is never left counted");
     });
 }

@@ -1,4 +1,4 @@
-//! The gateway's own few calls to UCS: one connection a call, everything bounded. It judges no answer.
+//! The gateway's own calls to UCS: one connection per call, with limits on time and size. It does not interpret responses.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use tokio::net::TcpStream;
 
 use crate::upstream::UpstreamUrl;
 
-/// More than any status document or schema; an answer beyond it is an error.
+/// The largest accepted response body: more than any status document or schema.
 const LONGEST_BODY: usize = 4 << 20;
 
-/// How the gateway's own calls reach UCS.
+/// The client for the gateway's own calls.
 #[derive(Clone, Debug)]
-pub struct UpstreamClient {
-    /// Where UCS is.
+pub(crate) struct UpstreamClient {
+    /// The address of UCS.
     pub url: UpstreamUrl,
-    /// A login, where UCS demands one.
+    /// The login, if UCS requires one.
     pub credentials: Option<UpstreamCredentials>,
-    /// The longest wait for a connection.
+    /// The connect timeout.
     pub connect_timeout: Duration,
-    /// The longest wait for a whole answer, connecting included, unless a call has its own.
+    /// The timeout of a whole call, connecting included, unless a call has its own.
     pub total_timeout: Duration,
 }
 
-/// Sent as Basic credentials with every one of the gateway's own calls.
+/// Basic credentials for the gateway's own calls.
 #[derive(Clone)]
-pub struct UpstreamCredentials {
-    /// The user at UCS.
+pub(crate) struct UpstreamCredentials {
+    /// The user name at UCS.
     pub user: String,
-    /// Its password; never shown.
+    /// The password; never shown.
     pub password: String,
 }
 
@@ -44,76 +44,79 @@ impl fmt::Debug for UpstreamCredentials {
     }
 }
 
-/// What UCS answered.
+/// A response of UCS.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(crate) struct CallResponse {
     /// The status code.
     pub status: u16,
     /// The whole body.
     pub body: Bytes,
 }
 
-/// Why there is no whole answer.
+/// The reason why there is no complete response.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// UCS cannot be reached: it has seen nothing of the call.
+pub(crate) enum CallError {
+    /// UCS cannot be reached, so it has not received the call.
     #[error("cannot connect to {authority}: {source}")]
     Connect {
-        /// To where.
+        /// Host and port.
         authority: String,
-        /// The system's word.
+        /// The underlying I/O error.
         source: std::io::Error,
     },
-    /// No whole answer in time; UCS may have done what was asked.
-    #[error("no answer within {0:?}")]
+    /// No complete response in time; UCS may have carried out the call.
+    #[error("no response within {0:?}")]
     Timeout(Duration),
-    /// The exchange broke off; UCS may have done what was asked.
-    #[error("the exchange broke off: {0}")]
+    /// The connection broke; UCS may have carried out the call.
+    #[error("the connection broke: {0}")]
     Broken(#[source] hyper::Error),
-    /// The answer's body could not be read.
-    #[error("the answer cannot be read: {0}")]
+    /// The response body could not be read.
+    #[error("cannot read the response: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A whole answer, but not one that tells what was asked.
-    #[error("UCS answered with status {0}")]
-    Status(u16),
-    /// The path or the credentials cannot be sent.
-    #[error("the call cannot be written: {0}")]
+    /// The path or the credentials are not valid HTTP.
+    #[error("cannot build the request: {0}")]
     Request(#[from] hyper::http::Error),
 }
 
 impl UpstreamClient {
     /// `GET` of a path below the URL's base.
-    pub async fn get(&self, path: &str) -> Result<Reply, CallError> {
+    pub async fn get(&self, path: &str) -> Result<CallResponse, CallError> {
         self.call(Method::GET, path, Bytes::new(), self.total_timeout).await
     }
 
     /// `POST` of a JSON document, with a timeout of its own.
-    pub async fn post_json(&self, path: &str, json: String, timeout: Duration) -> Result<Reply, CallError> {
+    pub async fn post_json(&self, path: &str, json: String, timeout: Duration) -> Result<CallResponse, CallError> {
         self.call(Method::POST, path, Bytes::from(json), timeout).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Bytes, timeout: Duration) -> Result<Reply, CallError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<CallResponse, CallError> {
         let exchange = self.exchange(method, path, body);
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, CallError> {
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<CallResponse, CallError> {
         let request = self.request(method, path, body)?;
         let stream = self.connect().await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
-        let answer = async {
+        let response = async {
             let response = sender.send_request(request).await.map_err(CallError::Broken)?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), LONGEST_BODY).collect().await.map_err(CallError::Body)?;
-            Ok(Reply { status, body: body.to_bytes() })
+            Ok(CallResponse { status, body: body.to_bytes() })
         };
-        // The connection is driven here and not on a task, so that dropping the call drops the connection.
+        // The connection is driven here and not in a task, so that dropping the call closes the connection.
         let mut connection = std::pin::pin!(connection);
-        let mut answer = std::pin::pin!(answer);
+        let mut response = std::pin::pin!(response);
         tokio::select! {
-            answer = &mut answer => answer,
-            _ = &mut connection => answer.await,
+            response = &mut response => response,
+            _ = &mut connection => response.await,
         }
     }
 

@@ -1,27 +1,18 @@
-//! Every state that a directory can be found in.
+//! Every state of a directory at start.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::control::tests::support::Folder;
-use crate::policy::mode::{Actor, Change, Mode, OnTimeout, apply};
+use crate::policy::mode::{Actor, Change, Mode, ModeChange, OnTimeout, apply};
 
 fn first() -> ModeRecord {
     ModeRecord::first(Mode::Production, 1, "first_start", Timestamp::UNIX_EPOCH)
 }
 
 fn next(record: &ModeRecord) -> ModeRecord {
-    let wish = crate::policy::mode::ModeChange {
-        mode: record.mode.other(),
-        actor: Actor::gateway(),
-        reason: None,
-        cause: None,
-        if_revision: None,
-        drain_timeout: None,
-        on_timeout: Some(OnTimeout::Revert),
-        expires_in: None,
-        force: false,
-    };
-    apply(record, &Change::Set(wish), Timestamp::UNIX_EPOCH).unwrap()
+    let change =
+        ModeChange { on_timeout: Some(OnTimeout::Revert), ..ModeChange::to(record.mode.other(), Actor::gateway()) };
+    apply(record, &Change::Set(change), Timestamp::UNIX_EPOCH).unwrap()
 }
 
 /// A directory with two saved records, closed again.
@@ -176,8 +167,8 @@ fn a_cut_off_or_removed_journal_and_an_old_record_raise_an_alarm() {
     let (mut dir, loaded) = open(&folder);
     let mut record = loaded.record.unwrap();
     for revision in 3..5 {
-        let wished = ModeRecord { revision, ..record.clone() };
-        record = dir.save(revision - 1, &wished).unwrap();
+        let next = ModeRecord { revision, ..record.clone() };
+        record = dir.save(revision - 1, &next).unwrap();
     }
     drop(dir);
     std::fs::write(folder.path().join(RECORD), old_record).unwrap();

@@ -1,4 +1,4 @@
-//! The chain holds, and every kind of damage shows.
+//! The chain holds, and every kind of damage is detected.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ fn a_changed_removed_or_foreign_line_breaks_the_chain_and_the_file_is_kept_aside
 fn taking_back_leaves_the_line_before() {
     let (_folder, path) = journal_of(2);
     let mut journal = Journal::open(&path).unwrap().journal;
-    journal.take_back().unwrap();
+    journal.remove_last().unwrap();
     assert_eq!(read(&path, 9).unwrap().len(), 1);
     journal.append(JournalKind::Settled, &record(5), Timestamp::UNIX_EPOCH).unwrap();
     assert!(Journal::open(&path).unwrap().broken.is_none());

@@ -1,6 +1,6 @@
-//! Whether UCS has a profile schema: one GET, and the rule by which its answers become knowledge. A schema that is said to
-//! be missing counts only with evidence, as one wrong look would close production; what follows from the knowledge is
-//! decided in `duties`.
+//! The schema probe: one GET that shows whether UCS has a profile schema, and the rule that turns its responses into
+//! knowledge. A missing schema counts only with evidence, as one wrong response would close production; `reactions` decides
+//! on the consequences.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,150 +9,150 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::control::upstream_client::{CallError, Reply, UpstreamClient};
-use crate::control::upstream_link::{Reading, UpstreamLink};
+use crate::control::ucs::client::{CallError, CallResponse, UpstreamClient};
+use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::policy::mode::SchemaKnowledge;
 
-/// Doubts of requests lead to a probe at most this often.
-const BETWEEN_DOUBTS: Duration = Duration::from_secs(1);
+/// The shortest interval between probes that hints trigger.
+const BETWEEN_HINTS: Duration = Duration::from_secs(1);
 
-/// For so many polls of its status a UCS without one has to say that it has no schema.
+/// How many poll intervals the schema of a UCS without a status must be missing.
 const POLLS_WITHOUT_STATUS: u32 = 12;
 
-/// What one probe saw.
+/// The observation of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observation {
+pub(crate) enum Observation {
     /// 200 with a schema.
     Schema,
     /// 200 with an empty list.
     EmptyList,
     /// 404.
     NotFound,
-    /// Anything else, in words.
+    /// Anything else, as a short text.
     Unclear(String),
 }
 
-/// What stands behind an observation: whether it was UCS that spoke, and whether a 404 of the path means anything, as the
-/// path is documented by analogy only.
+/// The evidence behind an observation: whether UCS was up, and whether a 404 of the path is meaningful, as the path is
+/// documented by analogy only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Who vouches that UCS was up and not just starting.
+pub(crate) struct Facts {
+    /// The evidence that UCS was up and not just starting.
     pub witness: Witness,
-    /// This very path has answered 200 before.
+    /// This path has returned 200 before.
     pub answered_before: bool,
-    /// This incarnation of UCS went to maintenance, and nobody but UCS itself put it there.
+    /// This incarnation of UCS went to maintenance by itself.
     pub upstream_closed_itself: bool,
-    /// This incarnation answered 404 to Create Customer Profile, or to Set Server Mode production.
+    /// This incarnation returned 404 for Create Customer Profile, or for Set Server Mode to production.
     pub refused: bool,
 }
 
-/// Who vouches that UCS was up when it was looked at.
+/// The evidence that UCS was up at the probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Witness {
-    /// Nobody: its status could not be read, although it has one.
+pub(crate) enum Witness {
+    /// None: UCS has a status, but it could not be read.
     #[default]
-    Nobody,
-    /// Its status answered with a mode.
+    None,
+    /// Its status reported a mode.
     Status,
-    /// It has no status (or is not asked for it), so only time vouches for it.
+    /// UCS has no status (or the gateway does not read it), so only repeated probes count.
     Time,
 }
 
-/// What one look says by itself.
+/// The verdict of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// There is a schema.
+pub(crate) enum Verdict {
+    /// UCS has a schema.
     Defined,
-    /// There is none, if a later look says the same.
+    /// UCS has none, if a later probe confirms it.
     Missing,
-    /// Nothing.
+    /// No conclusion.
     Unknown,
 }
 
-/// What an observation means.
-pub fn judge(observation: &Observation, facts: Facts) -> Verdict {
+/// The verdict on an observation.
+pub(crate) fn judge(observation: &Observation, facts: Facts) -> Verdict {
     let not_found_counts = facts.answered_before || facts.upstream_closed_itself || facts.refused;
     match observation {
         Observation::Schema => Verdict::Defined,
-        Observation::EmptyList | Observation::NotFound if facts.witness == Witness::Nobody => Verdict::Unknown,
+        Observation::EmptyList | Observation::NotFound if facts.witness == Witness::None => Verdict::Unknown,
         Observation::EmptyList => Verdict::Missing,
         Observation::NotFound if not_found_counts => Verdict::Missing,
         Observation::NotFound | Observation::Unclear(_) => Verdict::Unknown,
     }
 }
 
-/// One look at UCS: the probe, and what its status told right after.
+/// One probe, with the status that was read right after.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
-    /// What was asked for, with the base path.
+pub(crate) struct Look {
+    /// The requested path, with the base path.
     pub path: String,
     pub observation: Observation,
-    /// `None` when the status was not asked for: UCS's mode is left alone, or the observation needs no witness.
+    /// `None` if the status was not read: UCS's mode is not used, or the observation needs no witness.
     pub status: Option<Reading>,
     began: Instant,
 }
 
-/// A look with the revision and the table that were in force when it began: it counts only if both still are.
+/// A probe with its context: it counts only if that is still the same.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub around: Around,
+pub(crate) struct ProbeResult {
+    pub context: ProbeContext,
     pub look: Look,
 }
 
-/// What must not change between two looks that say the same.
+/// The context that must not change during a probe or between two that agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Around {
+pub(crate) struct ProbeContext {
     pub revision: u64,
-    /// Of the route table.
+    /// The generation of the route table.
     pub generation: u32,
 }
 
-/// Whose missing schema is meant: this path, of this incarnation of UCS.
+/// A missing schema: of this path, in this incarnation of UCS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Case {
     path: String,
     started: Option<String>,
 }
 
-/// A look that said that the schema is missing, until another one says so too.
+/// A missing schema that a second probe has yet to confirm.
 #[derive(Clone, Debug)]
 struct Suspicion {
     case: Case,
-    around: Around,
+    context: ProbeContext,
     since: Instant,
 }
 
-/// How the status of UCS is read, and how often control does it.
+/// The access to UCS's status, and the interval of its polls.
 #[derive(Clone, Debug)]
-pub(super) struct StatusLink {
-    /// `None` when UCS's mode is left alone.
+pub(crate) struct StatusLink {
+    /// `None` if UCS's mode is not used.
     pub link: Option<UpstreamLink>,
     pub poll_interval: Duration,
 }
 
-/// When to probe, and what is known so far.
-pub(super) struct SchemaProbe {
+/// The schedule of probes, and the knowledge so far.
+pub(crate) struct SchemaProbe {
     client: UpstreamClient,
     status: StatusLink,
     path: Option<String>,
     interval: Duration,
     due: Instant,
     last_began: Option<Instant>,
-    running: Option<Pin<Box<dyn Future<Output = Seen> + Send>>>,
-    /// The path that has answered 200 before.
+    running: Option<Pin<Box<dyn Future<Output = ProbeResult> + Send>>>,
+    /// The path that has returned 200 before.
     answered: Option<String>,
-    /// The incarnation that answered 404 to Create Customer Profile, or to Set Server Mode production.
+    /// The incarnation that returned 404 for Create Customer Profile, or for Set Server Mode to production.
     refused_by: Option<Option<String>>,
     suspicion: Option<Suspicion>,
-    /// What is known to lack its schema.
+    /// The confirmed missing schema.
     missing: Option<Case>,
     knowledge: SchemaKnowledge,
 }
 
 impl SchemaProbe {
-    /// `path` is relative to the table's base path; without one nothing is ever probed or known. `answered` is the path,
-    /// with its base path, that is remembered to have answered.
-    pub(super) fn new(
+    /// `path` is relative to the table's base path; without one there are no probes. `answered` is the remembered path,
+    /// with its base path, that has returned 200.
+    pub(crate) fn new(
         client: UpstreamClient,
         status: StatusLink,
         path: Option<String>,
@@ -175,37 +175,37 @@ impl SchemaProbe {
         }
     }
 
-    /// What is asked for below this base path.
-    pub(super) fn target(&self, base: &str) -> String {
+    /// The requested path below this base path.
+    pub(crate) fn target(&self, base: &str) -> String {
         target(base, self.path.as_deref().unwrap_or_default())
     }
 
-    pub(super) fn knowledge(&self) -> SchemaKnowledge {
+    pub(crate) fn knowledge(&self) -> SchemaKnowledge {
         self.knowledge
     }
 
-    /// Has the next probe begin at once.
-    pub(super) fn soon(&mut self) {
+    /// Schedules the next probe immediately.
+    pub(crate) fn soon(&mut self) {
         self.due = Instant::now();
     }
 
-    /// A request made one doubt: the next probe begins soon, but not more than once a second. `refused_by` is the
-    /// incarnation that answered 404 to Create Customer Profile.
-    pub(super) fn doubt(&mut self, refused_by: Option<Option<String>>) {
+    /// Accepts a hint that the schema may be missing: the next probe begins soon, but at most one per second. `refused_by`
+    /// is the incarnation that returned 404 for Create Customer Profile.
+    pub(crate) fn accept_hint(&mut self, refused_by: Option<Option<String>>) {
         self.refused_by = refused_by.or(self.refused_by.take());
-        let earliest = self.last_began.map_or_else(Instant::now, |began| began + BETWEEN_DOUBTS);
+        let earliest = self.last_began.map_or_else(Instant::now, |began| began + BETWEEN_HINTS);
         self.due = self.due.min(earliest);
     }
 
-    /// Another base path: what is known of the old one says nothing of the new one.
-    pub(super) fn begin_anew(&mut self) {
+    /// Resets the knowledge for another base path.
+    pub(crate) fn begin_anew(&mut self) {
         (self.suspicion, self.missing, self.refused_by) = (None, None, None);
         self.knowledge = SchemaKnowledge::Unknown;
         self.soon();
     }
 
-    /// The next look. May be dropped and called again without losing one that is under way.
-    pub(super) async fn next(&mut self, base: &str, around: Around) -> Seen {
+    /// The next regular probe. Cancel safe: a probe under way continues with the next call.
+    pub(crate) async fn next(&mut self, base: &str, context: ProbeContext) -> ProbeResult {
         if self.path.is_none() {
             return std::future::pending().await;
         }
@@ -213,7 +213,7 @@ impl SchemaProbe {
             tokio::time::sleep_until(self.due).await;
             self.last_began = Some(Instant::now());
             let looking = self.looking(base);
-            self.running = Some(Box::pin(async move { Seen { around, look: looking.await } }));
+            self.running = Some(Box::pin(async move { ProbeResult { context, look: looking.await } }));
         }
         let running = self.running.as_mut().expect("it was just set");
         let seen = running.as_mut().await;
@@ -222,8 +222,8 @@ impl SchemaProbe {
         seen
     }
 
-    /// One look now, apart from the regular ones; `None` when probing is off.
-    pub(super) fn look(&self, base: &str) -> impl Future<Output = Option<Look>> + Send + use<> {
+    /// One probe now, outside of the regular interval; `None` if probing is off.
+    pub(crate) fn look(&self, base: &str) -> impl Future<Output = Option<Look>> + Send + use<> {
         let looking = self.path.is_some().then(|| self.looking(base));
         async move {
             match looking {
@@ -233,9 +233,9 @@ impl SchemaProbe {
         }
     }
 
-    /// Takes a look in; `facts` says what `upstream_mode` knows, the rest is known here. Returns whether its path
-    /// answered 200 for the first time, which is worth remembering.
-    pub(super) fn learn(&mut self, look: &Look, facts: Facts, around: Around) -> bool {
+    /// Accepts a probe; `facts` carries the part of the evidence that `server_mode` knows. Returns whether the path returned
+    /// 200 for the first time, which is to be saved.
+    pub(crate) fn accept(&mut self, look: &Look, facts: Facts, context: ProbeContext) -> bool {
         let started = look.started();
         let answered_before = self.answered.as_ref() == Some(&look.path);
         let refused = self.refused_by.as_ref() == Some(&started);
@@ -246,7 +246,7 @@ impl SchemaProbe {
                 (self.suspicion, self.missing, self.refused_by) = (None, None, None);
                 self.knowledge = SchemaKnowledge::Defined;
             }
-            Verdict::Missing => self.suspect(look, case, facts.witness, around),
+            Verdict::Missing => self.suspect(look, case, facts.witness, context),
             Verdict::Unknown => {
                 (self.suspicion, self.missing) = (None, None);
                 self.knowledge = SchemaKnowledge::Unknown;
@@ -259,9 +259,9 @@ impl SchemaProbe {
         answered && !answered_before
     }
 
-    /// One wrong look must not close anything: a second one, a poll's time later, has to say the same of the same UCS with
-    /// nothing changed between. Where only time vouches for UCS, it takes more of it.
-    fn suspect(&mut self, look: &Look, case: Case, witness: Witness, around: Around) {
+    /// One wrong response must not close production: a second probe of the same UCS, a poll interval later and in the same
+    /// context, has to confirm it. Without a status of UCS the interval is longer.
+    fn suspect(&mut self, look: &Look, case: Case, witness: Witness, context: ProbeContext) {
         if self.missing.as_ref() == Some(&case) {
             return;
         }
@@ -270,7 +270,7 @@ impl SchemaProbe {
         let polls = if witness == Witness::Status { 1 } else { POLLS_WITHOUT_STATUS };
         let confirmed_after = self.status.poll_interval * polls;
         match &self.suspicion {
-            Some(suspicion) if (&suspicion.case, suspicion.around) == (&case, around) => {
+            Some(suspicion) if (&suspicion.case, suspicion.context) == (&case, context) => {
                 if look.began >= suspicion.since + confirmed_after {
                     self.suspicion = None;
                     self.missing = Some(case);
@@ -278,7 +278,7 @@ impl SchemaProbe {
                     return;
                 }
             }
-            _ => self.suspicion = Some(Suspicion { case, around, since: look.began }),
+            _ => self.suspicion = Some(Suspicion { case, context, since: look.began }),
         }
         self.due = self.due.min(look.began + self.status.poll_interval).max(Instant::now());
     }
@@ -299,8 +299,8 @@ impl SchemaProbe {
 }
 
 impl Look {
-    /// The incarnation of UCS that was looked at, if its status told.
-    pub(super) fn started(&self) -> Option<String> {
+    /// The incarnation of the probed UCS, if its status reported it.
+    pub(crate) fn started(&self) -> Option<String> {
         match &self.status {
             Some(Reading::Mode(status)) => status.started.clone(),
             _ => None,
@@ -312,22 +312,22 @@ fn target(base: &str, path: &str) -> String {
     format!("{base}{path}")
 }
 
-fn observe(answer: Result<Reply, CallError>) -> Observation {
-    match answer {
-        Ok(Reply { status: 200, body }) => match serde_json::from_slice::<Value>(&body) {
-            Ok(document) if holds_nothing(&document) => Observation::EmptyList,
+fn observe(response: Result<CallResponse, CallError>) -> Observation {
+    match response {
+        Ok(CallResponse { status: 200, body }) => match serde_json::from_slice::<Value>(&body) {
+            Ok(document) if is_empty_list(&document) => Observation::EmptyList,
             Ok(Value::Array(_) | Value::Object(_)) => Observation::Schema,
             Ok(_) => Observation::Unclear("200 with a document that is no list".to_owned()),
             Err(error) => Observation::Unclear(format!("200 with a body that is not JSON: {error}")),
         },
-        Ok(Reply { status: 404, .. }) => Observation::NotFound,
-        Ok(Reply { status, .. }) => Observation::Unclear(format!("status {status}")),
+        Ok(CallResponse { status: 404, .. }) => Observation::NotFound,
+        Ok(CallResponse { status, .. }) => Observation::Unclear(format!("status {status}")),
         Err(error) => Observation::Unclear(error.to_string()),
     }
 }
 
 /// `[]`, `{}`, or an object whose one member is an empty list.
-fn holds_nothing(document: &Value) -> bool {
+fn is_empty_list(document: &Value) -> bool {
     match document {
         Value::Array(list) => list.is_empty(),
         Value::Object(members) => {
@@ -339,5 +339,4 @@ fn holds_nothing(document: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[path = "tests/schema_probe.rs"]
 mod tests;

@@ -1,11 +1,11 @@
-//! What a look at the schema means, and when looks become knowledge.
+//! The verdict on a probe, and the way from probes to knowledge.
 
 use super::*;
-use crate::control::upstream_link::UpstreamStatus;
+use crate::control::ucs::link::UpstreamStatus;
 use crate::policy::mode::Mode;
 
 fn reply(status: u16, body: &'static str) -> Observation {
-    observe(Ok(Reply { status, body: body.into() }))
+    observe(Ok(CallResponse { status, body: body.into() }))
 }
 
 #[test]
@@ -32,11 +32,9 @@ fn missing_means_something_only_with_a_witness_and_not_found_only_with_a_fact_be
         Facts { upstream_closed_itself: true, ..none },
         Facts { refused: true, ..none },
     ] {
-        for (witness, verdict) in [
-            (Witness::Status, Verdict::Missing),
-            (Witness::Time, Verdict::Missing),
-            (Witness::Nobody, Verdict::Unknown),
-        ] {
+        for (witness, verdict) in
+            [(Witness::Status, Verdict::Missing), (Witness::Time, Verdict::Missing), (Witness::None, Verdict::Unknown)]
+        {
             let facts = Facts { witness, ..facts };
             assert_eq!(judge(&Observation::NotFound, facts), verdict);
             assert_eq!(judge(&Observation::EmptyList, facts), verdict);
@@ -47,7 +45,7 @@ fn missing_means_something_only_with_a_witness_and_not_found_only_with_a_fact_be
 }
 
 const POLL: Duration = Duration::from_secs(5);
-const AROUND: Around = Around { revision: 7, generation: 1 };
+const AROUND: ProbeContext = ProbeContext { revision: 7, generation: 1 };
 
 fn probe() -> SchemaProbe {
     let url = "http://127.0.0.1:9".parse().expect("an address");
@@ -71,15 +69,15 @@ fn look(path: &str, started: &str, seconds: u64, origin: Instant) -> Look {
 fn two_looks_a_poll_apart_have_to_agree_with_nothing_changed_between() {
     let origin = Instant::now();
     let facts = Facts { witness: Witness::Status, ..Facts::default() };
-    let after = |looks: &[(&str, &str, u64, Around, Witness)]| {
+    let after = |looks: &[(&str, &str, u64, ProbeContext, Witness)]| {
         let mut probe = probe();
-        for (path, started, seconds, around, witness) in looks {
-            probe.learn(&look(path, started, *seconds, origin), Facts { witness: *witness, ..facts }, *around);
+        for (path, started, seconds, context, witness) in looks {
+            probe.accept(&look(path, started, *seconds, origin), Facts { witness: *witness, ..facts }, *context);
         }
         probe.knowledge()
     };
-    let (one, other) = (AROUND, Around { revision: 8, ..AROUND });
-    let reloaded = Around { generation: 2, ..AROUND };
+    let (one, other) = (AROUND, ProbeContext { revision: 8, ..AROUND });
+    let reloaded = ProbeContext { generation: 2, ..AROUND };
     let (status, time) = (Witness::Status, Witness::Time);
     let (unknown, undefined) = (SchemaKnowledge::Unknown, SchemaKnowledge::Undefined);
     assert_eq!(after(&[("/cv/p", "a", 0, one, status)]), unknown);

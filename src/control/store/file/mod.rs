@@ -1,10 +1,10 @@
-//! The state directory of one gateway: the record, its journal, a lock, and a few remembered facts. Blocking; `store`
-//! calls it from blocking threads. It never overwrites what it does not understand: such a file is set aside.
+//! The state directory of one gateway: the record, its journal, a lock, and a few facts. Blocking; `store` calls it from
+//! blocking threads. It never overwrites a file that it cannot parse: such a file is set aside.
 //!
-//! The order of a save is journal line first, `mode.json` second. So the journal may be ahead of the record by the one
-//! line of a save that a crash interrupted, and is never behind it. At start, a journal ahead by one line is that crash
-//! (the line is taken back, nobody was ever told of its record); a journal that lacks the record's line was cut off; a
-//! journal ahead by more means that `mode.json` is an old copy. Only the last two raise an alarm.
+//! A save writes the journal line first and `mode.json` second. So after a crash the journal may be ahead of the record by
+//! the line of the interrupted save, and is never behind it. At start, a journal ahead by one line means such a crash (the
+//! line is removed; its record was never acknowledged); a journal without the record's line was truncated; a journal ahead
+//! by more lines means that `mode.json` is an old copy. Only the last two raise an alarm.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::control::journal::{Journal, JournalKind, Opened, free_name};
-use crate::control::store::StoreError;
+use crate::control::store::contract::{Fact, Loaded, StoreError};
+use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
 use crate::policy::mode::ModeRecord;
 
 const RECORD: &str = "mode.json";
@@ -30,55 +30,9 @@ const UPSTREAM_SEEN: &str = "upstream-seen";
 pub struct StateDir {
     dir: PathBuf,
     journal: Option<Journal>,
-    /// The record that was last saved or loaded.
+    /// The record last saved or loaded.
     saved: Option<ModeRecord>,
     _lock: File,
-}
-
-/// What a gateway remembers besides the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// This path of the schema probe, with the base path, has answered 200 before, so a 404 from it means something.
-    SchemaPathAnswered(String),
-    /// What is known of UCS's own mode, as JSON.
-    UpstreamSeen(String),
-}
-
-impl Fact {
-    fn file_name(&self) -> &'static str {
-        match self {
-            Fact::SchemaPathAnswered(_) => SCHEMA_PATH_ANSWERED,
-            Fact::UpstreamSeen(_) => UPSTREAM_SEEN,
-        }
-    }
-
-    fn content(&self) -> &str {
-        match self {
-            Fact::SchemaPathAnswered(path) => path,
-            Fact::UpstreamSeen(json) => json,
-        }
-    }
-}
-
-/// What a start finds.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The record, if there is one that can be read.
-    pub record: Option<ModeRecord>,
-    /// Neither `mode.json` nor `journal.jsonl` was there.
-    pub first_start: bool,
-    /// The highest revision that was ever used here, as far as can be known.
-    pub highest_revision: u64,
-    /// The last stop was an orderly one with nothing left behind at UCS. True at first start.
-    pub clean: bool,
-    /// The path of [`Fact::SchemaPathAnswered`]; empty in a mark of a version that did not write it down.
-    pub schema_path_answered: Option<String>,
-    /// The text of [`Fact::UpstreamSeen`].
-    pub upstream_seen: Option<String>,
-    /// What an operator must look at, each in a sentence.
-    pub alarms: Vec<String>,
-    /// What is worth a line in the log, but no alarm.
-    pub notes: Vec<String>,
 }
 
 impl StateDir {
@@ -97,12 +51,12 @@ impl StateDir {
         }
     }
 
-    /// Where the journal of a directory is; readable without its lock.
-    pub fn journal_path(dir: &Path) -> PathBuf {
+    /// The path of a directory's journal, which may be read without the lock.
+    pub(crate) fn journal_path(dir: &Path) -> PathBuf {
         dir.join(JOURNAL)
     }
 
-    /// Reads and verifies everything, sets aside what is torn or foreign, and takes the clean-shutdown mark away.
+    /// Reads and verifies all files, sets invalid ones aside, and removes the clean-shutdown marker.
     pub fn load(&mut self) -> Result<Loaded, StoreError> {
         let (record, record_fault) = self.load_record()?;
         let journal_path = self.dir.join(JOURNAL);
@@ -119,7 +73,7 @@ impl StateDir {
         };
         let journal = compare(opened, &mut loaded).map_err(failed("repair", &journal_path))?;
         loaded.highest_revision = journal.highest_revision().max(loaded.record.as_ref().map_or(0, |r| r.revision));
-        loaded.clean = self.take_clean_mark()? || loaded.first_start;
+        loaded.clean = self.take_clean_marker()? || loaded.first_start;
         self.saved = loaded.record.clone();
         self.journal = Some(journal);
         Ok(loaded)
@@ -137,15 +91,15 @@ impl StateDir {
         let head = journal.append(kind, record, Timestamp::now()).map_err(failed("append to", &journal_path))?;
         let record = ModeRecord { journal_head: Some(head), ..record.clone() };
         if let Err(error) = write_record(&self.dir, &record) {
-            // The line tells of a record that is not there. If it cannot be taken back either, the next start says so.
-            let _ = journal.take_back();
+            // The line names a record that does not exist. If it cannot be removed either, the next start raises an alarm.
+            let _ = journal.remove_last();
             return Err(error);
         }
         if let Err(error) = sync_dir(&self.dir) {
-            // The new record has its name, and nobody will be told of it: whoever is told "not saved" and then kills
-            // the gateway must find the old one.
+            // The new record is in place but reported as not saved: if the gateway is killed after that report, the next
+            // start must find the old record.
             if self.saved.as_ref().is_some_and(|saved| write_record(&self.dir, saved).is_ok()) {
-                let _ = journal.take_back();
+                let _ = journal.remove_last();
             }
             return Err(error);
         }
@@ -153,17 +107,20 @@ impl StateDir {
         Ok(record)
     }
 
-    /// Remembers a fact over restarts.
-    pub fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
-        self.write_mark(fact.file_name(), fact.content())
+    /// Saves a fact for the next start.
+    pub(crate) fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
+        match fact {
+            Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, &path),
+            Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, &json),
+        }
     }
 
-    /// Leaves the mark of an orderly stop.
-    pub fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
-        self.write_mark(CLEAN, "")
+    /// Writes the clean-shutdown marker.
+    pub(crate) fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
+        self.write_marker(CLEAN, "")
     }
 
-    fn write_mark(&self, name: &str, content: &str) -> Result<(), StoreError> {
+    fn write_marker(&self, name: &str, content: &str) -> Result<(), StoreError> {
         let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
         let written = File::create(&new).and_then(|mut file| {
             file.write_all(content.as_bytes())?;
@@ -174,7 +131,7 @@ impl StateDir {
         sync_dir(&self.dir)
     }
 
-    fn take_clean_mark(&self) -> Result<bool, StoreError> {
+    fn take_clean_marker(&self) -> Result<bool, StoreError> {
         let path = self.dir.join(CLEAN);
         match std::fs::remove_file(&path) {
             Ok(()) => sync_dir(&self.dir).map(|()| true),
@@ -183,7 +140,7 @@ impl StateDir {
         }
     }
 
-    /// The record, or what is wrong with it in words after it was set aside.
+    /// The record, or the fault for which it was set aside.
     fn load_record(&self) -> Result<(Option<ModeRecord>, Option<String>), StoreError> {
         let path = self.dir.join(RECORD);
         let bytes = match std::fs::read(&path) {
@@ -206,17 +163,17 @@ impl StateDir {
     }
 }
 
-/// Holds the record against the journal and says what does not fit.
+/// Compares the record with the journal and adds the mismatches to the alarms or notes.
 fn compare(opened: Opened, loaded: &mut Loaded) -> io::Result<Journal> {
     let Opened { mut journal, torn, broken, .. } = opened;
     let torn =
-        torn.map(|torn| format!("an append to the journal was interrupted; the torn line is in {}", torn.display()));
+        torn.map(|torn| format!("an append to the journal was interrupted; the partial line is in {}", torn.display()));
     loaded.notes.extend(torn);
     let sound = broken.is_none();
     loaded.alarms.extend(broken);
     let Some(record) = &loaded.record else {
-        // A crash before the very first line was whole. With one line the record may have been there, and gone since: who
-        // takes that for a first start might open what was closed.
+        // A crash before the first line was complete. With a line, a record may have existed and been lost: treating that
+        // as a first start could open what was closed.
         if sound && loaded.alarms.is_empty() && journal.is_empty() {
             loaded.first_start = true;
         } else if loaded.alarms.is_empty() {
@@ -227,14 +184,14 @@ fn compare(opened: Opened, loaded: &mut Loaded) -> io::Result<Journal> {
     match record.journal_head.as_deref().and_then(|head| journal.lines_after(head)) {
         Some(0) => {}
         Some(1) => {
-            journal.take_back()?;
-            loaded.notes.push("a save was interrupted before it counted; its journal line was taken back".to_owned());
+            journal.remove_last()?;
+            loaded.notes.push("a save was interrupted before it took effect; its journal line was removed".to_owned());
         }
         Some(more) => loaded.alarms.push(format!(
             "{RECORD} is older than the journal by {more} lines: was it restored from a copy? Check the mode and set it again"
         )),
         None if sound => loaded.alarms.push(format!(
-            "the journal lacks the line of revision {}: its end was cut off or the file was exchanged",
+            "the journal lacks the line of revision {}: it was truncated or replaced",
             record.revision
         )),
         None => {}
@@ -262,5 +219,4 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreE
 }
 
 #[cfg(test)]
-#[path = "tests/store_file.rs"]
 mod tests;

@@ -1,5 +1,5 @@
-//! A table in force with its counts by operation and worker: what reports, previews and metrics read. The gate decides
-//! by the turnstile, not by these; only the in-flight counts of replaced tables take part in a drain.
+//! A route table with its counts by operation and worker, for reports, previews and metrics. Admission depends on the
+//! in-flight counter, not on these; only the in-flight counts of replaced tables take part in a drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use crate::policy::table::{RouteIndex, RouteTable, Unmatched};
 
 /// A route table with its generation and its counts.
 #[derive(Debug)]
-pub struct LiveTable {
+pub(crate) struct LiveTable {
     table: RouteTable,
     generation: u32,
-    /// One row a worker, one cell a route and one more for unmatched requests. Each row has one writer.
+    /// One row per worker, with one cell per route and one for unmatched requests. Each row has one writer.
     rows: Box<[Box<[Cell]>]>,
-    /// Admission by slot, beside the counts so that the fast path reads two small lines and not a whole `Route`.
+    /// The set and schema need of each slot, apart from `Route` to keep the fast path on few cache lines.
     admissions: Box<[(ModeSet, bool)]>,
 }
 
@@ -28,7 +28,7 @@ struct Cell {
 
 /// The counts of one operation over all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationTally {
+pub(crate) struct OperationCounts {
     /// The route, `None` for unmatched requests.
     pub route: Option<RouteIndex>,
     /// The operation's name.
@@ -41,9 +41,9 @@ pub struct OperationTally {
     pub in_flight: u64,
     /// Admitted since the table came into force.
     pub admitted: u64,
-    /// Refused since then.
+    /// Refused since the table came into force.
     pub refused: u64,
-    /// Given up on by the gateway since then, also after the table was replaced.
+    /// Abandoned by the gateway since then, also after the table was replaced.
     pub abandoned: u64,
 }
 
@@ -64,32 +64,31 @@ impl LiveTable {
         LiveTable { table, generation, rows, admissions }
     }
 
-    /// The table.
-    pub fn table(&self) -> &RouteTable {
+    pub(crate) fn table(&self) -> &RouteTable {
         &self.table
     }
 
-    /// Grows by one with every table that comes into force.
-    pub fn generation(&self) -> u32 {
+    /// The generation: it grows by one with every table that comes into force.
+    pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
     /// The counts by operation, in the order of the table, unmatched last.
-    pub fn tallies(&self) -> Vec<OperationTally> {
-        (0..self.admissions.len()).map(|slot| self.tally(slot)).collect()
+    pub(crate) fn operation_counts(&self) -> Vec<OperationCounts> {
+        (0..self.admissions.len()).map(|slot| self.counts_at(slot)).collect()
     }
 
-    /// The same, each with the generation.
-    pub(super) fn numbered_tallies(&self) -> impl Iterator<Item = (u32, OperationTally)> {
-        self.tallies().into_iter().map(|tally| (self.generation, tally))
+    /// The counts by operation, each with the generation.
+    pub(super) fn numbered_counts(&self) -> impl Iterator<Item = (u32, OperationCounts)> {
+        self.operation_counts().into_iter().map(|counts| (self.generation, counts))
     }
 
-    /// All that this table admitted and that is still in flight.
-    pub fn in_flight(&self) -> u64 {
+    /// Requests in flight that this table admitted.
+    pub(crate) fn in_flight(&self) -> u64 {
         self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.in_flight.load(Ordering::Acquire)).sum()
     }
 
-    fn tally(&self, slot: usize) -> OperationTally {
+    fn counts_at(&self, slot: usize) -> OperationCounts {
         let sum =
             |read: fn(&Cell) -> &AtomicU64| self.rows.iter().map(|row| read(&row[slot]).load(Ordering::Acquire)).sum();
         let route = self.table.routes.get(slot);
@@ -98,7 +97,7 @@ impl LiveTable {
             (None, Unmatched::Class(class)) => Arc::clone(&self.table.classes[class].name),
             (None, Unmatched::NotFound) => Arc::from("none"),
         };
-        OperationTally {
+        OperationCounts {
             route: route.map(|_| slot as RouteIndex),
             operation: route.map_or_else(|| Arc::from("unmatched"), |route| Arc::clone(&route.operation)),
             class,
@@ -141,7 +140,7 @@ impl LiveTable {
     }
 }
 
-/// One writer a row: a plain addition is enough.
+/// Each row has one writer, so a load and a store are enough.
 fn add_one(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }

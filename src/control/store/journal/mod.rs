@@ -1,8 +1,8 @@
-//! The journal: one line for every saved record, each chained to the one before by a hash, so that what was changed or
-//! cut off later shows. It appends and verifies; what a finding means for the mode is decided in `store_file`.
+//! The journal: one line for every saved record, each chained to the previous one by a hash, so that later changes and
+//! truncation are detected. It appends and verifies; `file` decides on the consequences.
 //!
-//! A line is a JSON object whose first member is `hash`: the SHA-256 of everything that stands after that member. The
-//! second member, `previous`, is the hash of the line before (64 zeroes in the first line).
+//! A line is a JSON object whose first member is `hash`: the SHA-256 of everything after that member. The second member,
+//! `previous`, is the hash of the previous line (64 zeroes in the first line).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,24 +21,24 @@ const HASH_CLOSES: &str = "\",";
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JournalEntry {
+pub(crate) struct JournalEntry {
     /// SHA-256 of the rest of the line, in hex.
     pub hash: String,
-    /// The `hash` of the line before; 64 zeroes in the first line.
+    /// The `hash` of the previous line; 64 zeroes in the first line.
     pub previous: String,
-    /// When it was appended.
+    /// The time of the append.
     pub time: Timestamp,
-    /// What happened.
+    /// The reason for the save.
     pub kind: JournalKind,
-    /// The record that was saved. Its `journal_head` is this line's `previous`: the head of the journal until then.
+    /// The saved record. Its `journal_head` is this line's `previous`: the head of the journal until then.
     pub record: ModeRecord,
 }
 
-/// What a saved record stands for.
+/// The reason for a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum JournalKind {
-    /// The first record of this directory, or the first after something had to be set aside.
+pub(crate) enum JournalKind {
+    /// The first record of this directory, or the first after a file was set aside.
     Started,
     /// A flip began.
     Switching,
@@ -46,14 +46,14 @@ pub enum JournalKind {
     Settled,
     /// A flip failed and its old mode is in force again.
     Reverted,
-    /// A flip was taken back by somebody.
+    /// A flip was cancelled by a later change.
     Cancelled,
     /// The mode stayed; its reason, expiry or force changed.
     Amended,
 }
 
 impl JournalKind {
-    /// What it means that `next` follows `record` in a store.
+    /// The kind of the step from `record` to `next`.
     pub fn of_step(record: &ModeRecord, next: &ModeRecord) -> JournalKind {
         match (record.phase, next.phase) {
             (_, Phase::Switching) => JournalKind::Switching,
@@ -67,32 +67,32 @@ impl JournalKind {
 
 /// The journal of one directory, open for appending. One writer only.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: File,
-    /// Length up to which every line is whole and chained.
+    /// The length up to which every line is complete and chained.
     length: u64,
-    entries: Vec<Link>,
+    entries: Vec<IndexEntry>,
 }
 
-/// What is kept in memory of each line: enough to find a record's head again.
+/// The part of a line that is kept in memory: enough to find the head of a record.
 #[derive(Debug)]
-struct Link {
+struct IndexEntry {
     hash: String,
     revision: u64,
     begins: u64,
 }
 
-/// What opening found.
+/// The result of opening a journal.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The journal, ready to append.
     pub journal: Journal,
-    /// Whether the file was there.
+    /// Whether the file existed.
     pub existed: bool,
-    /// A last line that was not written to its end was moved into this file: an append was interrupted. No alarm.
+    /// An append was interrupted: the partial last line was moved into this file. No alarm.
     pub torn: Option<PathBuf>,
-    /// The chain is broken, in words; the whole file was moved aside and a new one begun.
+    /// The chain is broken, as a sentence; the file was set aside and a new one started.
     pub broken: Option<String>,
 }
 
@@ -106,7 +106,7 @@ impl Journal {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let torn = match &bytes[whole..] {
             [] => None,
-            tail => Some(cut_torn_tail(path, &file, whole as u64, tail)?),
+            tail => Some(move_partial_line(path, &file, whole as u64, tail)?),
         };
         match verify(&bytes[..whole]) {
             Ok(entries) => {
@@ -126,33 +126,32 @@ impl Journal {
         }
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no lines.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The hash of the newest line, if there is one.
+    /// The hash of the newest line.
     pub fn head(&self) -> Option<&str> {
         self.entries.last().map(|link| link.hash.as_str())
     }
 
-    /// The highest revision of any line; 0 when there is none.
+    /// The highest revision of any line; 0 for an empty journal.
     pub fn highest_revision(&self) -> u64 {
         self.entries.iter().map(|link| link.revision).max().unwrap_or(0)
     }
 
-    /// How many lines follow the line with this hash; `None` when no line has it.
+    /// The number of lines after the one with this hash; `None` if no line has it.
     pub fn lines_after(&self, hash: &str) -> Option<usize> {
         self.entries.iter().rev().position(|link| link.hash == hash)
     }
 
-    /// Appends a line, durably, and returns its hash. After an error the journal is as it was, as far as the disk lets
-    /// it.
+    /// Appends a line durably and returns its hash. After an error the journal is unchanged, as far as the disk permits.
     pub fn append(&mut self, kind: JournalKind, record: &ModeRecord, time: Timestamp) -> io::Result<String> {
         let previous = self.head().unwrap_or(NO_HASH).to_owned();
         let record = ModeRecord { journal_head: self.head().map(str::to_owned), ..record.clone() };
@@ -165,13 +164,13 @@ impl Journal {
             let _ = self.file.set_len(self.length);
             return Err(error);
         }
-        self.entries.push(Link { hash: entry.hash.clone(), revision, begins: self.length });
+        self.entries.push(IndexEntry { hash: entry.hash.clone(), revision, begins: self.length });
         self.length += line.len() as u64;
         Ok(entry.hash)
     }
 
-    /// Takes the newest line back: the record that it tells of was not saved.
-    pub fn take_back(&mut self) -> io::Result<()> {
+    /// Removes the newest line: its record was not saved.
+    pub fn remove_last(&mut self) -> io::Result<()> {
         let Some(link) = self.entries.pop() else { return Ok(()) };
         self.length = link.begins;
         self.file.set_len(link.begins)?;
@@ -182,7 +181,7 @@ impl Journal {
         if !self.path.try_exists()? {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} was removed", self.path.display())));
         }
-        // What a line that could not be taken back left behind must not follow this one.
+        // The remains of a line that could not be removed must not stay behind this one.
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(line)?;
@@ -192,7 +191,7 @@ impl Journal {
 
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.
 /// A last line that is being written is left out. An absent file holds nothing.
-pub fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
+pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -221,7 +220,7 @@ fn open_for_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn cut_torn_tail(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::Result<PathBuf> {
+fn move_partial_line(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::Result<PathBuf> {
     let torn = free_name(path, "torn");
     let mut copy = File::create_new(&torn)?;
     copy.write_all(tail)?;
@@ -231,15 +230,15 @@ fn cut_torn_tail(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::Resul
     Ok(torn)
 }
 
-/// The links of a sound chain, or the number of the first bad line and what is wrong with it.
-fn verify(whole: &[u8]) -> Result<Vec<Link>, (usize, String)> {
+/// The index of a sound chain, or the number of the first bad line and its fault.
+fn verify(whole: &[u8]) -> Result<Vec<IndexEntry>, (usize, String)> {
     let text = std::str::from_utf8(whole).map_err(|_| (1, "is not text".to_owned()))?;
-    let mut links: Vec<Link> = Vec::new();
+    let mut links: Vec<IndexEntry> = Vec::new();
     let mut begins = 0;
     for (index, line) in text.split_terminator('\n').enumerate() {
         let previous = links.last().map_or(NO_HASH, |link| link.hash.as_str());
         let entry = verify_line(line, previous).map_err(|fault| (index + 1, fault))?;
-        links.push(Link { hash: entry.hash, revision: entry.record.revision, begins });
+        links.push(IndexEntry { hash: entry.hash, revision: entry.record.revision, begins });
         begins += line.len() as u64 + 1;
     }
     Ok(links)
@@ -252,12 +251,12 @@ fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
         return Err("was changed: its hash is wrong".to_owned());
     }
     if entry.previous != previous {
-        return Err("does not follow the line before: one was removed, inserted or changed".to_owned());
+        return Err("does not follow the previous line: a line was removed, inserted or changed".to_owned());
     }
     Ok(entry)
 }
 
-/// What stands after the `hash` member.
+/// The text after the `hash` member.
 fn hashed_part(line: &str) -> Option<&str> {
     let hash_and_rest = line.strip_prefix(HASH_OPENS)?;
     hash_and_rest.get(NO_HASH.len()..)?.strip_prefix(HASH_CLOSES)
@@ -268,5 +267,4 @@ fn hash_of(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests/journal.rs"]
 mod tests;

@@ -1,0 +1,32 @@
+//! Reads the gate for a scrape of the metrics.
+
+use crate::gate::Gate;
+use crate::policy::mode::{Mode, ModeSet, Phase, SchemaKnowledge};
+use crate::telemetry::{GateSample, RecordSample};
+
+/// The present state of the gate.
+pub(super) fn sample(gate: &Gate) -> GateSample {
+    let published = gate.published();
+    let record = published.record.as_deref();
+    let is_in_force = |mode| record.is_some_and(|record| record.mode == mode);
+    let seconds = |time: jiff::Timestamp| time.as_second().cast_unsigned();
+    let sets = ["production", "maintenance", "both"].into_iter().zip(ModeSet::ALL);
+    let mut sample = GateSample {
+        in_flight: sets.map(|(name, set)| (name, gate.in_flight(set))).collect(),
+        modes: [Mode::Production, Mode::Maintenance].map(|mode| (mode.as_str(), is_in_force(mode))).to_vec(),
+        is_switching: record.is_some_and(|record| record.phase == Phase::Switching),
+        is_schema_undefined: published.schema == SchemaKnowledge::Undefined,
+        has_alarm: published.alarm.is_some(),
+        record: record.map(|record| RecordSample {
+            revision: record.revision,
+            since: seconds(record.since),
+            expires: record.expires.map(seconds),
+        }),
+        ..GateSample::default()
+    };
+    for (_, counts) in gate.counts_of_all_tables() {
+        *sample.class_in_flight.entry(counts.class.clone()).or_default() += counts.in_flight;
+        *sample.abandoned.entry(counts.class).or_default() += counts.abandoned;
+    }
+    sample
+}

@@ -1,0 +1,64 @@
+//! The terms between control and a store: errors, remembered facts, and the result of the first read.
+
+use std::path::PathBuf;
+
+use crate::policy::mode::ModeRecord;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has locked the directory.
+    #[error("the state directory {} is in use by another process; give each gateway its own --state-dir", .0.display())]
+    InUse(PathBuf),
+    /// A file or directory operation failed.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// The verb of the message: "cannot … path".
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The underlying I/O error.
+        source: std::io::Error,
+    },
+    /// The store holds another revision than expected.
+    #[error("the store holds revision {actual}, not {expected}")]
+    Conflict {
+        /// The revision that the caller expected.
+        expected: u64,
+        /// The revision in the store.
+        actual: u64,
+    },
+    /// The blocking task ended early.
+    #[error("the store's thread ended: {0}")]
+    Thread(#[source] tokio::task::JoinError),
+}
+
+/// A fact that is kept across restarts besides the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// This path of the schema probe, with the base path, has returned 200 before, so a 404 from it is evidence.
+    SchemaPathAnswered(String),
+    /// The memory of UCS's own mode, as JSON.
+    UpstreamSeen(String),
+}
+
+/// The result of reading the store at start.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The record, if there is a readable one.
+    pub record: Option<ModeRecord>,
+    /// Neither `mode.json` nor `journal.jsonl` existed.
+    pub first_start: bool,
+    /// The highest revision ever used here, as far as known.
+    pub highest_revision: u64,
+    /// The last shutdown was clean and left no request running in UCS. True at first start.
+    pub clean: bool,
+    /// The path of [`Fact::SchemaPathAnswered`].
+    pub schema_path_answered: Option<String>,
+    /// The text of [`Fact::UpstreamSeen`].
+    pub upstream_seen: Option<String>,
+    /// Conditions that need an operator, each as a sentence.
+    pub alarms: Vec<String>,
+    /// Conditions that are only logged.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,37 @@
+//! The state of the gate at the time of a scrape, in plain values. The caller of [`Metrics::render`](super::Metrics::render)
+//! fills it in; telemetry itself knows neither the gate nor the mode.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One reading of the gate.
+#[derive(Debug, Default)]
+pub struct GateSample {
+    /// Requests in flight, by the name of the set of modes that admits them.
+    pub in_flight: Vec<(&'static str, u64)>,
+    /// Requests in flight, by class.
+    pub class_in_flight: BTreeMap<Arc<str>, u64>,
+    /// Abandoned exchanges, by class.
+    pub abandoned: BTreeMap<Arc<str>, u64>,
+    /// Every mode, with whether it is in force; during a flip, whether it is the target.
+    pub modes: Vec<(&'static str, bool)>,
+    /// A flip is under way.
+    pub is_switching: bool,
+    /// UCS has no profile schema.
+    pub is_schema_undefined: bool,
+    /// An alarm is published.
+    pub has_alarm: bool,
+    /// `None` before the first record.
+    pub record: Option<RecordSample>,
+}
+
+/// The numbers of the record in force; times are in seconds since 1970.
+#[derive(Debug)]
+pub struct RecordSample {
+    /// The revision.
+    pub revision: u64,
+    /// When the mode or the flip began.
+    pub since: u64,
+    /// When the mode ends by itself.
+    pub expires: Option<u64>,
+}
