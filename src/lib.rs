@@ -37,6 +37,9 @@ pub mod telemetry;
 /// The second listener, for operators and machines.
 pub mod admin;
 
+/// The text of a route file → table.
+pub mod route_file;
+
 /// The command line's settings.
 pub mod config;
 

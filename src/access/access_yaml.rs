@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::principal::{Credential, Member, Permission, Permissions, Principal};
 use super::secrets::{PasswordHash, TokenHash};
-use super::{Credential, Member, Permission, Permissions, Principal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

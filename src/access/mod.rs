@@ -6,14 +6,16 @@
 //! blocking thread, at most two at once, and never for callers that the limiter holds back.
 
 mod access_yaml;
+mod error;
 mod limiter;
+mod principal;
 mod secrets;
 pub mod site;
 mod token_file;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,11 +24,14 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
+pub use error::{AccessError, AccessSetupError};
+pub use principal::{Permission, Permissions, Principal};
 pub use secrets::{TokenHash, hash_password, new_token, token_hash_hex};
 pub use token_file::TOKEN_FILE;
 
 use limiter::Limiter;
-use secrets::{PasswordHash, sha256};
+use principal::{Credential, Member};
+use secrets::sha256;
 
 /// How many passwords are verified at once: each takes a core and some 19 MiB for tens of milliseconds.
 const VERIFICATIONS: usize = 2;
@@ -43,84 +48,6 @@ const LONGEST_AUTHORIZATION: usize = 4096;
 /// The user name that goes with the generated token where a client can only send Basic.
 const TOKEN_USER: &[u8] = b"admin";
 
-/// What a principal may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// `mode:read`: see the mode, its history, the routes and the metrics.
-    ModeRead,
-    /// `mode:set`: change the mode.
-    ModeSet,
-    /// `mode:bypass`: send single requests past the mode.
-    ModeBypass,
-    /// `routes:reload`: have the route table read again.
-    RoutesReload,
-    /// `fleet:write`: change who is in the fleet.
-    FleetWrite,
-}
-
-impl Permission {
-    /// All, in the order of the documentation.
-    pub const ALL: [Permission; 5] = [
-        Permission::ModeRead,
-        Permission::ModeSet,
-        Permission::ModeBypass,
-        Permission::RoutesReload,
-        Permission::FleetWrite,
-    ];
-
-    /// As written in access.yaml.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Permission::ModeRead => "mode:read",
-            Permission::ModeSet => "mode:set",
-            Permission::ModeBypass => "mode:bypass",
-            Permission::RoutesReload => "routes:reload",
-            Permission::FleetWrite => "fleet:write",
-        }
-    }
-
-    /// The permission that is written so.
-    pub fn from_name(name: &str) -> Option<Permission> {
-        Permission::ALL.into_iter().find(|permission| permission.as_str() == name)
-    }
-}
-
-/// A set of permissions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permissions(u8);
-
-impl Permissions {
-    /// Every permission.
-    pub fn all() -> Permissions {
-        Permission::ALL.into_iter().collect()
-    }
-
-    /// Whether it holds `permission`.
-    pub fn allow(self, permission: Permission) -> bool {
-        self.0 & (1 << permission as u8) != 0
-    }
-
-    /// This set and another one.
-    pub fn and(self, other: Permissions) -> Permissions {
-        Permissions(self.0 | other.0)
-    }
-}
-
-impl FromIterator<Permission> for Permissions {
-    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Permissions {
-        Permissions(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u8))
-    }
-}
-
-/// Somebody whose credential was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// The name that records, journal and logs show.
-    pub name: Arc<str>,
-    /// What they may do.
-    pub permissions: Permissions,
-}
-
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -130,63 +57,6 @@ pub enum Peer {
     Unix(Option<u32>),
 }
 
-/// Why a credential was not accepted. None of these says which part was wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
-    /// There is no `Authorization` header, and the peer is nobody by itself.
-    #[error("a credential is required: send \"Authorization: Bearer TOKEN\" or Basic user and password")]
-    Missing,
-    /// The header is neither Bearer nor Basic, or is not well formed.
-    #[error("the Authorization header is not a well-formed Bearer or Basic credential")]
-    Malformed,
-    /// Nobody has this credential.
-    #[error("the credential is not accepted")]
-    Unknown,
-    /// Too many failed attempts by anybody.
-    #[error("too many failed attempts; try again in {} s", .retry_after.as_secs())]
-    Throttled {
-        /// When to try again, in whole seconds, at least one.
-        retry_after: Duration,
-    },
-}
-
-/// Why access could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessSetupError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The file was read and has faults.
-    #[error("{}{}", path.display(), faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
-    Faults {
-        /// Which file.
-        path: PathBuf,
-        /// All that is wrong, each with its place.
-        faults: Vec<String>,
-    },
-    /// The token file is not to be used as it is.
-    #[error("admin token {}: {detail}", path.display())]
-    TokenFile {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, and what to do.
-        detail: String,
-    },
-    /// The disk did not give the token, or did not take it. Another start may work.
-    #[error("admin token {}: {source}", path.display())]
-    TokenIo {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-}
-
 /// Everybody who may do something.
 #[derive(Debug)]
 pub struct Access {
@@ -194,27 +64,6 @@ pub struct Access {
     limiter: Mutex<Limiter>,
     verifications: Arc<Semaphore>,
     remembered: Mutex<HashMap<[u8; 32], (usize, Instant)>>,
-}
-
-/// One principal with the credential that proves it.
-#[derive(Debug)]
-struct Member {
-    principal: Principal,
-    credential: Credential,
-}
-
-#[derive(Debug)]
-enum Credential {
-    /// A token; with `basic` also as the password of the user `admin`.
-    Token {
-        hash: TokenHash,
-        basic: bool,
-    },
-    Password {
-        user: String,
-        hash: Box<PasswordHash>,
-    },
-    UnixUid(u32),
 }
 
 impl Access {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::AccessSetupError;
+use super::error::AccessSetupError;
 use super::secrets::new_token;
 
 /// The file's name in the state directory.

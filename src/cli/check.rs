@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{MISCONFIGURED, fail, print, tables};
+use super::output::{MISCONFIGURED, fail, print};
 use crate::policy::analysis;
 use crate::policy::table::RouteTable;
+use crate::route_file;
 
 /// What `check` is told.
 #[derive(Args, Debug)]
@@ -20,7 +21,7 @@ pub struct CheckArgs {
 
 /// Checks; exit code 2 when the table cannot be used.
 pub fn run(args: &CheckArgs) -> ExitCode {
-    match tables::load(&args.file) {
+    match route_file::load(&args.file) {
         Err(error) => fail(MISCONFIGURED, error),
         Ok((table, _)) => {
             print(&summary(&args.file.display().to_string(), &table));

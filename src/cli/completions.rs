@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Cli, print};
+use super::output::print;
 
 /// What `completions` is told.
 #[derive(Args, Debug)]
@@ -15,9 +15,9 @@ pub struct CompletionsArgs {
 }
 
 /// Prints them.
-pub fn run(args: &CompletionsArgs) -> ExitCode {
+pub fn run(args: &CompletionsArgs, command: &mut Command) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ucs-gateway", &mut script);
+    clap_complete::generate(args.shell, command, "ucs-gateway", &mut script);
     print(&String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
 }

@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::output::FAILED;
+use super::serve;
 use super::service::{self, Logs};
-use super::{FAILED, serve};
 use crate::config::ServeArgs;
 use crate::demo::{self, StandIn, StandInOptions};
 use crate::launch::{self, Ready};

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{MISCONFIGURED, fail, print, tables};
+use super::output::{MISCONFIGURED, fail, print};
 use crate::policy::analysis::{self, Verdict};
 use crate::policy::explain;
+use crate::route_file;
 
 /// What `diff` is told.
 #[derive(Args, Debug)]
@@ -20,7 +21,7 @@ pub struct DiffArgs {
 
 /// Compares; prints nothing but a line when there is no difference.
 pub fn run(args: &DiffArgs) -> ExitCode {
-    let (old, new) = match (tables::load(&args.old), tables::load(&args.new)) {
+    let (old, new) = match (route_file::load(&args.old), route_file::load(&args.new)) {
         (Ok((old, _)), Ok((new, _))) => (old, new),
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };

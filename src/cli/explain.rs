@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FAILED, MISCONFIGURED, fail, print, tables};
+use super::output::{FAILED, MISCONFIGURED, fail, print};
 use crate::policy::explain::{Explanation, Handling, RouteView, explain};
+use crate::route_file;
 
 /// What `explain` is told.
 #[derive(Args, Debug)]
@@ -26,7 +27,7 @@ pub struct ExplainArgs {
 
 /// Explains.
 pub fn run(args: &ExplainArgs) -> ExitCode {
-    let table = match tables::load(&args.routes) {
+    let table = match route_file::load(&args.routes) {
         Ok((table, _)) => table,
         Err(error) => return fail(MISCONFIGURED, error),
     };

@@ -8,15 +8,15 @@ pub mod demo;
 pub mod diff;
 pub mod explain;
 pub mod mode;
+mod output;
 pub mod schema;
 pub mod serve;
 mod service;
-pub mod tables;
 pub mod token;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -65,26 +65,6 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Mode(args) => mode::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Schema => schema::run(),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
-}
-
-/// Exit code for a command that did not succeed.
-pub const FAILED: u8 = 1;
-
-/// Exit code for wrong usage or a faulty configuration.
-pub const MISCONFIGURED: u8 = 2;
-
-/// Prints to standard output. A reader that went away (`| head`) is no error of ours.
-pub fn print(text: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-}
-
-/// Says on standard error why a command ends, and ends it with `code`.
-pub fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    use std::io::Write;
-    drop(writeln!(std::io::stderr().lock(), "ucs-gateway: {why}"));
-    ExitCode::from(code)
 }

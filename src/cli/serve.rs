@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::output::{FAILED, MISCONFIGURED};
 use super::service::{self, Logs};
-use super::{FAILED, MISCONFIGURED};
 use crate::access::AccessSetupError;
 use crate::config::ServeArgs;
 use crate::launch::{self, LaunchError, Ready};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::{FAILED, MISCONFIGURED, fail};
+use super::output::{FAILED, MISCONFIGURED, fail};
 use crate::telemetry::{self, LogFormat, STDERR, STDOUT};
 
 /// How the logs are to be.

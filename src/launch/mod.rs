@@ -1,28 +1,30 @@
 //! The whole gateway put together: workers, control and the admin plane, started in the one right order and stopped in
 //! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
 
+mod error;
 mod parts;
 mod workers;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access::{Access, AccessSetupError};
+use crate::access::Access;
 use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
-use crate::cli::tables::{self, TableError};
 use crate::config::{AdminAddress, ServeArgs, UpstreamModePolicy};
-use crate::control::store::{Store, StoreError};
+use crate::control::store::Store;
 use crate::control::store_file::StateDir;
 use crate::control::upstream_client::{UpstreamClient, UpstreamCredentials};
-use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse, journal};
+use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, UpstreamModeUse, journal};
 use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
 use crate::policy::table::RouteTable;
+use crate::route_file;
 use crate::telemetry::Metrics;
+pub use error::LaunchError;
 use parts::Parts;
 use workers::Workers;
 
@@ -31,56 +33,6 @@ const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 
 /// The same for Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
 const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
-
-/// Why the gateway does not start, or does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// The route table.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// Who may do what.
-    #[error(transparent)]
-    Access(#[from] AccessSetupError),
-    /// The state directory or the record.
-    #[error(transparent)]
-    Control(#[from] StartError),
-    /// The state directory.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// An address.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which address.
-        address: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The admin address.
-    #[error(transparent)]
-    AdminListen(#[from] AdminBindError),
-    /// A file that was named.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Settings that contradict each other.
-    #[error("{0}")]
-    Settings(String),
-    /// A part of the running gateway ended unasked.
-    #[error("{part} {how}")]
-    Ended {
-        /// Which part.
-        part: String,
-        /// What it did.
-        how: String,
-    },
-    /// The system refused a thread or a runtime.
-    #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
-}
 
 /// Told once everything is ready.
 #[derive(Clone, Debug)]
@@ -99,7 +51,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
     reload: mpsc::Receiver<()>,
 ) -> Result<(), LaunchError> {
-    let (table, text) = tables::load(&args.routes)?;
+    let (table, text) = route_file::load(&args.routes)?;
     check_admin_address(&args)?;
     check_class_limits(&args, &table)?;
     let data = listen(args.listen)?;
@@ -249,7 +201,7 @@ fn control_settings(args: &ServeArgs, state_dir: StateDir, text: &str) -> Result
     let credentials = args.upstream_credentials.as_deref().map(read_credentials).transpose()?;
     let routes = args.routes.clone();
     let load = move || {
-        let (table, text) = tables::load(&routes).map_err(|error| error.to_string())?;
+        let (table, text) = route_file::load(&routes).map_err(|error| error.to_string())?;
         Ok(LoadedRoutes { table, fingerprint: fingerprint(&text) })
     };
     Ok(ControlSettings {

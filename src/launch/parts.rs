@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::LaunchError;
+use super::error::LaunchError;
 use super::workers::Workers;
 use crate::telemetry::{STDERR, STDOUT};
 

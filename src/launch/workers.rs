@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
-use super::LaunchError;
+use super::error::LaunchError;
 use crate::access::Access;
 use crate::config::ServeArgs;
 use crate::control_handle::ControlHandle;

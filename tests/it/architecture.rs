@@ -38,7 +38,22 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route_file",
         ],
     ),
-    ("cli", &["policy", "access", "telemetry", "upstream", "control", "config", "route_file", "launch", "demo"]),
+    // control_handle: a client of PUT /mode waits for longer than the slack that the gateway gives a flip.
+    (
+        "cli",
+        &[
+            "policy",
+            "control_handle",
+            "access",
+            "telemetry",
+            "upstream",
+            "control",
+            "config",
+            "route_file",
+            "launch",
+            "demo",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

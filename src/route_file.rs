@@ -1,4 +1,4 @@
-//! Route tables from files, for the commands and for `serve`. It keeps nothing.
+//! The text of a file to a route table, for the commands and for `launch`. It keeps nothing.
 
 use std::path::{Path, PathBuf};
 

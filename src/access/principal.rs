@@ -1,0 +1,104 @@
+//! Principals, their permissions and the credentials that prove them. It verifies nothing.
+
+use std::sync::Arc;
+
+use super::secrets::{PasswordHash, TokenHash};
+
+/// What a principal may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// `mode:read`: see the mode, its history, the routes and the metrics.
+    ModeRead,
+    /// `mode:set`: change the mode.
+    ModeSet,
+    /// `mode:bypass`: send single requests past the mode.
+    ModeBypass,
+    /// `routes:reload`: have the route table read again.
+    RoutesReload,
+    /// `fleet:write`: change who is in the fleet.
+    FleetWrite,
+}
+
+impl Permission {
+    /// All, in the order of the documentation.
+    pub const ALL: [Permission; 5] = [
+        Permission::ModeRead,
+        Permission::ModeSet,
+        Permission::ModeBypass,
+        Permission::RoutesReload,
+        Permission::FleetWrite,
+    ];
+
+    /// As written in access.yaml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Permission::ModeRead => "mode:read",
+            Permission::ModeSet => "mode:set",
+            Permission::ModeBypass => "mode:bypass",
+            Permission::RoutesReload => "routes:reload",
+            Permission::FleetWrite => "fleet:write",
+        }
+    }
+
+    /// The permission that is written so.
+    pub fn from_name(name: &str) -> Option<Permission> {
+        Permission::ALL.into_iter().find(|permission| permission.as_str() == name)
+    }
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    /// Every permission.
+    pub fn all() -> Permissions {
+        Permission::ALL.into_iter().collect()
+    }
+
+    /// Whether it holds `permission`.
+    pub fn allow(self, permission: Permission) -> bool {
+        self.0 & (1 << permission as u8) != 0
+    }
+
+    /// This set and another one.
+    pub fn and(self, other: Permissions) -> Permissions {
+        Permissions(self.0 | other.0)
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Permissions {
+        Permissions(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u8))
+    }
+}
+
+/// Somebody whose credential was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The name that records, journal and logs show.
+    pub name: Arc<str>,
+    /// What they may do.
+    pub permissions: Permissions,
+}
+
+/// One principal with the credential that proves it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) principal: Principal,
+    pub(super) credential: Credential,
+}
+
+#[derive(Debug)]
+pub(super) enum Credential {
+    /// A token; with `basic` also as the password of the user `admin`.
+    Token {
+        hash: TokenHash,
+        basic: bool,
+    },
+    Password {
+        user: String,
+        hash: Box<PasswordHash>,
+    },
+    UnixUid(u32),
+}
