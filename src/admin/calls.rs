@@ -7,9 +7,9 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
-use super::connection::Arrival;
 use super::reply::{Problem, Reply};
-use super::{Plane, events, guard, mode_calls, page, probes, reply, route_calls};
+use super::state::{AdminState, Arrival};
+use super::{events, guard, mode_calls, page, probes, reply, route_calls};
 use crate::access::Permission;
 
 /// The largest body that is read, in bytes.
@@ -47,11 +47,11 @@ enum Needs {
 }
 
 impl Call {
-    fn needs(self, plane: &Plane) -> Needs {
+    fn needs(self, state: &AdminState) -> Needs {
         match self {
             Call::Live | Call::Ready => Needs::NothingNotEvenAName,
             Call::Page => Needs::Nothing,
-            Call::Metrics if plane.parts.metrics_open => Needs::Nothing,
+            Call::Metrics if state.parts.metrics_open => Needs::Nothing,
             Call::SetMode => Needs::This(Permission::ModeSet),
             Call::Reload => Needs::This(Permission::RoutesReload),
             Call::ShowMode
@@ -67,50 +67,50 @@ impl Call {
 }
 
 /// Answers one request.
-pub(super) async fn respond(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) -> Reply {
+pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Reply {
     // Who asks a lot gives way to those who have not been answered yet.
     let pause = arrival.place.pause();
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
     let _at_work = arrival.place.begin();
-    answer(plane, arrival, request).await.unwrap_or_else(Problem::reply)
+    answer(state, arrival, request).await.unwrap_or_else(Problem::reply)
 }
 
-async fn answer(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
+async fn answer(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
     let (head, body) = request.into_parts();
     let call = find(&head.method, head.uri.path());
-    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(plane), Needs::NothingNotEvenAName));
+    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(state), Needs::NothingNotEvenAName));
     if !open_to_all {
-        guard::check_site(plane, arrival, &head.method, &head.headers)?;
+        guard::check_site(state, arrival, &head.method, &head.headers)?;
     }
     let call = call?;
     let query = head.uri.query();
-    let caller = match call.needs(plane) {
-        Needs::This(permission) => Some(guard::check_access(plane, arrival, &head.headers, permission).await?),
+    let caller = match call.needs(state) {
+        Needs::This(permission) => Some(guard::check_access(state, arrival, &head.headers, permission).await?),
         Needs::Nothing | Needs::NothingNotEvenAName => None,
     };
     match (call, caller) {
         (Call::SetMode, Some(caller)) => {
             check_json(&head.headers)?;
             arrival.place.begin_change()?;
-            mode_calls::set(plane, caller, &read_body(body).await?).await
+            mode_calls::set(state, caller, &read_body(body).await?).await
         }
         (Call::Reload, Some(caller)) => {
             check_json(&head.headers)?;
             arrival.place.begin_change()?;
-            route_calls::reload(plane, &caller, &read_body(body).await?).await
+            route_calls::reload(state, &caller, &read_body(body).await?).await
         }
-        (Call::ShowMode, _) => mode_calls::show(plane),
+        (Call::ShowMode, _) => mode_calls::show(state),
         (Call::Events, _) if head.method == Method::HEAD => Ok(reply::whole(StatusCode::OK, "text/event-stream", "")),
-        (Call::Events, _) => Ok(events::follow(plane, arrival.place.begin_stream()?)),
-        (Call::History, _) => mode_calls::history(plane, query).await,
-        (Call::Preview, _) => mode_calls::preview(plane, query),
-        (Call::Routes, _) => Ok(route_calls::show(plane)),
-        (Call::Explain, _) => route_calls::explain(plane, query),
-        (Call::Live, _) => Ok(probes::live(plane).await),
-        (Call::Ready, _) => Ok(probes::ready(plane)),
-        (Call::Metrics, _) => probes::metrics(plane),
+        (Call::Events, _) => Ok(events::follow(state, arrival.place.begin_stream()?)),
+        (Call::History, _) => mode_calls::history(state, query).await,
+        (Call::Preview, _) => mode_calls::preview(state, query),
+        (Call::Routes, _) => Ok(route_calls::show(state)),
+        (Call::Explain, _) => route_calls::explain(state, query),
+        (Call::Live, _) => Ok(probes::live(state).await),
+        (Call::Ready, _) => Ok(probes::ready(state)),
+        (Call::Metrics, _) => probes::metrics(state),
         (Call::OpenApi, _) => Ok(reply::whole(StatusCode::OK, "application/json", OPENAPI)),
         (Call::Page, _) => Ok(page::page()),
         (Call::SetMode | Call::Reload, None) => {

@@ -2,7 +2,6 @@
 //! a deadline for each message in both directions, an age. What is asked over it, and who may, is decided elsewhere.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::calls;
 use super::paced::{Paced, Resets};
 use super::places::Place;
-use super::{Plane, becomes_true, calls};
-use crate::access::Peer;
+use super::state::{AdminState, Arrival, becomes_true};
 
 /// How long a client may take to send a request's head, and how long a kept connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,17 +23,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may go on without a credential. Its answer under way is still sent.
 const LONGEST_UNPROVEN: Duration = Duration::from_secs(20);
 
-/// Where a connection came from and arrived, and its place.
-#[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    pub(super) peer: Peer,
-    /// The address that the client connected to; none over a unix socket.
-    pub(super) local: Option<IpAddr>,
-    pub(super) place: Arc<Place>,
-}
-
 /// Serves it to its end.
-pub(super) async fn serve<S>(stream: S, arrival: Arrival, plane: Arc<Plane>)
+pub(super) async fn serve<S>(stream: S, arrival: Arrival, state: Arc<AdminState>)
 where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
@@ -45,19 +35,19 @@ where
         // First, so that nothing more is done for whoever has lost the place.
         biased;
         () = place.is_lost() => resets.set(),
-        () = answer_all(stream, arrival, plane) => {}
+        () = answer_all(stream, arrival, state) => {}
     }
 }
 
-async fn answer_all<S>(stream: Paced<S>, arrival: Arrival, plane: Arc<Plane>)
+async fn answer_all<S>(stream: Paced<S>, arrival: Arrival, state: Arc<AdminState>)
 where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
-    let closing = becomes_true(plane.closing.clone());
+    let closing = becomes_true(state.closing.clone());
     let place = Arc::clone(&arrival.place);
     let service = service_fn(move |request| {
-        let (plane, arrival) = (Arc::clone(&plane), arrival.clone());
-        async move { Ok::<_, Infallible>(calls::respond(&plane, &arrival, request).await) }
+        let (state, arrival) = (Arc::clone(&state), arrival.clone());
+        async move { Ok::<_, Infallible>(calls::respond(&state, &arrival, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::mode_calls;
 use super::places::StreamPlace;
 use super::reply::{self, Reply};
-use super::{Plane, mode_calls};
+use super::state::{AdminState, becomes_true};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
@@ -25,17 +26,17 @@ const LOOK: Duration = Duration::from_millis(500);
 const NAMED: usize = 50;
 
 /// Opens a stream.
-pub(super) fn follow(plane: &Plane, place: StreamPlace) -> Reply {
+pub(super) fn follow(state: &AdminState, place: StreamPlace) -> Reply {
     // Two events beyond what the connection holds; more would only be old.
     let (sender, receiver) = mpsc::channel(2);
     let follower = Follower {
-        gate: Arc::clone(&plane.parts.gate),
-        published: plane.parts.gate.watch(),
+        gate: Arc::clone(&state.parts.gate),
+        published: state.parts.gate.watch(),
         refused: 0,
         drain: None,
         sender,
     };
-    tokio::spawn(follower.run(plane.closing.clone()));
+    tokio::spawn(follower.run(state.closing.clone()));
     reply::events(receiver, place)
 }
 
@@ -54,7 +55,7 @@ struct Gone;
 
 impl Follower {
     async fn run(mut self, closing: watch::Receiver<bool>) {
-        let closed = super::becomes_true(closing);
+        let closed = becomes_true(closing);
         tokio::pin!(closed);
         let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         let mut look = tokio::time::interval(LOOK);

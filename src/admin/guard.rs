@@ -6,9 +6,8 @@ use std::net::IpAddr;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
-use super::Plane;
-use super::connection::Arrival;
 use super::reply::Problem;
+use super::state::{AdminState, Arrival};
 use crate::access::{AccessError, Permission, Principal, site};
 
 /// What a browser says of the page behind a request (Fetch Metadata).
@@ -17,7 +16,7 @@ const SEC_FETCH_SITE: &str = "sec-fetch-site";
 /// Refuses names that are not the admin plane's own, and pages of other sites. A unix socket is out of a browser's
 /// reach, so any name will do there.
 pub(super) fn check_site(
-    plane: &Plane,
+    state: &AdminState,
     arrival: &Arrival,
     method: &Method,
     headers: &HeaderMap,
@@ -26,7 +25,7 @@ pub(super) fn check_site(
     let host = only(headers, HOST).map_err(|()| bad("there must be exactly one Host header"))?;
     let host = host.ok_or_else(|| bad("there must be exactly one Host header"))?;
     if let Some(local) = arrival.local
-        && !is_own_name(host, local, &plane.parts.allowed_hosts)
+        && !is_own_name(host, local, &state.parts.allowed_hosts)
     {
         let detail = format!(
             "the admin API does not go by the name {host:?}; call it by its address, or name it with --admin-host"
@@ -52,7 +51,7 @@ pub(super) fn check_site(
 
 /// Finds out who calls, and whether they may.
 pub(super) async fn check_access(
-    plane: &Plane,
+    state: &AdminState,
     arrival: &Arrival,
     headers: &HeaderMap,
     wanted: Permission,
@@ -60,7 +59,7 @@ pub(super) async fn check_access(
     let malformed = || denied(headers, &AccessError::Malformed);
     let authorization = only(headers, AUTHORIZATION).map_err(|()| malformed())?;
     arrival.place.begin_check();
-    let principal = plane.parts.access.authenticate(authorization, arrival.peer).await;
+    let principal = state.parts.access.authenticate(authorization, arrival.peer).await;
     arrival.place.end_check();
     let principal = principal.map_err(|error| denied(headers, &error))?;
     arrival.place.prove(&principal.name)?;

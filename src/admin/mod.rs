@@ -14,6 +14,7 @@ mod query;
 mod rates;
 mod reply;
 mod route_calls;
+mod state;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -27,13 +28,12 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::access::{Access, Peer};
-use crate::control_handle::ControlHandle;
-use crate::gate::Gate;
-use crate::telemetry::Metrics;
-use connection::Arrival;
+use crate::access::Peer;
 use places::Places;
 use rates::Rates;
+use state::{AdminState, Arrival};
+
+pub use state::{AdminParts, JournalReader};
 
 /// New connections that the kernel keeps until they are accepted, which each is at once.
 const BACKLOG: u32 = 4096;
@@ -46,31 +46,6 @@ const SEND_BUFFER: usize = 32 * 1024;
 
 /// How long connections may go on once the listener is told to end.
 const CLOSING: Duration = Duration::from_secs(5);
-
-/// Reads the newest journal entries, newest first; blocking.
-pub type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
-
-/// What the admin plane works with.
-pub struct AdminParts {
-    /// The record, the table, the counts.
-    pub gate: Arc<Gate>,
-    /// Where changes are asked for.
-    pub control_handle: ControlHandle,
-    /// Who may.
-    pub access: Arc<Access>,
-    /// `GET /mode/history`.
-    pub journal: Arc<JournalReader>,
-    /// `GET /metrics`.
-    pub metrics: Arc<Metrics>,
-    /// Whether `GET /metrics` wants no credential.
-    pub metrics_open: bool,
-    /// Host names by which the admin plane may be called, beside `localhost`, loopback addresses and its own address.
-    pub allowed_hosts: Vec<String>,
-    /// The gateway's default drain timeout: how long a caller of `PUT /mode` waits at most follows from it.
-    pub drain_timeout: Duration,
-    /// True once the gateway is shutting down: `/readyz` says so while the data plane still drains.
-    pub stopping: watch::Receiver<bool>,
-}
 
 /// The bound listener.
 #[derive(Debug)]
@@ -145,21 +120,13 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// What all calls share.
-pub(crate) struct Plane {
-    parts: AdminParts,
-    rates: Rates,
-    /// True once connections are to end: event streams end at it.
-    closing: watch::Receiver<bool>,
-}
-
 /// Serves until `shutdown`, then lets open calls end for a short while. On any tokio runtime.
 pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
-    let plane = Arc::new(Plane { parts, rates: Rates::default(), closing });
+    let state = Arc::new(AdminState { parts, rates: Rates::default(), closing });
     let places = Arc::new(Places::default());
     let mut connections = JoinSet::new();
-    let sampler = rates::sample_forever(Arc::clone(&plane));
+    let sampler = state.rates.sample_forever(&state.parts.gate);
     tokio::pin!(shutdown, sampler);
     let mut in_a_row = 0;
     loop {
@@ -171,10 +138,10 @@ pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Fu
         };
         match accepted {
             Ok((Stream::Tcp(stream), arrival)) => {
-                connections.spawn(connection::serve(stream, arrival, Arc::clone(&plane)));
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(&state)));
             }
             Ok((Stream::Unix(stream), arrival)) => {
-                connections.spawn(connection::serve(stream, arrival, Arc::clone(&plane)));
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(&state)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
@@ -216,11 +183,6 @@ async fn accept(listener: &AdminListener, places: &Arc<Places>) -> std::io::Resu
         }
     };
     Ok((stream, Arrival { peer, local, place: Arc::new(places.take()) }))
-}
-
-/// Waits for a flag, or for the end of whoever could raise it.
-async fn becomes_true(mut flag: watch::Receiver<bool>) {
-    let _ = flag.wait_for(|raised| *raised).await;
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::Plane;
 use super::query::{self, bad};
 use super::reply::{self, Problem, Reply};
+use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
@@ -73,10 +73,10 @@ fn read_mode(text: &str) -> Option<Mode> {
 }
 
 /// The record, flat, with what else is known now.
-pub(super) fn show(plane: &Plane) -> Result<Reply, Problem> {
-    let published = plane.parts.gate.published();
+pub(super) fn show(state: &AdminState) -> Result<Reply, Problem> {
+    let published = state.parts.gate.published();
     let record = published.record.as_deref().ok_or_else(no_record)?;
-    Ok(reply::json(StatusCode::OK, &document(&plane.parts.gate, &published, record)))
+    Ok(reply::json(StatusCode::OK, &document(&state.parts.gate, &published, record)))
 }
 
 /// The document of `GET /mode`, of the `record` event, and (with `report`) of a flip that went well.
@@ -100,15 +100,15 @@ fn no_record() -> Problem {
 }
 
 /// Flips, and answers when the flip has ended one way or another.
-pub(super) async fn set(plane: &Plane, caller: Principal, body: &[u8]) -> Result<Reply, Problem> {
+pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> Result<Reply, Problem> {
     let change = read_change(body, &caller)?;
-    let patience = change.drain_timeout.unwrap_or(plane.parts.drain_timeout) + FLIP_SLACK;
+    let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + FLIP_SLACK;
     tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "a mode was asked for");
-    let control_handle = plane.parts.control_handle.clone();
+    let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that goes away does not stop what it began.
     let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
     match tokio::time::timeout(patience, asked).await {
-        Ok(Ok(Ok(flipped))) => Ok(settled(plane, &flipped)),
+        Ok(Ok(Ok(flipped))) => Ok(settled(state, &flipped)),
         Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
         Err(_) => {
@@ -118,8 +118,8 @@ pub(super) async fn set(plane: &Plane, caller: Principal, body: &[u8]) -> Result
     }
 }
 
-fn settled(plane: &Plane, flipped: &Flipped) -> Reply {
-    let gate = &plane.parts.gate;
+fn settled(state: &AdminState, flipped: &Flipped) -> Reply {
+    let gate = &state.parts.gate;
     let mut document = document(gate, &gate.published(), &flipped.record);
     document["report"] = json!(flipped.report);
     reply::json(StatusCode::OK, &document)
@@ -221,7 +221,7 @@ fn what_is_wrong(body: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// The journal, newest first.
-pub(super) async fn history(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<Reply, Problem> {
     let [limit] = query::read(query, ["limit"])?;
     let limit = match limit {
         None => HISTORY,
@@ -231,7 +231,7 @@ pub(super) async fn history(plane: &Plane, query: Option<&str>) -> Result<Reply,
             .filter(|limit| (1..=LONGEST_HISTORY).contains(limit))
             .ok_or_else(|| bad(format!("limit: must be 1 to {LONGEST_HISTORY}")))?,
     };
-    let journal = Arc::clone(&plane.parts.journal);
+    let journal = Arc::clone(&state.parts.journal);
     let entries = tokio::task::spawn_blocking(move || journal(limit)).await;
     let entries = entries.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal could not be read; see the log")
@@ -240,15 +240,15 @@ pub(super) async fn history(plane: &Plane, query: Option<&str>) -> Result<Reply,
 }
 
 /// What a flip to `mode` would refuse: what only the other mode admits, by operation, in flight and lately.
-pub(super) fn preview(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<Reply, Problem> {
     let [mode] = query::read(query, ["mode"])?;
     let mode = mode.as_deref().and_then(read_mode);
     let mode = mode.ok_or_else(|| bad("mode: must be production or maintenance, e.g. ?mode=maintenance"))?;
-    let gate = &plane.parts.gate;
+    let gate = &state.parts.gate;
     let published = gate.published();
     let record = published.record.as_deref().ok_or_else(no_record)?;
     let live = gate.table();
-    let (rates, window) = plane.rates.per_minute(&live, Instant::now()).unwrap_or_default();
+    let (rates, window) = state.rates.per_minute(&live, Instant::now()).unwrap_or_default();
     let leaving = ModeSet::only(mode.other());
     let rate = |slot: usize| rates.get(slot).copied().unwrap_or(0.0);
     let mut operations: Vec<_> = live.tallies().into_iter().enumerate().collect();

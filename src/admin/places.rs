@@ -7,10 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::StatusCode;
 use tokio::sync::Notify;
-
-use super::reply::Problem;
 
 /// Connections that have shown no credential.
 const UNPROVEN: usize = 256;
@@ -79,44 +76,17 @@ enum Work {
 }
 
 /// Why there is no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Full {
     /// All connections with a credential wait for changes, or this one has just lost its place.
+    #[error("the admin API has as many connections as it takes ({PROVEN})")]
     Connections,
-    /// The principal has as many changes under way as it may.
+    #[error("this principal has {CHANGES_EACH} changes under way; wait until they have ended")]
     Changes,
-    /// The principal follows as many event streams as it may.
+    #[error("this principal follows {STREAMS_EACH} event streams; close one, or poll GET /mode")]
     StreamsOfPrincipal,
-    /// All principals together do.
+    #[error("{STREAMS} event streams are open, and that is all; poll GET /mode")]
     Streams,
-}
-
-impl From<Full> for Problem {
-    fn from(full: Full) -> Problem {
-        let (status, reason, detail) = match full {
-            Full::Connections => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overload",
-                format!("the admin API has as many connections as it takes ({PROVEN})"),
-            ),
-            Full::Changes => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_changes",
-                format!("this principal has {CHANGES_EACH} changes under way; wait until they have ended"),
-            ),
-            Full::StreamsOfPrincipal => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_streams",
-                format!("this principal follows {STREAMS_EACH} event streams; close one, or poll GET /mode"),
-            ),
-            Full::Streams => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overload",
-                format!("{STREAMS} event streams are open, and that is all; poll GET /mode"),
-            ),
-        };
-        Problem::new(status, reason, detail).retry_after(5)
-    }
 }
 
 impl Places {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::Plane;
 use super::reply::{self, Problem, Reply};
+use super::state::AdminState;
 use crate::telemetry::Metrics;
 
 /// How long a worker may give no sign of life; it gives ten a second.
@@ -17,11 +17,11 @@ const SILENCE: Duration = Duration::from_secs(2);
 const SECOND_CHANCE: Duration = Duration::from_millis(500);
 
 /// Whether every worker gives signs of life. The change line lives on this very thread, so that an answer is its sign.
-pub(super) async fn live(plane: &Plane) -> Reply {
-    let silent = || match *plane.parts.stopping.borrow() {
+pub(super) async fn live(state: &AdminState) -> Reply {
+    let silent = || match *state.parts.stopping.borrow() {
         // They end one after another, as they should.
         true => Vec::new(),
-        false => plane.parts.metrics.silent_workers(SILENCE),
+        false => state.parts.metrics.silent_workers(SILENCE),
     };
     let mut found = silent();
     let asked = tokio::time::Instant::now();
@@ -37,9 +37,9 @@ pub(super) async fn live(plane: &Plane) -> Reply {
 }
 
 /// Whether requests can be judged: a record is known, and the gateway is not shutting down.
-pub(super) fn ready(plane: &Plane) -> Reply {
-    let published = plane.parts.gate.published();
-    let stopping = *plane.parts.stopping.borrow();
+pub(super) fn ready(state: &AdminState) -> Reply {
+    let published = state.parts.gate.published();
+    let stopping = *state.parts.stopping.borrow();
     let why_not = match (&published.record, stopping) {
         (_, true) => Some("shutting_down"),
         (None, false) => Some("no_record"),
@@ -60,8 +60,8 @@ pub(super) fn ready(plane: &Plane) -> Reply {
 }
 
 /// OpenMetrics text.
-pub(super) fn metrics(plane: &Plane) -> Result<Reply, Problem> {
-    let text = plane.parts.metrics.render(&plane.parts.gate);
+pub(super) fn metrics(state: &AdminState) -> Result<Reply, Problem> {
+    let text = state.parts.metrics.render(&state.parts.gate);
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok(reply::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
 }

@@ -2,13 +2,12 @@
 //! itself and forgets at a reload, when the table's counts begin anew.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Plane;
-use crate::gate::LiveTable;
+use crate::gate::{Gate, LiveTable};
 
 /// Between two samples.
 const EVERY: Duration = Duration::from_secs(10);
@@ -29,17 +28,17 @@ struct Sample {
     admitted: Vec<u64>,
 }
 
-/// Takes samples; never ends.
-pub(super) async fn sample_forever(plane: Arc<Plane>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        plane.rates.take(&plane.parts.gate.table(), Instant::now());
-    }
-}
-
 impl Rates {
+    /// Takes samples; never ends.
+    pub(super) async fn sample_forever(&self, gate: &Gate) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.take(&gate.table(), Instant::now());
+        }
+    }
+
     fn take(&self, table: &LiveTable, now: Instant) {
         let generation = table.generation();
         let admitted = table.tallies().iter().map(|tally| tally.admitted).collect();

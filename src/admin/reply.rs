@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::places::StreamPlace;
+use super::places::{self, StreamPlace};
 
 /// Bodies that the admin plane sends.
 pub(super) enum AdminBody {
@@ -114,6 +114,17 @@ impl Problem {
             }
         }
         reply
+    }
+}
+
+impl From<places::Full> for Problem {
+    fn from(full: places::Full) -> Problem {
+        let (status, reason) = match full {
+            places::Full::Connections | places::Full::Streams => (StatusCode::SERVICE_UNAVAILABLE, "overload"),
+            places::Full::Changes => (StatusCode::TOO_MANY_REQUESTS, "too_many_changes"),
+            places::Full::StreamsOfPrincipal => (StatusCode::TOO_MANY_REQUESTS, "too_many_streams"),
+        };
+        Problem::new(status, reason, full.to_string()).retry_after(5)
     }
 }
 

@@ -3,9 +3,9 @@
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::Plane;
 use super::query::{self, bad};
 use super::reply::{self, Problem, Reply};
+use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::ReloadError;
 use crate::policy::explain::{explain as explain_by, modes, view};
@@ -15,8 +15,8 @@ use crate::policy::table::Unmatched;
 const LONGEST_PATH: usize = 8192;
 
 /// The table in force with its counts.
-pub(super) fn show(plane: &Plane) -> Reply {
-    let live = plane.parts.gate.table();
+pub(super) fn show(state: &AdminState) -> Reply {
+    let live = state.parts.gate.table();
     let table = live.table();
     let classes: Vec<_> =
         table.classes.iter().map(|class| json!({"class": &*class.name, "modes": modes(class.modes)})).collect();
@@ -43,7 +43,7 @@ pub(super) fn show(plane: &Plane) -> Reply {
 }
 
 /// Has the file read again. The body is empty or `{}`.
-pub(super) async fn reload(plane: &Plane, caller: &Principal, body: &[u8]) -> Result<Reply, Problem> {
+pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<Reply, Problem> {
     let empty = body.trim_ascii().is_empty()
         || matches!(serde_json::from_slice(body), Ok(serde_json::Value::Object(members)) if members.is_empty());
     if !empty {
@@ -51,7 +51,7 @@ pub(super) async fn reload(plane: &Plane, caller: &Principal, body: &[u8]) -> Re
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
     }
     tracing::info!(principal = %caller.name, "a reload of the route table was asked for");
-    let control_handle = plane.parts.control_handle.clone();
+    let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that goes away does not stop what it began.
     let asked = tokio::spawn(async move { control_handle.reload().await });
     match asked.await.unwrap_or(Err(ReloadError::ShuttingDown)) {
@@ -67,7 +67,7 @@ pub(super) async fn reload(plane: &Plane, caller: &Principal, body: &[u8]) -> Re
 }
 
 /// Why a request would be answered as it is.
-pub(super) fn explain(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+pub(super) fn explain(state: &AdminState, query: Option<&str>) -> Result<Reply, Problem> {
     let [method, path] = query::read(query, ["method", "path"])?;
     let path = path.ok_or_else(|| bad("path is missing; write e.g. ?method=GET&path=/profiles/1"))?;
     let method = method.unwrap_or_else(|| "GET".to_owned());
@@ -78,5 +78,5 @@ pub(super) fn explain(plane: &Plane, query: Option<&str>) -> Result<Reply, Probl
         return Err(bad(format!("path: is longer than {LONGEST_PATH} bytes")));
     }
     let path = path.split('?').next().unwrap_or_default();
-    Ok(reply::json(StatusCode::OK, &explain_by(plane.parts.gate.table().table(), &method, path)))
+    Ok(reply::json(StatusCode::OK, &explain_by(state.parts.gate.table().table(), &method, path)))
 }
