@@ -7,7 +7,7 @@ use crate::policy::table::RouteTable;
 
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
-pub enum TableError {
+pub(crate) enum TableError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -27,7 +27,7 @@ pub enum TableError {
 }
 
 /// Reads and compiles a table; also returns its text, by which a reload tells whether anything changed.
-pub fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
+pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
     let text = std::fs::read_to_string(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
     let table = routes_yaml::parse(&text, &path.display().to_string())
         .map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;

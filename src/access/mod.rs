@@ -10,7 +10,7 @@ mod error;
 mod limiter;
 mod principal;
 mod secrets;
-pub mod site;
+pub(crate) mod site;
 mod token_file;
 
 use std::collections::HashMap;
@@ -25,9 +25,10 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
 pub use error::{AccessError, AccessSetupError};
-pub use principal::{Permission, Permissions, Principal};
-pub use secrets::{TokenHash, hash_password, new_token, token_hash_hex};
-pub use token_file::TOKEN_FILE;
+pub(crate) use principal::{Permission, Permissions, Principal};
+pub use secrets::token_hash_hex;
+pub(crate) use secrets::{TokenHash, hash_password, new_token};
+pub(crate) use token_file::TOKEN_FILE;
 
 use limiter::Limiter;
 use principal::{Credential, Member};
@@ -50,7 +51,7 @@ const TOKEN_USER: &[u8] = b"admin";
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub(crate) enum Peer {
     /// Over TCP.
     Tcp(SocketAddr),
     /// Over a unix socket; the kernel's word for the user id at the other end, when it gave one.
@@ -96,7 +97,7 @@ impl Access {
 
     /// Finds out who sent `authorization` (the header's value). Cheap for tokens and remembered passwords; a new
     /// password waits for a blocking thread. Usable from every tokio runtime.
-    pub async fn authenticate(&self, authorization: Option<&str>, peer: Peer) -> Result<Principal, AccessError> {
+    pub(crate) async fn authenticate(&self, authorization: Option<&str>, peer: Peer) -> Result<Principal, AccessError> {
         let Some(authorization) = authorization else { return self.by_peer(peer).ok_or(AccessError::Missing) };
         let presented = match Presented::parse(authorization) {
             Some(presented) => presented,

@@ -6,7 +6,7 @@ use super::secrets::{PasswordHash, TokenHash};
 
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub(crate) enum Permission {
     /// `mode:read`: see the mode, its history, the routes and the metrics.
     ModeRead,
     /// `mode:set`: change the mode.
@@ -21,7 +21,7 @@ pub enum Permission {
 
 impl Permission {
     /// All, in the order of the documentation.
-    pub const ALL: [Permission; 5] = [
+    pub(crate) const ALL: [Permission; 5] = [
         Permission::ModeRead,
         Permission::ModeSet,
         Permission::ModeBypass,
@@ -30,7 +30,7 @@ impl Permission {
     ];
 
     /// As written in access.yaml.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Permission::ModeRead => "mode:read",
             Permission::ModeSet => "mode:set",
@@ -41,28 +41,28 @@ impl Permission {
     }
 
     /// The permission that is written so.
-    pub fn from_name(name: &str) -> Option<Permission> {
+    pub(crate) fn from_name(name: &str) -> Option<Permission> {
         Permission::ALL.into_iter().find(|permission| permission.as_str() == name)
     }
 }
 
 /// A set of permissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permissions(u8);
+pub(crate) struct Permissions(u8);
 
 impl Permissions {
     /// Every permission.
-    pub fn all() -> Permissions {
+    pub(crate) fn all() -> Permissions {
         Permission::ALL.into_iter().collect()
     }
 
     /// Whether it holds `permission`.
-    pub fn allow(self, permission: Permission) -> bool {
+    pub(crate) fn allow(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u8) != 0
     }
 
     /// This set and another one.
-    pub fn and(self, other: Permissions) -> Permissions {
+    pub(crate) fn and(self, other: Permissions) -> Permissions {
         Permissions(self.0 | other.0)
     }
 }
@@ -75,11 +75,11 @@ impl FromIterator<Permission> for Permissions {
 
 /// Somebody whose credential was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
+pub(crate) struct Principal {
     /// The name that records, journal and logs show.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// What they may do.
-    pub permissions: Permissions,
+    pub(crate) permissions: Permissions,
 }
 
 /// One principal with the credential that proves it.

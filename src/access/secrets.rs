@@ -7,32 +7,34 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::hex::sha256_hex;
+
 /// Upper bounds of what an Argon2 hash in access.yaml may cost, so that a slip cannot take all memory.
 const MOST_MEMORY_KIB: u32 = 256 * 1024;
 const MOST_ROUNDS: u32 = 64;
 
 /// The SHA-256 of a token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TokenHash([u8; 32]);
+pub(crate) struct TokenHash([u8; 32]);
 
 /// A checked Argon2 hash in PHC form.
 #[derive(Clone)]
 pub(super) struct PasswordHash(phc::PasswordHash);
 
 /// A new random token of 256 bits in URL-safe letters.
-pub fn new_token() -> Result<String, getrandom::Error> {
+pub(crate) fn new_token() -> Result<String, getrandom::Error> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What `token_sha256` holds: the SHA-256 of the token in hex.
+/// The value of `token_sha256`: the SHA-256 of the token in hex.
 pub fn token_hash_hex(token: &str) -> String {
-    sha256(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(token)
 }
 
 /// What `password_argon2` holds: an Argon2id hash with a random salt in PHC form.
-pub fn hash_password(password: &[u8]) -> Result<String, String> {
+pub(crate) fn hash_password(password: &[u8]) -> Result<String, String> {
     let mut salt = [0u8; 16];
     getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
     let hash: phc::PasswordHash =
@@ -46,12 +48,12 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 impl TokenHash {
     /// The hash of a token.
-    pub fn of(token: &str) -> TokenHash {
+    pub(crate) fn of(token: &str) -> TokenHash {
         TokenHash(sha256(token.as_bytes()))
     }
 
     /// Reads 64 hex digits.
-    pub fn from_hex(hex: &str) -> Option<TokenHash> {
+    pub(crate) fn from_hex(hex: &str) -> Option<TokenHash> {
         if hex.len() != 64 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }

@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper::http::uri::Authority;
 
 /// Whether a page of `origin` was itself served under `host`: the port counts, and its default may be left out.
-pub fn is_same_site(origin: &str, host: &str) -> bool {
+pub(crate) fn is_same_site(origin: &str, host: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     let default_port = match uri.scheme_str() {
         Some("http") => 80,
@@ -19,13 +19,13 @@ pub fn is_same_site(origin: &str, host: &str) -> bool {
 }
 
 /// Whether `Sec-Fetch-Site` names another origin. What a later browser may say counts as one.
-pub fn is_fetched_from_elsewhere(sec_fetch_site: &str) -> bool {
+pub(crate) fn is_fetched_from_elsewhere(sec_fetch_site: &str) -> bool {
     !matches!(sec_fetch_site, "same-origin" | "none")
 }
 
 /// Whether a page of another site can send a body of this `Content-Type` without the browser asking first (the types of
 /// forms; Fetch, 2.2.2).
-pub fn is_sent_unasked(content_type: &str) -> bool {
+pub(crate) fn is_sent_unasked(content_type: &str) -> bool {
     const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     FORMS.iter().any(|form| essence.eq_ignore_ascii_case(form))

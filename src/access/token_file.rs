@@ -9,7 +9,7 @@ use super::error::AccessSetupError;
 use super::secrets::new_token;
 
 /// The file's name in the state directory.
-pub const TOKEN_FILE: &str = "admin.token";
+pub(crate) const TOKEN_FILE: &str = "admin.token";
 
 /// The shortest token that is accepted from the file, in characters.
 const SHORTEST: usize = 32;

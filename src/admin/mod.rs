@@ -33,7 +33,7 @@ use places::Places;
 use rates::Rates;
 use state::{AdminState, Arrival};
 
-pub use state::{AdminParts, JournalReader};
+pub(crate) use state::{AdminParts, JournalReader};
 
 /// New connections that the kernel keeps until they are accepted, which each is at once.
 const BACKLOG: u32 = 4096;
@@ -49,7 +49,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// The bound listener.
 #[derive(Debug)]
-pub enum AdminListener {
+pub(crate) enum AdminListener {
     /// TCP, and the address it was bound to.
     Tcp(TcpListener),
     /// A unix socket.
@@ -58,7 +58,7 @@ pub enum AdminListener {
 
 /// Why the admin listener could not be bound.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminBindError {
+pub(crate) enum AdminBindError {
     /// TCP.
     #[error("cannot listen for the admin API on {address}: {source}")]
     Tcp {
@@ -79,14 +79,14 @@ pub enum AdminBindError {
 
 impl AdminListener {
     /// Listens on TCP.
-    pub async fn tcp(address: SocketAddr) -> Result<AdminListener, AdminBindError> {
+    pub(crate) async fn tcp(address: SocketAddr) -> Result<AdminListener, AdminBindError> {
         let bound = listen(address).map_err(|source| AdminBindError::Tcp { address, source })?;
         Ok(AdminListener::Tcp(bound))
     }
 
     /// Listens on a unix socket, which only the gateway's user and group may open. A socket that nobody listens on any
     /// more is removed first.
-    pub fn unix(path: PathBuf) -> Result<AdminListener, AdminBindError> {
+    pub(crate) fn unix(path: PathBuf) -> Result<AdminListener, AdminBindError> {
         let fault = |source| AdminBindError::Unix { path: path.clone(), source };
         let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
         // A file that is no socket refuses connections as well, and is somebody's.
@@ -101,7 +101,7 @@ impl AdminListener {
     }
 
     /// The address that TCP is bound to.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             AdminListener::Tcp(listener) => listener.local_addr().ok(),
             AdminListener::Unix(_) => None,
@@ -121,7 +121,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `shutdown`, then lets open calls end for a short while. On any tokio runtime.
-pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
     let state = Arc::new(AdminState { parts, rates: Rates::default(), closing });
     let places = Arc::new(Places::default());

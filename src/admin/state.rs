@@ -14,28 +14,28 @@ use crate::gate::Gate;
 use crate::telemetry::Metrics;
 
 /// Reads the newest journal entries, newest first; blocking.
-pub type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
+pub(crate) type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
 
 /// What the admin plane works with.
-pub struct AdminParts {
+pub(crate) struct AdminParts {
     /// The record, the table, the counts.
-    pub gate: Arc<Gate>,
+    pub(crate) gate: Arc<Gate>,
     /// Where changes are asked for.
-    pub control_handle: ControlHandle,
+    pub(crate) control_handle: ControlHandle,
     /// Who may.
-    pub access: Arc<Access>,
+    pub(crate) access: Arc<Access>,
     /// `GET /mode/history`.
-    pub journal: Arc<JournalReader>,
+    pub(crate) journal: Arc<JournalReader>,
     /// `GET /metrics`.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Whether `GET /metrics` wants no credential.
-    pub metrics_open: bool,
+    pub(crate) metrics_open: bool,
     /// Host names by which the admin plane may be called, beside `localhost`, loopback addresses and its own address.
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     /// The gateway's default drain timeout: how long a caller of `PUT /mode` waits at most follows from it.
-    pub drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
     /// True once the gateway is shutting down: `/readyz` says so while the data plane still drains.
-    pub stopping: watch::Receiver<bool>,
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// What all calls share.

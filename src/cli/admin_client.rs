@@ -1,10 +1,8 @@
 //! A small client of the admin API, for the commands that speak to a running gateway: TCP or unix socket, one connection
 //! a call. It knows addresses, tokens and problem documents, and no modes.
 
-use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::access::TOKEN_FILE;
+use crate::config::{AdminAddress, HostPort, default_state_dir};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,30 +32,21 @@ const SILENCE: Duration = Duration::from_secs(40);
 
 /// Where the gateway is and who asks. The same for every command that speaks to it.
 #[derive(Args, Clone, Debug)]
-pub struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
-    pub admin: AdminAddress,
+    pub(crate) admin: AdminAddress<HostPort>,
     /// Token; better given by file or environment, as others can see command lines
     // One token in 64 begins with a hyphen.
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     #[arg(conflicts_with = "token_file")]
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
     /// File that holds the token [default: admin.token in the state directory]
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// State directory of the gateway, where its token is [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
     #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-}
-
-/// Where the admin API listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// HOST:PORT.
-    Tcp(String),
-    /// unix:PATH.
-    Unix(PathBuf),
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// Why a call has no answer, or not the wanted one.
@@ -70,7 +60,7 @@ pub(super) enum CallError {
     BadToken,
     /// Nobody listens.
     #[error("cannot reach the gateway's admin API at {address}: {source}; is it running, and is --admin right?")]
-    Connect { address: AdminAddress, source: io::Error },
+    Connect { address: AdminAddress<HostPort>, source: io::Error },
     /// The connection broke.
     #[error("the connection to the admin API broke: {0}")]
     Broken(String),
@@ -93,37 +83,9 @@ impl Refusal {
     }
 }
 
-impl std::str::FromStr for AdminAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<AdminAddress, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err("write unix:PATH".to_owned())
-            } else {
-                Ok(AdminAddress::Unix(path.into()))
-            };
-        }
-        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
-        match port {
-            Some(Ok(_)) if !text.contains('/') => Ok(AdminAddress::Tcp(text.to_owned())),
-            _ => Err("write HOST:PORT or unix:PATH, e.g. 127.0.0.1:8081".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AdminAddress::Tcp(address) => f.write_str(address),
-            AdminAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// Asks one gateway.
 pub(super) struct AdminClient {
-    address: AdminAddress,
+    address: AdminAddress<HostPort>,
     authorization: HeaderValue,
 }
 
@@ -182,7 +144,7 @@ impl AdminClient {
         let late = |_| unreachable(io::Error::from(io::ErrorKind::TimedOut));
         match &self.address {
             AdminAddress::Tcp(address) => {
-                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.as_str()));
                 let stream = connecting.await.map_err(late)?.map_err(unreachable)?;
                 self.exchange(stream, method, target, body).await
             }
@@ -222,7 +184,7 @@ impl AdminClient {
 
     fn host(&self) -> &str {
         match &self.address {
-            AdminAddress::Tcp(address) => address,
+            AdminAddress::Tcp(address) => address.as_str(),
             AdminAddress::Unix(_) => "localhost",
         }
     }
@@ -268,50 +230,15 @@ fn read_event(block: &str) -> Option<(String, Value)> {
 fn read_token(arguments: &AdminArgs) -> Result<String, CallError> {
     let path = match &arguments.token_file {
         Some(path) => path.clone(),
-        None => default_state_dir(arguments.state_dir.as_deref()).join(TOKEN_FILE),
+        None => arguments.state_dir.clone().unwrap_or_else(default_state_dir).join(TOKEN_FILE),
     };
     std::fs::read_to_string(&path).map_err(|source| CallError::Token { path, source })
-}
-
-/// The same default as that of `serve`.
-fn default_state_dir(given: Option<&Path>) -> PathBuf {
-    let from_systemd = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    given.map(Path::to_owned).or_else(from_systemd).unwrap_or_else(|| PathBuf::from("ucs-gateway.state"))
-}
-
-/// Whether a token sent there in clear text stays on this machine.
-pub(super) fn stays_here(address: &AdminAddress) -> bool {
-    match address {
-        AdminAddress::Unix(_) => true,
-        AdminAddress::Tcp(address) => {
-            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_and_wrong_ones_refused() {
-        for text in ["127.0.0.1:8081", "[::1]:1", "gw.example:80", "unix:/run/x.sock"] {
-            assert_eq!(text.parse::<AdminAddress>().unwrap().to_string(), text);
-        }
-        for text in ["", "localhost", ":80", "unix:", "http://localhost:1", "host:99999"] {
-            assert!(text.parse::<AdminAddress>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn only_loopback_stays_here() {
-        for (address, here) in [("localhost:1", true), ("[::1]:1", true), ("unix:/x", true), ("10.0.0.1:1", false)] {
-            assert_eq!(stays_here(&address.parse().unwrap()), here, "{address}");
-        }
-    }
 
     #[test]
     fn comments_are_no_events() {

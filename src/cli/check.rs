@@ -13,14 +13,14 @@ use crate::route_file;
 
 /// What `check` is told.
 #[derive(Args, Debug)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The route table.
     #[arg(value_name = "FILE", default_value = "routes.yaml")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 /// Checks; exit code 2 when the table cannot be used.
-pub fn run(args: &CheckArgs) -> ExitCode {
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match route_file::load(&args.file) {
         Err(error) => fail(MISCONFIGURED, error),
         Ok((table, _)) => {

@@ -9,13 +9,13 @@ use super::output::print;
 
 /// What `completions` is told.
 #[derive(Args, Debug)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// For which shell.
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 /// Prints them.
-pub fn run(args: &CompletionsArgs, command: &mut Command) -> ExitCode {
+pub(crate) fn run(args: &CompletionsArgs, command: &mut Command) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "ucs-gateway", &mut script);
     print(&String::from_utf8_lossy(&script));

@@ -15,36 +15,36 @@ use tokio::sync::mpsc;
 use super::output::FAILED;
 use super::serve;
 use super::service::{self, Logs};
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, Settings};
 use crate::demo::{self, StandIn, StandInOptions};
-use crate::launch::{self, Ready};
+use crate::launch::{self, LaunchError, Ready};
 use crate::telemetry::{LogFormat, STDOUT};
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Address for clients of UCS; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub listen: String,
+    pub(crate) listen: String,
     /// Address for operators; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
-    pub admin_listen: String,
+    pub(crate) admin_listen: String,
     /// Address of the stand-in UCS itself, to change its settings; port 0 picks a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub stand_in_listen: String,
+    pub(crate) stand_in_listen: String,
     /// Route table; the default is the shipped one.
     #[arg(long, value_name = "FILE")]
-    pub routes: Option<PathBuf>,
+    pub(crate) routes: Option<PathBuf>,
     /// Start UCS without a profile schema.
     #[arg(long)]
-    pub no_schema: bool,
+    pub(crate) no_schema: bool,
     /// The time that every operation of the stand-in takes, to watch a drain.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
-    pub delay: std::time::Duration,
+    pub(crate) delay: std::time::Duration,
 }
 
 /// Runs the demo until SIGINT or SIGTERM.
-pub fn run(args: DemoArgs) -> ExitCode {
+pub(crate) fn run(args: DemoArgs) -> ExitCode {
     let logs = Logs { format: LogFormat::Human, level: "warn" };
     service::run(logs, show(args), |error| error.downcast_ref().map_or(FAILED, serve::exit_code))
 }
@@ -75,7 +75,8 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
         ("--admin-listen", &args.admin_listen),
         ("--state-dir", &folder.0.join("state").display().to_string()),
     ])?;
-    let state = settings.state_dir();
+    let settings = Settings::new(settings).map_err(LaunchError::from)?;
+    let state = settings.state_dir.clone();
     let ready = move |ready: Ready| {
         let token = std::fs::read_to_string(state.join("admin.token")).unwrap_or_default();
         let text = instructions(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());

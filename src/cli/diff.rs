@@ -12,15 +12,15 @@ use crate::route_file;
 
 /// What `diff` is told.
 #[derive(Args, Debug)]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// The table in force.
-    pub old: PathBuf,
+    pub(crate) old: PathBuf,
     /// The one that would replace it.
-    pub new: PathBuf,
+    pub(crate) new: PathBuf,
 }
 
 /// Compares; prints nothing but a line when there is no difference.
-pub fn run(args: &DiffArgs) -> ExitCode {
+pub(crate) fn run(args: &DiffArgs) -> ExitCode {
     let (old, new) = match (route_file::load(&args.old), route_file::load(&args.new)) {
         (Ok((old, _)), Ok((new, _))) => (old, new),
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),

@@ -12,21 +12,21 @@ use crate::route_file;
 
 /// What `explain` is told.
 #[derive(Args, Debug)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// The request's method, upper case.
-    pub method: String,
+    pub(crate) method: String,
     /// The request's path; a query is ignored.
-    pub path: String,
+    pub(crate) path: String,
     /// The route table.
     #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
-    pub routes: PathBuf,
+    pub(crate) routes: PathBuf,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Explains.
-pub fn run(args: &ExplainArgs) -> ExitCode {
+pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
     let table = match route_file::load(&args.routes) {
         Ok((table, _)) => table,
         Err(error) => return fail(MISCONFIGURED, error),

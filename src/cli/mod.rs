@@ -2,17 +2,17 @@
 //! done elsewhere.
 
 mod admin_client;
-pub mod check;
-pub mod completions;
-pub mod demo;
-pub mod diff;
-pub mod explain;
-pub mod mode;
+mod check;
+mod completions;
+mod demo;
+mod diff;
+mod explain;
+mod mode;
 mod output;
-pub mod schema;
-pub mod serve;
+mod schema;
+mod serve;
 mod service;
-pub mod token;
+mod token;
 
 use std::process::ExitCode;
 
@@ -25,15 +25,15 @@ use clap::{CommandFactory, Parser, Subcommand};
     version,
     about = "The only way into one UCS, open to just what its Server Mode allows."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the gateway before a UCS.
     Serve(Box<crate::config::ServeArgs>),
     /// Run the gateway before a stand-in UCS, to try it.
@@ -54,9 +54,9 @@ pub enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs a command to its exit code.
-pub fn run(cli: Cli) -> ExitCode {
-    match cli.command {
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),

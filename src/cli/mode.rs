@@ -9,7 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::admin_client::{AdminArgs, AdminClient, CallError, stays_here};
+use super::admin_client::{AdminArgs, AdminClient, CallError};
+use super::output::{FAILED, MISCONFIGURED, fail};
+use crate::config::AdminAddress;
 use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
@@ -22,7 +24,7 @@ const LONGEST_DEFAULT_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Arguments of `mode`.
 #[derive(Args, Debug)]
-pub struct ModeArgs {
+pub(crate) struct ModeArgs {
     #[command(flatten)]
     admin: AdminArgs,
     /// Print JSON as the admin API sent it
@@ -113,10 +115,10 @@ impl OnTimeoutName {
 }
 
 /// Runs the command: 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
-pub fn run(arguments: &ModeArgs) -> ExitCode {
+pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start: {error}"), 1),
+        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
     };
     match runtime.block_on(command(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,11 +128,11 @@ pub fn run(arguments: &ModeArgs) -> ExitCode {
             }
             let still = summary_of_counts(&refusal.document["report"]["still_running"]);
             let still = if still.is_empty() { still } else { format!("\nstill running: {still}") };
-            let code = if refusal.document["reason"] == "bad_body" { 2 } else { 1 };
-            fail(&format!("{}{still}", CallError::Refused(refusal)), code)
+            let code = if refusal.document["reason"] == "bad_body" { MISCONFIGURED } else { FAILED };
+            fail(code, format!("{}{still}", CallError::Refused(refusal)))
         }
-        Err(CommandError::Call(error @ (CallError::Token { .. } | CallError::BadToken))) => fail(&error.to_string(), 2),
-        Err(error) => fail(&error.to_string(), 1),
+        Err(CommandError::Call(error @ (CallError::Token { .. } | CallError::BadToken))) => fail(MISCONFIGURED, error),
+        Err(error) => fail(FAILED, error),
     }
 }
 
@@ -144,15 +146,12 @@ enum CommandError {
     StreamEnded,
 }
 
-fn fail(message: &str, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {message}");
-    ExitCode::from(code)
-}
-
 async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
-    if !stays_here(&arguments.admin.admin) {
-        writeln!(io::stderr(), "warning: the token goes to {} in clear text", arguments.admin.admin)?;
+    if let AdminAddress::Tcp(address) = &arguments.admin.admin
+        && !address.is_loopback()
+    {
+        writeln!(io::stderr(), "ucs-gateway: warning: the token is sent to {address} in clear text")?;
     }
     let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
         ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),

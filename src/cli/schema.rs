@@ -6,7 +6,7 @@ use super::output::print;
 use crate::policy::routes_yaml;
 
 /// Prints it.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     print(&format!("{:#}\n", routes_yaml::json_schema()));
     ExitCode::SUCCESS
 }

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use super::output::{FAILED, MISCONFIGURED};
 use super::service::{self, Logs};
 use crate::access::AccessSetupError;
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, Settings};
 use crate::launch::{self, LaunchError, Ready};
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(args: ServeArgs) -> ExitCode {
+pub(crate) fn run(args: ServeArgs) -> ExitCode {
     let level = args.log_level.clone();
-    service::run(Logs { format: args.log_format.into(), level: &level }, serve(args), exit_code)
+    service::run(Logs { format: args.log_format, level: &level }, serve(args), exit_code)
 }
 
 /// 2 where starting again would not help.
@@ -50,7 +50,7 @@ async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
         }
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     };
-    launch::run(args, announce, stop, reload).await
+    launch::run(Settings::new(args)?, announce, stop, reload).await
 }
 
 fn announce(ready: Ready) {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::output::{FAILED, MISCONFIGURED, fail};
 use crate::access::{Permission, hash_password, new_token, token_hash_hex};
 
 /// The shortest password that is taken, in characters.
@@ -14,7 +15,7 @@ const SHORTEST_PASSWORD: usize = 12;
 
 /// Arguments of `token`.
 #[derive(Args, Debug)]
-pub struct TokenArgs {
+pub(crate) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -47,23 +48,20 @@ struct PrincipalArgs {
 }
 
 /// Runs the command: 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
-pub fn run(arguments: &TokenArgs) -> ExitCode {
+pub(crate) fn run(arguments: &TokenArgs) -> ExitCode {
     let told = match &arguments.command {
-        TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, 1)),
+        TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, FAILED)),
         TokenCommand::Password { principal, user } => read_password().and_then(|password| {
-            let hash = hash_password(password.as_bytes()).map_err(|message| (message, 1))?;
+            let hash = hash_password(password.as_bytes()).map_err(|message| (message, FAILED))?;
             Ok(stanza(principal, &[("user", user), ("password_argon2", &hash)]))
         }),
     };
     match told {
         Ok(text) => match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(1),
+            Err(error) => fail(FAILED, format!("cannot write: {error}")),
         },
-        Err((message, code)) => {
-            let _ = writeln!(io::stderr(), "error: {message}");
-            ExitCode::from(code)
-        }
+        Err((message, code)) => fail(code, message),
     }
 }
 
@@ -90,10 +88,13 @@ fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)]) -> String {
 
 fn read_password() -> Result<String, (String, u8)> {
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(|error| (format!("cannot read the password: {error}"), 1))?;
+    io::stdin().lock().read_line(&mut line).map_err(|error| (format!("cannot read the password: {error}"), FAILED))?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.chars().count() < SHORTEST_PASSWORD {
-        return Err((format!("the password must have at least {SHORTEST_PASSWORD} characters, on one line"), 2));
+        return Err((
+            format!("the password must have at least {SHORTEST_PASSWORD} characters, on one line"),
+            MISCONFIGURED,
+        ));
     }
     Ok(password.to_owned())
 }

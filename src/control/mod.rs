@@ -9,6 +9,7 @@ mod drain;
 mod duties;
 mod expiry;
 mod flip;
+mod options;
 mod reload;
 mod start;
 
@@ -41,6 +42,7 @@ use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHin
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
 
+pub(crate) use options::{InitialMode, UpstreamModeUse};
 pub use reload::{LoadedRoutes, RouteLoader};
 pub use start::{StartError, start};
 
@@ -56,7 +58,7 @@ pub struct ControlSettings {
     /// Where the record is kept.
     pub store: Store,
     /// The mode of the very first start.
-    pub initial_mode: InitialMode,
+    pub(crate) initial_mode: InitialMode,
     /// How long a drain may take when a change does not say.
     pub drain_timeout: Duration,
     /// How long UCS is given to finish what the gateway gave up on or left behind.
@@ -64,7 +66,7 @@ pub struct ControlSettings {
     /// How the gateway's own calls reach UCS.
     pub upstream: UpstreamClient,
     /// Whether UCS's own mode is read and set.
-    pub upstream_mode: UpstreamModeUse,
+    pub(crate) upstream_mode: UpstreamModeUse,
     /// How often UCS's status is read.
     pub upstream_poll_interval: Duration,
     /// How long Set Server Mode may take at UCS, which waits up to a minute itself.
@@ -78,24 +80,6 @@ pub struct ControlSettings {
     pub load_routes: RouteLoader,
     /// The fingerprint of the table that the gate was made with, if it came from the same loader.
     pub routes_fingerprint: Option<String>,
-}
-
-/// The mode of the very first start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InitialMode {
-    /// The one that UCS reports, else production.
-    Auto,
-    /// This one.
-    Fixed(Mode),
-}
-
-/// Whether UCS's own mode is read and set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamModeUse {
-    /// If UCS reports a mode.
-    Auto,
-    /// Never.
-    Off,
 }
 
 /// The change line, started and ready to [`run`](Control::run).

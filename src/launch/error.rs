@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use crate::access::AccessSetupError;
 use crate::admin::AdminBindError;
+use crate::config::SettingsError;
 use crate::control::StartError;
 use crate::control::store::StoreError;
 use crate::route_file::TableError;
 
 /// Why the gateway does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
+pub(crate) enum LaunchError {
     /// The route table.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -43,8 +44,8 @@ pub enum LaunchError {
         source: std::io::Error,
     },
     /// Settings that contradict each other.
-    #[error("{0}")]
-    Settings(String),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// A part of the running gateway ended unasked.
     #[error("{part} {how}")]
     Ended {

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::LaunchError;
 use crate::access::Access;
-use crate::config::ServeArgs;
+use crate::config::Settings;
 use crate::control_handle::ControlHandle;
 use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
@@ -36,7 +36,7 @@ pub(super) struct WorkerEnd {
 
 impl Workers {
     pub(super) fn start(
-        args: &ServeArgs,
+        settings: &Settings,
         gate: &Arc<Gate>,
         control_handle: &ControlHandle,
         access: &Arc<Access>,
@@ -45,16 +45,16 @@ impl Workers {
         stop: watch::Receiver<bool>,
     ) -> Result<Workers, LaunchError> {
         let workers = gate.workers();
-        if args.access_log {
+        if settings.access_log.is_some() {
             STDOUT.start(&std::io::stdout())?;
         }
-        let log = args.access_log.then(|| args.log_format.into());
+        let log = settings.access_log;
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Shared {
             control_handle: control_handle.clone(),
             access: Arc::clone(access),
             metrics: Arc::clone(metrics),
-            bulkheads: Arc::new(Bulkheads::new(&args.max_in_flight)),
+            bulkheads: Arc::new(Bulkheads::new(&settings.class_limits)),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             handovers: senders.into(),
             stop,
@@ -62,7 +62,7 @@ impl Workers {
         let (told, ends) = mpsc::unbounded_channel();
         for (index, handover) in receivers.into_iter().enumerate() {
             let (gate, listener, shared) = (Arc::clone(gate), listener.try_clone()?, shared.clone());
-            let (settings, name) = (args.proxy(), format!("worker-{index}"));
+            let (settings, name) = (settings.proxy.clone(), format!("worker-{index}"));
             let end = EndTeller { name: name.clone(), told: told.clone(), is_told: false };
             std::thread::Builder::new().name(name).spawn(move || {
                 run_worker(index, end, &gate, settings, log, listener, handover, shared);

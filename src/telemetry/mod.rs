@@ -16,12 +16,29 @@ pub use lines::{LineQueue, STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For people, coloured on a terminal.
     Human,
+}
+
+impl LogFormat {
+    /// Every name with its meaning.
+    pub const NAMES: &[(&str, &str)] = &[("json", "For machines: one JSON object a line"), ("human", "For people")];
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogFormat, String> {
+        match text {
+            "json" => Ok(LogFormat::Json),
+            "human" => Ok(LogFormat::Human),
+            _ => Err("write json or human".to_owned()),
+        }
+    }
 }
 
 /// Why logging could not start.
