@@ -7,9 +7,9 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
-use super::reply::{Problem, Reply};
+use super::response::{Problem, Reply};
 use super::state::{AdminState, Arrival};
-use super::{events, guard, mode_calls, page, probes, reply, route_calls};
+use super::{events, guard, mode_calls, page, probes, response, route_calls};
 use crate::access::Permission;
 
 /// The largest body that is read, in bytes.
@@ -102,7 +102,9 @@ async fn answer(state: &AdminState, arrival: &Arrival, request: Request<Incoming
             route_calls::reload(state, &caller, &read_body(body).await?).await
         }
         (Call::ShowMode, _) => mode_calls::show(state),
-        (Call::Events, _) if head.method == Method::HEAD => Ok(reply::whole(StatusCode::OK, "text/event-stream", "")),
+        (Call::Events, _) if head.method == Method::HEAD => {
+            Ok(response::whole(StatusCode::OK, "text/event-stream", ""))
+        }
         (Call::Events, _) => Ok(events::follow(state, arrival.place.begin_stream()?)),
         (Call::History, _) => mode_calls::history(state, query).await,
         (Call::Preview, _) => mode_calls::preview(state, query),
@@ -111,7 +113,7 @@ async fn answer(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::Live, _) => Ok(probes::live(state).await),
         (Call::Ready, _) => Ok(probes::ready(state)),
         (Call::Metrics, _) => probes::metrics(state),
-        (Call::OpenApi, _) => Ok(reply::whole(StatusCode::OK, "application/json", OPENAPI)),
+        (Call::OpenApi, _) => Ok(response::whole(StatusCode::OK, "application/json", OPENAPI)),
         (Call::Page, _) => Ok(page::page()),
         (Call::SetMode | Call::Reload, None) => {
             Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a credential is required"))

@@ -13,8 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::calls;
-use super::paced::{Paced, Resets};
-use super::places::Place;
+use super::connection_limits::Place;
+use super::deadline_io::{Paced, Resets};
 use super::state::{AdminState, Arrival, becomes_true};
 
 /// How long a client may take to send a request's head, and how long a kept connection may stay idle.

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::connection_limits::StreamPlace;
 use super::mode_calls;
-use super::places::StreamPlace;
-use super::reply::{self, Reply};
+use super::response::{self, Reply};
 use super::state::{AdminState, becomes_true};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
@@ -37,7 +37,7 @@ pub(super) fn follow(state: &AdminState, place: StreamPlace) -> Reply {
         sender,
     };
     tokio::spawn(follower.run(state.closing.clone()));
-    reply::events(receiver, place)
+    response::events(receiver, place)
 }
 
 /// The task behind one stream.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
-use super::reply::Problem;
+use super::response::Problem;
 use super::state::{AdminState, Arrival};
 use crate::access::{AccessError, Permission, Principal, site};
 

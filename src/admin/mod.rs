@@ -3,16 +3,16 @@
 
 mod calls;
 mod connection;
+mod connection_limits;
+mod deadline_io;
 mod events;
 mod guard;
 mod mode_calls;
-mod paced;
 mod page;
-mod places;
 mod probes;
 mod query;
 mod rates;
-mod reply;
+mod response;
 mod route_calls;
 mod state;
 
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Peer;
-use places::Places;
+use connection_limits::Places;
 use rates::Rates;
 use state::{AdminState, Arrival};
 
@@ -115,7 +115,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // Connections inherit both. The timeout is for what is left when the gateway has closed a connection, too.
     socket.set_send_buffer_size(SEND_BUFFER as u32)?;
-    SockRef::from(&socket).set_tcp_user_timeout(Some(paced::LONGEST_WRITE))?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(deadline_io::LONGEST_WRITE))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::query::{self, bad};
-use super::reply::{self, Problem, Reply};
+use super::response::{self, Problem, Reply};
 use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
@@ -76,7 +76,7 @@ fn read_mode(text: &str) -> Option<Mode> {
 pub(super) fn show(state: &AdminState) -> Result<Reply, Problem> {
     let published = state.parts.gate.published();
     let record = published.record.as_deref().ok_or_else(no_record)?;
-    Ok(reply::json(StatusCode::OK, &document(&state.parts.gate, &published, record)))
+    Ok(response::json(StatusCode::OK, &document(&state.parts.gate, &published, record)))
 }
 
 /// The document of `GET /mode`, of the `record` event, and (with `report`) of a flip that went well.
@@ -122,7 +122,7 @@ fn settled(state: &AdminState, flipped: &Flipped) -> Reply {
     let gate = &state.parts.gate;
     let mut document = document(gate, &gate.published(), &flipped.record);
     document["report"] = json!(flipped.report);
-    reply::json(StatusCode::OK, &document)
+    response::json(StatusCode::OK, &document)
 }
 
 /// Every way in which a change does not happen, as an answer.
@@ -236,7 +236,7 @@ pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<R
     let entries = entries.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal could not be read; see the log")
     })?;
-    Ok(reply::json(StatusCode::OK, &json!({"entries": entries})))
+    Ok(response::json(StatusCode::OK, &json!({"entries": entries})))
 }
 
 /// What a flip to `mode` would refuse: what only the other mode admits, by operation, in flight and lately.
@@ -276,5 +276,5 @@ pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<Reply, 
         "would_refuse": shown,
         "schema": published.schema,
     });
-    Ok(reply::json(StatusCode::OK, &document))
+    Ok(response::json(StatusCode::OK, &document))
 }

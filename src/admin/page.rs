@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::reply::{self, Reply};
+use super::response::{self, Reply};
 
 const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -34,7 +34,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 
 /// The page.
 pub(super) fn page() -> Reply {
-    let mut reply = reply::whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.as_str());
+    let mut reply = response::whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.as_str());
     let headers = reply.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&PAGE.policy) {
         headers.insert("content-security-policy", policy);

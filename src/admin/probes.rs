@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::reply::{self, Problem, Reply};
+use super::response::{self, Problem, Reply};
 use super::state::AdminState;
 use crate::telemetry::Metrics;
 
@@ -30,10 +30,10 @@ pub(super) async fn live(state: &AdminState) -> Reply {
         found = silent();
     }
     if found.is_empty() {
-        return reply::json(StatusCode::OK, &json!({"live": true}));
+        return response::json(StatusCode::OK, &json!({"live": true}));
     }
     let names: Vec<String> = found.into_iter().map(|index| format!("worker-{index}")).collect();
-    reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
+    response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
 }
 
 /// Whether requests can be judged: a record is known, and the gateway is not shutting down.
@@ -56,12 +56,12 @@ pub(super) fn ready(state: &AdminState) -> Reply {
         "alarm": published.alarm,
     });
     let status = if why_not.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    reply::json(status, &document)
+    response::json(status, &document)
 }
 
 /// OpenMetrics text.
 pub(super) fn metrics(state: &AdminState) -> Result<Reply, Problem> {
     let text = state.parts.metrics.render(&state.parts.gate);
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
-    Ok(reply::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
+    Ok(response::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
 }

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 
-use super::reply::Problem;
+use super::response::Problem;
 
 /// The values of `names`, in their order; an unknown or repeated name is a problem.
 pub(super) fn read<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[Option<String>; N], Problem> {

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::query::{self, bad};
-use super::reply::{self, Problem, Reply};
+use super::response::{self, Problem, Reply};
 use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::ReloadError;
@@ -39,7 +39,7 @@ pub(super) fn show(state: &AdminState) -> Reply {
         "classes": classes,
         "routes": routes,
     });
-    reply::json(StatusCode::OK, &document)
+    response::json(StatusCode::OK, &document)
 }
 
 /// Has the file read again. The body is empty or `{}`.
@@ -55,7 +55,7 @@ pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) 
     // In a task of its own: a client that goes away does not stop what it began.
     let asked = tokio::spawn(async move { control_handle.reload().await });
     match asked.await.unwrap_or(Err(ReloadError::ShuttingDown)) {
-        Ok(reloaded) => Ok(reply::json(StatusCode::OK, &reloaded)),
+        Ok(reloaded) => Ok(response::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {
             ReloadError::Faults(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "route_faults", error.to_string()),
             ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "busy", error.to_string()).retry_after(5),
@@ -78,5 +78,5 @@ pub(super) fn explain(state: &AdminState, query: Option<&str>) -> Result<Reply, 
         return Err(bad(format!("path: is longer than {LONGEST_PATH} bytes")));
     }
     let path = path.split('?').next().unwrap_or_default();
-    Ok(reply::json(StatusCode::OK, &explain_by(state.parts.gate.table().table(), &method, path)))
+    Ok(response::json(StatusCode::OK, &explain_by(state.parts.gate.table().table(), &method, path)))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::places::Place;
+use super::connection_limits::Place;
 use super::rates::Rates;
 use crate::access::{Access, Peer};
 use crate::control_handle::ControlHandle;

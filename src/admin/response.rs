@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::places::{self, StreamPlace};
+use super::connection_limits::{self, StreamPlace};
 
 /// Bodies that the admin plane sends.
 pub(super) enum AdminBody {
@@ -117,12 +117,14 @@ impl Problem {
     }
 }
 
-impl From<places::Full> for Problem {
-    fn from(full: places::Full) -> Problem {
+impl From<connection_limits::Full> for Problem {
+    fn from(full: connection_limits::Full) -> Problem {
         let (status, reason) = match full {
-            places::Full::Connections | places::Full::Streams => (StatusCode::SERVICE_UNAVAILABLE, "overload"),
-            places::Full::Changes => (StatusCode::TOO_MANY_REQUESTS, "too_many_changes"),
-            places::Full::StreamsOfPrincipal => (StatusCode::TOO_MANY_REQUESTS, "too_many_streams"),
+            connection_limits::Full::Connections | connection_limits::Full::Streams => {
+                (StatusCode::SERVICE_UNAVAILABLE, "overload")
+            }
+            connection_limits::Full::Changes => (StatusCode::TOO_MANY_REQUESTS, "too_many_changes"),
+            connection_limits::Full::StreamsOfPrincipal => (StatusCode::TOO_MANY_REQUESTS, "too_many_streams"),
         };
         Problem::new(status, reason, full.to_string()).retry_after(5)
     }
