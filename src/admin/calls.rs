@@ -1,5 +1,4 @@
-//! The straight line of an admin call: site, call, credential, answer. It never fails; what goes wrong is a problem
-//! document.
+//! The path of an admin call: site check, routing, credential, handler. Every error becomes a problem document.
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -7,15 +6,15 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
-use super::response::{Problem, Reply};
+use super::response::{AdminResponse, Problem};
 use super::state::{AdminState, Arrival};
 use super::{events, guard, mode_calls, page, probes, response, route_calls};
 use crate::access::Permission;
 
-/// The largest body that is read, in bytes.
+/// The largest accepted body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
 
-/// How long a body may take to arrive.
+/// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -38,18 +37,18 @@ enum Call {
     Page,
 }
 
-/// What a call wants of its caller.
+/// The requirements of a call.
 enum Needs {
     Nothing,
-    /// Answered whatever name the caller used: probes of an orchestrator do not know ours.
-    NothingNotEvenAName,
+    /// Any `Host` is accepted: the probes of an orchestrator do not know the names of the gateway.
+    NothingNotEvenAHost,
     This(Permission),
 }
 
 impl Call {
     fn needs(self, state: &AdminState) -> Needs {
         match self {
-            Call::Live | Call::Ready => Needs::NothingNotEvenAName,
+            Call::Live | Call::Ready => Needs::NothingNotEvenAHost,
             Call::Page => Needs::Nothing,
             Call::Metrics if state.parts.metrics_open => Needs::Nothing,
             Call::SetMode => Needs::This(Permission::ModeSet),
@@ -66,21 +65,21 @@ impl Call {
     }
 }
 
-/// Answers one request.
-pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Reply {
-    // Who asks a lot gives way to those who have not been answered yet.
-    let pause = arrival.place.pause();
-    if !pause.is_zero() {
-        tokio::time::sleep(pause).await;
+/// Handles one request.
+pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> AdminResponse {
+    // A client with many calls gives way to new clients.
+    let delay = arrival.slot.delay();
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
-    let _at_work = arrival.place.begin();
-    answer(state, arrival, request).await.unwrap_or_else(Problem::reply)
+    let _call = arrival.slot.begin();
+    handle(state, arrival, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn answer(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
+async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Result<AdminResponse, Problem> {
     let (head, body) = request.into_parts();
     let call = find(&head.method, head.uri.path());
-    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(state), Needs::NothingNotEvenAName));
+    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(state), Needs::NothingNotEvenAHost));
     if !open_to_all {
         guard::check_site(state, arrival, &head.method, &head.headers)?;
     }
@@ -88,24 +87,24 @@ async fn answer(state: &AdminState, arrival: &Arrival, request: Request<Incoming
     let query = head.uri.query();
     let caller = match call.needs(state) {
         Needs::This(permission) => Some(guard::check_access(state, arrival, &head.headers, permission).await?),
-        Needs::Nothing | Needs::NothingNotEvenAName => None,
+        Needs::Nothing | Needs::NothingNotEvenAHost => None,
     };
     match (call, caller) {
         (Call::SetMode, Some(caller)) => {
             check_json(&head.headers)?;
-            arrival.place.begin_change()?;
+            arrival.slot.begin_change()?;
             mode_calls::set(state, caller, &read_body(body).await?).await
         }
         (Call::Reload, Some(caller)) => {
             check_json(&head.headers)?;
-            arrival.place.begin_change()?;
+            arrival.slot.begin_change()?;
             route_calls::reload(state, &caller, &read_body(body).await?).await
         }
         (Call::ShowMode, _) => mode_calls::show(state),
         (Call::Events, _) if head.method == Method::HEAD => {
             Ok(response::whole(StatusCode::OK, "text/event-stream", ""))
         }
-        (Call::Events, _) => Ok(events::follow(state, arrival.place.begin_stream()?)),
+        (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?)),
         (Call::History, _) => mode_calls::history(state, query).await,
         (Call::Preview, _) => mode_calls::preview(state, query),
         (Call::Routes, _) => Ok(route_calls::show(state)),
@@ -121,7 +120,7 @@ async fn answer(state: &AdminState, arrival: &Arrival, request: Request<Incoming
     }
 }
 
-/// The call that a method and path mean. HEAD is GET without the body, which hyper leaves out.
+/// The call of a method and path. HEAD is GET without the body, which hyper omits.
 fn find(method: &Method, path: &str) -> Result<Call, Problem> {
     let (get, other) = match path {
         "/" => (Some(Call::Page), None),
@@ -137,7 +136,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
         "/metrics" => (Some(Call::Metrics), None),
         "/openapi.json" => (Some(Call::OpenApi), None),
         _ => {
-            let detail = "there is no such call; GET /openapi.json lists them all";
+            let detail = "no such call; GET /openapi.json lists all calls";
             return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
         }
     };
@@ -149,18 +148,18 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
         (None, Some((wanted, _))) => wanted.to_string(),
         (None, None) => String::new(),
     };
-    let detail = format!("{path} takes {allowed}");
+    let detail = format!("{path} allows {allowed}");
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).allow(&allowed))
 }
 
-/// A form of another site cannot send this type without being asked first.
+/// A page of another site cannot send this type without a preflight request.
 fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = sent.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    let detail = "calls that change something want Content-Type: application/json";
+    let detail = "calls that change state require Content-Type: application/json";
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", detail))
 }
 

@@ -1,7 +1,7 @@
-//! Who has a connection to the admin port, and who must leave when there are too many. Whoever comes gets a place: of
-//! those that have shown no credential the oldest goes for it. Those that have shown one have places of their own, and
-//! when these are full the principal with the most gives one up, so that nobody can keep anybody else out. Event streams
-//! are counted apart. A connection whose change is under way never has to leave. It moves no bytes.
+//! The limits of connections to the admin port. A new connection always gets a slot; if need be, the oldest anonymous
+//! connection is evicted for it. Authenticated connections have slots of their own; when these are full, the principal with
+//! the most connections loses one, so that no client can lock out another. Event streams are counted separately. A connection
+//! with a mode change in progress is never evicted. It moves no bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,103 +9,103 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Connections that have shown no credential.
-const UNPROVEN: usize = 256;
+/// Maximum number of connections without an accepted credential.
+const MAX_ANONYMOUS: usize = 256;
 
-/// Connections that have shown one, of all principals.
-const PROVEN: usize = 256;
+/// Maximum number of connections with one, over all principals.
+const MAX_AUTHENTICATED: usize = 256;
 
-/// Changes that one principal may have under way; the first of them decides, the others mostly hear that it is busy.
-const CHANGES_EACH: usize = 16;
+/// Maximum number of changes in progress per principal. The first one decides; the others are mostly rejected.
+const MAX_CHANGES: usize = 16;
 
-/// Event streams, in all and of one principal.
-const STREAMS: usize = 128;
-const STREAMS_EACH: usize = 32;
+/// Maximum number of event streams, in total and per principal.
+const MAX_STREAMS: usize = 128;
+const MAX_STREAMS_PER_PRINCIPAL: usize = 32;
 
-/// With more connections than these a principal's calls, after the first of each connection, come at most once a
-/// [`PACE`]: so one with hundreds takes no more of the thread than one with a few.
-const FEW: usize = 16;
-const PACE: Duration = Duration::from_millis(2);
+/// A principal with more connections than these is throttled: each call but the first of a connection is delayed by
+/// [`DELAY_EACH`] per connection, so a principal with hundreds takes no more of the thread than one with a few.
+const UNTHROTTLED: usize = 16;
+const DELAY_EACH: Duration = Duration::from_millis(2);
 
-/// All connections, by their number: the oldest first.
+/// All connections by number, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<Table>);
+pub(super) struct ConnectionLimits(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    open: BTreeMap<u64, Tenant>,
-    /// Whether it was logged that somebody had to leave: a flood is worth one line.
-    is_told: bool,
+    open: BTreeMap<u64, Connection>,
+    /// Whether an eviction was logged: a flood is worth one line.
+    is_logged: bool,
 }
 
 #[derive(Debug)]
-struct Tenant {
-    standing: Standing,
+struct Connection {
+    identity: Identity,
     work: Work,
-    /// Whether a call of it was answered already.
-    is_served: bool,
-    must_leave: Arc<Notify>,
+    /// Whether a call of it was handled before.
+    was_served: bool,
+    evicted: Arc<Notify>,
 }
 
-/// What is known of whoever is connected: nothing, or the principal's name.
+/// The principal of a connection, by name.
 #[derive(Debug)]
-enum Standing {
-    Unproven,
-    Proven(Arc<str>),
+enum Identity {
+    Anonymous,
+    Authenticated(Arc<str>),
     Streaming(Arc<str>),
 }
 
-impl Standing {
+impl Identity {
     fn name(&self) -> Option<&str> {
         match self {
-            Standing::Unproven => None,
-            Standing::Proven(name) | Standing::Streaming(name) => Some(name),
+            Identity::Anonymous => None,
+            Identity::Authenticated(name) | Identity::Streaming(name) => Some(name),
         }
     }
 }
 
-/// What is being done for it.
+/// The work in progress for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    Nothing,
+    Idle,
     Call,
-    /// Its credential is being looked at, which for a password takes a while.
+    /// Its credential is being verified, which takes a while for a password.
     Check,
     Change,
 }
 
-/// Why there is no place.
+/// The limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Full {
-    /// All connections with a credential wait for changes, or this one has just lost its place.
-    #[error("the admin API has as many connections as it takes ({PROVEN})")]
+pub(super) enum LimitReached {
+    /// Every authenticated connection waits for a change, or this one has just been evicted.
+    #[error("the admin API has reached its connection limit ({MAX_AUTHENTICATED})")]
     Connections,
-    #[error("this principal has {CHANGES_EACH} changes under way; wait until they have ended")]
+    #[error("this principal has {MAX_CHANGES} changes in progress; wait until they have ended")]
     Changes,
-    #[error("this principal follows {STREAMS_EACH} event streams; close one, or poll GET /mode")]
+    #[error("this principal has {MAX_STREAMS_PER_PRINCIPAL} event streams open; close one, or poll GET /mode")]
     StreamsOfPrincipal,
-    #[error("{STREAMS} event streams are open, and that is all; poll GET /mode")]
+    #[error("the admin API has reached its limit of {MAX_STREAMS} event streams; poll GET /mode")]
     Streams,
 }
 
-impl Places {
-    /// A place for a connection that has just come.
-    pub(super) fn take(self: &Arc<Self>) -> Place {
-        let must_leave = Arc::new(Notify::new());
+impl ConnectionLimits {
+    /// A slot for a new connection.
+    pub(super) fn take(self: &Arc<Self>) -> ConnectionSlot {
+        let evicted = Arc::new(Notify::new());
         let mut table = self.lock();
-        table.make_room_for_a_stranger();
+        table.make_room_for_anonymous();
         let number = table.next;
         table.next += 1;
-        let tenant = Tenant {
-            standing: Standing::Unproven,
-            work: Work::Nothing,
-            is_served: false,
-            must_leave: Arc::clone(&must_leave),
+        let connection = Connection {
+            identity: Identity::Anonymous,
+            work: Work::Idle,
+            was_served: false,
+            evicted: Arc::clone(&evicted),
         };
-        table.open.insert(number, tenant);
+        table.open.insert(number, connection);
         drop(table);
-        Place { places: Arc::clone(self), number, must_leave }
+        ConnectionSlot { limits: Arc::clone(self), number, evicted }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -114,190 +114,194 @@ impl Places {
 }
 
 impl Table {
-    fn make_room_for_a_stranger(&mut self) {
-        let unproven = || self.open.iter().filter(|(_, tenant)| matches!(tenant.standing, Standing::Unproven));
-        let count = unproven().count();
-        if count < UNPROVEN {
-            self.is_told &= count > UNPROVEN / 2;
+    fn make_room_for_anonymous(&mut self) {
+        let anonymous =
+            || self.open.iter().filter(|(_, connection)| matches!(connection.identity, Identity::Anonymous));
+        let count = anonymous().count();
+        if count < MAX_ANONYMOUS {
+            self.is_logged &= count > MAX_ANONYMOUS / 2;
             return;
         }
-        // One whose password is being verified goes last; the limit of attempts keeps those few.
-        let oldest = unproven().min_by_key(|(number, tenant)| (tenant.work == Work::Check, **number));
+        // A connection whose password is being verified is evicted last; the attempt limiter keeps those few.
+        let oldest = anonymous().min_by_key(|(number, connection)| (connection.work == Work::Check, **number));
         let oldest = oldest.map(|(number, _)| *number);
         self.evict(oldest);
     }
 
-    fn make_room_for(&mut self, principal: &str) -> Result<(), Full> {
-        let proven = || {
-            self.open.iter().filter_map(|(number, tenant)| match &tenant.standing {
-                Standing::Proven(name) => Some((*number, &**name, tenant.work)),
-                Standing::Unproven | Standing::Streaming(_) => None,
+    fn make_room_for(&mut self, principal: &str) -> Result<(), LimitReached> {
+        let authenticated = || {
+            self.open.iter().filter_map(|(number, connection)| match &connection.identity {
+                Identity::Authenticated(name) => Some((*number, &**name, connection.work)),
+                Identity::Anonymous | Identity::Streaming(_) => None,
             })
         };
-        if proven().count() < PROVEN {
+        if authenticated().count() < MAX_AUTHENTICATED {
             return Ok(());
         }
         let mut each = HashMap::from([(principal, 1usize)]);
-        proven().for_each(|(_, name, _)| *each.entry(name).or_default() += 1);
-        let leaving = proven().filter(|(_, _, work)| *work != Work::Change);
+        authenticated().for_each(|(_, name, _)| *each.entry(name).or_default() += 1);
+        let leaving = authenticated().filter(|(_, _, work)| *work != Work::Change);
         let leaving = leaving.max_by_key(|(number, name, work)| {
             let has = each.get(name).copied().unwrap_or_default();
-            (has, *name == principal, *work == Work::Nothing, std::cmp::Reverse(*number))
+            (has, *name == principal, *work == Work::Idle, std::cmp::Reverse(*number))
         });
-        let number = leaving.map(|(number, _, _)| number).ok_or(Full::Connections)?;
+        let number = leaving.map(|(number, _, _)| number).ok_or(LimitReached::Connections)?;
         self.evict(Some(number));
         Ok(())
     }
 
     fn evict(&mut self, number: Option<u64>) {
-        let Some(tenant) = number.and_then(|number| self.open.remove(&number)) else { return };
-        tenant.must_leave.notify_one();
-        if !std::mem::replace(&mut self.is_told, true) {
-            tracing::warn!("the admin port has as many connections as it takes: the oldest leave for those that come");
+        let Some(connection) = number.and_then(|number| self.open.remove(&number)) else { return };
+        connection.evicted.notify_one();
+        if !std::mem::replace(&mut self.is_logged, true) {
+            tracing::warn!("admin connection limit reached; closing the oldest connections");
         }
     }
 }
 
-/// The place of one connection. Dropping it gives it back.
+/// The slot of one connection, freed when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionSlot {
+    limits: Arc<ConnectionLimits>,
     number: u64,
-    must_leave: Arc<Notify>,
+    evicted: Arc<Notify>,
 }
 
-impl Place {
-    /// Waits until the place goes to somebody else. One may wait.
-    pub(super) async fn is_lost(&self) {
-        self.must_leave.notified().await;
+impl ConnectionSlot {
+    /// Waits for the eviction. A single task may wait.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
     }
 
-    /// Whether no credential was shown yet.
-    pub(super) fn is_unproven(&self) -> bool {
-        self.with(|tenant| matches!(tenant.standing, Standing::Unproven)).unwrap_or(false)
+    /// Whether no credential has been accepted yet.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.with(|connection| matches!(connection.identity, Identity::Anonymous)).unwrap_or(false)
     }
 
-    /// Marks that a call is being answered, until the result is dropped.
-    pub(super) fn begin(&self) -> AtWork<'_> {
-        self.with(|tenant| {
-            tenant.work = Work::Call;
-            tenant.is_served = true;
+    /// Marks a call in progress, until the guard is dropped.
+    pub(super) fn begin(&self) -> CallGuard<'_> {
+        self.with(|connection| {
+            connection.work = Work::Call;
+            connection.was_served = true;
         });
-        AtWork(self)
+        CallGuard(self)
     }
 
-    /// Marks that the credential is being looked at.
+    /// Marks that the credential is being verified.
     pub(super) fn begin_check(&self) {
-        self.with(|tenant| tenant.work = Work::Check);
+        self.with(|connection| connection.work = Work::Check);
     }
 
-    /// The call goes on.
+    /// Marks that the credential has been verified.
     pub(super) fn end_check(&self) {
-        self.with(|tenant| tenant.work = Work::Call);
+        self.with(|connection| connection.work = Work::Call);
     }
 
-    /// How long the next answer waits, so that others get theirs: nothing before the first one, and nothing for those who
-    /// have few connections. Strangers count as one principal.
-    pub(super) fn pause(&self) -> Duration {
-        let table = self.places.lock();
-        let Some(own) = table.open.get(&self.number).filter(|tenant| tenant.is_served) else { return Duration::ZERO };
-        let is_own = |tenant: &&Tenant| tenant.standing.name() == own.standing.name();
+    /// The delay of the next call, so that other principals get their turn: zero for the first call, and zero for a
+    /// principal with few connections. Anonymous connections count as one principal.
+    pub(super) fn delay(&self) -> Duration {
+        let table = self.limits.lock();
+        let Some(own) = table.open.get(&self.number).filter(|connection| connection.was_served) else {
+            return Duration::ZERO;
+        };
+        let is_own = |connection: &&Connection| connection.identity.name() == own.identity.name();
         match table.open.values().filter(is_own).count() {
-            0..=FEW => Duration::ZERO,
-            many => PACE * u32::try_from(many).unwrap_or(u32::MAX),
+            0..=UNTHROTTLED => Duration::ZERO,
+            many => DELAY_EACH * u32::try_from(many).unwrap_or(u32::MAX),
         }
     }
 
-    /// Notes whose credential was shown and accepted.
-    pub(super) fn prove(&self, principal: &Arc<str>) -> Result<(), Full> {
-        let mut table = self.places.lock();
-        match table.open.get_mut(&self.number).map(|tenant| &mut tenant.standing) {
-            None => return Err(Full::Connections),
-            Some(Standing::Proven(name) | Standing::Streaming(name)) => {
+    /// Records the principal whose credential was accepted.
+    pub(super) fn authenticate(&self, principal: &Arc<str>) -> Result<(), LimitReached> {
+        let mut table = self.limits.lock();
+        match table.open.get_mut(&self.number).map(|connection| &mut connection.identity) {
+            None => return Err(LimitReached::Connections),
+            Some(Identity::Authenticated(name) | Identity::Streaming(name)) => {
                 *name = Arc::clone(principal);
                 return Ok(());
             }
-            Some(Standing::Unproven) => {}
+            Some(Identity::Anonymous) => {}
         }
         table.make_room_for(principal)?;
-        if let Some(tenant) = table.open.get_mut(&self.number) {
-            tenant.standing = Standing::Proven(Arc::clone(principal));
+        if let Some(connection) = table.open.get_mut(&self.number) {
+            connection.identity = Identity::Authenticated(Arc::clone(principal));
         }
         Ok(())
     }
 
-    /// Marks that the call is a change, which must not be dropped.
-    pub(super) fn begin_change(&self) -> Result<(), Full> {
-        let mut table = self.places.lock();
-        let Some(Tenant { standing: Standing::Proven(own), .. }) = table.open.get(&self.number) else {
-            return Err(Full::Connections);
+    /// Marks that the call is a change, which protects the connection from eviction.
+    pub(super) fn begin_change(&self) -> Result<(), LimitReached> {
+        let mut table = self.limits.lock();
+        let Some(Connection { identity: Identity::Authenticated(own), .. }) = table.open.get(&self.number) else {
+            return Err(LimitReached::Connections);
         };
-        let is_own = |tenant: &&Tenant| matches!(&tenant.standing, Standing::Proven(name) if name == own);
-        let changes = table.open.values().filter(is_own).filter(|tenant| tenant.work == Work::Change).count();
-        if changes >= CHANGES_EACH {
-            return Err(Full::Changes);
+        let is_own =
+            |connection: &&Connection| matches!(&connection.identity, Identity::Authenticated(name) if name == own);
+        let changes = table.open.values().filter(is_own).filter(|connection| connection.work == Work::Change).count();
+        if changes >= MAX_CHANGES {
+            return Err(LimitReached::Changes);
         }
-        if let Some(tenant) = table.open.get_mut(&self.number) {
-            tenant.work = Work::Change;
+        if let Some(connection) = table.open.get_mut(&self.number) {
+            connection.work = Work::Change;
         }
         Ok(())
     }
 
-    /// Moves over to the event streams.
-    pub(super) fn begin_stream(self: &Arc<Self>) -> Result<StreamPlace, Full> {
-        let mut table = self.places.lock();
-        let Some(Tenant { standing: Standing::Proven(own), .. }) = table.open.get(&self.number) else {
-            return Err(Full::Connections);
+    /// Turns the connection into an event stream.
+    pub(super) fn begin_stream(self: &Arc<Self>) -> Result<StreamSlot, LimitReached> {
+        let mut table = self.limits.lock();
+        let Some(Connection { identity: Identity::Authenticated(own), .. }) = table.open.get(&self.number) else {
+            return Err(LimitReached::Connections);
         };
         let streams = || {
-            table.open.values().filter_map(|tenant| match &tenant.standing {
-                Standing::Streaming(name) => Some(name),
-                Standing::Unproven | Standing::Proven(_) => None,
+            table.open.values().filter_map(|connection| match &connection.identity {
+                Identity::Streaming(name) => Some(name),
+                Identity::Anonymous | Identity::Authenticated(_) => None,
             })
         };
-        if streams().filter(|name| *name == own).count() >= STREAMS_EACH {
-            return Err(Full::StreamsOfPrincipal);
+        if streams().filter(|name| *name == own).count() >= MAX_STREAMS_PER_PRINCIPAL {
+            return Err(LimitReached::StreamsOfPrincipal);
         }
-        if streams().count() >= STREAMS {
-            return Err(Full::Streams);
+        if streams().count() >= MAX_STREAMS {
+            return Err(LimitReached::Streams);
         }
         let own = Arc::clone(own);
-        if let Some(tenant) = table.open.get_mut(&self.number) {
-            tenant.standing = Standing::Streaming(own);
+        if let Some(connection) = table.open.get_mut(&self.number) {
+            connection.identity = Identity::Streaming(own);
         }
-        Ok(StreamPlace(Arc::clone(self)))
+        Ok(StreamSlot(Arc::clone(self)))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Tenant) -> T) -> Option<T> {
-        self.places.lock().open.get_mut(&self.number).map(look)
+    fn with<T>(&self, look: impl FnOnce(&mut Connection) -> T) -> Option<T> {
+        self.limits.lock().open.get_mut(&self.number).map(look)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.lock().open.remove(&self.number);
+        self.limits.lock().open.remove(&self.number);
     }
 }
 
-/// While it is there, a call is being answered.
+/// A call in progress.
 #[derive(Debug)]
-pub(super) struct AtWork<'a>(&'a Place);
+pub(super) struct CallGuard<'a>(&'a ConnectionSlot);
 
-impl Drop for AtWork<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        self.0.with(|tenant| tenant.work = Work::Nothing);
+        self.0.with(|connection| connection.work = Work::Idle);
     }
 }
 
-/// While it is there, the connection is an event stream.
+/// The slot of an event stream; the connection is an ordinary one again when it is dropped.
 #[derive(Debug)]
-pub(super) struct StreamPlace(Arc<Place>);
+pub(super) struct StreamSlot(Arc<ConnectionSlot>);
 
-impl Drop for StreamPlace {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.0.with(|tenant| {
-            if let Standing::Streaming(name) = &tenant.standing {
-                tenant.standing = Standing::Proven(Arc::clone(name));
+        self.0.with(|connection| {
+            if let Identity::Streaming(name) = &connection.identity {
+                connection.identity = Identity::Authenticated(Arc::clone(name));
             }
         });
     }

@@ -1,5 +1,5 @@
-//! The second listener: what operators and machines see and do. It changes nothing by itself; every change goes over
-//! the control handle. Nothing that changes state is open, and nothing here runs on a data worker.
+//! The admin port: the second listener, for operators and machines. It changes nothing by itself; every change goes through
+//! the control handle. No call that changes state is open, and none of it runs on a data worker.
 
 mod calls;
 mod connection;
@@ -29,52 +29,38 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::access::Peer;
-use connection_limits::Places;
+use connection_limits::ConnectionLimits;
 use rates::Rates;
 use state::{AdminState, Arrival};
 
 pub(crate) use state::{AdminParts, JournalReader};
 
-/// New connections that the kernel keeps until they are accepted, which each is at once.
+/// The backlog of connections that are not accepted yet.
 const BACKLOG: u32 = 4096;
 
-/// Connections that are accepted before those that there are have their turn. A first request is answered in two turns.
-const AT_ONCE: usize = 32;
+/// Connections that are accepted in a row before open connections get their turn. A first request takes two turns.
+const ACCEPTS_IN_A_ROW: usize = 32;
 
-/// What the kernel keeps of answers that a client does not read. It takes twice as much.
+/// The send buffer of the kernel for a client that does not read. The kernel doubles the value.
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// How long connections may go on once the listener is told to end.
-const CLOSING: Duration = Duration::from_secs(5);
+/// The time that open connections have for their end at a shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The bound listener.
 #[derive(Debug)]
 pub(crate) enum AdminListener {
-    /// TCP, and the address it was bound to.
     Tcp(TcpListener),
-    /// A unix socket.
     Unix(UnixListener),
 }
 
 /// Why the admin listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminBindError {
-    /// TCP.
     #[error("cannot listen for the admin API on {address}: {source}")]
-    Tcp {
-        /// Where.
-        address: SocketAddr,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Unix socket.
+    Tcp { address: SocketAddr, source: std::io::Error },
     #[error("cannot listen for the admin API on unix:{}: {source}", path.display())]
-    Unix {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    Unix { path: PathBuf, source: std::io::Error },
 }
 
 impl AdminListener {
@@ -84,12 +70,11 @@ impl AdminListener {
         Ok(AdminListener::Tcp(bound))
     }
 
-    /// Listens on a unix socket, which only the gateway's user and group may open. A socket that nobody listens on any
-    /// more is removed first.
+    /// Listens on a unix socket, which only the gateway's user and group may open. A stale socket is removed first.
     pub(crate) fn unix(path: PathBuf) -> Result<AdminListener, AdminBindError> {
         let fault = |source| AdminBindError::Unix { path: path.clone(), source };
         let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
-        // A file that is no socket refuses connections as well, and is somebody's.
+        // A file that is not a socket refuses connections as well, and must be kept.
         let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
         if is_socket && std::os::unix::net::UnixStream::connect(&path).is_err_and(refused) {
             std::fs::remove_file(&path).map_err(fault)?;
@@ -113,18 +98,18 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuseaddr(true)?;
-    // Connections inherit both. The timeout is for what is left when the gateway has closed a connection, too.
+    // Connections inherit both. The timeout also covers bytes that are left after the gateway has closed a connection.
     socket.set_send_buffer_size(SEND_BUFFER as u32)?;
-    SockRef::from(&socket).set_tcp_user_timeout(Some(deadline_io::LONGEST_WRITE))?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(deadline_io::WRITE_TIMEOUT))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until `shutdown`, then lets open calls end for a short while. On any tokio runtime.
+/// Serves until `shutdown`, then lets open calls complete for a short while. On any tokio runtime.
 pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
     let state = Arc::new(AdminState { parts, rates: Rates::default(), closing });
-    let places = Arc::new(Places::default());
+    let limits = Arc::new(ConnectionLimits::default());
     let mut connections = JoinSet::new();
     let sampler = state.rates.sample_forever(&state.parts.gate);
     tokio::pin!(shutdown, sampler);
@@ -134,7 +119,7 @@ pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: 
             () = &mut shutdown => break,
             () = &mut sampler => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &limits) => accepted,
         };
         match accepted {
             Ok((Stream::Tcp(stream), arrival)) => {
@@ -149,10 +134,10 @@ pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: 
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        // What these have sent already is answered before more of them come than there are places: so whoever asks at once
-        // is not crowded out. One a turn would let a crowd that asks much keep others in the kernel's queue.
+        // The first requests of these connections are handled before so many more are accepted that they would be evicted.
+        // A single accept per turn would let busy connections starve new ones in the backlog.
         in_a_row += 1;
-        if in_a_row == AT_ONCE {
+        if in_a_row == ACCEPTS_IN_A_ROW {
             in_a_row = 0;
             tokio::task::yield_now().await;
         }
@@ -160,7 +145,7 @@ pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: 
     drop(listener);
     close.send_replace(true);
     let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(CLOSING, ended).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
 enum Stream {
@@ -168,7 +153,7 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-async fn accept(listener: &AdminListener, places: &Arc<Places>) -> std::io::Result<(Stream, Arrival)> {
+async fn accept(listener: &AdminListener, limits: &Arc<ConnectionLimits>) -> std::io::Result<(Stream, Arrival)> {
     let (stream, peer, local) = match listener {
         AdminListener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
@@ -182,7 +167,7 @@ async fn accept(listener: &AdminListener, places: &Arc<Places>) -> std::io::Resu
             (Stream::Unix(stream), Peer::Unix(uid), None)
         }
     };
-    Ok((stream, Arrival { peer, local, place: Arc::new(places.take()) }))
+    Ok((stream, Arrival { peer, local, slot: Arc::new(limits.take()) }))
 }
 
 #[cfg(test)]

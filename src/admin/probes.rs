@@ -1,25 +1,26 @@
-//! `/livez`, `/readyz`, `/metrics`: what machines ask. Maintenance is ready, and so is a flip under way: a gateway that
-//! refuses by its mode does its work.
+//! `/livez`, `/readyz` and `/metrics`, for machines. The gateway is ready in maintenance and during a flip, too: refusing
+//! requests by mode is its job.
 
 use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::response::{self, Problem, Reply};
+use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::telemetry::Metrics;
 
-/// How long a worker may give no sign of life; it gives ten a second.
+/// The longest time without a heartbeat of a worker, which sends ten per second.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// After a pause of the whole process all are silent for a moment. Within the second that an orchestrator's probe waits.
+/// The wait for late heartbeats: after a pause of the whole process, every worker is silent for a moment. It ends within the
+/// second that an orchestrator's probe waits.
 const SECOND_CHANCE: Duration = Duration::from_millis(500);
 
-/// Whether every worker gives signs of life. The change line lives on this very thread, so that an answer is its sign.
-pub(super) async fn live(state: &AdminState) -> Reply {
+/// Whether every worker is alive. Control runs on this thread, so the response itself is its heartbeat.
+pub(super) async fn live(state: &AdminState) -> AdminResponse {
     let silent = || match *state.parts.stopping.borrow() {
-        // They end one after another, as they should.
+        // Workers end one after another during a shutdown.
         true => Vec::new(),
         false => state.parts.metrics.silent_workers(SILENCE),
     };
@@ -36,8 +37,8 @@ pub(super) async fn live(state: &AdminState) -> Reply {
     response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
 }
 
-/// Whether requests can be judged: a record is known, and the gateway is not shutting down.
-pub(super) fn ready(state: &AdminState) -> Reply {
+/// Whether requests can be served: a record is known, and the gateway is not shutting down.
+pub(super) fn ready(state: &AdminState) -> AdminResponse {
     let published = state.parts.gate.published();
     let stopping = *state.parts.stopping.borrow();
     let why_not = match (&published.record, stopping) {
@@ -60,7 +61,7 @@ pub(super) fn ready(state: &AdminState) -> Reply {
 }
 
 /// OpenMetrics text.
-pub(super) fn metrics(state: &AdminState) -> Result<Reply, Problem> {
+pub(super) fn metrics(state: &AdminState) -> Result<AdminResponse, Problem> {
     let text = state.parts.metrics.render(&state.parts.gate);
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok(response::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))

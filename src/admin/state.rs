@@ -1,4 +1,4 @@
-//! The state that all calls of the admin plane share, and that of one connection. It does nothing by itself.
+//! The state that all admin calls share, and the state of one connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::connection_limits::Place;
+use super::connection_limits::ConnectionSlot;
 use super::rates::Rates;
 use crate::access::{Access, Peer};
 use crate::control_handle::ControlHandle;
@@ -16,46 +16,43 @@ use crate::telemetry::Metrics;
 /// Reads the newest journal entries, newest first; blocking.
 pub(crate) type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
 
-/// What the admin plane works with.
+/// The parts of the gateway that the admin API works with.
 pub(crate) struct AdminParts {
-    /// The record, the table, the counts.
     pub(crate) gate: Arc<Gate>,
-    /// Where changes are asked for.
     pub(crate) control_handle: ControlHandle,
-    /// Who may.
     pub(crate) access: Arc<Access>,
     /// `GET /mode/history`.
     pub(crate) journal: Arc<JournalReader>,
     /// `GET /metrics`.
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether `GET /metrics` wants no credential.
+    /// Whether `GET /metrics` requires no credential.
     pub(crate) metrics_open: bool,
-    /// Host names by which the admin plane may be called, beside `localhost`, loopback addresses and its own address.
+    /// Accepted host names, beside `localhost`, loopback addresses and the own address.
     pub(crate) allowed_hosts: Vec<String>,
-    /// The gateway's default drain timeout: how long a caller of `PUT /mode` waits at most follows from it.
+    /// The default drain timeout, which bounds the wait of `PUT /mode`.
     pub(crate) drain_timeout: Duration,
-    /// True once the gateway is shutting down: `/readyz` says so while the data plane still drains.
+    /// True once the gateway is shutting down: `/readyz` reports it while requests in flight complete.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
-/// What all calls share.
+/// The state that all calls share.
 pub(super) struct AdminState {
     pub(super) parts: AdminParts,
     pub(super) rates: Rates,
-    /// True once connections are to end: event streams end at it.
+    /// True once connections are to be closed; ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }
 
-/// Where a connection came from and arrived, and its place.
+/// The two ends of a connection, and its slot.
 #[derive(Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) peer: Peer,
     /// The address that the client connected to; none over a unix socket.
     pub(super) local: Option<IpAddr>,
-    pub(super) place: Arc<Place>,
+    pub(super) slot: Arc<ConnectionSlot>,
 }
 
-/// Waits for a flag, or for the end of whoever could raise it.
+/// Waits until a flag is true, or until its sender is dropped.
 pub(super) async fn becomes_true(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|raised| *raised).await;
 }
