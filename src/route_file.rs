@@ -5,28 +5,17 @@ use std::path::{Path, PathBuf};
 use crate::policy::routes_yaml::{self, Diagnostic};
 use crate::policy::table::RouteTable;
 
-/// Why there is no table.
+/// Why a file yields no table.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TableError {
-    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It was read and has faults: all of them.
+    Read { path: PathBuf, source: std::io::Error },
+    /// All faults of a file.
     #[error("{} has {} and is not used{}", path.display(), count(faults.len()), list(faults))]
-    Faults {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, each with its place.
-        faults: Vec<Diagnostic>,
-    },
+    Faults { path: PathBuf, faults: Vec<Diagnostic> },
 }
 
-/// Reads and compiles a table; also returns its text, by which a reload tells whether anything changed.
+/// Reads and compiles a table. It also returns the text, so that a reload can detect a change.
 pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
     let text = std::fs::read_to_string(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
     let table = routes_yaml::parse(&text, &path.display().to_string())

@@ -1,9 +1,8 @@
-//! Who may: credentials to a principal with permissions. It decides nothing about modes and answers no HTTP; both lines
-//! ask it before anything moves.
+//! Authentication and permissions: a credential to its principal. It decides nothing about modes and speaks no HTTP.
 //!
-//! A bearer token is compared by its SHA-256 in constant time; a 256-bit token cannot be guessed, so a right one is
-//! accepted even while failed attempts are being slowed down. A password costs an Argon2 verification, which runs on a
-//! blocking thread, at most two at once, and never for callers that the limiter holds back.
+//! A bearer token is compared by its SHA-256 in constant time; a 256-bit token cannot be guessed, so a valid one is
+//! accepted even while failed attempts are being throttled. A password costs an Argon2 verification, which runs on a
+//! blocking thread, at most two at once, and never for a throttled caller.
 
 mod access_yaml;
 mod error;
@@ -34,31 +33,30 @@ use limiter::Limiter;
 use principal::{Credential, Member};
 use secrets::sha256;
 
-/// How many passwords are verified at once: each takes a core and some 19 MiB for tens of milliseconds.
+/// The number of concurrent password verifications: each takes a core and some 19 MiB for tens of milliseconds.
 const VERIFICATIONS: usize = 2;
 
-/// How long a verified password is remembered.
+/// The lifetime of a cached password verification.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 
-/// How many verified passwords are remembered.
+/// The number of cached password verifications.
 const REMEMBERED: usize = 64;
 
-/// The longest `Authorization` value that is looked at, in bytes.
+/// The longest accepted `Authorization` value, in bytes.
 const LONGEST_AUTHORIZATION: usize = 4096;
 
-/// The user name that goes with the generated token where a client can only send Basic.
+/// The user name of the generated token, for clients that can only send Basic.
 const TOKEN_USER: &[u8] = b"admin";
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// Over TCP.
     Tcp(SocketAddr),
-    /// Over a unix socket; the kernel's word for the user id at the other end, when it gave one.
+    /// A unix socket, with the user id of the peer if the kernel reports one.
     Unix(Option<u32>),
 }
 
-/// Everybody who may do something.
+/// All principals, and the state of their authentication.
 #[derive(Debug)]
 pub struct Access {
     principals: Arc<[Member]>,
@@ -68,8 +66,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access by the one token in `<state_dir>/admin.token`, which is made (mode 0600) when it is not there. It grants
-    /// everything.
+    /// Access by the token in `<state_dir>/admin.token`, which is generated (mode 0600) if the file does not exist. It grants
+    /// every permission.
     pub fn from_token_file(state_dir: &Path) -> Result<Access, AccessSetupError> {
         let token = token_file::read_or_create(state_dir)?;
         let principal = Principal { name: Arc::from("admin"), permissions: Permissions::all() };
@@ -77,7 +75,7 @@ impl Access {
         Ok(Access::new(vec![Member { principal, credential }]))
     }
 
-    /// Access as access.yaml says.
+    /// Access as configured in access.yaml.
     pub fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
@@ -95,8 +93,8 @@ impl Access {
         }
     }
 
-    /// Finds out who sent `authorization` (the header's value). Cheap for tokens and remembered passwords; a new
-    /// password waits for a blocking thread. Usable from every tokio runtime.
+    /// The principal of an `Authorization` value. Cheap for tokens and cached passwords; a new password waits for a blocking
+    /// thread. Usable from every tokio runtime.
     pub(crate) async fn authenticate(&self, authorization: Option<&str>, peer: Peer) -> Result<Principal, AccessError> {
         let Some(authorization) = authorization else { return self.by_peer(peer).ok_or(AccessError::Missing) };
         let presented = match Presented::parse(authorization) {
@@ -118,7 +116,7 @@ impl Access {
         self.principals.iter().find(is_peer).map(|member| member.principal.clone())
     }
 
-    /// Looks at every principal, whether one has matched or not, so that the time says nothing.
+    /// Compares with every principal, even after a match, so that the time reveals nothing.
     fn by_token(&self, presented: &Presented) -> Option<Principal> {
         let (token, as_basic) = match presented {
             Presented::Bearer(token) => (token, false),
@@ -141,7 +139,7 @@ impl Access {
         if let Some(principal) = self.recall(&key) {
             return Ok(principal);
         }
-        // A token is taken before the work and given back on success, so that attempts at once cannot pass the limit.
+        // An attempt is taken before the work and given back on success, so that concurrent attempts cannot exceed the limit.
         self.lock_limiter().take(Instant::now()).map_err(|retry_after| AccessError::Throttled { retry_after })?;
         let Ok(_slot) = Arc::clone(&self.verifications).acquire_owned().await else {
             return Err(AccessError::Unknown);
@@ -154,7 +152,7 @@ impl Access {
         Ok(self.principals[index].principal.clone())
     }
 
-    /// Counts a failure; answers with the limit instead once it is reached.
+    /// Counts a failure; once the limit is reached, the error is the limit.
     fn failed(&self, error: AccessError) -> AccessError {
         match self.lock_limiter().take(Instant::now()) {
             Ok(()) => error,
@@ -182,7 +180,7 @@ impl Access {
     }
 }
 
-/// What a caller sent.
+/// The credential of a request.
 enum Presented {
     Bearer(Vec<u8>),
     Basic { user: Vec<u8>, password: Vec<u8> },
@@ -208,8 +206,8 @@ impl Presented {
     }
 }
 
-/// Verifies against the user's own hash, and against some hash when there is no such user, so that the time does not
-/// tell which users there are.
+/// Verifies against the hash of the user, or against another hash if the user does not exist, so that the time does not reveal
+/// the users.
 fn verify(members: &[Member], user: &[u8], password: &[u8]) -> Option<usize> {
     let mut decoy = None;
     for (index, member) in members.iter().enumerate() {
@@ -228,7 +226,7 @@ fn verify(members: &[Member], user: &[u8], password: &[u8]) -> Option<usize> {
 fn remembered_key(user: &[u8], password: &[u8]) -> [u8; 32] {
     let mut credential = Vec::with_capacity(user.len() + password.len() + 1);
     credential.extend_from_slice(user);
-    // No user name holds a colon: it ended at the first one.
+    // No user name contains a colon: it ended at the first one.
     credential.push(b':');
     credential.extend_from_slice(password);
     sha256(&credential)

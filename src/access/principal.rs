@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use super::secrets::{PasswordHash, TokenHash};
 
-/// What a principal may do.
+/// A permission of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
-    /// `mode:read`: see the mode, its history, the routes and the metrics.
+    /// `mode:read`: read the mode, its history, the routes and the metrics.
     ModeRead,
     /// `mode:set`: change the mode.
     ModeSet,
     /// `mode:bypass`: send single requests past the mode.
     ModeBypass,
-    /// `routes:reload`: have the route table read again.
+    /// `routes:reload`: reload the route table.
     RoutesReload,
-    /// `fleet:write`: change who is in the fleet.
+    /// `fleet:write`: change the members of the fleet.
     FleetWrite,
 }
 
@@ -40,7 +40,7 @@ impl Permission {
         }
     }
 
-    /// The permission that is written so.
+    /// The permission of this name.
     pub(crate) fn from_name(name: &str) -> Option<Permission> {
         Permission::ALL.into_iter().find(|permission| permission.as_str() == name)
     }
@@ -51,17 +51,16 @@ impl Permission {
 pub(crate) struct Permissions(u8);
 
 impl Permissions {
-    /// Every permission.
     pub(crate) fn all() -> Permissions {
         Permission::ALL.into_iter().collect()
     }
 
-    /// Whether it holds `permission`.
+    /// Whether it contains `permission`.
     pub(crate) fn allow(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u8) != 0
     }
 
-    /// This set and another one.
+    /// The union with another set.
     pub(crate) fn and(self, other: Permissions) -> Permissions {
         Permissions(self.0 | other.0)
     }
@@ -73,16 +72,15 @@ impl FromIterator<Permission> for Permissions {
     }
 }
 
-/// Somebody whose credential was accepted.
+/// The owner of an accepted credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal {
-    /// The name that records, journal and logs show.
+    /// The name in records, journal and logs.
     pub(crate) name: Arc<str>,
-    /// What they may do.
     pub(crate) permissions: Permissions,
 }
 
-/// One principal with the credential that proves it.
+/// A principal and its credential.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) principal: Principal,
@@ -91,7 +89,7 @@ pub(super) struct Member {
 
 #[derive(Debug)]
 pub(super) enum Credential {
-    /// A token; with `basic` also as the password of the user `admin`.
+    /// A token; with `basic`, it is also the password of the user `admin`.
     Token {
         hash: TokenHash,
         basic: bool,

@@ -1,5 +1,5 @@
-//! A small client of the admin API, for the commands that speak to a running gateway: TCP or unix socket, one connection
-//! a call. It knows addresses, tokens and problem documents, and no modes.
+//! A small client of the admin API, for commands that call a running gateway: TCP or unix socket, one connection per call. It
+//! knows addresses, tokens and problem documents, but no modes.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,50 +21,46 @@ use tokio::time::timeout;
 use crate::access::TOKEN_FILE;
 use crate::config::{AdminAddress, HostPort, default_state_dir};
 
-/// How long a connection may take.
+/// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read: the whole route table, and long histories.
-const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// The largest accepted response; whole route tables and long histories fit.
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
-/// Two heartbeats of the gateway and a bit: an event stream that is silent for longer is dead.
+/// More than two heartbeats of the gateway: an event stream that is silent for longer is dead.
 const SILENCE: Duration = Duration::from_secs(40);
 
-/// Where the gateway is and who asks. The same for every command that speaks to it.
+/// The address and the credential, for every command that calls the gateway.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
     pub(crate) admin: AdminAddress<HostPort>,
-    /// Token; better given by file or environment, as others can see command lines
+    /// Token; prefer a file or the environment, as other users can see command lines
     // One token in 64 begins with a hyphen.
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     #[arg(conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
-    /// File that holds the token [default: admin.token in the state directory]
+    /// File that contains the token [default: admin.token in the state directory]
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// State directory of the gateway, where its token is [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
+    /// State directory of the gateway, which contains its token [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
     #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-/// Why a call has no answer, or not the wanted one.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The token file cannot be read.
-    #[error("cannot read the token from {}: {source}; give --token-file, or run as the gateway's user", path.display())]
+    #[error("cannot read the token from {}: {source}; set --token-file, or run as the user of the gateway", path.display())]
     Token { path: PathBuf, source: io::Error },
-    /// The token holds letters that no header may hold.
-    #[error("the token is not usable: it holds a line break or another control character")]
+    #[error("the token is invalid: it contains a line break or another control character")]
     BadToken,
-    /// Nobody listens.
     #[error("cannot reach the gateway's admin API at {address}: {source}; is it running, and is --admin right?")]
     Connect { address: AdminAddress<HostPort>, source: io::Error },
-    /// The connection broke.
-    #[error("the connection to the admin API broke: {0}")]
+    #[error("the connection to the admin API failed: {0}")]
     Broken(String),
-    /// The gateway answered with a problem.
+    /// The response is a problem document.
     #[error("{}", .0.detail())]
     Refused(Box<Refusal>),
 }
@@ -79,18 +75,18 @@ pub(super) struct Refusal {
 impl Refusal {
     fn detail(&self) -> String {
         let detail = self.document["detail"].as_str().map(str::to_owned);
-        detail.unwrap_or_else(|| format!("the admin API answered {}", self.status))
+        detail.unwrap_or_else(|| format!("the admin API responded with {}", self.status))
     }
 }
 
-/// Asks one gateway.
+/// A client of one gateway.
 pub(super) struct AdminClient {
     address: AdminAddress<HostPort>,
     authorization: HeaderValue,
 }
 
 impl AdminClient {
-    /// Reads the token; connects to nothing yet.
+    /// Reads the token; does not connect yet.
     pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
         let token = match &arguments.token {
             Some(token) => token.clone(),
@@ -102,7 +98,7 @@ impl AdminClient {
         Ok(AdminClient { address: arguments.admin.clone(), authorization })
     }
 
-    /// One call; `patience` bounds the wait for its answer.
+    /// One call; `patience` bounds the wait for its response.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -110,14 +106,14 @@ impl AdminClient {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, CallError> {
-        let answer = timeout(patience, async {
+        let exchange = timeout(patience, async {
             let response = self.send(method, target, body).await?;
             let status = response.status();
-            let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+            let collected = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
             let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
             Ok((status, bytes))
         });
-        let (status, bytes) = answer.await.map_err(|_| CallError::Broken("no answer in time".to_owned()))??;
+        let (status, bytes) = exchange.await.map_err(|_| CallError::Broken("no response in time".to_owned()))??;
         let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() && document != Value::Null {
             return Ok(document);
@@ -128,12 +124,12 @@ impl AdminClient {
     /// Opens the event stream.
     pub(super) async fn events(&self) -> Result<EventReader, CallError> {
         let opening = timeout(CONNECT_TIMEOUT, self.send(Method::GET, "/mode/events", None));
-        let response = opening.await.map_err(|_| CallError::Broken("no answer in time".to_owned()))??;
+        let response = opening.await.map_err(|_| CallError::Broken("no response in time".to_owned()))??;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(EventReader { body: response.into_body(), text: Vec::new() });
         }
-        let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let collected = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
         let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
         let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Err(CallError::Refused(Box::new(Refusal { status, document })))
@@ -168,7 +164,7 @@ impl AdminClient {
     {
         let broken = |error: hyper::Error| CallError::Broken(error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends with the exchange; its error also shows at the sender.
+        // Ends with the exchange; its error also reaches the sender.
         tokio::spawn(connection);
         let text = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder()
@@ -190,14 +186,14 @@ impl AdminClient {
     }
 }
 
-/// Server-sent events, one after another.
+/// A reader of server-sent events.
 pub(super) struct EventReader {
     body: Incoming,
     text: Vec<u8>,
 }
 
 impl EventReader {
-    /// The next event's name and data; `None` when the gateway ended the stream.
+    /// The name and data of the next event; `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Value)>, CallError> {
         loop {
             if let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
@@ -207,8 +203,8 @@ impl EventReader {
                 }
                 continue;
             }
-            if self.text.len() > LARGEST_ANSWER {
-                return Err(CallError::Broken("an event without an end".to_owned()));
+            if self.text.len() > MAX_RESPONSE {
+                return Err(CallError::Broken("an event is too large".to_owned()));
             }
             let frame = timeout(SILENCE, self.body.frame()).await;
             match frame.map_err(|_| CallError::Broken("the event stream fell silent".to_owned()))? {
@@ -241,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_are_no_events() {
+    fn comments_are_not_events() {
         assert_eq!(read_event(": still here\n\n"), None);
         let (name, data) = read_event("event: record\nid: 7\ndata: {\"revision\":7}\n\n").unwrap();
         assert_eq!((name.as_str(), &data["revision"]), ("record", &Value::from(7)));

@@ -1,4 +1,4 @@
-//! `check [FILE]`: all that is wrong with a route table, and what deserves a second look. It changes nothing.
+//! `check [FILE]`: every fault of a route table, and the overlaps that deserve a second look. It changes nothing.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use crate::policy::analysis;
 use crate::policy::table::RouteTable;
 use crate::route_file;
 
-/// What `check` is told.
+/// The arguments of `check`.
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// The route table.
+    /// Route table
     #[arg(value_name = "FILE", default_value = "routes.yaml")]
     pub(crate) file: PathBuf,
 }
 
-/// Checks; exit code 2 when the table cannot be used.
+/// Exit code 2 if the table has faults.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match route_file::load(&args.file) {
         Err(error) => fail(MISCONFIGURED, error),
@@ -40,7 +40,7 @@ fn summary(file: &str, table: &RouteTable) -> String {
         let (first, second) = (&table.routes[overlap.first as usize], &table.routes[overlap.second as usize]);
         let _ = writeln!(
             text,
-            "note: \"{}\" (line {}) comes before \"{}\" (line {}) and takes part of its requests as {}, for example {}",
+            "note: \"{}\" (line {}) precedes \"{}\" (line {}) and matches some of its requests as {}, for example {}",
             first.operation,
             first.line,
             second.operation,

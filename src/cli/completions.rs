@@ -1,4 +1,4 @@
-//! `completions SHELL`: what a shell needs to complete our commands.
+//! `completions SHELL`: the script with which a shell completes the commands.
 
 use std::process::ExitCode;
 
@@ -7,14 +7,14 @@ use clap_complete::Shell;
 
 use super::output::print;
 
-/// What `completions` is told.
+/// The arguments of `completions`.
 #[derive(Args, Debug)]
 pub(crate) struct CompletionsArgs {
-    /// For which shell.
+    /// Shell to print the script for
     pub(crate) shell: Shell,
 }
 
-/// Prints them.
+/// Prints the script.
 pub(crate) fn run(args: &CompletionsArgs, command: &mut Command) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "ucs-gateway", &mut script);

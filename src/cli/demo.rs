@@ -1,5 +1,4 @@
-//! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. Nothing of it outlives the
-//! process.
+//! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. It leaves no files behind.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -23,22 +22,22 @@ use crate::telemetry::{LogFormat, STDOUT};
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
-    /// Address for clients of UCS; port 0 picks a free port.
+    /// Address of the data port, for clients of UCS; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: String,
-    /// Address for operators; port 0 picks a free port.
+    /// Address of the admin port; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub(crate) admin_listen: String,
-    /// Address of the stand-in UCS itself, to change its settings; port 0 picks a free port.
+    /// Address of the stand-in UCS and its settings; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) stand_in_listen: String,
-    /// Route table; the default is the shipped one.
+    /// Route table [default: the shipped table]
     #[arg(long, value_name = "FILE")]
     pub(crate) routes: Option<PathBuf>,
-    /// Start UCS without a profile schema.
+    /// Start the stand-in UCS without a profile schema
     #[arg(long)]
     pub(crate) no_schema: bool,
-    /// The time that every operation of the stand-in takes, to watch a drain.
+    /// Duration of every operation of the stand-in UCS, to watch a drain
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
     pub(crate) delay: std::time::Duration,
 }
@@ -49,7 +48,7 @@ pub(crate) fn run(args: DemoArgs) -> ExitCode {
     service::run(logs, show(args), |error| error.downcast_ref().map_or(FAILED, serve::exit_code))
 }
 
-/// The shipped table, so that the demo runs from any folder.
+/// The shipped table, embedded so that the demo runs in any folder.
 const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
 
 async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
@@ -108,7 +107,7 @@ fn serve_args(flags: &[(&str, &str)]) -> Result<ServeArgs, clap::Error> {
     Ok(Wrapped::try_parse_from(std::iter::once("demo").chain(words))?.serve)
 }
 
-/// A folder for this demo; removed at its end.
+/// The temporary folder of the demo, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,4 +1,4 @@
-//! `diff OLD NEW`: which requests two route tables treat differently, with an example for each.
+//! `diff OLD NEW`: the requests that two route tables handle differently, with an example of each.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,16 +10,16 @@ use crate::policy::analysis::{self, Verdict};
 use crate::policy::explain;
 use crate::route_file;
 
-/// What `diff` is told.
+/// The arguments of `diff`.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
-    /// The table in force.
+    /// Current route table
     pub(crate) old: PathBuf,
-    /// The one that would replace it.
+    /// Route table to compare it with
     pub(crate) new: PathBuf,
 }
 
-/// Compares; prints nothing but a line when there is no difference.
+/// Prints each difference, or a line that there is none.
 pub(crate) fn run(args: &DiffArgs) -> ExitCode {
     let (old, new) = match (route_file::load(&args.old), route_file::load(&args.new)) {
         (Ok((old, _)), Ok((new, _))) => (old, new),
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &DiffArgs) -> ExitCode {
     };
     let differences = analysis::diff(&old, &new);
     if differences.is_empty() {
-        print("no difference: both tables treat every request alike\n");
+        print("no difference: both tables handle every request alike\n");
     }
     for difference in differences {
         let (old, new) = (in_words(&difference.old), in_words(&difference.new));

@@ -1,5 +1,5 @@
-//! `explain METHOD PATH`: what becomes of a request in each mode, by the very matcher that serves traffic. It asks no
-//! running gateway: `GET /explain` of the admin API does.
+//! `explain METHOD PATH`: the handling of a request in each mode, by the matcher that serves traffic. It needs no running
+//! gateway; for its table in force, use `GET /explain` of the admin API.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,22 +10,22 @@ use super::output::{FAILED, MISCONFIGURED, fail, print};
 use crate::policy::explain::{Explanation, Handling, RouteView, explain};
 use crate::route_file;
 
-/// What `explain` is told.
+/// The arguments of `explain`.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
-    /// The request's method, upper case.
+    /// Method of the request, in upper case
     pub(crate) method: String,
-    /// The request's path; a query is ignored.
+    /// Path of the request; a query is ignored
     pub(crate) path: String,
-    /// The route table.
+    /// Route table
     #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
     pub(crate) routes: PathBuf,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Explains.
+/// Prints the explanation.
 pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
     let table = match route_file::load(&args.routes) {
         Ok((table, _)) => table,

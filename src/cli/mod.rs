@@ -1,4 +1,4 @@
-//! The commands: one file each. They print and set exit codes (0; 1 failed; 2 usage or configuration); what they do is
+//! The commands, one file each. They print and set exit codes (0: done, 1: failed, 2: usage or configuration); their work is
 //! done elsewhere.
 
 mod admin_client;
@@ -23,34 +23,34 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[command(
     name = "ucs-gateway",
     version,
-    about = "The only way into one UCS, open to just what its Server Mode allows."
+    about = "A reverse proxy that enforces UCS's Server Mode: it forwards the operations that the current mode allows and refuses \
+             the rest."
 )]
 pub(crate) struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway before a UCS.
+    /// Run the gateway in front of UCS
     Serve(Box<crate::config::ServeArgs>),
-    /// Run the gateway before a stand-in UCS, to try it.
+    /// Run the gateway in front of a stand-in UCS, to try it out
     Demo(demo::DemoArgs),
-    /// Read a route table and tell all that is wrong with it.
+    /// Check a route table and report every problem
     Check(check::CheckArgs),
-    /// Tell what becomes of a request, in each mode, and why.
+    /// Show how a request would be handled in each mode, and why
     Explain(explain::ExplainArgs),
-    /// Tell which requests two route tables treat differently.
+    /// List the requests that two route tables handle differently
     Diff(diff::DiffArgs),
-    /// See or change the mode of a running gateway.
+    /// Show or change the mode of a running gateway
     Mode(Box<mode::ModeArgs>),
-    /// Make credentials for access.yaml.
+    /// Generate credentials for access.yaml
     Token(token::TokenArgs),
-    /// Print the JSON Schema of routes.yaml.
+    /// Print the JSON Schema of routes.yaml
     Schema,
-    /// Print completions for a shell.
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
 }
 

@@ -3,19 +3,19 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Exit code for a command that did not succeed.
+/// Exit code of a failed command.
 pub(crate) const FAILED: u8 = 1;
 
-/// Exit code for wrong usage or a faulty configuration.
+/// Exit code of wrong usage or an invalid configuration.
 pub(crate) const MISCONFIGURED: u8 = 2;
 
-/// Prints to standard output. A reader that went away (`| head`) is no error of ours.
+/// Prints to standard output. A closed reader (`| head`) is not an error.
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
-/// Says on standard error why a command ends, and ends it with `code`.
+/// Prints an error to standard error; the exit code is `code`.
 pub(crate) fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
     drop(writeln!(std::io::stderr().lock(), "ucs-gateway: {why}"));
     ExitCode::from(code)

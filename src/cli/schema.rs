@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::output::print;
 use crate::policy::routes_yaml;
 
-/// Prints it.
+/// Prints the schema.
 pub(crate) fn run() -> ExitCode {
     print(&format!("{:#}\n", routes_yaml::json_schema()));
     ExitCode::SUCCESS

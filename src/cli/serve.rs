@@ -1,4 +1,4 @@
-//! `serve`: the gateway before a real UCS. It turns signals into what the gateway understands, and errors into exit codes.
+//! `serve`: the gateway in front of a real UCS. It turns signals into shutdown and reload, and errors into exit codes.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ pub(crate) fn run(args: ServeArgs) -> ExitCode {
     service::run(Logs { format: args.log_format, level: &level }, serve(args), exit_code)
 }
 
-/// 2 where starting again would not help.
+/// 2 if a restart would not help.
 pub(super) fn exit_code(error: &LaunchError) -> u8 {
     match error {
         LaunchError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
@@ -39,7 +39,7 @@ async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
     let (reload_sender, reload) = mpsc::channel(1);
     tokio::task::spawn_local(async move {
         while hang_up.recv().await.is_some() {
-            // One that is already waiting will read the newest file.
+            // A reload that is already queued will read the newest file.
             let _ = reload_sender.try_send(());
         }
     });
@@ -55,6 +55,6 @@ async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
 
 fn announce(ready: Ready) {
     tracing::info!(listen = %ready.listen, admin = %ready.admin, "ready");
-    // Without systemd there is nobody to tell.
+    // Without systemd this does nothing.
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
 }

@@ -1,4 +1,4 @@
-//! Why the gateway does not start, or does not go on.
+//! Errors at the start and during the run of the gateway.
 
 use std::path::PathBuf;
 
@@ -9,52 +9,29 @@ use crate::control::StartError;
 use crate::control::store::StoreError;
 use crate::route_file::TableError;
 
-/// Why the gateway does not start, or does not go on.
+/// Why the gateway cannot start or has to stop.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaunchError {
-    /// The route table.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Who may do what.
     #[error(transparent)]
     Access(#[from] AccessSetupError),
-    /// The state directory or the record.
     #[error(transparent)]
     Control(#[from] StartError),
-    /// The state directory.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An address.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which address.
-        address: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The admin address.
+    Listen { address: String, source: std::io::Error },
     #[error(transparent)]
     AdminListen(#[from] AdminBindError),
-    /// A file that was named.
     #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Settings that contradict each other.
+    Read { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// A part of the running gateway ended unasked.
+    /// A part of the running gateway ended unexpectedly.
     #[error("{part} {how}")]
-    Ended {
-        /// Which part.
-        part: String,
-        /// What it did.
-        how: String,
-    },
-    /// The system refused a thread or a runtime.
+    Ended { part: String, how: String },
+    /// A thread or a runtime cannot be created.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
 }

@@ -1,5 +1,5 @@
-//! The whole gateway put together: workers, control and the admin plane, started in the one right order and stopped in
-//! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
+//! The assembled gateway: workers, control and the admin port, started in one order and stopped in the reverse. It contains no
+//! policy. `serve` and `demo` differ only in their settings.
 
 mod error;
 mod parts;
@@ -28,23 +28,23 @@ pub(crate) use error::LaunchError;
 use parts::Parts;
 use workers::Workers;
 
-/// The longest that one of the gateway's own calls to UCS may take.
+/// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 
-/// The same for Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
+/// The timeout of Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
 const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
 
-/// Told once everything is ready.
+/// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
-    /// Where clients connect, with the port that was really taken.
+    /// The data port.
     pub(crate) listen: SocketAddr,
-    /// Where operators connect, likewise; as text since it may be a unix socket.
+    /// The admin port, as text, since it may be a unix socket.
     pub(crate) admin: String,
 }
 
-/// Runs the gateway until `stop` ends, then drains it; or until a part of it ends unasked, which is an error. `reload`
-/// yields whenever the table is to be read again.
+/// Runs the gateway until `stop` completes, then shuts it down gracefully; a part that ends unexpectedly is an error. Each item
+/// of `reload` reloads the route table.
 pub(crate) async fn run(
     settings: Settings,
     ready: impl FnOnce(Ready),
@@ -62,19 +62,19 @@ pub(crate) async fn run(
     let gate = Gate::new(settings.workers, table);
     let (control_handle, inbox) = ControlHandle::new();
     let state_dir = StateDir::open(&settings.state_dir)?;
-    // Before control: a faulty access.yaml must leave UCS and the record alone.
+    // Before control: an invalid access.yaml must not affect UCS or the record.
     let access = Arc::new(match &settings.access {
         Some(path) => Access::from_yaml_file(path)?,
         None => Access::from_token_file(&settings.state_dir)?,
     });
     let control_settings = control_settings(&settings, state_dir, &text)?;
-    // Before the first worker: nothing is admitted by a gateway that does not know its mode.
+    // Before the first worker: a gateway that does not know its mode admits no request.
     let mut stop = std::pin::pin!(stop);
     let control = tokio::select! {
         started = control::start(Arc::clone(&gate), inbox, control_settings) => started?,
-        // It asks UCS, which may take its time. What is left half done is what a crash leaves: nothing was acknowledged.
+        // The start calls UCS, which may be slow. Interrupting it is like a crash: nothing was acknowledged.
         () = stop.as_mut() => {
-            tracing::info!("stopped before it was ready");
+            tracing::info!("shut down before the gateway was ready");
             return Ok(());
         }
     };
@@ -108,20 +108,20 @@ pub(crate) async fn run(
         error = parts.one_ended() => return Err(error),
         () = reload_forever(&control_handle, reload) => {}
     }
-    tracing::info!("stopping: no new connections, running requests may end");
+    tracing::info!("shutting down: no longer accepting connections, waiting for requests in flight");
     stop_sender.send_replace(true);
-    // Control goes on while requests end: a flip under way is still waited for.
+    // Control runs until the requests have ended: a flip in progress still completes.
     parts.workers_stopped(settings.stop_timeout).await?;
     control_stop.send_replace(true);
     parts::stopped("control", parts.control).await?;
-    // Last, so that whoever waits for a flip is told how it ended, and event streams end instead of breaking off.
+    // Last, so that a client that waits for a flip receives its result, and event streams end properly.
     drop(admin_stop);
-    parts::stopped("the admin plane", parts.admin).await?;
+    parts::stopped("the admin port", parts.admin).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Beside the watch over the parts, which must not wait for a reload.
+/// Runs beside the watch over the parts, which must not wait for a reload.
 async fn reload_forever(control_handle: &ControlHandle, mut reload: mpsc::Receiver<()>) {
     while let Some(()) = reload.recv().await {
         log_reload(control_handle.reload().await);
@@ -142,7 +142,7 @@ fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_ha
         Ok(reloaded) => {
             tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded")
         }
-        Err(error) => tracing::error!(%error, "the route table in force stays in force"),
+        Err(error) => tracing::error!(%error, "reload failed; the route table stays in force"),
     }
 }
 
