@@ -19,6 +19,9 @@ pub mod gate;
 /// The channel for mode-change requests and their results. It contains no policy.
 pub mod control_handle;
 
+/// SHA-256 in hex.
+mod hex;
+
 /// Principals, their credentials and permissions.
 pub mod access;
 
@@ -38,13 +41,16 @@ pub mod proxy;
 pub mod telemetry;
 
 /// The second listener, for operators and machines.
-pub mod admin;
+mod admin;
+
+/// The text of a route file → table.
+mod route_file;
 
 /// The command line's settings.
 pub mod config;
 
 /// The whole gateway, assembled, run and stopped.
-pub mod launch;
+mod launch;
 
 /// One file for each command.
 pub mod cli;

@@ -1,4 +1,4 @@
-//! Where UCS is: the URL that both lines speak to. It opens no connection.
+//! The URL of UCS. It opens no connection.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 /// A checked `http://host[:port][/base]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamUrl {
-    /// `host:port` as it goes into `Host`; without the port when it is 80 and was not written.
+    /// The value of `Host`: `host:port`, without the port if it was omitted.
     pub authority: String,
     /// Name or address; an IPv6 address without its brackets.
     pub host: String,
-    /// 80 unless written.
+    /// 80 by default.
     pub port: u16,
     /// Prefix of every path, without a trailing slash; empty for none.
     pub base_path: String,
 }
 
-/// Why a text is not a usable upstream URL.
+/// Why a text is not a valid upstream URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{url}\" cannot be the upstream: {fault}; write for example http://127.0.0.1:8080")]
 pub struct UpstreamUrlError {
@@ -25,7 +25,7 @@ pub struct UpstreamUrlError {
 }
 
 impl UpstreamUrlError {
-    /// Whatever stands where a password could is not told: errors go to logs.
+    /// Omits any user name and password: errors are logged.
     fn new(text: &str, fault: &'static str) -> UpstreamUrlError {
         let url = text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("…@{host}"));
         UpstreamUrlError { url, fault }
@@ -33,7 +33,7 @@ impl UpstreamUrlError {
 }
 
 impl UpstreamUrl {
-    /// Reads a URL as operators write it.
+    /// Parses a URL, with a base path or without.
     pub fn parse(text: &str) -> Result<UpstreamUrl, UpstreamUrlError> {
         let wrong = |fault| UpstreamUrlError::new(text, fault);
         let uri: hyper::Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
@@ -43,11 +43,11 @@ impl UpstreamUrl {
             None => return Err(wrong("http:// is missing")),
         }
         if uri.query().is_some() || text.contains('#') {
-            return Err(wrong("it has a query or a fragment"));
+            return Err(wrong("it must not contain a query or a fragment"));
         }
         let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("it holds a user name; credentials have their own file"));
+            return Err(wrong("it must not contain a user name; use --upstream-credentials instead"));
         }
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host) {
@@ -56,7 +56,7 @@ impl UpstreamUrl {
             None => None,
         };
         let Some(port) = port.filter(|_| !host.is_empty()) else {
-            return Err(wrong("its host or port is not usable"));
+            return Err(wrong("its host or port is invalid"));
         };
         Ok(UpstreamUrl {
             authority: authority.as_str().to_owned(),
@@ -70,13 +70,13 @@ impl UpstreamUrl {
 impl FromStr for UpstreamUrl {
     type Err = UpstreamUrlError;
 
-    /// As [`parse`](UpstreamUrl::parse), without a path: a common prefix of UCS's paths is the route table's business.
+    /// As [`parse`](UpstreamUrl::parse), but rejects a path: the base path belongs to the route table.
     fn from_str(text: &str) -> Result<UpstreamUrl, UpstreamUrlError> {
         let url = UpstreamUrl::parse(text)?;
         if url.base_path.is_empty() {
             return Ok(url);
         }
-        Err(UpstreamUrlError::new(text, "it has a path, which belongs into base_path of routes.yaml"))
+        Err(UpstreamUrlError::new(text, "it must not contain a path; set base_path in routes.yaml instead"))
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_operators_write() {
+    fn reads_valid_urls() {
         assert_eq!(parts("http://ucs"), ("ucs".into(), "ucs".into(), 80, "".into()));
         assert_eq!(parts("http://ucs:8080/"), ("ucs:8080".into(), "ucs".into(), 8080, "".into()));
         assert_eq!(parts("http://10.0.0.1:80/cv/"), ("10.0.0.1:80".into(), "10.0.0.1".into(), 80, "/cv".into()));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest_and_says_why() {
+    fn rejects_invalid_urls_with_the_reason() {
         for text in [
             "",
             "ucs:8080",

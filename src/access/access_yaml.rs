@@ -1,5 +1,5 @@
-//! access.yaml: text to principals. All faults at once, each in words that say what to write; the YAML parser's own
-//! errors carry their line and column. It verifies no credential.
+//! access.yaml: text to principals. It reports all faults at once, each with its remedy; errors of the YAML parser have line and
+//! column. It verifies no credential.
 //!
 //! ```yaml
 //! version: 1
@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::principal::{Credential, Member, Permission, Permissions, Principal};
 use super::secrets::{PasswordHash, TokenHash};
-use super::{Credential, Member, Permission, Permissions, Principal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +54,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Member>, Vec<String>> {
     let file: AccessFile = serde_yaml::from_str(text).map_err(|error| vec![error.to_string()])?;
     let mut faults = Vec::new();
     if file.version != 1 {
-        faults.push(format!("version: {} is not known; write version: 1", file.version));
+        faults.push(format!("version: {} is not supported; write version: 1", file.version));
     }
     let roles = read_roles(&file.roles, &mut faults);
     let mut members: Vec<Member> = Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Member>, Vec<String>> {
         }
     }
     if members.is_empty() && faults.is_empty() {
-        faults.push("principals: is empty, so nobody could change the mode; add at least one".to_owned());
+        faults.push("principals: must not be empty, as no one could change the mode; add at least one".to_owned());
     }
     if faults.is_empty() { Ok(members) } else { Err(faults) }
 }
@@ -83,7 +83,7 @@ fn read_roles(roles: &BTreeMap<String, Vec<String>>, faults: &mut Vec<String>) -
             }
             Err(fault) => {
                 faults.push(format!("role {role:?}: {fault}"));
-                // Known nevertheless, so that its principals do not complain too.
+                // Defined nevertheless, so that its principals do not report it again.
                 read.insert(role.clone(), Permissions::default());
             }
         }
@@ -94,7 +94,8 @@ fn read_roles(roles: &BTreeMap<String, Vec<String>>, faults: &mut Vec<String>) -
 fn read_permissions(names: &[String]) -> Result<Permissions, String> {
     let known = || Permission::ALL.map(Permission::as_str).join(", ");
     let read = |name: &String| {
-        Permission::from_name(name).ok_or_else(|| format!("{name:?} is no permission; the permissions are {}", known()))
+        Permission::from_name(name)
+            .ok_or_else(|| format!("{name:?} is not a permission; the permissions are {}", known()))
     };
     names.iter().map(read).collect()
 }
@@ -108,7 +109,7 @@ fn read_principal(entry: PrincipalEntry, roles: &BTreeMap<String, Permissions>) 
     for role in &entry.roles {
         match roles.get(role) {
             Some(granted) => permissions = permissions.and(*granted),
-            None => faults.push(format!("roles: there is no role {role:?}; define it under \"roles\"")),
+            None => faults.push(format!("roles: role {role:?} is not defined; define it under \"roles\"")),
         }
     }
     match read_permissions(&entry.permissions) {
@@ -116,7 +117,7 @@ fn read_principal(entry: PrincipalEntry, roles: &BTreeMap<String, Permissions>) 
         Err(fault) => faults.push(format!("permissions: {fault}")),
     }
     if entry.roles.is_empty() && entry.permissions.is_empty() {
-        faults.push("has neither roles nor permissions, so it could do nothing".to_owned());
+        faults.push("grants no roles or permissions; add at least one".to_owned());
     }
     let credential = read_credential(&entry).map_err(|fault| faults.push(fault)).ok();
     match credential {
@@ -140,26 +141,26 @@ fn read_credential(entry: &PrincipalEntry) -> Result<Credential, String> {
             .ok_or_else(|| "token_sha256: must be 64 hex digits; `ucs-gateway token new` prints one".to_owned()),
         (None, Some(user), Some(phc), None) => {
             if user.is_empty() || user.contains(':') {
-                return Err("user: must not be empty or hold a colon".to_owned());
+                return Err("user: must not be empty or contain a colon".to_owned());
             }
             let hash = PasswordHash::parse(phc).map_err(|fault| format!("password_argon2: {fault}"))?;
             Ok(Credential::Password { user: user.clone(), hash: Box::new(hash) })
         }
         (None, None, None, Some(uid)) => Ok(Credential::UnixUid(uid)),
         (None, Some(_), None, None) | (None, None, Some(_), None) => {
-            Err("user and password_argon2 belong together; write both".to_owned())
+            Err("user and password_argon2 must be set together".to_owned())
         }
         (None, None, None, None) => {
             Err("has no credential; write token_sha256, or user and password_argon2, or unix_uid".to_owned())
         }
-        _ => Err("has more than one kind of credential; make it a principal for each".to_owned()),
+        _ => Err("has more than one kind of credential; add a principal for each".to_owned()),
     }
 }
 
-/// Two principals must not share a name or a credential: the journal could not tell them apart.
+/// Two principals must not share a name or a credential: the journal could not distinguish them.
 fn clash(earlier: &Member, later: &Member) -> Option<String> {
     if earlier.principal.name == later.principal.name {
-        return Some("the name is taken by an earlier principal".to_owned());
+        return Some("the name is already used by an earlier principal".to_owned());
     }
     let same = match (&earlier.credential, &later.credential) {
         (Credential::Token { hash: one, .. }, Credential::Token { hash: other, .. }) => one == other,

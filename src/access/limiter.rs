@@ -1,11 +1,11 @@
-//! Slows down failed attempts: one bucket for all callers and paths. It keeps no addresses, as those are cheap to change.
+//! Throttles failed attempts: one token bucket for all callers and paths. It keeps no addresses, as they are cheap to change.
 
 use std::time::{Duration, Instant};
 
-/// Failures within [`WINDOW`] that are answered as such.
+/// Failures within [`WINDOW`] before the limit applies.
 const BURST: f64 = 10.0;
 
-/// How long an empty bucket takes to fill.
+/// The time in which an empty bucket fills.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// A token bucket.
@@ -21,7 +21,7 @@ impl Limiter {
         Limiter { level: BURST, filled: now }
     }
 
-    /// Takes one, or says how long to wait for the next one, in whole seconds.
+    /// Takes a token, or returns the wait for the next one, in whole seconds.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let rate = BURST / WINDOW.as_secs_f64();
         self.level = BURST.min(self.level + now.saturating_duration_since(self.filled).as_secs_f64() * rate);
@@ -33,7 +33,7 @@ impl Limiter {
         Err(Duration::from_secs(((1.0 - self.level) / rate).ceil().max(1.0) as u64))
     }
 
-    /// Gives one back: the attempt did not fail.
+    /// Returns a token: the attempt did not fail.
     pub(super) fn give_back(&mut self) {
         self.level = BURST.min(self.level + 1.0);
     }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_does_not_count() {
+    fn returned_tokens_do_not_count() {
         let start = Instant::now();
         let mut limiter = Limiter::new(start);
         for _ in 0..100 {

@@ -1,19 +1,20 @@
-//! Who may: credentials to a principal with permissions. It decides nothing about modes and answers no HTTP; both lines
-//! ask it before anything moves.
+//! Authentication and permissions: a credential to its principal. It decides nothing about modes and speaks no HTTP.
 //!
-//! A bearer token is compared by its SHA-256 in constant time; a 256-bit token cannot be guessed, so a right one is
-//! accepted even while failed attempts are being slowed down. A password costs an Argon2 verification, which runs on a
-//! blocking thread, at most two at once, and never for callers that the limiter holds back.
+//! A bearer token is compared by its SHA-256 in constant time; a 256-bit token cannot be guessed, so a valid one is
+//! accepted even while failed attempts are being throttled. A password costs an Argon2 verification, which runs on a
+//! blocking thread, at most two at once, and never for a throttled caller.
 
 mod access_yaml;
+mod error;
 mod limiter;
+mod principal;
 mod secrets;
-pub mod site;
+pub(crate) mod site;
 mod token_file;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,172 +23,40 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
-pub use secrets::{TokenHash, hash_password, new_token, token_hash_hex};
-pub use token_file::TOKEN_FILE;
+pub use error::{AccessError, AccessSetupError};
+pub(crate) use principal::{Permission, Permissions, Principal};
+pub use secrets::token_hash_hex;
+pub(crate) use secrets::{TokenHash, hash_password, new_token};
+pub(crate) use token_file::TOKEN_FILE;
 
 use limiter::Limiter;
-use secrets::{PasswordHash, sha256};
+use principal::{Credential, Member};
+use secrets::sha256;
 
-/// How many passwords are verified at once: each takes a core and some 19 MiB for tens of milliseconds.
+/// The number of concurrent password verifications: each takes a core and some 19 MiB for tens of milliseconds.
 const VERIFICATIONS: usize = 2;
 
-/// How long a verified password is remembered.
+/// The lifetime of a cached password verification.
 const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 
-/// How many verified passwords are remembered.
+/// The number of cached password verifications.
 const REMEMBERED: usize = 64;
 
-/// The longest `Authorization` value that is looked at, in bytes.
+/// The longest accepted `Authorization` value, in bytes.
 const LONGEST_AUTHORIZATION: usize = 4096;
 
-/// The user name that goes with the generated token where a client can only send Basic.
+/// The user name of the generated token, for clients that can only send Basic.
 const TOKEN_USER: &[u8] = b"admin";
 
-/// What a principal may do.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// `mode:read`: see the mode, its history, the routes and the metrics.
-    ModeRead,
-    /// `mode:set`: change the mode.
-    ModeSet,
-    /// `mode:bypass`: send single requests past the mode.
-    ModeBypass,
-    /// `routes:reload`: have the route table read again.
-    RoutesReload,
-    /// `fleet:write`: change who is in the fleet.
-    FleetWrite,
-}
-
-impl Permission {
-    /// All, in the order of the documentation.
-    pub const ALL: [Permission; 5] = [
-        Permission::ModeRead,
-        Permission::ModeSet,
-        Permission::ModeBypass,
-        Permission::RoutesReload,
-        Permission::FleetWrite,
-    ];
-
-    /// As written in access.yaml.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Permission::ModeRead => "mode:read",
-            Permission::ModeSet => "mode:set",
-            Permission::ModeBypass => "mode:bypass",
-            Permission::RoutesReload => "routes:reload",
-            Permission::FleetWrite => "fleet:write",
-        }
-    }
-
-    /// The permission that is written so.
-    pub fn from_name(name: &str) -> Option<Permission> {
-        Permission::ALL.into_iter().find(|permission| permission.as_str() == name)
-    }
-}
-
-/// A set of permissions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permissions(u8);
-
-impl Permissions {
-    /// Every permission.
-    pub fn all() -> Permissions {
-        Permission::ALL.into_iter().collect()
-    }
-
-    /// Whether it holds `permission`.
-    pub fn allow(self, permission: Permission) -> bool {
-        self.0 & (1 << permission as u8) != 0
-    }
-
-    /// This set and another one.
-    pub fn and(self, other: Permissions) -> Permissions {
-        Permissions(self.0 | other.0)
-    }
-}
-
-impl FromIterator<Permission> for Permissions {
-    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Permissions {
-        Permissions(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u8))
-    }
-}
-
-/// Somebody whose credential was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// The name that records, journal and logs show.
-    pub name: Arc<str>,
-    /// What they may do.
-    pub permissions: Permissions,
-}
-
-/// Where a request came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// Over TCP.
+pub(crate) enum Peer {
     Tcp(SocketAddr),
-    /// Over a unix socket; the kernel's word for the user id at the other end, when it gave one.
+    /// A unix socket, with the user id of the peer if the kernel reports one.
     Unix(Option<u32>),
 }
 
-/// Why a credential was not accepted. None of these says which part was wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
-    /// There is no `Authorization` header, and the peer is nobody by itself.
-    #[error("a credential is required: send \"Authorization: Bearer TOKEN\" or Basic user and password")]
-    Missing,
-    /// The header is neither Bearer nor Basic, or is not well formed.
-    #[error("the Authorization header is not a well-formed Bearer or Basic credential")]
-    Malformed,
-    /// Nobody has this credential.
-    #[error("the credential is not accepted")]
-    Unknown,
-    /// Too many failed attempts by anybody.
-    #[error("too many failed attempts; try again in {} s", .retry_after.as_secs())]
-    Throttled {
-        /// When to try again, in whole seconds, at least one.
-        retry_after: Duration,
-    },
-}
-
-/// Why access could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessSetupError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The file was read and has faults.
-    #[error("{}{}", path.display(), faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
-    Faults {
-        /// Which file.
-        path: PathBuf,
-        /// All that is wrong, each with its place.
-        faults: Vec<String>,
-    },
-    /// The token file is not to be used as it is.
-    #[error("admin token {}: {detail}", path.display())]
-    TokenFile {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, and what to do.
-        detail: String,
-    },
-    /// The disk did not give the token, or did not take it. Another start may work.
-    #[error("admin token {}: {source}", path.display())]
-    TokenIo {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-}
-
-/// Everybody who may do something.
+/// All principals, and the state of their authentication.
 #[derive(Debug)]
 pub struct Access {
     principals: Arc<[Member]>,
@@ -196,30 +65,9 @@ pub struct Access {
     remembered: Mutex<HashMap<[u8; 32], (usize, Instant)>>,
 }
 
-/// One principal with the credential that proves it.
-#[derive(Debug)]
-struct Member {
-    principal: Principal,
-    credential: Credential,
-}
-
-#[derive(Debug)]
-enum Credential {
-    /// A token; with `basic` also as the password of the user `admin`.
-    Token {
-        hash: TokenHash,
-        basic: bool,
-    },
-    Password {
-        user: String,
-        hash: Box<PasswordHash>,
-    },
-    UnixUid(u32),
-}
-
 impl Access {
-    /// Access by the one token in `<state_dir>/admin.token`, which is made (mode 0600) when it is not there. It grants
-    /// everything.
+    /// Access by the token in `<state_dir>/admin.token`, which is generated (mode 0600) if the file does not exist. It grants
+    /// every permission.
     pub fn from_token_file(state_dir: &Path) -> Result<Access, AccessSetupError> {
         let token = token_file::read_or_create(state_dir)?;
         let principal = Principal { name: Arc::from("admin"), permissions: Permissions::all() };
@@ -227,7 +75,7 @@ impl Access {
         Ok(Access::new(vec![Member { principal, credential }]))
     }
 
-    /// Access as access.yaml says.
+    /// Access as configured in access.yaml.
     pub fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
@@ -245,9 +93,9 @@ impl Access {
         }
     }
 
-    /// Finds out who sent `authorization` (the header's value). Cheap for tokens and remembered passwords; a new
-    /// password waits for a blocking thread. Usable from every tokio runtime.
-    pub async fn authenticate(&self, authorization: Option<&str>, peer: Peer) -> Result<Principal, AccessError> {
+    /// The principal of an `Authorization` value. Cheap for tokens and cached passwords; a new password waits for a blocking
+    /// thread. Usable from every tokio runtime.
+    pub(crate) async fn authenticate(&self, authorization: Option<&str>, peer: Peer) -> Result<Principal, AccessError> {
         let Some(authorization) = authorization else { return self.by_peer(peer).ok_or(AccessError::Missing) };
         let presented = match Presented::parse(authorization) {
             Some(presented) => presented,
@@ -268,7 +116,7 @@ impl Access {
         self.principals.iter().find(is_peer).map(|member| member.principal.clone())
     }
 
-    /// Looks at every principal, whether one has matched or not, so that the time says nothing.
+    /// Compares with every principal, even after a match, so that the time reveals nothing.
     fn by_token(&self, presented: &Presented) -> Option<Principal> {
         let (token, as_basic) = match presented {
             Presented::Bearer(token) => (token, false),
@@ -291,7 +139,7 @@ impl Access {
         if let Some(principal) = self.recall(&key) {
             return Ok(principal);
         }
-        // A token is taken before the work and given back on success, so that attempts at once cannot pass the limit.
+        // An attempt is taken before the work and given back on success, so that concurrent attempts cannot exceed the limit.
         self.lock_limiter().take(Instant::now()).map_err(|retry_after| AccessError::Throttled { retry_after })?;
         let Ok(_slot) = Arc::clone(&self.verifications).acquire_owned().await else {
             return Err(AccessError::Unknown);
@@ -304,7 +152,7 @@ impl Access {
         Ok(self.principals[index].principal.clone())
     }
 
-    /// Counts a failure; answers with the limit instead once it is reached.
+    /// Counts a failure; once the limit is reached, the error is the limit.
     fn failed(&self, error: AccessError) -> AccessError {
         match self.lock_limiter().take(Instant::now()) {
             Ok(()) => error,
@@ -332,7 +180,7 @@ impl Access {
     }
 }
 
-/// What a caller sent.
+/// The credential of a request.
 enum Presented {
     Bearer(Vec<u8>),
     Basic { user: Vec<u8>, password: Vec<u8> },
@@ -358,8 +206,8 @@ impl Presented {
     }
 }
 
-/// Verifies against the user's own hash, and against some hash when there is no such user, so that the time does not
-/// tell which users there are.
+/// Verifies against the hash of the user, or against another hash if the user does not exist, so that the time does not reveal
+/// the users.
 fn verify(members: &[Member], user: &[u8], password: &[u8]) -> Option<usize> {
     let mut decoy = None;
     for (index, member) in members.iter().enumerate() {
@@ -378,7 +226,7 @@ fn verify(members: &[Member], user: &[u8], password: &[u8]) -> Option<usize> {
 fn remembered_key(user: &[u8], password: &[u8]) -> [u8; 32] {
     let mut credential = Vec::with_capacity(user.len() + password.len() + 1);
     credential.extend_from_slice(user);
-    // No user name holds a colon: it ended at the first one.
+    // No user name contains a colon: it ended at the first one.
     credential.push(b':');
     credential.extend_from_slice(password);
     sha256(&credential)

@@ -1,4 +1,4 @@
-//! Tokens and password hashes: making, hashing, comparing. It reads no files and knows no principals.
+//! Tokens and password hashes: generate, hash, compare. It reads no files and knows no principals.
 
 use argon2::password_hash::phc;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
@@ -7,32 +7,34 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// Upper bounds of what an Argon2 hash in access.yaml may cost, so that a slip cannot take all memory.
+use crate::hex::sha256_hex;
+
+/// Upper bounds of the cost of an Argon2 hash in access.yaml, so that a typo cannot take all memory.
 const MOST_MEMORY_KIB: u32 = 256 * 1024;
 const MOST_ROUNDS: u32 = 64;
 
 /// The SHA-256 of a token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TokenHash([u8; 32]);
+pub(crate) struct TokenHash([u8; 32]);
 
 /// A checked Argon2 hash in PHC form.
 #[derive(Clone)]
 pub(super) struct PasswordHash(phc::PasswordHash);
 
-/// A new random token of 256 bits in URL-safe letters.
-pub fn new_token() -> Result<String, getrandom::Error> {
+/// A random token of 256 bits in URL-safe base64.
+pub(crate) fn new_token() -> Result<String, getrandom::Error> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What `token_sha256` holds: the SHA-256 of the token in hex.
+/// The value of `token_sha256`: the SHA-256 of the token in hex.
 pub fn token_hash_hex(token: &str) -> String {
-    sha256(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(token)
 }
 
-/// What `password_argon2` holds: an Argon2id hash with a random salt in PHC form.
-pub fn hash_password(password: &[u8]) -> Result<String, String> {
+/// The value of `password_argon2`: an Argon2id hash with a random salt in PHC form.
+pub(crate) fn hash_password(password: &[u8]) -> Result<String, String> {
     let mut salt = [0u8; 16];
     getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
     let hash: phc::PasswordHash =
@@ -46,12 +48,12 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 impl TokenHash {
     /// The hash of a token.
-    pub fn of(token: &str) -> TokenHash {
+    pub(crate) fn of(token: &str) -> TokenHash {
         TokenHash(sha256(token.as_bytes()))
     }
 
     /// Reads 64 hex digits.
-    pub fn from_hex(hex: &str) -> Option<TokenHash> {
+    pub(crate) fn from_hex(hex: &str) -> Option<TokenHash> {
         if hex.len() != 64 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return None;
         }
@@ -68,18 +70,21 @@ impl TokenHash {
 }
 
 impl PasswordHash {
-    /// Reads a PHC string, or says what is wrong with it.
+    /// Parses a PHC string; the error is its fault.
     pub(super) fn parse(phc: &str) -> Result<PasswordHash, String> {
-        let hash = phc::PasswordHash::new(phc).map_err(|error| format!("is no PHC string ({error})"))?;
+        let hash = phc::PasswordHash::new(phc).map_err(|error| format!("is not a PHC string ({error})"))?;
         if !hash.algorithm.as_str().starts_with("argon2") {
-            return Err(format!("is of algorithm {}, and only argon2id, argon2i and argon2d are read", hash.algorithm));
+            return Err(format!(
+                "uses the algorithm {}; only argon2id, argon2i and argon2d are supported",
+                hash.algorithm
+            ));
         }
-        let params = argon2::Params::try_from(&hash).map_err(|error| format!("has bad parameters ({error})"))?;
+        let params = argon2::Params::try_from(&hash).map_err(|error| format!("has invalid parameters ({error})"))?;
         if params.m_cost() > MOST_MEMORY_KIB || params.t_cost() > MOST_ROUNDS {
-            return Err(format!("costs too much: at most m={MOST_MEMORY_KIB},t={MOST_ROUNDS}"));
+            return Err(format!("exceeds the maximum cost: m={MOST_MEMORY_KIB},t={MOST_ROUNDS}"));
         }
         if hash.hash.is_none() || hash.salt.is_none() {
-            return Err("lacks its salt or its hash".to_owned());
+            return Err("has no salt or no hash".to_owned());
         }
         Ok(PasswordHash(hash))
     }
@@ -90,7 +95,7 @@ impl PasswordHash {
     }
 }
 
-// Hashes stay out of logs: they are what an attacker would work on.
+// Hashes stay out of logs, as an attacker could crack them offline.
 impl std::fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TokenHash(…)")

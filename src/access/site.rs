@@ -1,12 +1,12 @@
-//! From which site a request comes, by what browsers say of it. A browser may send what it knows (a password, an address
-//! that only it can reach) along with a request that any page makes, so a change must not come from another site's page.
-//! Programs say nothing of this, and are not held up. It looks at values only and answers no HTTP.
+//! Cross-site requests, as reported by browsers. A browser may attach a stored password to the request of any page, or reach
+//! an address that only it can reach, so a page of another site must not change state. Other clients do not report a site and
+//! are not affected. It checks header values only.
 
 use hyper::Uri;
 use hyper::http::uri::Authority;
 
-/// Whether a page of `origin` was itself served under `host`: the port counts, and its default may be left out.
-pub fn is_same_site(origin: &str, host: &str) -> bool {
+/// Whether the page of `origin` was served by `host`. The port counts; a default port may be omitted.
+pub(crate) fn is_same_site(origin: &str, host: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     let default_port = match uri.scheme_str() {
         Some("http") => 80,
@@ -18,14 +18,14 @@ pub fn is_same_site(origin: &str, host: &str) -> bool {
     from.host().eq_ignore_ascii_case(to.host()) && port(from) == port(&to)
 }
 
-/// Whether `Sec-Fetch-Site` names another origin. What a later browser may say counts as one.
-pub fn is_fetched_from_elsewhere(sec_fetch_site: &str) -> bool {
+/// Whether `Sec-Fetch-Site` names another origin. An unknown value counts as one.
+pub(crate) fn is_fetched_from_elsewhere(sec_fetch_site: &str) -> bool {
     !matches!(sec_fetch_site, "same-origin" | "none")
 }
 
-/// Whether a page of another site can send a body of this `Content-Type` without the browser asking first (the types of
-/// forms; Fetch, 2.2.2).
-pub fn is_sent_unasked(content_type: &str) -> bool {
+/// Whether a page of another site can send a body of this `Content-Type` without a preflight request (the types of forms;
+/// Fetch, 2.2.2).
+pub(crate) fn is_sent_unasked(content_type: &str) -> bool {
     const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     FORMS.iter().any(|form| essence.eq_ignore_ascii_case(form))
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_forms_send_is_known_however_it_is_written() {
+    fn form_types_are_recognised_in_every_spelling() {
         for form in [
             "text/plain",
             "Text/Plain;charset=UTF-8",

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::*;
 
@@ -116,13 +117,13 @@ fn faults_are_told_all_at_once_and_in_words() {
          - {name: d, unix_uid: 1}\n",
     );
     for wanted in [
-        "version: 2 is not known",
-        "\"mode:write\" is no permission",
+        "version: 2 is not supported",
+        "\"mode:write\" is not a permission",
         "principal 1 (\"a\"): token_sha256: must be 64 hex digits",
-        "principal 2 (\"b\"): roles: there is no role \"q\"",
-        "principal 2 (\"b\"): user and password_argon2 belong together",
+        "principal 2 (\"b\"): roles: role \"q\" is not defined",
+        "principal 2 (\"b\"): user and password_argon2 must be set together",
         "principal 3 (\"c\"): client_certificate: is not supported yet",
-        "principal 4 (\"d\"): has neither roles nor permissions",
+        "principal 4 (\"d\"): grants no roles or permissions",
     ] {
         assert!(told.contains(wanted), "{wanted}\nin\n{told}");
     }
@@ -132,9 +133,9 @@ fn faults_are_told_all_at_once_and_in_words() {
 fn unknown_keys_and_bad_yaml_are_refused_with_their_place() {
     let told = faults("version: 1\nprincipals:\n  - name: a\n    tokn_sha256: x\n");
     assert!(told.contains("tokn_sha256") && told.contains("line 4"), "{told}");
-    assert!(faults("version: 1\nprincipals: []\n").contains("nobody could change the mode"));
+    assert!(faults("version: 1\nprincipals: []\n").contains("no one could change the mode"));
     let cheap = "version: 1\nprincipals:\n  - {name: a, user: u, permissions: ['mode:set'], password_argon2: '$argon2id$v=19$m=9999999,t=1,p=1$c29tZXNhbHQxMjM0$aGFzaGhhc2hoYXNoaGFzaA'}\n";
-    assert!(faults(cheap).contains("costs too much"), "{}", faults(cheap));
+    assert!(faults(cheap).contains("exceeds the maximum cost"), "{}", faults(cheap));
     let hash = token_hash_hex("t");
     let twice = format!(
         "version: 1\nprincipals:\n  - {{name: a, token_sha256: {hash}, permissions: ['mode:set']}}\n  - {{name: b, token_sha256: {hash}, permissions: ['mode:set']}}\n"

@@ -1,24 +1,24 @@
-//! `<state-dir>/admin.token`: made once, readable by the gateway's user alone. It is never overwritten.
+//! `<state-dir>/admin.token`: generated once, readable only by the user of the gateway, and never overwritten.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::AccessSetupError;
+use super::error::AccessSetupError;
 use super::secrets::new_token;
 
 /// The file's name in the state directory.
-pub const TOKEN_FILE: &str = "admin.token";
+pub(crate) const TOKEN_FILE: &str = "admin.token";
 
-/// The shortest token that is accepted from the file, in characters.
+/// The shortest accepted token, in characters.
 const SHORTEST: usize = 32;
 
 /// Why there is no token.
 enum Fault {
-    /// The file is not to be used as it is: somebody must change it.
+    /// The file must be changed before it can be used.
     Unusable(String),
-    /// The disk did not do its part; another time it may.
+    /// An I/O error; another attempt may succeed.
     Io(io::Error),
 }
 
@@ -28,7 +28,7 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Reads the token, or makes it when there is no file.
+/// Reads the token, or generates it if there is no file.
 pub(super) fn read_or_create(state_dir: &Path) -> Result<String, AccessSetupError> {
     let path = state_dir.join(TOKEN_FILE);
     let token = match File::open(&path) {
@@ -45,21 +45,21 @@ pub(super) fn read_or_create(state_dir: &Path) -> Result<String, AccessSetupErro
 fn read(file: File) -> Result<String, Fault> {
     let mode = file.metadata()?.permissions().mode() & 0o077;
     if mode != 0 {
-        return Err(Fault::Unusable("others than its owner may use it; make it private: chmod 600".to_owned()));
+        return Err(Fault::Unusable("group or others have access to it; run chmod 600".to_owned()));
     }
     let mut bytes = Vec::new();
     file.take(4096).read_to_end(&mut bytes)?;
     let text = String::from_utf8(bytes).unwrap_or_default();
     let token = text.trim();
     if token.len() < SHORTEST || token.contains(char::is_whitespace) {
-        let detail = format!("holds no token of at least {SHORTEST} characters; remove it to have a new one made");
+        let detail = format!("contains no token of at least {SHORTEST} characters; remove it to generate a new one");
         return Err(Fault::Unusable(detail));
     }
     Ok(token.to_owned())
 }
 
-/// Written beside its place and linked into it, so that a crash leaves a whole token or none, and so that of two
-/// processes one wins and neither overwrites.
+/// Writes a draft and links it to the final name, so that a crash leaves a complete token or none, and of two processes one wins
+/// and neither overwrites.
 fn create(path: &Path, state_dir: &Path) -> Result<String, Fault> {
     let token = new_token().map_err(|error| Fault::Unusable(format!("no randomness: {error}")))?;
     let draft = state_dir.join(format!(".{TOKEN_FILE}.{}", std::process::id()));
@@ -71,7 +71,7 @@ fn create(path: &Path, state_dir: &Path) -> Result<String, Fault> {
         fs::hard_link(&draft, path)?;
         File::open(state_dir)?.sync_all()
     })();
-    // The draft has done its work, or failed; what remains of it is not worth a second error.
+    // A leftover draft is not worth a second error.
     let _ = fs::remove_file(&draft);
     match written {
         Ok(()) => Ok(token),

@@ -1,5 +1,4 @@
-//! The straight line of an admin call: site, call, credential, answer. It never fails; what goes wrong is a problem
-//! document.
+//! The path of an admin call: site check, routing, credential, handler. Every error becomes a problem document.
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
@@ -7,15 +6,15 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
-use super::connection::Arrival;
-use super::reply::{Problem, Reply};
-use super::{Plane, events, guard, mode_calls, page, probes, reply, route_calls};
+use super::response::{AdminResponse, Problem};
+use super::state::{AdminState, Arrival};
+use super::{events, guard, mode_calls, page, probes, response, route_calls};
 use crate::access::Permission;
 
-/// The largest body that is read, in bytes.
+/// The largest accepted body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
 
-/// How long a body may take to arrive.
+/// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -38,20 +37,20 @@ enum Call {
     Page,
 }
 
-/// What a call wants of its caller.
+/// The requirements of a call.
 enum Needs {
     Nothing,
-    /// Answered whatever name the caller used: probes of an orchestrator do not know ours.
-    NothingNotEvenAName,
+    /// Any `Host` is accepted: the probes of an orchestrator do not know the names of the gateway.
+    NothingNotEvenAHost,
     This(Permission),
 }
 
 impl Call {
-    fn needs(self, plane: &Plane) -> Needs {
+    fn needs(self, state: &AdminState) -> Needs {
         match self {
-            Call::Live | Call::Ready => Needs::NothingNotEvenAName,
+            Call::Live | Call::Ready => Needs::NothingNotEvenAHost,
             Call::Page => Needs::Nothing,
-            Call::Metrics if plane.parts.metrics_open => Needs::Nothing,
+            Call::Metrics if state.parts.metrics_open => Needs::Nothing,
             Call::SetMode => Needs::This(Permission::ModeSet),
             Call::Reload => Needs::This(Permission::RoutesReload),
             Call::ShowMode
@@ -66,52 +65,54 @@ impl Call {
     }
 }
 
-/// Answers one request.
-pub(super) async fn respond(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) -> Reply {
-    // Who asks a lot gives way to those who have not been answered yet.
-    let pause = arrival.place.pause();
-    if !pause.is_zero() {
-        tokio::time::sleep(pause).await;
+/// Handles one request.
+pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> AdminResponse {
+    // A client with many calls gives way to new clients.
+    let delay = arrival.slot.delay();
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
-    let _at_work = arrival.place.begin();
-    answer(plane, arrival, request).await.unwrap_or_else(Problem::reply)
+    let _call = arrival.slot.begin();
+    handle(state, arrival, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn answer(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) -> Result<Reply, Problem> {
+async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Result<AdminResponse, Problem> {
     let (head, body) = request.into_parts();
     let call = find(&head.method, head.uri.path());
-    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(plane), Needs::NothingNotEvenAName));
+    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(state), Needs::NothingNotEvenAHost));
     if !open_to_all {
-        guard::check_site(plane, arrival, &head.method, &head.headers)?;
+        guard::check_site(state, arrival, &head.method, &head.headers)?;
     }
     let call = call?;
     let query = head.uri.query();
-    let caller = match call.needs(plane) {
-        Needs::This(permission) => Some(guard::check_access(plane, arrival, &head.headers, permission).await?),
-        Needs::Nothing | Needs::NothingNotEvenAName => None,
+    let caller = match call.needs(state) {
+        Needs::This(permission) => Some(guard::check_access(state, arrival, &head.headers, permission).await?),
+        Needs::Nothing | Needs::NothingNotEvenAHost => None,
     };
     match (call, caller) {
         (Call::SetMode, Some(caller)) => {
             check_json(&head.headers)?;
-            arrival.place.begin_change()?;
-            mode_calls::set(plane, caller, &read_body(body).await?).await
+            arrival.slot.begin_change()?;
+            mode_calls::set(state, caller, &read_body(body).await?).await
         }
         (Call::Reload, Some(caller)) => {
             check_json(&head.headers)?;
-            arrival.place.begin_change()?;
-            route_calls::reload(plane, &caller, &read_body(body).await?).await
+            arrival.slot.begin_change()?;
+            route_calls::reload(state, &caller, &read_body(body).await?).await
         }
-        (Call::ShowMode, _) => mode_calls::show(plane),
-        (Call::Events, _) if head.method == Method::HEAD => Ok(reply::whole(StatusCode::OK, "text/event-stream", "")),
-        (Call::Events, _) => Ok(events::follow(plane, arrival.place.begin_stream()?)),
-        (Call::History, _) => mode_calls::history(plane, query).await,
-        (Call::Preview, _) => mode_calls::preview(plane, query),
-        (Call::Routes, _) => Ok(route_calls::show(plane)),
-        (Call::Explain, _) => route_calls::explain(plane, query),
-        (Call::Live, _) => Ok(probes::live(plane).await),
-        (Call::Ready, _) => Ok(probes::ready(plane)),
-        (Call::Metrics, _) => probes::metrics(plane),
-        (Call::OpenApi, _) => Ok(reply::whole(StatusCode::OK, "application/json", OPENAPI)),
+        (Call::ShowMode, _) => mode_calls::show(state),
+        (Call::Events, _) if head.method == Method::HEAD => {
+            Ok(response::whole(StatusCode::OK, "text/event-stream", ""))
+        }
+        (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?)),
+        (Call::History, _) => mode_calls::history(state, query).await,
+        (Call::Preview, _) => mode_calls::preview(state, query),
+        (Call::Routes, _) => Ok(route_calls::show(state)),
+        (Call::Explain, _) => route_calls::explain(state, query),
+        (Call::Live, _) => Ok(probes::live(state).await),
+        (Call::Ready, _) => Ok(probes::ready(state)),
+        (Call::Metrics, _) => probes::metrics(state),
+        (Call::OpenApi, _) => Ok(response::whole(StatusCode::OK, "application/json", OPENAPI)),
         (Call::Page, _) => Ok(page::page()),
         (Call::SetMode | Call::Reload, None) => {
             Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a credential is required"))
@@ -119,7 +120,7 @@ async fn answer(plane: &Plane, arrival: &Arrival, request: Request<Incoming>) ->
     }
 }
 
-/// The call that a method and path mean. HEAD is GET without the body, which hyper leaves out.
+/// The call of a method and path. HEAD is GET without the body, which hyper omits.
 fn find(method: &Method, path: &str) -> Result<Call, Problem> {
     let (get, other) = match path {
         "/" => (Some(Call::Page), None),
@@ -135,7 +136,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
         "/metrics" => (Some(Call::Metrics), None),
         "/openapi.json" => (Some(Call::OpenApi), None),
         _ => {
-            let detail = "there is no such call; GET /openapi.json lists them all";
+            let detail = "no such call; GET /openapi.json lists all calls";
             return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
         }
     };
@@ -147,18 +148,18 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
         (None, Some((wanted, _))) => wanted.to_string(),
         (None, None) => String::new(),
     };
-    let detail = format!("{path} takes {allowed}");
+    let detail = format!("{path} allows {allowed}");
     Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail).allow(&allowed))
 }
 
-/// A form of another site cannot send this type without being asked first.
+/// A page of another site cannot send this type without a preflight request.
 fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = sent.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    let detail = "calls that change something want Content-Type: application/json";
+    let detail = "calls that change state require Content-Type: application/json";
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", detail))
 }
 

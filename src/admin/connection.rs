@@ -1,8 +1,7 @@
-//! One connection to the admin port, from its acceptance to its end, with all that bounds it: its place among the others,
-//! a deadline for each message in both directions, an age. What is asked over it, and who may, is decided elsewhere.
+//! One connection to the admin port and its bounds: its slot, a deadline for each message in both directions, and a lifetime
+//! while it is anonymous. Calls and permissions are decided elsewhere.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,51 +12,42 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::paced::{Paced, Resets};
-use super::places::Place;
-use super::{Plane, becomes_true, calls};
-use crate::access::Peer;
+use super::calls;
+use super::connection_limits::ConnectionSlot;
+use super::deadline_io::{DeadlineIo, ResetOnDrop};
+use super::state::{AdminState, Arrival, becomes_true};
 
-/// How long a client may take to send a request's head, and how long a kept connection may stay idle.
+/// The timeout for receiving the head of a request, and the idle timeout of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may go on without a credential. Its answer under way is still sent.
-const LONGEST_UNPROVEN: Duration = Duration::from_secs(20);
+/// The longest life of a connection without an accepted credential. A response in progress is still sent.
+const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(20);
 
-/// Where a connection came from and arrived, and its place.
-#[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    pub(super) peer: Peer,
-    /// The address that the client connected to; none over a unix socket.
-    pub(super) local: Option<IpAddr>,
-    pub(super) place: Arc<Place>,
-}
-
-/// Serves it to its end.
-pub(super) async fn serve<S>(stream: S, arrival: Arrival, plane: Arc<Plane>)
+/// Serves a connection to its end.
+pub(super) async fn serve<S>(stream: S, arrival: Arrival, state: Arc<AdminState>)
 where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
-    let place = Arc::clone(&arrival.place);
-    let resets = Resets::default();
-    let stream = Paced::new(stream, resets.clone());
+    let slot = Arc::clone(&arrival.slot);
+    let reset = ResetOnDrop::default();
+    let stream = DeadlineIo::new(stream, reset.clone());
     tokio::select! {
-        // First, so that nothing more is done for whoever has lost the place.
+        // First, so that no more work is done for an evicted connection.
         biased;
-        () = place.is_lost() => resets.set(),
-        () = answer_all(stream, arrival, plane) => {}
+        () = slot.evicted() => reset.set(),
+        () = serve_requests(stream, arrival, state) => {}
     }
 }
 
-async fn answer_all<S>(stream: Paced<S>, arrival: Arrival, plane: Arc<Plane>)
+async fn serve_requests<S>(stream: DeadlineIo<S>, arrival: Arrival, state: Arc<AdminState>)
 where
     S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
 {
-    let closing = becomes_true(plane.closing.clone());
-    let place = Arc::clone(&arrival.place);
+    let closing = becomes_true(state.closing.clone());
+    let slot = Arc::clone(&arrival.slot);
     let service = service_fn(move |request| {
-        let (plane, arrival) = (Arc::clone(&plane), arrival.clone());
-        async move { Ok::<_, Infallible>(calls::respond(&plane, &arrival, request).await) }
+        let (state, arrival) = (Arc::clone(&state), arrival.clone());
+        async move { Ok::<_, Infallible>(calls::respond(&state, &arrival, request).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -68,7 +58,7 @@ where
     let mut serving = pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
-        () = async { tokio::select! { () = closing => {}, () = is_unproven_for_long(&place) => {} } } => {
+        () = async { tokio::select! { () = closing => {}, () = is_anonymous_for_long(&slot) => {} } } => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -78,9 +68,9 @@ where
     }
 }
 
-async fn is_unproven_for_long(place: &Place) {
-    tokio::time::sleep(LONGEST_UNPROVEN).await;
-    if !place.is_unproven() {
+async fn is_anonymous_for_long(slot: &ConnectionSlot) {
+    tokio::time::sleep(ANONYMOUS_LIFETIME).await;
+    if !slot.is_anonymous() {
         std::future::pending().await
     }
 }

@@ -1,6 +1,6 @@
-//! `GET /mode/events`: server-sent events. `record` on every publication, `drain` while switching, `refused` when more
-//! was refused. A slow consumer gets the newest, not all; one that does not read is dropped with its connection, which has a
-//! deadline for what it is to write. It keeps no past events.
+//! `GET /mode/events`: server-sent events. `record` on every publication, `drain` during a switch, `refused` when more requests
+//! were refused. A slow consumer receives the newest state, not every event; a stalled one is closed by the write deadline of its
+//! connection. It keeps no past events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,34 +9,35 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use super::places::StreamPlace;
-use super::reply::{self, Reply};
-use super::{Plane, mode_calls};
+use super::connection_limits::StreamSlot;
+use super::mode_calls;
+use super::response::{self, AdminResponse};
+use super::state::{AdminState, becomes_true};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
-/// Between two comments that keep the connection alive.
+/// The interval of the comments that keep the connection alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Between two looks at counts.
+/// The interval at which counts are polled.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Most operations that one event names.
+/// The largest number of operations in one event.
 const NAMED: usize = 50;
 
 /// Opens a stream.
-pub(super) fn follow(plane: &Plane, place: StreamPlace) -> Reply {
-    // Two events beyond what the connection holds; more would only be old.
+pub(super) fn follow(state: &AdminState, slot: StreamSlot) -> AdminResponse {
+    // Two events beyond those that the connection buffers; more would only be stale.
     let (sender, receiver) = mpsc::channel(2);
     let follower = Follower {
-        gate: Arc::clone(&plane.parts.gate),
-        published: plane.parts.gate.watch(),
+        gate: Arc::clone(&state.parts.gate),
+        published: state.parts.gate.watch(),
         refused: 0,
         drain: None,
         sender,
     };
-    tokio::spawn(follower.run(plane.closing.clone()));
-    reply::events(receiver, place)
+    tokio::spawn(follower.run(state.closing.clone()));
+    response::events(receiver, slot)
 }
 
 /// The task behind one stream.
@@ -44,17 +45,17 @@ struct Follower {
     gate: Arc<Gate>,
     published: watch::Receiver<Arc<Published>>,
     refused: u64,
-    /// The newest drain event, so that an unchanged one is not sent again.
+    /// The last drain event, so that an unchanged one is not repeated.
     drain: Option<Value>,
     sender: mpsc::Sender<Bytes>,
 }
 
-/// The consumer is gone.
+/// The client has disconnected.
 struct Gone;
 
 impl Follower {
     async fn run(mut self, closing: watch::Receiver<bool>) {
-        let closed = super::becomes_true(closing);
+        let closed = becomes_true(closing);
         tokio::pin!(closed);
         let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         let mut look = tokio::time::interval(LOOK);
@@ -64,7 +65,7 @@ impl Follower {
         self.published.mark_changed();
         loop {
             let sent = tokio::select! {
-                // A record goes before the counts that follow from it.
+                // A record is sent before the counts that follow from it.
                 biased;
                 () = &mut closed => return,
                 () = self.sender.closed() => return,
@@ -102,7 +103,7 @@ impl Follower {
         if refused == self.refused {
             return Ok(());
         }
-        // A reload begins the counts anew.
+        // A reload resets the counts.
         let more = if refused > self.refused { refused - self.refused } else { refused };
         self.refused = refused;
         self.event("refused", None, &json!({"more": more, "total": refused})).await
@@ -136,7 +137,7 @@ impl Follower {
 
     async fn event(&self, name: &str, id: Option<u64>, data: &Value) -> Result<(), Gone> {
         let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
-        // JSON holds no line break, so one data line is enough.
+        // JSON contains no line break, so one data line is enough.
         self.send(Bytes::from(format!("event: {name}\n{id}data: {data}\n\n"))).await
     }
 

@@ -1,23 +1,22 @@
-//! What is checked before any call: by which name the admin plane was called (DNS rebinding), from which site
-//! (cross-site requests), by whom. It looks at heads only.
+//! The checks before any call: `Host` (DNS rebinding), the site of the page (cross-site requests), and the credential. It
+//! reads heads only.
 
 use std::net::IpAddr;
 
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 
-use super::Plane;
-use super::connection::Arrival;
-use super::reply::Problem;
+use super::response::Problem;
+use super::state::{AdminState, Arrival};
 use crate::access::{AccessError, Permission, Principal, site};
 
-/// What a browser says of the page behind a request (Fetch Metadata).
+/// The site of the page behind a request, as the browser reports it (Fetch Metadata).
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Refuses names that are not the admin plane's own, and pages of other sites. A unix socket is out of a browser's
-/// reach, so any name will do there.
+/// Rejects foreign host names and pages of other sites. A browser cannot reach a unix socket, so any host name is accepted
+/// there.
 pub(super) fn check_site(
-    plane: &Plane,
+    state: &AdminState,
     arrival: &Arrival,
     method: &Method,
     headers: &HeaderMap,
@@ -26,10 +25,10 @@ pub(super) fn check_site(
     let host = only(headers, HOST).map_err(|()| bad("there must be exactly one Host header"))?;
     let host = host.ok_or_else(|| bad("there must be exactly one Host header"))?;
     if let Some(local) = arrival.local
-        && !is_own_name(host, local, &plane.parts.allowed_hosts)
+        && !is_own_name(host, local, &state.parts.allowed_hosts)
     {
         let detail = format!(
-            "the admin API does not go by the name {host:?}; call it by its address, or name it with --admin-host"
+            "the admin API does not accept the host name {host:?}; use its address, or add the name with --admin-host"
         );
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", detail));
     }
@@ -41,7 +40,7 @@ pub(super) fn check_site(
     if let Some(origin) = origin.filter(|origin| !site::is_same_site(origin, host)) {
         return cross_site(&format!("a page of {origin:?}"));
     }
-    // Reading is no harm, as the page cannot see the answer; following a link to the page is one.
+    // Safe methods do no harm: the page cannot read the response, and following a link is such a request.
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
     let elsewhere = |site: &HeaderValue| site.to_str().map_or(true, site::is_fetched_from_elsewhere);
     if !method.is_safe() && sites.any(elsewhere) {
@@ -50,25 +49,25 @@ pub(super) fn check_site(
     Ok(())
 }
 
-/// Finds out who calls, and whether they may.
+/// Authenticates the caller and checks the permission.
 pub(super) async fn check_access(
-    plane: &Plane,
+    state: &AdminState,
     arrival: &Arrival,
     headers: &HeaderMap,
     wanted: Permission,
 ) -> Result<Principal, Problem> {
     let malformed = || denied(headers, &AccessError::Malformed);
     let authorization = only(headers, AUTHORIZATION).map_err(|()| malformed())?;
-    arrival.place.begin_check();
-    let principal = plane.parts.access.authenticate(authorization, arrival.peer).await;
-    arrival.place.end_check();
+    arrival.slot.begin_check();
+    let principal = state.parts.access.authenticate(authorization, arrival.peer).await;
+    arrival.slot.end_check();
     let principal = principal.map_err(|error| denied(headers, &error))?;
-    arrival.place.prove(&principal.name)?;
+    arrival.slot.authenticate(&principal.name)?;
     if principal.permissions.allow(wanted) {
         return Ok(principal);
     }
     let detail = format!("{} lacks the permission {}", principal.name, wanted.as_str());
-    tracing::warn!(principal = %principal.name, permission = wanted.as_str(), "an admin call was forbidden");
+    tracing::warn!(principal = %principal.name, permission = wanted.as_str(), "admin call forbidden: missing permission");
     Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).with("permission", wanted.as_str()))
 }
 
@@ -79,15 +78,14 @@ fn denied(headers: &HeaderMap, error: &AccessError) -> Problem {
     }
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", error.to_string());
     let problem = problem.challenge("Bearer realm=\"ucs-gateway\"");
-    // A browser would answer a Basic challenge with a dialogue of its own, and then send the password by itself with
-    // every further request.
+    // On a Basic challenge, a browser would show its own dialogue, and then attach the password to every further request.
     if headers.contains_key("sec-fetch-mode") {
         return problem;
     }
     problem.challenge("Basic realm=\"ucs-gateway\", charset=\"UTF-8\"")
 }
 
-/// The value of a header that may stand once; `Err` when it stands twice or is no text.
+/// The value of a header that may occur once; `Err` if it occurs twice or is not text.
 fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -109,7 +107,7 @@ fn is_own_name(host: &str, local: IpAddr, allowed: &[String]) -> bool {
 /// The host without its port.
 fn host_name(host: &str) -> Option<String> {
     let authority: hyper::http::uri::Authority = host.parse().ok()?;
-    // User information does not belong into Host, and is a way to write one name and mean another.
+    // Userinfo is not allowed in Host; accepting it would allow spoofing.
     (!authority.as_str().contains('@')).then(|| authority.host().trim_end_matches('.').to_owned())
 }
 
@@ -119,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_own_names_will_do() {
+    fn only_own_names_are_accepted() {
         let local: IpAddr = "10.1.2.3".parse().unwrap();
         let allowed = ["gw.example".to_owned()];
         for host in [

@@ -1,20 +1,21 @@
-//! The second listener: what operators and machines see and do. It changes nothing by itself; every change goes over
-//! the control handle. Nothing that changes state is open, and nothing here runs on a data worker.
+//! The admin port: the second listener, for operators and machines. It changes nothing by itself; every change goes through
+//! the control handle. No call that changes state is open, and none of it runs on a data worker.
 
 mod calls;
 mod connection;
+mod connection_limits;
+mod deadline_io;
 mod events;
 mod gate_sample;
 mod guard;
 mod mode_calls;
-mod paced;
 mod page;
-mod places;
 mod probes;
 mod query;
 mod rates;
-mod reply;
+mod response;
 mod route_calls;
+mod state;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -28,94 +29,53 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::access::{Access, Peer};
-use crate::control_handle::ControlHandle;
-use crate::gate::Gate;
-use crate::telemetry::Metrics;
-use connection::Arrival;
-use places::Places;
+use crate::access::Peer;
+use connection_limits::ConnectionLimits;
 use rates::Rates;
+use state::{AdminState, Arrival};
 
-/// New connections that the kernel keeps until they are accepted, which each is at once.
+pub(crate) use state::{AdminParts, JournalReader};
+
+/// The backlog of connections that are not accepted yet.
 const BACKLOG: u32 = 4096;
 
-/// Connections that are accepted before those that there are have their turn. A first request is answered in two turns.
-const AT_ONCE: usize = 32;
+/// Connections that are accepted in a row before open connections get their turn. A first request takes two turns.
+const ACCEPTS_IN_A_ROW: usize = 32;
 
-/// What the kernel keeps of answers that a client does not read. It takes twice as much.
+/// The send buffer of the kernel for a client that does not read. The kernel doubles the value.
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// How long connections may go on once the listener is told to end.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// Reads the newest journal entries, newest first; blocking.
-pub type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
-
-/// What the admin plane works with.
-pub struct AdminParts {
-    /// The record, the table, the counts.
-    pub gate: Arc<Gate>,
-    /// Where changes are asked for.
-    pub control_handle: ControlHandle,
-    /// Who may.
-    pub access: Arc<Access>,
-    /// `GET /mode/history`.
-    pub journal: Arc<JournalReader>,
-    /// `GET /metrics`.
-    pub metrics: Arc<Metrics>,
-    /// Whether `GET /metrics` wants no credential.
-    pub metrics_open: bool,
-    /// Host names by which the admin plane may be called, beside `localhost`, loopback addresses and its own address.
-    pub allowed_hosts: Vec<String>,
-    /// The gateway's default drain timeout: how long a caller of `PUT /mode` waits at most follows from it.
-    pub drain_timeout: Duration,
-    /// True once the gateway is shutting down: `/readyz` says so while the data plane still drains.
-    pub stopping: watch::Receiver<bool>,
-}
+/// The time that open connections have for their end at a shutdown.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The bound listener.
 #[derive(Debug)]
-pub enum AdminListener {
-    /// TCP, and the address it was bound to.
+pub(crate) enum AdminListener {
     Tcp(TcpListener),
-    /// A unix socket.
     Unix(UnixListener),
 }
 
 /// Why the admin listener could not be bound.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminBindError {
-    /// TCP.
+pub(crate) enum AdminBindError {
     #[error("cannot listen for the admin API on {address}: {source}")]
-    Tcp {
-        /// Where.
-        address: SocketAddr,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Unix socket.
+    Tcp { address: SocketAddr, source: std::io::Error },
     #[error("cannot listen for the admin API on unix:{}: {source}", path.display())]
-    Unix {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    Unix { path: PathBuf, source: std::io::Error },
 }
 
 impl AdminListener {
     /// Listens on TCP.
-    pub async fn tcp(address: SocketAddr) -> Result<AdminListener, AdminBindError> {
+    pub(crate) async fn tcp(address: SocketAddr) -> Result<AdminListener, AdminBindError> {
         let bound = listen(address).map_err(|source| AdminBindError::Tcp { address, source })?;
         Ok(AdminListener::Tcp(bound))
     }
 
-    /// Listens on a unix socket, which only the gateway's user and group may open. A socket that nobody listens on any
-    /// more is removed first.
-    pub fn unix(path: PathBuf) -> Result<AdminListener, AdminBindError> {
+    /// Listens on a unix socket, which only the gateway's user and group may open. A stale socket is removed first.
+    pub(crate) fn unix(path: PathBuf) -> Result<AdminListener, AdminBindError> {
         let fault = |source| AdminBindError::Unix { path: path.clone(), source };
         let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
-        // A file that is no socket refuses connections as well, and is somebody's.
+        // A file that is not a socket refuses connections as well, and must be kept.
         let is_socket = std::fs::symlink_metadata(&path).is_ok_and(|file| file.file_type().is_socket());
         if is_socket && std::os::unix::net::UnixStream::connect(&path).is_err_and(refused) {
             std::fs::remove_file(&path).map_err(fault)?;
@@ -127,7 +87,7 @@ impl AdminListener {
     }
 
     /// The address that TCP is bound to.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             AdminListener::Tcp(listener) => listener.local_addr().ok(),
             AdminListener::Unix(_) => None,
@@ -139,28 +99,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuseaddr(true)?;
-    // Connections inherit both. The timeout is for what is left when the gateway has closed a connection, too.
+    // Connections inherit both. The timeout also covers bytes that are left after the gateway has closed a connection.
     socket.set_send_buffer_size(SEND_BUFFER as u32)?;
-    SockRef::from(&socket).set_tcp_user_timeout(Some(paced::LONGEST_WRITE))?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(deadline_io::WRITE_TIMEOUT))?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// What all calls share.
-pub(crate) struct Plane {
-    parts: AdminParts,
-    rates: Rates,
-    /// True once connections are to end: event streams end at it.
-    closing: watch::Receiver<bool>,
-}
-
-/// Serves until `shutdown`, then lets open calls end for a short while. On any tokio runtime.
-pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown`, then lets open calls complete for a short while. On any tokio runtime.
+pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
-    let plane = Arc::new(Plane { parts, rates: Rates::default(), closing });
-    let places = Arc::new(Places::default());
+    let state = Arc::new(AdminState { parts, rates: Rates::default(), closing });
+    let limits = Arc::new(ConnectionLimits::default());
     let mut connections = JoinSet::new();
-    let sampler = rates::sample_forever(Arc::clone(&plane));
+    let sampler = state.rates.sample_forever(&state.parts.gate);
     tokio::pin!(shutdown, sampler);
     let mut in_a_row = 0;
     loop {
@@ -168,14 +120,14 @@ pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Fu
             () = &mut shutdown => break,
             () = &mut sampler => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &limits) => accepted,
         };
         match accepted {
             Ok((Stream::Tcp(stream), arrival)) => {
-                connections.spawn(connection::serve(stream, arrival, Arc::clone(&plane)));
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(&state)));
             }
             Ok((Stream::Unix(stream), arrival)) => {
-                connections.spawn(connection::serve(stream, arrival, Arc::clone(&plane)));
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(&state)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
@@ -183,10 +135,10 @@ pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Fu
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        // What these have sent already is answered before more of them come than there are places: so whoever asks at once
-        // is not crowded out. One a turn would let a crowd that asks much keep others in the kernel's queue.
+        // The first requests of these connections are handled before so many more are accepted that they would be evicted.
+        // A single accept per turn would let busy connections starve new ones in the backlog.
         in_a_row += 1;
-        if in_a_row == AT_ONCE {
+        if in_a_row == ACCEPTS_IN_A_ROW {
             in_a_row = 0;
             tokio::task::yield_now().await;
         }
@@ -194,7 +146,7 @@ pub async fn serve(listener: AdminListener, parts: AdminParts, shutdown: impl Fu
     drop(listener);
     close.send_replace(true);
     let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(CLOSING, ended).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
 enum Stream {
@@ -202,7 +154,7 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-async fn accept(listener: &AdminListener, places: &Arc<Places>) -> std::io::Result<(Stream, Arrival)> {
+async fn accept(listener: &AdminListener, limits: &Arc<ConnectionLimits>) -> std::io::Result<(Stream, Arrival)> {
     let (stream, peer, local) = match listener {
         AdminListener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
@@ -216,12 +168,7 @@ async fn accept(listener: &AdminListener, places: &Arc<Places>) -> std::io::Resu
             (Stream::Unix(stream), Peer::Unix(uid), None)
         }
     };
-    Ok((stream, Arrival { peer, local, place: Arc::new(places.take()) }))
-}
-
-/// Waits for a flag, or for the end of whoever could raise it.
-async fn becomes_true(mut flag: watch::Receiver<bool>) {
-    let _ = flag.wait_for(|raised| *raised).await;
+    Ok((stream, Arrival { peer, local, slot: Arc::new(limits.take()) }))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `/mode`, its history and its preview. It turns JSON into a [`ModeChange`] and what came of it into an answer; it
-//! decides nothing about modes.
+//! `/mode`, its history and its preview: JSON to a [`ModeChange`], and its result to a response. It decides nothing about
+//! modes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::Plane;
 use super::query::{self, bad};
-use super::reply::{self, Problem, Reply};
+use super::response::{self, AdminResponse, Problem};
+use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
@@ -21,13 +21,13 @@ use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, M
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 500;
 
-/// The longest drain that a caller may ask for.
+/// The longest drain timeout that a caller may request.
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
-/// The shortest time until a mode ends by itself: less would end before the flip has settled.
+/// The shortest expiry: a shorter one would be over before the flip has settled.
 const SHORTEST_EXPIRY: Duration = Duration::from_secs(1);
 
-/// Entries of the history when no limit is given, and at most.
+/// The default and the largest number of history entries.
 const HISTORY: usize = 50;
 const LONGEST_HISTORY: usize = 1000;
 
@@ -52,11 +52,11 @@ fn mode_in_any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, 
     let text = String::deserialize(deserializer)?;
     read_mode(&text).ok_or_else(|| {
         let wanted = "write \"production\" or \"maintenance\"";
-        serde::de::Error::custom(format!("{:?} is no mode; {wanted}", text.chars().take(40).collect::<String>()))
+        serde::de::Error::custom(format!("{:?} is not a mode; {wanted}", text.chars().take(40).collect::<String>()))
     })
 }
 
-/// JSON knows no integers: 7.0 is 7, and some clients write it so.
+/// JSON has no integers: 7.0 is 7, and some clients send it in this form.
 fn revision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     // Up to 2^53 each whole number has a floating point one of its own.
@@ -72,14 +72,14 @@ fn read_mode(text: &str) -> Option<Mode> {
     [Mode::Production, Mode::Maintenance].into_iter().find(|mode| text.eq_ignore_ascii_case(mode.as_str()))
 }
 
-/// The record, flat, with what else is known now.
-pub(super) fn show(plane: &Plane) -> Result<Reply, Problem> {
-    let published = plane.parts.gate.published();
+/// The record, flat, with the current counts.
+pub(super) fn show(state: &AdminState) -> Result<AdminResponse, Problem> {
+    let published = state.parts.gate.published();
     let record = published.record.as_deref().ok_or_else(no_record)?;
-    Ok(reply::json(StatusCode::OK, &document(&plane.parts.gate, &published, record)))
+    Ok(response::json(StatusCode::OK, &document(&state.parts.gate, &published, record)))
 }
 
-/// The document of `GET /mode`, of the `record` event, and (with `report`) of a flip that went well.
+/// The document of `GET /mode`, of the `record` event, and (with `report`) of a successful flip.
 pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) -> Value {
     let mut document = json!(record);
     document["in_flight"] = in_flight(gate);
@@ -88,44 +88,44 @@ pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) 
     document
 }
 
-/// In flight by set.
+/// Requests in flight by set of modes.
 pub(super) fn in_flight(gate: &Gate) -> Value {
     let [production, maintenance, both] = ModeSet::ALL.map(|set| gate.in_flight(set));
     json!({"production": production, "maintenance": maintenance, "both": both})
 }
 
 fn no_record() -> Problem {
-    let detail = "the gateway does not know its mode yet; ask again soon";
+    let detail = "the gateway does not know its mode yet; retry shortly";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_record", detail).retry_after(1)
 }
 
-/// Flips, and answers when the flip has ended one way or another.
-pub(super) async fn set(plane: &Plane, caller: Principal, body: &[u8]) -> Result<Reply, Problem> {
+/// Changes the mode, and responds once the flip has ended.
+pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let change = read_change(body, &caller)?;
-    let patience = change.drain_timeout.unwrap_or(plane.parts.drain_timeout) + FLIP_SLACK;
-    tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "a mode was asked for");
-    let control_handle = plane.parts.control_handle.clone();
-    // In a task of its own: a client that goes away does not stop what it began.
+    let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + FLIP_SLACK;
+    tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "mode change requested");
+    let control_handle = state.parts.control_handle.clone();
+    // In a task of its own: a client that disconnects does not stop its change.
     let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
     match tokio::time::timeout(patience, asked).await {
-        Ok(Ok(Ok(flipped))) => Ok(settled(plane, &flipped)),
+        Ok(Ok(Ok(flipped))) => Ok(settled(state, &flipped)),
         Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
         Err(_) => {
-            let detail = "the flip has not ended in its time and may still go on; GET /mode tells";
+            let detail = "the flip has not ended in time and may still complete; see GET /mode";
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "no_answer", detail))
         }
     }
 }
 
-fn settled(plane: &Plane, flipped: &Flipped) -> Reply {
-    let gate = &plane.parts.gate;
+fn settled(state: &AdminState, flipped: &Flipped) -> AdminResponse {
+    let gate = &state.parts.gate;
     let mut document = document(gate, &gate.published(), &flipped.record);
     document["report"] = json!(flipped.report);
-    reply::json(StatusCode::OK, &document)
+    response::json(StatusCode::OK, &document)
 }
 
-/// Every way in which a change does not happen, as an answer.
+/// The problem of each error of a change.
 fn failed(error: &ChangeError) -> Problem {
     let (status, reason, advice) = match error {
         ChangeError::Stale(_) => (StatusCode::CONFLICT, "stale", "read GET /mode and decide again"),
@@ -208,7 +208,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     })
 }
 
-/// The parser says at which column it stopped; people want the member's name. So each is tried alone.
+/// The parser reports a column, but the member is more useful. So each member is parsed alone.
 fn what_is_wrong(body: &[u8], error: &serde_json::Error) -> String {
     let members: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let fault_of = |(name, value): (&String, &Value)| {
@@ -221,7 +221,7 @@ fn what_is_wrong(body: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// The journal, newest first.
-pub(super) async fn history(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<AdminResponse, Problem> {
     let [limit] = query::read(query, ["limit"])?;
     let limit = match limit {
         None => HISTORY,
@@ -231,24 +231,24 @@ pub(super) async fn history(plane: &Plane, query: Option<&str>) -> Result<Reply,
             .filter(|limit| (1..=LONGEST_HISTORY).contains(limit))
             .ok_or_else(|| bad(format!("limit: must be 1 to {LONGEST_HISTORY}")))?,
     };
-    let journal = Arc::clone(&plane.parts.journal);
+    let journal = Arc::clone(&state.parts.journal);
     let entries = tokio::task::spawn_blocking(move || journal(limit)).await;
     let entries = entries.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal could not be read; see the log")
     })?;
-    Ok(reply::json(StatusCode::OK, &json!({"entries": entries})))
+    Ok(response::json(StatusCode::OK, &json!({"entries": entries})))
 }
 
-/// What a flip to `mode` would refuse: what only the other mode admits, by operation, in flight and lately.
-pub(super) fn preview(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+/// The requests that a flip to `mode` would refuse: those that only the other mode admits, by operation, in flight and recent.
+pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<AdminResponse, Problem> {
     let [mode] = query::read(query, ["mode"])?;
     let mode = mode.as_deref().and_then(read_mode);
     let mode = mode.ok_or_else(|| bad("mode: must be production or maintenance, e.g. ?mode=maintenance"))?;
-    let gate = &plane.parts.gate;
+    let gate = &state.parts.gate;
     let published = gate.published();
     let record = published.record.as_deref().ok_or_else(no_record)?;
     let live = gate.table();
-    let (rates, window) = plane.rates.per_minute(&live, Instant::now()).unwrap_or_default();
+    let (rates, window) = state.rates.per_minute(&live, Instant::now()).unwrap_or_default();
     let leaving = ModeSet::only(mode.other());
     let rate = |slot: usize| rates.get(slot).copied().unwrap_or(0.0);
     let mut operations: Vec<_> = live.operation_counts().into_iter().enumerate().collect();
@@ -276,5 +276,5 @@ pub(super) fn preview(plane: &Plane, query: Option<&str>) -> Result<Reply, Probl
         "would_refuse": shown,
         "schema": published.schema,
     });
-    Ok(reply::json(StatusCode::OK, &document))
+    Ok(response::json(StatusCode::OK, &document))
 }

@@ -1,5 +1,5 @@
-//! The web page: one document with its style and script inside, allowed by their hashes and nothing else. It is static;
-//! all that it shows it fetches with the token that the operator types in.
+//! The web page: a static document with inline style and script, which its policy allows by their hashes alone. The script
+//! fetches its data from the admin API with the token that the operator enters.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::reply::{self, Reply};
+use super::response::{self, AdminResponse};
 
 const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -33,12 +33,12 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 });
 
 /// The page.
-pub(super) fn page() -> Reply {
-    let mut reply = reply::whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.as_str());
-    let headers = reply.headers_mut();
+pub(super) fn page() -> AdminResponse {
+    let mut response = response::whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.as_str());
+    let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&PAGE.policy) {
         headers.insert("content-security-policy", policy);
     }
     headers.insert("x-frame-options", HeaderValue::from_static("DENY"));
-    reply
+    response
 }

@@ -1,28 +1,29 @@
-//! `/livez`, `/readyz`, `/metrics`: what machines ask. Maintenance is ready, and so is a flip under way: a gateway that
-//! refuses by its mode does its work.
+//! `/livez`, `/readyz` and `/metrics`, for machines. The gateway is ready in maintenance and during a flip, too: refusing
+//! requests by mode is its job.
 
 use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::Plane;
 use super::gate_sample;
-use super::reply::{self, Problem, Reply};
+use super::response::{self, AdminResponse, Problem};
+use super::state::AdminState;
 use crate::telemetry::Metrics;
 
-/// How long a worker may give no sign of life; it gives ten a second.
+/// The longest time without a heartbeat of a worker, which sends ten per second.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// After a pause of the whole process all are silent for a moment. Within the second that an orchestrator's probe waits.
+/// The wait for late heartbeats: after a pause of the whole process, every worker is silent for a moment. It ends within the
+/// second that an orchestrator's probe waits.
 const SECOND_CHANCE: Duration = Duration::from_millis(500);
 
-/// Whether every worker gives signs of life. The change line lives on this very thread, so that an answer is its sign.
-pub(super) async fn live(plane: &Plane) -> Reply {
-    let silent = || match *plane.parts.stopping.borrow() {
-        // They end one after another, as they should.
+/// Whether every worker is alive. Control runs on this thread, so the response itself is its heartbeat.
+pub(super) async fn live(state: &AdminState) -> AdminResponse {
+    let silent = || match *state.parts.stopping.borrow() {
+        // Workers end one after another during a shutdown.
         true => Vec::new(),
-        false => plane.parts.metrics.silent_workers(SILENCE),
+        false => state.parts.metrics.silent_workers(SILENCE),
     };
     let mut found = silent();
     let asked = tokio::time::Instant::now();
@@ -31,16 +32,16 @@ pub(super) async fn live(plane: &Plane) -> Reply {
         found = silent();
     }
     if found.is_empty() {
-        return reply::json(StatusCode::OK, &json!({"live": true}));
+        return response::json(StatusCode::OK, &json!({"live": true}));
     }
     let names: Vec<String> = found.into_iter().map(|index| format!("worker-{index}")).collect();
-    reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
+    response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
 }
 
-/// Whether requests can be judged: a record is known, and the gateway is not shutting down.
-pub(super) fn ready(plane: &Plane) -> Reply {
-    let published = plane.parts.gate.published();
-    let stopping = *plane.parts.stopping.borrow();
+/// Whether requests can be served: a record is known, and the gateway is not shutting down.
+pub(super) fn ready(state: &AdminState) -> AdminResponse {
+    let published = state.parts.gate.published();
+    let stopping = *state.parts.stopping.borrow();
     let why_not = match (&published.record, stopping) {
         (_, true) => Some("shutting_down"),
         (None, false) => Some("no_record"),
@@ -57,12 +58,12 @@ pub(super) fn ready(plane: &Plane) -> Reply {
         "alarm": published.alarm,
     });
     let status = if why_not.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    reply::json(status, &document)
+    response::json(status, &document)
 }
 
 /// OpenMetrics text.
-pub(super) fn metrics(plane: &Plane) -> Result<Reply, Problem> {
-    let text = plane.parts.metrics.render(gate_sample::sample(&plane.parts.gate));
+pub(super) fn metrics(state: &AdminState) -> Result<AdminResponse, Problem> {
+    let text = state.parts.metrics.render(gate_sample::sample(&state.parts.gate));
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
-    Ok(reply::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
+    Ok(response::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
 }

@@ -1,22 +1,25 @@
-//! Query strings, strictly: known names, each at most once. It interprets no value.
+//! Strict query strings: known names only, each at most once. It interprets no value.
 
 use hyper::StatusCode;
 
-use super::reply::Problem;
+use super::response::Problem;
 
-/// The values of `names`, in their order; an unknown or repeated name is a problem.
+/// The values of `names`, in this order; an unknown or repeated name is a problem.
 pub(super) fn read<const N: usize>(query: Option<&str>, names: [&str; N]) -> Result<[Option<String>; N], Problem> {
     let mut values = [const { None }; N];
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name)?;
         let Some(place) = names.iter().position(|known| *known == name) else {
-            let known =
-                if N == 0 { "there are none here".to_owned() } else { format!("known are {}", names.join(", ")) };
-            return Err(bad(format!("the query parameter {name:?} is not known; {known}")));
+            let known = if N == 0 {
+                "this call takes none".to_owned()
+            } else {
+                format!("the parameters are {}", names.join(", "))
+            };
+            return Err(bad(format!("unknown query parameter {name:?}; {known}")));
         };
         if values[place].is_some() {
-            return Err(bad(format!("the query parameter {name:?} stands twice")));
+            return Err(bad(format!("query parameter {name:?} occurs twice")));
         }
         values[place] = Some(decode(value)?);
     }
@@ -60,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decodes_once_and_refuses_the_rest() {
+    fn decodes_once_and_rejects_malformed_queries() {
         let [method, path] = read(Some("path=%2Fa%252Fb&method=GET"), ["method", "path"]).unwrap();
         assert_eq!((method.as_deref(), path.as_deref()), (Some("GET"), Some("/a%2Fb")));
         assert_eq!(read(None, ["limit"]).unwrap(), [None]);

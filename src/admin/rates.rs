@@ -1,19 +1,18 @@
-//! How often each operation was admitted lately: samples of the table's counts, a few minutes deep. It counts nothing
-//! itself and forgets at a reload, when the table's counts begin anew.
+//! The recent rate of each operation: samples of the table's counts over a few minutes. It counts nothing itself, and it
+//! starts over at a reload, which resets the table's counts.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Plane;
-use crate::gate::LiveTable;
+use crate::gate::{Gate, LiveTable};
 
-/// Between two samples.
+/// The interval of samples.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How far back rates look: five minutes.
+/// The number of samples kept: five minutes.
 const SAMPLES: usize = 30;
 
 /// The samples, the oldest first.
@@ -29,17 +28,17 @@ struct Sample {
     admitted: Vec<u64>,
 }
 
-/// Takes samples; never ends.
-pub(super) async fn sample_forever(plane: Arc<Plane>) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        plane.rates.take(&plane.parts.gate.table(), Instant::now());
-    }
-}
-
 impl Rates {
+    /// Takes samples; never ends.
+    pub(super) async fn sample_forever(&self, gate: &Gate) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.take(&gate.table(), Instant::now());
+        }
+    }
+
     fn take(&self, table: &LiveTable, now: Instant) {
         let generation = table.generation();
         let admitted = table.operation_counts().iter().map(|counts| counts.admitted).collect();
@@ -53,8 +52,8 @@ impl Rates {
         }
     }
 
-    /// Admitted a minute, by slot of the table, since the oldest sample; and how far back that is. `None` when there is
-    /// no sample of this table that is at least a second old.
+    /// Admitted requests per minute since the oldest sample, by slot of the table, and the age of that sample. `None` without
+    /// a sample of this table that is at least a second old.
     pub(super) fn per_minute(&self, table: &LiveTable, now: Instant) -> Option<(Vec<f64>, Duration)> {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = samples.front().filter(|sample| sample.generation == table.generation())?;

@@ -1,22 +1,23 @@
-//! `/routes`, `/routes/reload`, `/explain`: the table in force. It reads no file; a reload is asked for over the control handle.
+//! `/routes`, `/routes/reload` and `/explain`: the table in force. It reads no file; a reload is requested through the control
+//! handle.
 
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::Plane;
 use super::query::{self, bad};
-use super::reply::{self, Problem, Reply};
+use super::response::{self, AdminResponse, Problem};
+use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::ReloadError;
 use crate::policy::explain::{explain as explain_by, modes, view};
 use crate::policy::table::Unmatched;
 
-/// The longest path that is explained, in bytes.
+/// The longest accepted path, in bytes.
 const LONGEST_PATH: usize = 8192;
 
 /// The table in force with its counts.
-pub(super) fn show(plane: &Plane) -> Reply {
-    let live = plane.parts.gate.table();
+pub(super) fn show(state: &AdminState) -> AdminResponse {
+    let live = state.parts.gate.table();
     let table = live.table();
     let classes: Vec<_> =
         table.classes.iter().map(|class| json!({"class": &*class.name, "modes": modes(class.modes)})).collect();
@@ -39,23 +40,23 @@ pub(super) fn show(plane: &Plane) -> Reply {
         "classes": classes,
         "routes": routes,
     });
-    reply::json(StatusCode::OK, &document)
+    response::json(StatusCode::OK, &document)
 }
 
-/// Has the file read again. The body is empty or `{}`.
-pub(super) async fn reload(plane: &Plane, caller: &Principal, body: &[u8]) -> Result<Reply, Problem> {
+/// Reloads the route table. The body is empty or `{}`.
+pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let empty = body.trim_ascii().is_empty()
         || matches!(serde_json::from_slice(body), Ok(serde_json::Value::Object(members)) if members.is_empty());
     if !empty {
         let detail = "a reload takes no options; send an empty body or {}";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
     }
-    tracing::info!(principal = %caller.name, "a reload of the route table was asked for");
-    let control_handle = plane.parts.control_handle.clone();
-    // In a task of its own: a client that goes away does not stop what it began.
+    tracing::info!(principal = %caller.name, "route table reload requested");
+    let control_handle = state.parts.control_handle.clone();
+    // In a task of its own: a client that disconnects does not stop the reload.
     let asked = tokio::spawn(async move { control_handle.reload().await });
     match asked.await.unwrap_or(Err(ReloadError::ShuttingDown)) {
-        Ok(reloaded) => Ok(reply::json(StatusCode::OK, &reloaded)),
+        Ok(reloaded) => Ok(response::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {
             ReloadError::Faults(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "route_faults", error.to_string()),
             ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "busy", error.to_string()).retry_after(5),
@@ -66,17 +67,17 @@ pub(super) async fn reload(plane: &Plane, caller: &Principal, body: &[u8]) -> Re
     }
 }
 
-/// Why a request would be answered as it is.
-pub(super) fn explain(plane: &Plane, query: Option<&str>) -> Result<Reply, Problem> {
+/// The handling of a request in each mode, and the reason.
+pub(super) fn explain(state: &AdminState, query: Option<&str>) -> Result<AdminResponse, Problem> {
     let [method, path] = query::read(query, ["method", "path"])?;
     let path = path.ok_or_else(|| bad("path is missing; write e.g. ?method=GET&path=/profiles/1"))?;
     let method = method.unwrap_or_else(|| "GET".to_owned());
     if method.is_empty() || method.len() > 32 || hyper::Method::from_bytes(method.as_bytes()).is_err() {
-        return Err(bad(format!("method: {method:?} is no HTTP method; methods are case-sensitive, e.g. GET")));
+        return Err(bad(format!("method: {method:?} is not an HTTP method; methods are case-sensitive, e.g. GET")));
     }
     if path.len() > LONGEST_PATH {
-        return Err(bad(format!("path: is longer than {LONGEST_PATH} bytes")));
+        return Err(bad(format!("path: must not be longer than {LONGEST_PATH} bytes")));
     }
     let path = path.split('?').next().unwrap_or_default();
-    Ok(reply::json(StatusCode::OK, &explain_by(plane.parts.gate.table().table(), &method, path)))
+    Ok(response::json(StatusCode::OK, &explain_by(state.parts.gate.table().table(), &method, path)))
 }

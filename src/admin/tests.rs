@@ -9,12 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::access::Access;
 use crate::control_handle::{
-    ChangeError, Command, CommandReceiver, FlipReport, Flipped, OperationCount, ReloadError, Reloaded,
+    ChangeError, Command, CommandReceiver, ControlHandle, FlipReport, Flipped, OperationCount, ReloadError, Reloaded,
 };
-use crate::gate::Published;
+use crate::gate::{Gate, Published};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
 use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
+use crate::telemetry::Metrics;
 
 pub(crate) type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
 

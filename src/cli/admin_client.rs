@@ -1,10 +1,8 @@
-//! A small client of the admin API, for the commands that speak to a running gateway: TCP or unix socket, one connection
-//! a call. It knows addresses, tokens and problem documents, and no modes.
+//! A small client of the admin API, for commands that call a running gateway: TCP or unix socket, one connection per call. It
+//! knows addresses, tokens and problem documents, but no modes.
 
-use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,60 +19,48 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::access::TOKEN_FILE;
+use crate::config::{AdminAddress, HostPort, default_state_dir};
 
-/// How long a connection may take.
+/// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read: the whole route table, and long histories.
-const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// The largest accepted response; whole route tables and long histories fit.
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
-/// Two heartbeats of the gateway and a bit: an event stream that is silent for longer is dead.
+/// More than two heartbeats of the gateway: an event stream that is silent for longer is dead.
 const SILENCE: Duration = Duration::from_secs(40);
 
-/// Where the gateway is and who asks. The same for every command that speaks to it.
+/// The address and the credential, for every command that calls the gateway.
 #[derive(Args, Clone, Debug)]
-pub struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
-    pub admin: AdminAddress,
-    /// Token; better given by file or environment, as others can see command lines
+    pub(crate) admin: AdminAddress<HostPort>,
+    /// Token; prefer a file or the environment, as other users can see command lines
     // One token in 64 begins with a hyphen.
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
     #[arg(conflicts_with = "token_file")]
-    pub token: Option<String>,
-    /// File that holds the token [default: admin.token in the state directory]
+    pub(crate) token: Option<String>,
+    /// File that contains the token [default: admin.token in the state directory]
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// State directory of the gateway, where its token is [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
+    pub(crate) token_file: Option<PathBuf>,
+    /// State directory of the gateway, which contains its token [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
     #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
-/// Where the admin API listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// HOST:PORT.
-    Tcp(String),
-    /// unix:PATH.
-    Unix(PathBuf),
-}
-
-/// Why a call has no answer, or not the wanted one.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The token file cannot be read.
-    #[error("cannot read the token from {}: {source}; give --token-file, or run as the gateway's user", path.display())]
+    #[error("cannot read the token from {}: {source}; set --token-file, or run as the user of the gateway", path.display())]
     Token { path: PathBuf, source: io::Error },
-    /// The token holds letters that no header may hold.
-    #[error("the token is not usable: it holds a line break or another control character")]
+    #[error("the token is invalid: it contains a line break or another control character")]
     BadToken,
-    /// Nobody listens.
     #[error("cannot reach the gateway's admin API at {address}: {source}; is it running, and is --admin right?")]
-    Connect { address: AdminAddress, source: io::Error },
-    /// The connection broke.
-    #[error("the connection to the admin API broke: {0}")]
+    Connect { address: AdminAddress<HostPort>, source: io::Error },
+    #[error("the connection to the admin API failed: {0}")]
     Broken(String),
-    /// The gateway answered with a problem.
+    /// The response is a problem document.
     #[error("{}", .0.detail())]
     Refused(Box<Refusal>),
 }
@@ -89,46 +75,18 @@ pub(super) struct Refusal {
 impl Refusal {
     fn detail(&self) -> String {
         let detail = self.document["detail"].as_str().map(str::to_owned);
-        detail.unwrap_or_else(|| format!("the admin API answered {}", self.status))
+        detail.unwrap_or_else(|| format!("the admin API responded with {}", self.status))
     }
 }
 
-impl std::str::FromStr for AdminAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<AdminAddress, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err("write unix:PATH".to_owned())
-            } else {
-                Ok(AdminAddress::Unix(path.into()))
-            };
-        }
-        let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>()));
-        match port {
-            Some(Ok(_)) if !text.contains('/') => Ok(AdminAddress::Tcp(text.to_owned())),
-            _ => Err("write HOST:PORT or unix:PATH, e.g. 127.0.0.1:8081".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AdminAddress::Tcp(address) => f.write_str(address),
-            AdminAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// Asks one gateway.
+/// A client of one gateway.
 pub(super) struct AdminClient {
-    address: AdminAddress,
+    address: AdminAddress<HostPort>,
     authorization: HeaderValue,
 }
 
 impl AdminClient {
-    /// Reads the token; connects to nothing yet.
+    /// Reads the token; does not connect yet.
     pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
         let token = match &arguments.token {
             Some(token) => token.clone(),
@@ -140,7 +98,7 @@ impl AdminClient {
         Ok(AdminClient { address: arguments.admin.clone(), authorization })
     }
 
-    /// One call; `patience` bounds the wait for its answer.
+    /// One call; `patience` bounds the wait for its response.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -148,14 +106,14 @@ impl AdminClient {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, CallError> {
-        let answer = timeout(patience, async {
+        let exchange = timeout(patience, async {
             let response = self.send(method, target, body).await?;
             let status = response.status();
-            let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+            let collected = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
             let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
             Ok((status, bytes))
         });
-        let (status, bytes) = answer.await.map_err(|_| CallError::Broken("no answer in time".to_owned()))??;
+        let (status, bytes) = exchange.await.map_err(|_| CallError::Broken("no response in time".to_owned()))??;
         let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() && document != Value::Null {
             return Ok(document);
@@ -166,12 +124,12 @@ impl AdminClient {
     /// Opens the event stream.
     pub(super) async fn events(&self) -> Result<EventReader, CallError> {
         let opening = timeout(CONNECT_TIMEOUT, self.send(Method::GET, "/mode/events", None));
-        let response = opening.await.map_err(|_| CallError::Broken("no answer in time".to_owned()))??;
+        let response = opening.await.map_err(|_| CallError::Broken("no response in time".to_owned()))??;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(EventReader { body: response.into_body(), text: Vec::new() });
         }
-        let collected = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        let collected = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
         let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
         let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Err(CallError::Refused(Box::new(Refusal { status, document })))
@@ -182,7 +140,7 @@ impl AdminClient {
         let late = |_| unreachable(io::Error::from(io::ErrorKind::TimedOut));
         match &self.address {
             AdminAddress::Tcp(address) => {
-                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.as_str()));
                 let stream = connecting.await.map_err(late)?.map_err(unreachable)?;
                 self.exchange(stream, method, target, body).await
             }
@@ -206,7 +164,7 @@ impl AdminClient {
     {
         let broken = |error: hyper::Error| CallError::Broken(error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends with the exchange; its error also shows at the sender.
+        // Ends with the exchange; its error also reaches the sender.
         tokio::spawn(connection);
         let text = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder()
@@ -222,20 +180,20 @@ impl AdminClient {
 
     fn host(&self) -> &str {
         match &self.address {
-            AdminAddress::Tcp(address) => address,
+            AdminAddress::Tcp(address) => address.as_str(),
             AdminAddress::Unix(_) => "localhost",
         }
     }
 }
 
-/// Server-sent events, one after another.
+/// A reader of server-sent events.
 pub(super) struct EventReader {
     body: Incoming,
     text: Vec<u8>,
 }
 
 impl EventReader {
-    /// The next event's name and data; `None` when the gateway ended the stream.
+    /// The name and data of the next event; `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Result<Option<(String, Value)>, CallError> {
         loop {
             if let Some(end) = self.text.windows(2).position(|pair| pair == b"\n\n") {
@@ -245,8 +203,8 @@ impl EventReader {
                 }
                 continue;
             }
-            if self.text.len() > LARGEST_ANSWER {
-                return Err(CallError::Broken("an event without an end".to_owned()));
+            if self.text.len() > MAX_RESPONSE {
+                return Err(CallError::Broken("an event is too large".to_owned()));
             }
             let frame = timeout(SILENCE, self.body.frame()).await;
             match frame.map_err(|_| CallError::Broken("the event stream fell silent".to_owned()))? {
@@ -268,27 +226,9 @@ fn read_event(block: &str) -> Option<(String, Value)> {
 fn read_token(arguments: &AdminArgs) -> Result<String, CallError> {
     let path = match &arguments.token_file {
         Some(path) => path.clone(),
-        None => default_state_dir(arguments.state_dir.as_deref()).join(TOKEN_FILE),
+        None => arguments.state_dir.clone().unwrap_or_else(default_state_dir).join(TOKEN_FILE),
     };
     std::fs::read_to_string(&path).map_err(|source| CallError::Token { path, source })
-}
-
-/// The same default as that of `serve`.
-fn default_state_dir(given: Option<&Path>) -> PathBuf {
-    let from_systemd = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    given.map(Path::to_owned).or_else(from_systemd).unwrap_or_else(|| PathBuf::from("ucs-gateway.state"))
-}
-
-/// Whether a token sent there in clear text stays on this machine.
-pub(super) fn stays_here(address: &AdminAddress) -> bool {
-    match address {
-        AdminAddress::Unix(_) => true,
-        AdminAddress::Tcp(address) => {
-            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-    }
 }
 
 #[cfg(test)]
@@ -297,24 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_and_wrong_ones_refused() {
-        for text in ["127.0.0.1:8081", "[::1]:1", "gw.example:80", "unix:/run/x.sock"] {
-            assert_eq!(text.parse::<AdminAddress>().unwrap().to_string(), text);
-        }
-        for text in ["", "localhost", ":80", "unix:", "http://localhost:1", "host:99999"] {
-            assert!(text.parse::<AdminAddress>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn only_loopback_stays_here() {
-        for (address, here) in [("localhost:1", true), ("[::1]:1", true), ("unix:/x", true), ("10.0.0.1:1", false)] {
-            assert_eq!(stays_here(&address.parse().unwrap()), here, "{address}");
-        }
-    }
-
-    #[test]
-    fn comments_are_no_events() {
+    fn comments_are_not_events() {
         assert_eq!(read_event(": still here\n\n"), None);
         let (name, data) = read_event("event: record\nid: 7\ndata: {\"revision\":7}\n\n").unwrap();
         assert_eq!((name.as_str(), &data["revision"]), ("record", &Value::from(7)));

@@ -1,4 +1,4 @@
-//! `check [FILE]`: all that is wrong with a route table, and what deserves a second look. It changes nothing.
+//! `check [FILE]`: every fault of a route table, and the overlaps that deserve a second look. It changes nothing.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -6,21 +6,22 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{MISCONFIGURED, fail, print, tables};
+use super::output::{MISCONFIGURED, fail, print};
 use crate::policy::analysis;
 use crate::policy::table::RouteTable;
+use crate::route_file;
 
-/// What `check` is told.
+/// The arguments of `check`.
 #[derive(Args, Debug)]
-pub struct CheckArgs {
-    /// The route table.
+pub(crate) struct CheckArgs {
+    /// Route table
     #[arg(value_name = "FILE", default_value = "routes.yaml")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
-/// Checks; exit code 2 when the table cannot be used.
-pub fn run(args: &CheckArgs) -> ExitCode {
-    match tables::load(&args.file) {
+/// Exit code 2 if the table has faults.
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
+    match route_file::load(&args.file) {
         Err(error) => fail(MISCONFIGURED, error),
         Ok((table, _)) => {
             print(&summary(&args.file.display().to_string(), &table));
@@ -39,7 +40,7 @@ fn summary(file: &str, table: &RouteTable) -> String {
         let (first, second) = (&table.routes[overlap.first as usize], &table.routes[overlap.second as usize]);
         let _ = writeln!(
             text,
-            "note: \"{}\" (line {}) comes before \"{}\" (line {}) and takes part of its requests as {}, for example {}",
+            "note: \"{}\" (line {}) precedes \"{}\" (line {}) and matches some of its requests as {}, for example {}",
             first.operation,
             first.line,
             second.operation,

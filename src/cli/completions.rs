@@ -1,23 +1,23 @@
-//! `completions SHELL`: what a shell needs to complete our commands.
+//! `completions SHELL`: the script with which a shell completes the commands.
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Cli, print};
+use super::output::print;
 
-/// What `completions` is told.
+/// The arguments of `completions`.
 #[derive(Args, Debug)]
-pub struct CompletionsArgs {
-    /// For which shell.
-    pub shell: Shell,
+pub(crate) struct CompletionsArgs {
+    /// Shell to print the script for
+    pub(crate) shell: Shell,
 }
 
-/// Prints them.
-pub fn run(args: &CompletionsArgs) -> ExitCode {
+/// Prints the script.
+pub(crate) fn run(args: &CompletionsArgs, command: &mut Command) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ucs-gateway", &mut script);
+    clap_complete::generate(args.shell, command, "ucs-gateway", &mut script);
     print(&String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
 }

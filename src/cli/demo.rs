@@ -1,5 +1,4 @@
-//! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. Nothing of it outlives the
-//! process.
+//! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. It leaves no files behind.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -12,43 +11,44 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::output::FAILED;
+use super::serve;
 use super::service::{self, Logs};
-use super::{FAILED, serve};
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, Settings};
 use crate::demo::{self, StandIn, StandInOptions};
-use crate::launch::{self, Ready};
+use crate::launch::{self, LaunchError, Ready};
 use crate::telemetry::{LogFormat, STDOUT};
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
-pub struct DemoArgs {
-    /// Address for clients of UCS; port 0 picks a free port.
+pub(crate) struct DemoArgs {
+    /// Address of the data port, for clients of UCS; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub listen: String,
-    /// Address for operators; port 0 picks a free port.
+    pub(crate) listen: String,
+    /// Address of the admin port; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
-    pub admin_listen: String,
-    /// Address of the stand-in UCS itself, to change its settings; port 0 picks a free port.
+    pub(crate) admin_listen: String,
+    /// Address of the stand-in UCS and its settings; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub stand_in_listen: String,
-    /// Route table; the default is the shipped one.
+    pub(crate) stand_in_listen: String,
+    /// Route table [default: the shipped table]
     #[arg(long, value_name = "FILE")]
-    pub routes: Option<PathBuf>,
-    /// Start UCS without a profile schema.
+    pub(crate) routes: Option<PathBuf>,
+    /// Start the stand-in UCS without a profile schema
     #[arg(long)]
-    pub no_schema: bool,
-    /// The time that every operation of the stand-in takes, to watch a drain.
+    pub(crate) no_schema: bool,
+    /// Duration of every operation of the stand-in UCS, to watch a drain
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
-    pub delay: std::time::Duration,
+    pub(crate) delay: std::time::Duration,
 }
 
 /// Runs the demo until SIGINT or SIGTERM.
-pub fn run(args: DemoArgs) -> ExitCode {
+pub(crate) fn run(args: DemoArgs) -> ExitCode {
     let logs = Logs { format: LogFormat::Human, level: "warn" };
     service::run(logs, show(args), |error| error.downcast_ref().map_or(FAILED, serve::exit_code))
 }
 
-/// The shipped table, so that the demo runs from any folder.
+/// The shipped table, embedded so that the demo runs in any folder.
 const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
 
 async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
@@ -74,7 +74,8 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
         ("--admin-listen", &args.admin_listen),
         ("--state-dir", &folder.0.join("state").display().to_string()),
     ])?;
-    let state = settings.state_dir();
+    let settings = Settings::new(settings).map_err(LaunchError::from)?;
+    let state = settings.state_dir.clone();
     let ready = move |ready: Ready| {
         let token = std::fs::read_to_string(state.join("admin.token")).unwrap_or_default();
         let text = instructions(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());
@@ -106,7 +107,7 @@ fn serve_args(flags: &[(&str, &str)]) -> Result<ServeArgs, clap::Error> {
     Ok(Wrapped::try_parse_from(std::iter::once("demo").chain(words))?.serve)
 }
 
-/// A folder for this demo; removed at its end.
+/// The temporary folder of the demo, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {

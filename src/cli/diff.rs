@@ -1,32 +1,33 @@
-//! `diff OLD NEW`: which requests two route tables treat differently, with an example for each.
+//! `diff OLD NEW`: the requests that two route tables handle differently, with an example of each.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{MISCONFIGURED, fail, print, tables};
+use super::output::{MISCONFIGURED, fail, print};
 use crate::policy::analysis::{self, Verdict};
 use crate::policy::explain;
+use crate::route_file;
 
-/// What `diff` is told.
+/// The arguments of `diff`.
 #[derive(Args, Debug)]
-pub struct DiffArgs {
-    /// The table in force.
-    pub old: PathBuf,
-    /// The one that would replace it.
-    pub new: PathBuf,
+pub(crate) struct DiffArgs {
+    /// Current route table
+    pub(crate) old: PathBuf,
+    /// Route table to compare it with
+    pub(crate) new: PathBuf,
 }
 
-/// Compares; prints nothing but a line when there is no difference.
-pub fn run(args: &DiffArgs) -> ExitCode {
-    let (old, new) = match (tables::load(&args.old), tables::load(&args.new)) {
+/// Prints each difference, or a line that there is none.
+pub(crate) fn run(args: &DiffArgs) -> ExitCode {
+    let (old, new) = match (route_file::load(&args.old), route_file::load(&args.new)) {
         (Ok((old, _)), Ok((new, _))) => (old, new),
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };
     let differences = analysis::diff(&old, &new);
     if differences.is_empty() {
-        print("no difference: both tables treat every request alike\n");
+        print("no difference: both tables handle every request alike\n");
     }
     for difference in differences {
         let (old, new) = (in_words(&difference.old), in_words(&difference.new));

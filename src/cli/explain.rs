@@ -1,32 +1,33 @@
-//! `explain METHOD PATH`: what becomes of a request in each mode, by the very matcher that serves traffic. It asks no
-//! running gateway: `GET /explain` of the admin API does.
+//! `explain METHOD PATH`: the handling of a request in each mode, by the matcher that serves traffic. It needs no running
+//! gateway; for its table in force, use `GET /explain` of the admin API.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FAILED, MISCONFIGURED, fail, print, tables};
+use super::output::{FAILED, MISCONFIGURED, fail, print};
 use crate::policy::explain::{Explanation, Handling, RouteView, explain};
+use crate::route_file;
 
-/// What `explain` is told.
+/// The arguments of `explain`.
 #[derive(Args, Debug)]
-pub struct ExplainArgs {
-    /// The request's method, upper case.
-    pub method: String,
-    /// The request's path; a query is ignored.
-    pub path: String,
-    /// The route table.
+pub(crate) struct ExplainArgs {
+    /// Method of the request, in upper case
+    pub(crate) method: String,
+    /// Path of the request; a query is ignored
+    pub(crate) path: String,
+    /// Route table
     #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
-    pub routes: PathBuf,
-    /// Print JSON.
+    pub(crate) routes: PathBuf,
+    /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
-/// Explains.
-pub fn run(args: &ExplainArgs) -> ExitCode {
-    let table = match tables::load(&args.routes) {
+/// Prints the explanation.
+pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
+    let table = match route_file::load(&args.routes) {
         Ok((table, _)) => table,
         Err(error) => return fail(MISCONFIGURED, error),
     };

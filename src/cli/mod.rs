@@ -1,62 +1,62 @@
-//! The commands: one file each. They print and set exit codes (0; 1 failed; 2 usage or configuration); what they do is
+//! The commands, one file each. They print and set exit codes (0: done, 1: failed, 2: usage or configuration); their work is
 //! done elsewhere.
 
 mod admin_client;
-pub mod check;
-pub mod completions;
-pub mod demo;
-pub mod diff;
-pub mod explain;
-pub mod mode;
-pub mod schema;
-pub mod serve;
+mod check;
+mod completions;
+mod demo;
+mod diff;
+mod explain;
+mod mode;
+mod output;
+mod schema;
+mod serve;
 mod service;
-pub mod tables;
-pub mod token;
+mod token;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "ucs-gateway",
     version,
-    about = "The only way into one UCS, open to just what its Server Mode allows."
+    about = "A reverse proxy that enforces UCS's Server Mode: it forwards the operations that the current mode allows and refuses \
+             the rest."
 )]
-pub struct Cli {
-    /// What to do.
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Run the gateway before a UCS.
+pub(crate) enum Command {
+    /// Run the gateway in front of UCS
     Serve(Box<crate::config::ServeArgs>),
-    /// Run the gateway before a stand-in UCS, to try it.
+    /// Run the gateway in front of a stand-in UCS, to try it out
     Demo(demo::DemoArgs),
-    /// Read a route table and tell all that is wrong with it.
+    /// Check a route table and report every problem
     Check(check::CheckArgs),
-    /// Tell what becomes of a request, in each mode, and why.
+    /// Show how a request would be handled in each mode, and why
     Explain(explain::ExplainArgs),
-    /// Tell which requests two route tables treat differently.
+    /// List the requests that two route tables handle differently
     Diff(diff::DiffArgs),
-    /// See or change the mode of a running gateway.
+    /// Show or change the mode of a running gateway
     Mode(Box<mode::ModeArgs>),
-    /// Make credentials for access.yaml.
+    /// Generate credentials for access.yaml
     Token(token::TokenArgs),
-    /// Print the JSON Schema of routes.yaml.
+    /// Print the JSON Schema of routes.yaml
     Schema,
-    /// Print completions for a shell.
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs a command to its exit code.
-pub fn run(cli: Cli) -> ExitCode {
-    match cli.command {
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
@@ -65,26 +65,6 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Mode(args) => mode::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Schema => schema::run(),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
-}
-
-/// Exit code for a command that did not succeed.
-pub const FAILED: u8 = 1;
-
-/// Exit code for wrong usage or a faulty configuration.
-pub const MISCONFIGURED: u8 = 2;
-
-/// Prints to standard output. A reader that went away (`| head`) is no error of ours.
-pub fn print(text: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
-}
-
-/// Says on standard error why a command ends, and ends it with `code`.
-pub fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    use std::io::Write;
-    drop(writeln!(std::io::stderr().lock(), "ucs-gateway: {why}"));
-    ExitCode::from(code)
 }

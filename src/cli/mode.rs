@@ -1,5 +1,5 @@
-//! `mode get|set|watch|history|preview`: the mode of a running gateway, from the command line. Everything goes through
-//! the admin API; it reads no state file but the token.
+//! `mode get|set|watch|history|preview`: the mode of a running gateway, through its admin API. It reads no state file but the
+//! token.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,23 +9,25 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::admin_client::{AdminArgs, AdminClient, CallError, stays_here};
+use super::admin_client::{AdminArgs, AdminClient, CallError};
+use super::output::{FAILED, MISCONFIGURED, fail};
+use crate::config::AdminAddress;
 use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
 
-/// How long an answer that changes nothing may take.
+/// The timeout of a call that changes nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the longest drain may be, when none was given: the gateway's own setting is not known here.
+/// The assumed drain timeout without --drain-timeout, as the setting of the gateway is not known here.
 const LONGEST_DEFAULT_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
-/// Arguments of `mode`.
+/// The arguments of `mode`.
 #[derive(Args, Debug)]
-pub struct ModeArgs {
+pub(crate) struct ModeArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Print JSON as the admin API sent it
+    /// Print the JSON document of the admin API
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -34,45 +36,45 @@ pub struct ModeArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModeCommand {
-    /// Show the mode in force
+    /// Show the current mode
     Get,
-    /// Change the mode, and wait until it is settled
+    /// Change the mode and wait until it is settled
     Set(SetArgs),
-    /// Follow the mode and its drains until interrupted
+    /// Follow mode changes and drains until interrupted
     Watch,
     /// Show past changes, newest first
     History {
-        /// How many at most (1 to 1000)
+        /// Maximum number of entries, 1 to 1000
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
     },
-    /// Show what a change would refuse now
+    /// Show the requests that a mode change would refuse now
     Preview {
-        /// The mode to change to
+        /// Target mode
         mode: ModeName,
     },
 }
 
 #[derive(Args, Debug)]
 struct SetArgs {
-    /// The mode to change to
+    /// Target mode
     mode: ModeName,
-    /// Why, for whoever reads the history
+    /// Reason, recorded in the history
     #[arg(long)]
     reason: Option<String>,
-    /// Change back by itself after this long, e.g. 2h; `never` takes an end away
+    /// Change back automatically after this time, e.g. 2h; `never` removes an expiry
     #[arg(long)]
     expires_in: Option<WrittenEnd>,
-    /// How long to wait for running operations, e.g. 60s
+    /// Drain timeout: how long to wait for requests in flight, e.g. 60s
     #[arg(long)]
     drain_timeout: Option<Written>,
-    /// What to do when they are not over by then
+    /// Action at the drain timeout
     #[arg(long)]
     on_timeout: Option<OnTimeoutName>,
-    /// Change only if the record still has this revision
+    /// Change the mode only if the record still has this revision
     #[arg(long)]
     if_revision: Option<u64>,
-    /// Go to production even though no profile schema is defined
+    /// Change to production even if UCS has no profile schema
     #[arg(long)]
     force: bool,
 }
@@ -85,11 +87,11 @@ enum ModeName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OnTimeoutName {
-    /// Restore the old mode
+    /// Revert to the previous mode
     Revert,
-    /// Abort what still runs, then change
+    /// Abort the remaining requests, then change the mode
     Cut,
-    /// Change although it still runs
+    /// Change the mode although requests are still running
     Commit,
 }
 
@@ -112,11 +114,11 @@ impl OnTimeoutName {
     }
 }
 
-/// Runs the command: 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
-pub fn run(arguments: &ModeArgs) -> ExitCode {
+/// Runs the command.
+pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start: {error}"), 1),
+        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
     };
     match runtime.block_on(command(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,11 +128,11 @@ pub fn run(arguments: &ModeArgs) -> ExitCode {
             }
             let still = summary_of_counts(&refusal.document["report"]["still_running"]);
             let still = if still.is_empty() { still } else { format!("\nstill running: {still}") };
-            let code = if refusal.document["reason"] == "bad_body" { 2 } else { 1 };
-            fail(&format!("{}{still}", CallError::Refused(refusal)), code)
+            let code = if refusal.document["reason"] == "bad_body" { MISCONFIGURED } else { FAILED };
+            fail(code, format!("{}{still}", CallError::Refused(refusal)))
         }
-        Err(CommandError::Call(error @ (CallError::Token { .. } | CallError::BadToken))) => fail(&error.to_string(), 2),
-        Err(error) => fail(&error.to_string(), 1),
+        Err(CommandError::Call(error @ (CallError::Token { .. } | CallError::BadToken))) => fail(MISCONFIGURED, error),
+        Err(error) => fail(FAILED, error),
     }
 }
 
@@ -140,19 +142,16 @@ enum CommandError {
     Call(#[from] CallError),
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
-    #[error("the gateway ended the event stream; it is shutting down, or nobody read for too long")]
+    #[error("the gateway ended the event stream; it is shutting down, or this client read too slowly")]
     StreamEnded,
-}
-
-fn fail(message: &str, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {message}");
-    ExitCode::from(code)
 }
 
 async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
-    if !stays_here(&arguments.admin.admin) {
-        writeln!(io::stderr(), "warning: the token goes to {} in clear text", arguments.admin.admin)?;
+    if let AdminAddress::Tcp(address) = &arguments.admin.admin
+        && !address.is_loopback()
+    {
+        writeln!(io::stderr(), "ucs-gateway: warning: the token is sent to {address} in clear text")?;
     }
     let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
         ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),
@@ -174,13 +173,13 @@ async fn get(client: &AdminClient, target: &str) -> Result<Value, CallError> {
     client.call(Method::GET, target, None, PATIENCE).await
 }
 
-/// Flips, and tells on standard error what it waits for.
+/// Changes the mode, and reports the drain on standard error.
 async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<Value, CommandError> {
     let patience = wanted.drain_timeout.map_or(LONGEST_DEFAULT_DRAIN, |timeout| timeout.0) + FLIP_SLACK * 2;
     let body = set_body(wanted);
     let flip = client.call(Method::PUT, "/mode", Some(&body), patience);
     tokio::pin!(flip);
-    // Progress is a kindness: without a permission or a stream the flip goes on.
+    // Progress is optional: without the permission or the stream, the change continues.
     let progress = async {
         let Ok(mut events) = client.events().await else { return };
         while let Ok(Some((name, event))) = events.next().await {
@@ -234,13 +233,13 @@ fn describe_mode(document: &Value) -> String {
     }];
     let who = format!("{} ({})", actor["name"].as_str().unwrap_or("-"), actor["kind"].as_str().unwrap_or("-"));
     lines.push(format!("since {} by {who}, revision {}", text("since"), document["revision"]));
-    for (name, label) in [("reason", "reason"), ("cause", "cause"), ("expires", "ends by itself"), ("alarm", "ALARM")] {
+    for (name, label) in [("reason", "reason"), ("cause", "cause"), ("expires", "expires"), ("alarm", "ALARM")] {
         if let Some(value) = document[name].as_str() {
             lines.push(format!("{label}: {value}"));
         }
     }
     if document["drained"] == false {
-        lines.push("not drained: operations that this mode forbids may still have been running".to_owned());
+        lines.push("not drained: requests that this mode forbids may still have been running".to_owned());
     }
     let counts = &document["in_flight"];
     let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
@@ -251,11 +250,10 @@ fn describe_mode(document: &Value) -> String {
 fn describe_flip(document: &Value) -> String {
     let report = &document["report"];
     let mut text = match report["changed"] == false {
-        true => "already there\n".to_owned(),
+        true => "no change: the mode is already in force\n".to_owned(),
         false => format!("settled after a drain of {} ms\n", report["drain_ms"]),
     };
-    for (name, label) in
-        [("waited_for", "waited for"), ("abandoned", "given up on"), ("still_running", "still running")]
+    for (name, label) in [("waited_for", "waited for"), ("abandoned", "abandoned"), ("still_running", "still running")]
     {
         let counts = summary_of_counts(&report[name]);
         if !counts.is_empty() {
@@ -275,7 +273,7 @@ fn describe_history(document: &Value) -> String {
     let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
     for entry in entries {
-        // An entry of the journal is the record, or holds it.
+        // An entry of the journal is a record, or contains one.
         let record = if entry["record"].is_object() { &entry["record"] } else { entry };
         let word = |name: &str| record[name].as_str().unwrap_or("-");
         let actor = record["actor"]["name"].as_str().unwrap_or("-");
@@ -290,7 +288,7 @@ fn describe_history(document: &Value) -> String {
 fn describe_preview(document: &Value) -> String {
     let mode = document["mode"].as_str().unwrap_or("-");
     let mut text = format!(
-        "a change to {mode} would wait for {} in flight and refuse {} a minute (over the last {} s)\n",
+        "a change to {mode} would wait for {} requests in flight and refuse {} per minute (over the last {} s)\n",
         document["waits_for"], document["per_minute"], document["window_seconds"]
     );
     for operation in document["would_refuse"].as_array().map(Vec::as_slice).unwrap_or_default() {
@@ -342,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flip_is_told_in_words() {
+    fn a_flip_is_described() {
         let waited = json!([{"operation": "Query", "class": "profile", "count": 3}]);
         let told = describe_flip(&json!({"mode": "maintenance", "phase": "settled", "revision": 8, "since": "now",
             "actor": {"kind": "operator", "name": "ann"}, "drained": false, "schema": "defined",

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::print;
+use super::output::print;
 use crate::policy::routes_yaml;
 
-/// Prints it.
-pub fn run() -> ExitCode {
+/// Prints the schema.
+pub(crate) fn run() -> ExitCode {
     print(&format!("{:#}\n", routes_yaml::json_schema()));
     ExitCode::SUCCESS
 }

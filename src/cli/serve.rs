@@ -1,23 +1,23 @@
-//! `serve`: the gateway before a real UCS. It turns signals into what the gateway understands, and errors into exit codes.
+//! `serve`: the gateway in front of a real UCS. It turns signals into shutdown and reload, and errors into exit codes.
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::output::{FAILED, MISCONFIGURED};
 use super::service::{self, Logs};
-use super::{FAILED, MISCONFIGURED};
 use crate::access::AccessSetupError;
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, Settings};
 use crate::launch::{self, LaunchError, Ready};
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(args: ServeArgs) -> ExitCode {
+pub(crate) fn run(args: ServeArgs) -> ExitCode {
     let level = args.log_level.clone();
-    service::run(Logs { format: args.log_format.into(), level: &level }, serve(args), exit_code)
+    service::run(Logs { format: args.log_format, level: &level }, serve(args), exit_code)
 }
 
-/// 2 where starting again would not help.
+/// 2 if a restart would not help.
 pub(super) fn exit_code(error: &LaunchError) -> u8 {
     match error {
         LaunchError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
@@ -39,7 +39,7 @@ async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
     let (reload_sender, reload) = mpsc::channel(1);
     tokio::task::spawn_local(async move {
         while hang_up.recv().await.is_some() {
-            // One that is already waiting will read the newest file.
+            // A reload that is already queued will read the newest file.
             let _ = reload_sender.try_send(());
         }
     });
@@ -50,11 +50,11 @@ async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
         }
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     };
-    launch::run(args, announce, stop, reload).await
+    launch::run(Settings::new(args)?, announce, stop, reload).await
 }
 
 fn announce(ready: Ready) {
     tracing::info!(listen = %ready.listen, admin = %ready.admin, "ready");
-    // Without systemd there is nobody to tell.
+    // Without systemd this does nothing.
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
 }

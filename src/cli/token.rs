@@ -1,5 +1,4 @@
-//! `token new`, `token password`: makes a credential and the lines of access.yaml that go with it. It writes no file and
-//! speaks to no gateway.
+//! `token new`, `token password`: a new credential and its lines of access.yaml. It writes no file and connects to no gateway.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -7,30 +6,31 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::output::{FAILED, MISCONFIGURED, fail};
 use crate::access::{Permission, hash_password, new_token, token_hash_hex};
 
-/// The shortest password that is taken, in characters.
+/// The shortest accepted password, in characters.
 const SHORTEST_PASSWORD: usize = 12;
 
-/// Arguments of `token`.
+/// The arguments of `token`.
 #[derive(Args, Debug)]
-pub struct TokenArgs {
+pub(crate) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
 }
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Make a token: it is shown once, with the lines for access.yaml
+    /// Generate a token and its lines for access.yaml; the token is shown once
     New {
         #[command(flatten)]
         principal: PrincipalArgs,
     },
-    /// Hash a password that is read from standard input, and show the lines for access.yaml
+    /// Hash a password from standard input and print its lines for access.yaml
     Password {
         #[command(flatten)]
         principal: PrincipalArgs,
-        /// The user name of Basic authentication
+        /// User name for Basic authentication
         #[arg(long)]
         user: String,
     },
@@ -38,32 +38,29 @@ enum TokenCommand {
 
 #[derive(Args, Debug)]
 struct PrincipalArgs {
-    /// The name that history and logs will show
+    /// Name of the principal in history and logs
     #[arg(long)]
     name: String,
-    /// What it may do, separated by commas
+    /// Permissions of the principal, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = read_permission, default_value = "mode:read,mode:set")]
     permissions: Vec<Permission>,
 }
 
-/// Runs the command: 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
-pub fn run(arguments: &TokenArgs) -> ExitCode {
-    let told = match &arguments.command {
-        TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, 1)),
+/// Runs the command.
+pub(crate) fn run(arguments: &TokenArgs) -> ExitCode {
+    let result = match &arguments.command {
+        TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, FAILED)),
         TokenCommand::Password { principal, user } => read_password().and_then(|password| {
-            let hash = hash_password(password.as_bytes()).map_err(|message| (message, 1))?;
+            let hash = hash_password(password.as_bytes()).map_err(|message| (message, FAILED))?;
             Ok(stanza(principal, &[("user", user), ("password_argon2", &hash)]))
         }),
     };
-    match told {
+    match result {
         Ok(text) => match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(1),
+            Err(error) => fail(FAILED, format!("cannot write: {error}")),
         },
-        Err((message, code)) => {
-            let _ = writeln!(io::stderr(), "error: {message}");
-            ExitCode::from(code)
-        }
+        Err((message, code)) => fail(code, message),
     }
 }
 
@@ -73,12 +70,12 @@ fn read_permission(name: &str) -> Result<Permission, String> {
 }
 
 fn new_stanza(principal: &PrincipalArgs) -> Result<String, String> {
-    let token = new_token().map_err(|error| format!("no randomness: {error}"))?;
+    let token = new_token().map_err(|error| format!("cannot generate a token: {error}"))?;
     let lines = stanza(principal, &[("token_sha256", &token_hash_hex(&token))]);
-    Ok(format!("# The token, shown this once; only its hash goes into access.yaml:\n# {token}\n{lines}"))
+    Ok(format!("# The token, shown only once; access.yaml contains its hash:\n# {token}\n{lines}"))
 }
 
-/// JSON strings are YAML strings, so every name comes out as it went in.
+/// JSON strings are valid YAML strings, so any name is quoted correctly.
 fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)]) -> String {
     let mut lines = format!("# Under \"principals:\" of access.yaml:\n  - name: {}\n", json!(principal.name));
     for (key, value) in credential {
@@ -90,10 +87,13 @@ fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)]) -> String {
 
 fn read_password() -> Result<String, (String, u8)> {
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(|error| (format!("cannot read the password: {error}"), 1))?;
+    io::stdin().lock().read_line(&mut line).map_err(|error| (format!("cannot read the password: {error}"), FAILED))?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.chars().count() < SHORTEST_PASSWORD {
-        return Err((format!("the password must have at least {SHORTEST_PASSWORD} characters, on one line"), 2));
+        return Err((
+            format!("the password must have at least {SHORTEST_PASSWORD} characters, on one line"),
+            MISCONFIGURED,
+        ));
     }
     Ok(password.to_owned())
 }
@@ -105,7 +105,7 @@ mod tests {
     use crate::access::{Access, Peer};
 
     #[tokio::test]
-    async fn what_is_printed_opens_what_it_says() {
+    async fn the_printed_lines_grant_the_permissions() {
         let permissions = vec![Permission::ModeSet, Permission::RoutesReload];
         let principal = PrincipalArgs { name: "night: \"shift\"".to_owned(), permissions };
         let printed = new_stanza(&principal).unwrap();

@@ -8,6 +8,7 @@ mod clerk;
 mod drain;
 mod expiry;
 mod flip;
+mod options;
 mod reactions;
 mod reload;
 mod start;
@@ -37,6 +38,7 @@ use crate::gate::{Gate, Published};
 use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
 use crate::telemetry::ControlStats;
 
+pub(crate) use options::{InitialMode, UpstreamModeUse};
 pub(crate) use reload::{LoadedRoutes, RouteLoader};
 pub use start::StartError;
 pub(crate) use start::start;
@@ -71,24 +73,6 @@ pub(crate) struct ControlSettings {
     pub load_routes: RouteLoader,
     /// The fingerprint of the gate's first table, if the same loader read it.
     pub routes_fingerprint: Option<String>,
-}
-
-/// The mode of the first start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InitialMode {
-    /// The mode that UCS reports, otherwise production.
-    Auto,
-    /// This mode.
-    Fixed(Mode),
-}
-
-/// Whether the gateway reads and sets UCS's own mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UpstreamModeUse {
-    /// Yes, if UCS reports a mode.
-    Auto,
-    /// Never.
-    Off,
 }
 
 /// Control, started and ready to [`run`](Control::run).

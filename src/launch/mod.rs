@@ -1,142 +1,89 @@
-//! The whole gateway put together: workers, control and the admin plane, started in the one right order and stopped in
-//! the other. It decides nothing. `serve` and `demo` differ only in what they give it.
+//! The assembled gateway: workers, control and the admin port, started in one order and stopped in the reverse. It contains no
+//! policy. `serve` and `demo` differ only in their settings.
 
+mod error;
 mod parts;
 mod workers;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access::{Access, AccessSetupError};
+use crate::access::Access;
 use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
-use crate::cli::tables::{self, TableError};
-use crate::config::{AdminAddress, ServeArgs, UpstreamModePolicy};
+use crate::config::{AdminAddress, Settings, SettingsError, StoreKind};
 use crate::control::store::file::StateDir;
-use crate::control::store::{Store, StoreError, journal};
+use crate::control::store::{Store, journal};
 use crate::control::ucs::client::{UpstreamClient, UpstreamCredentials};
-use crate::control::{self, Control, ControlSettings, InitialMode, LoadedRoutes, StartError, UpstreamModeUse};
+use crate::control::{self, Control, ControlSettings, LoadedRoutes};
 use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
-use crate::policy::table::RouteTable;
+use crate::hex::sha256_hex;
+use crate::route_file;
 use crate::telemetry::Metrics;
+pub(crate) use error::LaunchError;
 use parts::Parts;
 use workers::Workers;
 
-/// The longest that one of the gateway's own calls to UCS may take.
+/// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 
-/// The same for Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
+/// The timeout of Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
 const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
 
-/// Why the gateway does not start, or does not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// The route table.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// Who may do what.
-    #[error(transparent)]
-    Access(#[from] AccessSetupError),
-    /// The state directory or the record.
-    #[error(transparent)]
-    Control(#[from] StartError),
-    /// The state directory.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// An address.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which address.
-        address: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The admin address.
-    #[error(transparent)]
-    AdminListen(#[from] AdminBindError),
-    /// A file that was named.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Settings that contradict each other.
-    #[error("{0}")]
-    Settings(String),
-    /// A part of the running gateway ended unasked.
-    #[error("{part} {how}")]
-    Ended {
-        /// Which part.
-        part: String,
-        /// What it did.
-        how: String,
-    },
-    /// The system refused a thread or a runtime.
-    #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
-}
-
-/// ResponseMeta once everything is ready.
+/// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
-pub struct Ready {
-    /// Where clients connect, with the port that was really taken.
-    pub listen: SocketAddr,
-    /// Where operators connect, likewise; as text since it may be a unix socket.
-    pub admin: String,
+pub(crate) struct Ready {
+    /// The data port.
+    pub(crate) listen: SocketAddr,
+    /// The admin port, as text, since it may be a unix socket.
+    pub(crate) admin: String,
 }
 
-/// Runs the gateway until `stop` ends, then drains it; or until a part of it ends unasked, which is an error. `reload`
-/// yields whenever the table is to be read again.
-pub async fn run(
-    args: ServeArgs,
+/// Runs the gateway until `stop` completes, then shuts it down gracefully; a part that ends unexpectedly is an error. Each item
+/// of `reload` reloads the route table.
+pub(crate) async fn run(
+    settings: Settings,
     ready: impl FnOnce(Ready),
     stop: impl Future<Output = ()>,
     reload: mpsc::Receiver<()>,
 ) -> Result<(), LaunchError> {
-    let (table, text) = tables::load(&args.routes)?;
-    check_admin_address(&args)?;
-    check_class_limits(&args, &table)?;
-    let data = listen(args.listen)?;
+    let (table, text) = route_file::load(&settings.routes)?;
+    settings.check_class_limits(&table)?;
+    let data = listen(settings.listen)?;
     let listen = data.local_addr()?;
-    let admin_listener = bind_admin(&args.admin_listen).await?;
-    let admin_address = match (&args.admin_listen, admin_listener.local_addr()) {
-        (_, Some(address)) => address.to_string(),
-        (AdminAddress::Unix(path), None) => format!("unix:{}", path.display()),
-        (AdminAddress::Tcp(address), None) => address.to_string(),
-    };
+    let admin_listener = bind_admin(&settings.admin.listen).await?;
+    let admin_address =
+        admin_listener.local_addr().map_or_else(|| settings.admin.listen.to_string(), |address| address.to_string());
 
-    let workers = args.workers();
-    let gate = Gate::new(workers, table);
+    let gate = Gate::new(settings.workers, table);
     let (control_handle, inbox) = ControlHandle::new();
-    let state_dir = StateDir::open(&args.state_dir())?;
-    // Before control: a faulty access.yaml must leave UCS and the record alone.
-    let access = Arc::new(match &args.access {
+    let state_dir = StateDir::open(&settings.state_dir)?;
+    // Before control: an invalid access.yaml must not affect UCS or the record.
+    let access = Arc::new(match &settings.access {
         Some(path) => Access::from_yaml_file(path)?,
-        None => Access::from_token_file(&args.state_dir())?,
+        None => Access::from_token_file(&settings.state_dir)?,
     });
-    let settings = control_settings(&args, state_dir, &text)?;
-    // Before the first worker: nothing is admitted by a gateway that does not know its mode.
+    let control_settings = control_settings(&settings, state_dir, &text)?;
+    // Before the first worker: a gateway that does not know its mode admits no request.
     let mut stop = std::pin::pin!(stop);
     let control = tokio::select! {
-        started = control::start(Arc::clone(&gate), inbox, settings) => started?,
-        // It asks UCS, which may take its time. What is left half done is what a crash leaves: nothing was acknowledged.
+        started = control::start(Arc::clone(&gate), inbox, control_settings) => started?,
+        // The start calls UCS, which may be slow. Interrupting it is like a crash: nothing was acknowledged.
         () = stop.as_mut() => {
-            tracing::info!("stopped before it was ready");
+            tracing::info!("shut down before the gateway was ready");
             return Ok(());
         }
     };
-    let metrics = Metrics::new(workers, control.stats());
+    let metrics = Metrics::new(settings.workers, control.stats());
 
     let (stop_sender, stop_receiver) = watch::channel(false);
     let (control_stop, control_stopped) = watch::channel(false);
-    let workers = Workers::start(&args, &gate, &control_handle, &access, &metrics, data, stop_receiver.clone())?;
-    let journal = journal_reader(&args);
+    let workers = Workers::start(&settings, &gate, &control_handle, &access, &metrics, data, stop_receiver.clone())?;
+    let journal = journal_reader(&settings);
     let control = tokio::task::spawn_local(run_control(control, control_stopped));
     let parts = AdminParts {
         gate: Arc::clone(&gate),
@@ -144,9 +91,9 @@ pub async fn run(
         access,
         journal,
         metrics,
-        metrics_open: args.metrics_open,
-        allowed_hosts: args.admin_host.clone(),
-        drain_timeout: args.drain_timeout,
+        metrics_open: settings.admin.metrics_open,
+        allowed_hosts: settings.admin.allowed_hosts.clone(),
+        drain_timeout: settings.drain_timeout,
         stopping: stop_receiver,
     };
     let (admin_stop, admin_stopped) = oneshot::channel::<()>();
@@ -161,20 +108,20 @@ pub async fn run(
         error = parts.one_ended() => return Err(error),
         () = reload_forever(&control_handle, reload) => {}
     }
-    tracing::info!("stopping: no new connections, running requests may end");
+    tracing::info!("shutting down: no longer accepting connections, waiting for requests in flight");
     stop_sender.send_replace(true);
-    // Control goes on while requests end: a flip under way is still waited for.
-    parts.workers_stopped(args.stop_timeout).await?;
+    // Control runs until the requests have ended: a flip in progress still completes.
+    parts.workers_stopped(settings.stop_timeout).await?;
     control_stop.send_replace(true);
     parts::stopped("control", parts.control).await?;
-    // Last, so that whoever waits for a flip is told how it ended, and event streams end instead of breaking off.
+    // Last, so that a client that waits for a flip receives its result, and event streams end properly.
     drop(admin_stop);
-    parts::stopped("the admin plane", parts.admin).await?;
+    parts::stopped("the admin port", parts.admin).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Beside the watch over the parts, which must not wait for a reload.
+/// Runs beside the watch over the parts, which must not wait for a reload.
 async fn reload_forever(control_handle: &ControlHandle, mut reload: mpsc::Receiver<()>) {
     while let Some(()) = reload.recv().await {
         log_reload(control_handle.reload().await);
@@ -182,8 +129,8 @@ async fn reload_forever(control_handle: &ControlHandle, mut reload: mpsc::Receiv
     std::future::pending().await
 }
 
-fn journal_reader(args: &ServeArgs) -> Arc<admin::JournalReader> {
-    let path = StateDir::journal_path(&args.state_dir());
+fn journal_reader(settings: &Settings) -> Arc<admin::JournalReader> {
+    let path = StateDir::journal_path(&settings.state_dir);
     Arc::new(move |limit| {
         let entries = journal::read(&path, limit).unwrap_or_default();
         entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
@@ -195,35 +142,12 @@ fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_ha
         Ok(reloaded) => {
             tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded")
         }
-        Err(error) => tracing::error!(%error, "the route table in force stays in force"),
+        Err(error) => tracing::error!(%error, "reload failed; the route table stays in force"),
     }
 }
 
 async fn run_control(control: Control, mut stopped: watch::Receiver<bool>) {
     control.run(async move { drop(stopped.wait_for(|stopped| *stopped).await) }).await;
-}
-
-/// A limit for a class that the table does not have would protect nobody, without a word.
-fn check_class_limits(args: &ServeArgs, table: &RouteTable) -> Result<(), LaunchError> {
-    let classes: Vec<&str> = table.classes.iter().map(|class| &*class.name).collect();
-    let unknown = args.max_in_flight.iter().find(|limit| !classes.contains(&limit.class.as_str()));
-    unknown.map_or(Ok(()), |limit| {
-        let (class, known) = (&limit.class, classes.join(", "));
-        Err(LaunchError::Settings(format!("--max-in-flight: the table has no class {class:?}; it has {known}")))
-    })
-}
-
-/// Nothing that changes state is ever open to the network without named principals.
-fn check_admin_address(args: &ServeArgs) -> Result<(), LaunchError> {
-    match &args.admin_listen {
-        AdminAddress::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
-            Err(LaunchError::Settings(format!(
-                "--admin-listen {address} can be reached from other machines: name who may do what with --access FILE, \
-                 or listen on 127.0.0.1 or unix:PATH"
-            )))
-        }
-        AdminAddress::Tcp(_) | AdminAddress::Unix(_) => Ok(()),
-    }
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, LaunchError> {
@@ -245,50 +169,41 @@ async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, AdminBindEr
     }
 }
 
-fn control_settings(args: &ServeArgs, state_dir: StateDir, text: &str) -> Result<ControlSettings, LaunchError> {
-    let credentials = args.upstream_credentials.as_deref().map(read_credentials).transpose()?;
-    let routes = args.routes.clone();
+fn control_settings(settings: &Settings, state_dir: StateDir, text: &str) -> Result<ControlSettings, LaunchError> {
+    let upstream = &settings.upstream;
+    let credentials = upstream.credentials.as_deref().map(read_credentials).transpose()?;
+    let routes = settings.routes.clone();
     let load = move || {
-        let (table, text) = tables::load(&routes).map_err(|error| error.to_string())?;
-        Ok(LoadedRoutes { table, fingerprint: fingerprint(&text) })
+        let (table, text) = route_file::load(&routes).map_err(|error| error.to_string())?;
+        Ok(LoadedRoutes { table, fingerprint: sha256_hex(&text) })
     };
     Ok(ControlSettings {
-        store: Store::file(state_dir),
-        initial_mode: args.initial_mode.fixed().map_or(InitialMode::Auto, InitialMode::Fixed),
-        drain_timeout: args.drain_timeout,
-        orphan_grace: args.orphan_grace,
+        store: match settings.store {
+            StoreKind::File => Store::file(state_dir),
+        },
+        initial_mode: settings.initial_mode,
+        drain_timeout: settings.drain_timeout,
+        orphan_grace: settings.orphan_grace,
         upstream: UpstreamClient {
-            url: args.upstream.clone(),
+            url: settings.proxy.upstream.clone(),
             credentials,
-            connect_timeout: args.connect_timeout,
+            connect_timeout: settings.proxy.pool.connect_timeout,
             total_timeout: UPSTREAM_CALL,
         },
-        upstream_mode: match args.upstream_mode {
-            UpstreamModePolicy::Auto => UpstreamModeUse::Auto,
-            UpstreamModePolicy::Off => UpstreamModeUse::Off,
-        },
-        upstream_poll_interval: args.upstream_poll,
+        upstream_mode: upstream.mode,
+        upstream_poll_interval: upstream.poll_interval,
         set_mode_timeout: UPSTREAM_SET_MODE,
-        schema_probe_path: args.schema_probe(),
-        schema_probe_interval: args.schema_probe_interval,
+        schema_probe_path: upstream.schema_probe.clone(),
+        schema_probe_interval: upstream.schema_probe_interval,
         load_routes: Arc::new(load),
-        routes_fingerprint: Some(fingerprint(text)),
+        routes_fingerprint: Some(sha256_hex(text)),
     })
-}
-
-/// Equal for equal text.
-fn fingerprint(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_credentials(path: &Path) -> Result<UpstreamCredentials, LaunchError> {
     let text = std::fs::read_to_string(path).map_err(|source| LaunchError::Read { path: path.to_owned(), source })?;
     let Some((user, password)) = text.trim_end().split_once(':') else {
-        let path = path.display();
-        return Err(LaunchError::Settings(format!(
-            "{path} must hold one line USER:PASSWORD for the gateway's calls to UCS"
-        )));
+        return Err(SettingsError::Credentials(path.to_owned()).into());
     };
     Ok(UpstreamCredentials { user: user.to_owned(), password: password.to_owned() })
 }

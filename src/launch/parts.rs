@@ -1,18 +1,18 @@
-//! The parts that must go on while the gateway runs, and the watch over them: one that ends unasked ends the gateway, for
-//! the rest would go on without it and nobody would know. The record is durable, and a supervisor starts it again.
+//! The parts of the running gateway, and the watch over them: a part that ends unexpectedly stops the gateway, which would
+//! otherwise silently run without it. The record is durable, and a supervisor restarts the process.
 
 use std::time::Duration;
 
 use tokio::task::{JoinError, JoinHandle};
 
-use super::LaunchError;
+use super::error::LaunchError;
 use super::workers::Workers;
 use crate::telemetry::{STDERR, STDOUT};
 
-/// How much longer than `--stop-timeout` the workers may take for their end.
+/// The time that workers have for their end beyond `--stop-timeout`.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
-/// The change line, the admin plane, the workers; the threads that write logs are in `telemetry`.
+/// Control, the admin port and the workers; the threads that write logs are in `telemetry`.
 pub(super) struct Parts {
     pub(super) control: JoinHandle<()>,
     pub(super) admin: JoinHandle<()>,
@@ -20,7 +20,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Waits until a part has ended although nothing was asked to.
+    /// Waits until a part has ended unexpectedly.
     pub(super) async fn one_ended(&mut self) -> LaunchError {
         tokio::select! {
             end = self.workers.next_end() => match end {
@@ -31,7 +31,7 @@ impl Parts {
         }
     }
 
-    /// Waits until all workers have ended, as they were asked to. What else ends meanwhile ends the stop as well.
+    /// Waits until all workers have ended after a shutdown request. The end of any other part is an error.
     pub(super) async fn workers_stopped(&mut self, stop_timeout: Duration) -> Result<(), LaunchError> {
         let workers = &mut self.workers;
         let stopped = async {
@@ -42,14 +42,14 @@ impl Parts {
         };
         tokio::select! {
             stopped = tokio::time::timeout(stop_timeout + STOP_SLACK, stopped) => {
-                stopped.unwrap_or_else(|_| Err(LaunchError::Ended { part: "a worker".into(), how: "cannot be ended".into() }))
+                stopped.unwrap_or_else(|_| Err(LaunchError::Ended { part: "a worker".into(), how: "does not end".into() }))
             }
             other = other_ended(&mut self.control, &mut self.admin) => Err(other),
         }
     }
 }
 
-/// Waits for the end of a task that was asked to end.
+/// Waits for the end of a task after its shutdown request.
 pub(super) async fn stopped(part: &str, task: JoinHandle<()>) -> Result<(), LaunchError> {
     task.await.map_err(|error| ended(part, Some(panic_of(error))))
 }
@@ -57,7 +57,7 @@ pub(super) async fn stopped(part: &str, task: JoinHandle<()>) -> Result<(), Laun
 async fn other_ended(control: &mut JoinHandle<()>, admin: &mut JoinHandle<()>) -> LaunchError {
     tokio::select! {
         end = control => ended("control", end.err().map(panic_of)),
-        end = admin => ended("the admin plane", end.err().map(panic_of)),
+        end = admin => ended("the admin port", end.err().map(panic_of)),
         () = STDERR.ended() => ended(&STDERR.thread(), None),
         () = STDOUT.ended() => ended(&STDOUT.thread(), None),
     }
@@ -69,8 +69,8 @@ fn panic_of(error: JoinError) -> String {
 }
 
 fn ended(part: &str, why: Option<String>) -> LaunchError {
-    let how = why.map_or("ended unasked".to_owned(), |why| format!("ended unasked: {why}"));
-    tracing::error!(part, how, "the gateway ends, as it cannot go on without this part");
+    let how = why.map_or("ended unexpectedly".to_owned(), |why| format!("ended unexpectedly: {why}"));
+    tracing::error!(part, how, "stopping the gateway, which cannot run without this part");
     LaunchError::Ended { part: part.to_owned(), how }
 }
 
@@ -102,12 +102,12 @@ mod tests {
     async fn whichever_part_ends_is_named() {
         let ends = || spawn_local(async {});
         let runs = || spawn_local(forever());
-        assert_eq!(said(panics(), runs(), None).await, "control ended unasked: it panicked");
-        assert_eq!(said(ends(), runs(), None).await, "control ended unasked");
-        assert_eq!(said(runs(), panics(), None).await, "the admin plane ended unasked: it panicked");
-        assert_eq!(said(runs(), runs(), Some(Ok(()))).await, "worker-0 ended unasked");
+        assert_eq!(said(panics(), runs(), None).await, "control ended unexpectedly: it panicked");
+        assert_eq!(said(ends(), runs(), None).await, "control ended unexpectedly");
+        assert_eq!(said(runs(), panics(), None).await, "the admin port ended unexpectedly: it panicked");
+        assert_eq!(said(runs(), runs(), Some(Ok(()))).await, "worker-0 ended unexpectedly");
         let failed = Some(Err("it panicked".to_owned()));
-        assert_eq!(said(runs(), runs(), failed).await, "worker-0 ended unasked: it panicked");
+        assert_eq!(said(runs(), runs(), failed).await, "worker-0 ended unexpectedly: it panicked");
     }
 
     #[tokio::test(flavor = "local")]
@@ -115,6 +115,6 @@ mod tests {
         let (workers, _told) = Workers::of_one();
         let mut parts = Parts { control: spawn_local(forever()), admin: panics(), workers };
         let error = parts.workers_stopped(Duration::from_secs(3600)).await.map_err(|error| error.to_string());
-        assert_eq!(error, Err("the admin plane ended unasked: it panicked".to_owned()));
+        assert_eq!(error, Err("the admin port ended unexpectedly: it panicked".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! The data workers' threads: started together, and heard of as soon as one of them ends. What a worker does is in
+//! The threads of the data workers: their start, and a notice as soon as one of them ends. The work itself is in
 //! `proxy::worker`.
 
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicUsize;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
-use super::LaunchError;
+use super::error::LaunchError;
 use crate::access::Access;
-use crate::config::ServeArgs;
+use crate::config::Settings;
 use crate::control_handle::ControlHandle;
 use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
@@ -20,7 +20,7 @@ use crate::proxy::recorder::RequestRecorder;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 
-/// The workers that run.
+/// The running workers.
 pub(super) struct Workers {
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     running: usize,
@@ -36,7 +36,7 @@ pub(super) struct WorkerEnd {
 
 impl Workers {
     pub(super) fn start(
-        args: &ServeArgs,
+        settings: &Settings,
         gate: &Arc<Gate>,
         control_handle: &ControlHandle,
         access: &Arc<Access>,
@@ -45,25 +45,25 @@ impl Workers {
         stop: watch::Receiver<bool>,
     ) -> Result<Workers, LaunchError> {
         let workers = gate.workers();
-        if args.access_log {
+        if settings.access_log.is_some() {
             STDOUT.start(&std::io::stdout())?;
         }
-        let log = args.access_log.then(|| args.log_format.into());
+        let log = settings.access_log;
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Shared {
             control_handle: control_handle.clone(),
             access: Arc::clone(access),
             metrics: Arc::clone(metrics),
-            class_limits: Arc::new(ClassLimits::new(&args.max_in_flight)),
+            class_limits: Arc::new(ClassLimits::new(&settings.class_limits)),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             handovers: senders.into(),
             stop,
         };
-        let (told, ends) = mpsc::unbounded_channel();
+        let (sender, ends) = mpsc::unbounded_channel();
         for (index, handover) in receivers.into_iter().enumerate() {
             let (gate, listener, shared) = (Arc::clone(gate), listener.try_clone()?, shared.clone());
-            let (settings, name) = (args.proxy(), format!("worker-{index}"));
-            let end = EndTeller { name: name.clone(), told: told.clone(), is_told: false };
+            let (settings, name) = (settings.proxy.clone(), format!("worker-{index}"));
+            let end = EndReporter { name: name.clone(), sender: sender.clone(), is_reported: false };
             std::thread::Builder::new().name(name).spawn(move || {
                 run_worker(index, end, &gate, settings, log, listener, handover, shared);
             })?;
@@ -84,32 +84,32 @@ impl Workers {
 
 #[cfg(test)]
 impl Workers {
-    /// One worker that is there in name only: it ends by a word of the test.
+    /// A worker in name only, which the test ends.
     pub(super) fn of_one() -> (Workers, mpsc::UnboundedSender<WorkerEnd>) {
-        let (told, ends) = mpsc::unbounded_channel();
-        (Workers { ends, running: 1 }, told)
+        let (sender, ends) = mpsc::unbounded_channel();
+        (Workers { ends, running: 1 }, sender)
     }
 }
 
-/// Tells that a worker ended, also when it unwinds.
-struct EndTeller {
+/// Reports the end of a worker, even when it unwinds.
+struct EndReporter {
     name: String,
-    told: mpsc::UnboundedSender<WorkerEnd>,
-    is_told: bool,
+    sender: mpsc::UnboundedSender<WorkerEnd>,
+    is_reported: bool,
 }
 
-impl EndTeller {
-    fn tell(&mut self, result: Result<(), String>) {
-        self.is_told = true;
-        // Nobody listens any more when the process ends anyway.
-        let _ = self.told.send(WorkerEnd { name: self.name.clone(), result });
+impl EndReporter {
+    fn report(&mut self, result: Result<(), String>) {
+        self.is_reported = true;
+        // Without a receiver, the process is ending anyway.
+        let _ = self.sender.send(WorkerEnd { name: self.name.clone(), result });
     }
 }
 
-impl Drop for EndTeller {
+impl Drop for EndReporter {
     fn drop(&mut self) {
-        if !self.is_told {
-            self.tell(Err("it panicked".to_owned()));
+        if !self.is_reported {
+            self.report(Err("it panicked".to_owned()));
         }
     }
 }
@@ -117,7 +117,7 @@ impl Drop for EndTeller {
 #[expect(clippy::too_many_arguments, reason = "called once, by the thread that is made of them")]
 fn run_worker(
     index: usize,
-    end: EndTeller,
+    end: EndReporter,
     gate: &Arc<Gate>,
     settings: ProxySettings,
     log: Option<LogFormat>,
@@ -126,20 +126,21 @@ fn run_worker(
     shared: Shared,
 ) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    // Behind the runtime, so that unwinding tells before it ends the runtime, which may wait for a name to be resolved.
+    // Declared after the runtime, so that unwinding reports the end before it drops the runtime, which may block on name
+    // resolution.
     let mut end = end;
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return end.tell(Err(format!("it has no runtime: {error}"))),
+        Err(error) => return end.report(Err(format!("it has no runtime: {error}"))),
     };
-    // The gate stays on this thread: its counts have one writer.
+    // The worker gate stays on this thread: its counts have one writer.
     let seat: WorkerGate = gate.worker_gate(index);
     let result = runtime.block_on(async move {
         let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
         let worker = Worker::new(index, seat, &settings, &shared, recorder);
         worker::run(worker, index, listener, handover, Rc::new(settings), shared).await
     });
-    // What is left of its requests is given up before anybody is told that it ended.
+    // The remaining requests are dropped before the end is reported.
     runtime.shutdown_background();
-    end.tell(result.map_err(|error| error.to_string()));
+    end.report(result.map_err(|error| error.to_string()));
 }

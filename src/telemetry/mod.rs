@@ -20,12 +20,29 @@ pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
 /// The format of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
     /// Human-readable, in colour on a terminal.
     Human,
+}
+
+impl LogFormat {
+    /// Every name with its meaning.
+    pub const NAMES: &[(&str, &str)] = &[("json", "For machines: one JSON object a line"), ("human", "For people")];
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogFormat, String> {
+        match text {
+            "json" => Ok(LogFormat::Json),
+            "human" => Ok(LogFormat::Human),
+            _ => Err("write json or human".to_owned()),
+        }
+    }
 }
 
 /// The reason why logging could not start.

@@ -12,7 +12,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
-use ucs_gateway::config::ServeArgs;
+use ucs_gateway::config::{ServeArgs, Settings};
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
@@ -66,7 +66,7 @@ impl Stand {
 
     /// Runs it until it is stopped, with another task on the same thread.
     pub fn run(self, beside: impl Future<Output = ()> + 'static) {
-        let settings = self.arguments.serve.proxy();
+        let settings = Settings::new(self.arguments.serve).unwrap().proxy;
         let (control_handle, _inbox) = ControlHandle::new();
         let (sender, handover) = mpsc::unbounded_channel();
         let shared = Shared {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::sync::{mpsc, watch};
 use ucs_gateway::access::Access;
-use ucs_gateway::config::ServeArgs;
+use ucs_gateway::config::{ServeArgs, Settings};
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
@@ -83,7 +83,7 @@ fn start() -> (SocketAddr, Arc<Gate>) {
 
 fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let line = ["fuzz", "--upstream", &format!("http://{upstream}"), "--upstream-mode", "off", "--schema-probe", "off"];
-    let settings = Arguments::parse_from(line).serve.proxy();
+    let settings = Settings::new(Arguments::parse_from(line).serve).unwrap().proxy;
     let state_dir = std::env::temp_dir().join(format!("ucs-gateway-fuzz-connection-{}", std::process::id()));
     std::fs::create_dir_all(&state_dir).unwrap();
     let access = Arc::new(Access::from_token_file(&state_dir).unwrap());

@@ -129,7 +129,7 @@ fn a_query_that_is_not_understood_is_told_what_to_write() {
         ("/mode/preview", &["mode", "production or maintenance"]),
         ("/mode/preview?mode=off", &["mode", "production or maintenance"]),
         ("/explain?method=GET", &["path", "?method=GET&path="]),
-        ("/explain?method=G%20T&path=/", &["method", "no HTTP method"]),
+        ("/explain?method=G%20T&path=/", &["method", "not an HTTP method"]),
         ("/explain?path=%zz", &["%zz", "%25"]),
     ] {
         let reply = admin::call(&gateway, &format!("GET {target}"), None);

@@ -22,7 +22,7 @@ fn get_set_history_and_preview() {
         assert!(set.stdout.contains(words), "{words:?} is not in {}", set.stdout);
     }
     let record = admin::mode(&gateway);
-    assert!(set.stdout.contains(&format!("ends by itself: {}", record["expires"].as_str().unwrap())), "{set:?}");
+    assert!(set.stdout.contains(&format!("expires: {}", record["expires"].as_str().unwrap())), "{set:?}");
     assert_eq!((&record["mode"], &record["reason"]), (&json!("maintenance"), &json!("new extension")));
 
     let as_json = mode(&gateway, &["get", "--json"]);
@@ -38,7 +38,11 @@ fn get_set_history_and_preview() {
 
     let preview = mode(&gateway, &["preview", "production"]);
     assert_eq!(preview.code, Some(0), "{preview:?}");
-    assert!(preview.stdout.starts_with("a change to production would wait for 0 in flight"), "{}", preview.stdout);
+    assert!(
+        preview.stdout.starts_with("a change to production would wait for 0 requests in flight"),
+        "{}",
+        preview.stdout
+    );
 
     let again = mode(&gateway, &["set", "maintenance"]);
     assert_eq!(again.code, Some(0), "{again:?}");

@@ -77,7 +77,7 @@ routes:
     let checked = run(&["check", file]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
     let note = checked.stdout.lines().find(|line| line.starts_with("note: ")).expect("a note");
-    assert!(note.contains("\"Special\" (line 4) comes before \"Usual\" (line 5)"), "{note}");
+    assert!(note.contains("\"Special\" (line 4) precedes \"Usual\" (line 5)"), "{note}");
     let example = note.rsplit(' ').next().unwrap();
     let explained: Value =
         serde_json::from_str(&run(&["explain", "GET", example, "--routes", file, "--json"]).stdout).unwrap();

@@ -37,14 +37,14 @@ fn ends_when(machine: &Machine, part: &str, breaks: impl FnOnce(&Gateway)) {
 #[test]
 fn a_worker_that_dies_ends_the_process() {
     let machine = Machine::new();
-    ends_when(&machine, "worker-1 ended unasked", |_| machine.kill_thread("worker-1"));
+    ends_when(&machine, "worker-1 ended unexpectedly", |_| machine.kill_thread("worker-1"));
 }
 
 /// Without it no deadline of the worker would hold, and its requests go on.
 #[test]
 fn a_worker_whose_sweep_dies_ends_the_process() {
     let machine = Machine::new();
-    ends_when(&machine, "worker-0 ended unasked: its sweep failed", |_| machine.end_time_of_thread("worker-0"));
+    ends_when(&machine, "worker-0 ended unexpectedly: its sweep failed", |_| machine.end_time_of_thread("worker-0"));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_main_thread_that_dies_ends_the_process_although_workers_go_on() {
 #[test]
 fn a_change_line_that_dies_ends_the_process() {
     let machine = Machine::new();
-    ends_when(&machine, "control ended unasked", |gateway| {
+    ends_when(&machine, "control ended unexpectedly", |gateway| {
         machine.end_time_of_thread(MAIN);
         let credential = format!("Bearer {}", gateway.token());
         let headers = [("Authorization", &*credential), ("Content-Type", "application/json")];
@@ -80,7 +80,7 @@ fn a_log_writer_that_dies_ends_the_process() {
     machine.kill_writing_thread("log-stdout");
     assert_eq!(request(gateway.data, "GET /absent", &[], b"").status, 404);
     assert_eq!(gateway.exited(PATIENCE).code(), Some(1), "{}", gateway.log());
-    eventually("the log names it", || gateway.log().contains("log-stdout ended unasked"));
+    eventually("the log names it", || gateway.log().contains("log-stdout ended unexpectedly"));
 }
 
 /// The other worker still has a request, for which a stop would wait an hour.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::hex::sha256_hex;
 use crate::policy::mode::{ModeRecord, Phase};
 
 /// The `previous` of the first line.
@@ -158,7 +158,7 @@ impl Journal {
         let revision = record.revision;
         let mut entry = JournalEntry { hash: NO_HASH.to_owned(), previous, time, kind, record };
         let line = serde_json::to_string(&entry)?;
-        entry.hash = hash_of(hashed_part(&line).unwrap_or_default());
+        entry.hash = sha256_hex(hashed_part(&line).unwrap_or_default());
         let line = serde_json::to_string(&entry)? + "\n";
         if let Err(error) = self.write_at_end(line.as_bytes()) {
             let _ = self.file.set_len(self.length);
@@ -247,7 +247,7 @@ fn verify(whole: &[u8]) -> Result<Vec<IndexEntry>, (usize, String)> {
 fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
     let hashed = hashed_part(line).ok_or("does not begin with a hash")?;
     let entry: JournalEntry = serde_json::from_str(line).map_err(|error| format!("is not an entry ({error})"))?;
-    if entry.hash != hash_of(hashed) {
+    if entry.hash != sha256_hex(hashed) {
         return Err("was changed: its hash is wrong".to_owned());
     }
     if entry.previous != previous {
@@ -260,10 +260,6 @@ fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
 fn hashed_part(line: &str) -> Option<&str> {
     let hash_and_rest = line.strip_prefix(HASH_OPENS)?;
     hash_and_rest.get(NO_HASH.len()..)?.strip_prefix(HASH_CLOSES)
-}
-
-fn hash_of(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,33 +1,22 @@
-//! Route tables from files, for the commands and for `serve`. It keeps nothing.
+//! The text of a file to a route table, for the commands and for `launch`. It keeps nothing.
 
 use std::path::{Path, PathBuf};
 
 use crate::policy::routes_yaml::{self, Diagnostic};
 use crate::policy::table::RouteTable;
 
-/// Why there is no table.
+/// Why a file yields no table.
 #[derive(Debug, thiserror::Error)]
-pub enum TableError {
-    /// The file cannot be read.
+pub(crate) enum TableError {
     #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// It was read and has faults: all of them.
+    Read { path: PathBuf, source: std::io::Error },
+    /// All faults of a file.
     #[error("{} has {} and is not used{}", path.display(), count(faults.len()), list(faults))]
-    Faults {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, each with its place.
-        faults: Vec<Diagnostic>,
-    },
+    Faults { path: PathBuf, faults: Vec<Diagnostic> },
 }
 
-/// Reads and compiles a table; also returns its text, by which a reload tells whether anything changed.
-pub fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
+/// Reads and compiles a table. It also returns the text, so that a reload can detect a change.
+pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
     let text = std::fs::read_to_string(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
     let table = routes_yaml::parse(&text, &path.display().to_string())
         .map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;

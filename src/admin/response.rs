@@ -1,5 +1,5 @@
-//! Answers of the admin plane: JSON, text and problem documents (RFC 9457). One function makes every problem. It knows
-//! no call and decides no status.
+//! Responses of the admin API: JSON, text and problem documents (RFC 9457). One function builds every problem document. It
+//! knows no call.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,17 +14,17 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::places::StreamPlace;
+use super::connection_limits::{LimitReached, StreamSlot};
 
-/// Bodies that the admin plane sends.
+/// The body of a response.
 pub(super) enum AdminBody {
-    /// All at once.
+    /// A complete body.
     Whole(Full<Bytes>),
-    /// Event by event, until the sender is dropped.
-    Events { events: mpsc::Receiver<Bytes>, _place: StreamPlace },
+    /// Events, until the sender is dropped.
+    Events { events: mpsc::Receiver<Bytes>, _place: StreamSlot },
 }
 
-pub(super) type Reply = Response<AdminBody>;
+pub(super) type AdminResponse = Response<AdminBody>;
 
 impl Body for AdminBody {
     type Data = Bytes;
@@ -57,7 +57,7 @@ impl Body for AdminBody {
     }
 }
 
-/// A problem of the admin plane, before it is an answer.
+/// A problem, not yet rendered as a response.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -69,7 +69,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// `reason` is one of the table in docs/admin-api.md; `detail` says what was wrong and what to do instead.
+    /// `reason` is one of those in docs/admin-api.md; `detail` names the fault and the remedy.
     pub(super) fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Problem {
         Problem { status, reason, detail: detail.into(), members: Map::new(), headers: Vec::new() }
     }
@@ -98,8 +98,8 @@ impl Problem {
         self
     }
 
-    /// The one place where a problem document is made.
-    pub(super) fn reply(self) -> Reply {
+    /// Renders the problem document.
+    pub(super) fn into_response(self) -> AdminResponse {
         let mut document = Map::new();
         document.insert("title".to_owned(), json!(self.status.canonical_reason().unwrap_or("Problem")));
         document.insert("status".to_owned(), json!(self.status.as_u16()));
@@ -107,40 +107,51 @@ impl Problem {
         document.insert("reason".to_owned(), json!(self.reason));
         document.extend(self.members);
         let text = Value::Object(document).to_string();
-        let mut reply = whole(self.status, "application/problem+json", text);
+        let mut response = whole(self.status, "application/problem+json", text);
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
-                reply.headers_mut().append(name, value);
+                response.headers_mut().append(name, value);
             }
         }
-        reply
+        response
+    }
+}
+
+impl From<LimitReached> for Problem {
+    fn from(limit: LimitReached) -> Problem {
+        let (status, reason) = match limit {
+            LimitReached::Connections | LimitReached::Streams => (StatusCode::SERVICE_UNAVAILABLE, "overload"),
+            LimitReached::Changes => (StatusCode::TOO_MANY_REQUESTS, "too_many_changes"),
+            LimitReached::StreamsOfPrincipal => (StatusCode::TOO_MANY_REQUESTS, "too_many_streams"),
+        };
+        Problem::new(status, reason, limit.to_string()).retry_after(5)
     }
 }
 
 /// A JSON document.
-pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Reply {
+pub(super) fn json(status: StatusCode, document: &impl Serialize) -> AdminResponse {
     match serde_json::to_vec(document) {
         Ok(bytes) => whole(status, "application/json", bytes),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).reply(),
+        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()).into_response(),
     }
 }
 
 /// A stream of events.
-pub(super) fn events(events: mpsc::Receiver<Bytes>, place: StreamPlace) -> Reply {
-    let mut reply = whole(StatusCode::OK, "text/event-stream", "");
-    *reply.body_mut() = AdminBody::Events { events, _place: place };
-    reply
+pub(super) fn events(events: mpsc::Receiver<Bytes>, slot: StreamSlot) -> AdminResponse {
+    let mut response = whole(StatusCode::OK, "text/event-stream", "");
+    *response.body_mut() = AdminBody::Events { events, _place: slot };
+    response
 }
 
-/// Any body that is there at once. Nothing that the admin plane says may be cached, framed or sniffed.
-pub(super) fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(AdminBody::Whole(Full::new(body.into())));
-    *reply.status_mut() = status;
-    let headers = reply.headers_mut();
+/// A response with a complete body. No response may be cached, framed or sniffed.
+pub(super) fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> AdminResponse {
+    let mut response = Response::new(AdminBody::Whole(Full::new(body.into())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    reply
+    response
 }

@@ -1,0 +1,61 @@
+//! Why a credential is rejected, and why access cannot be set up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a credential was rejected. No variant reveals which part was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// There is no `Authorization` header, and the peer is not a principal by itself.
+    #[error("a credential is required: send \"Authorization: Bearer TOKEN\" or Basic user and password")]
+    Missing,
+    /// The header is neither Bearer nor Basic, or is not well formed.
+    #[error("the Authorization header is not a well-formed Bearer or Basic credential")]
+    Malformed,
+    /// No principal has this credential.
+    #[error("the credential is not accepted")]
+    Unknown,
+    /// Too many failed attempts, over all callers.
+    #[error("too many failed attempts; try again in {} s", .retry_after.as_secs())]
+    Throttled {
+        /// The wait until the next attempt, in whole seconds, at least one.
+        retry_after: Duration,
+    },
+}
+
+/// Why access could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessSetupError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The underlying error.
+        source: std::io::Error,
+    },
+    /// The file was read and has faults.
+    #[error("{}{}", path.display(), faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
+    Faults {
+        /// The file.
+        path: PathBuf,
+        /// Every fault, with its position.
+        faults: Vec<String>,
+    },
+    /// The token file is unusable.
+    #[error("admin token {}: {detail}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// The fault and the remedy.
+        detail: String,
+    },
+    /// The token cannot be read or written. Another start may succeed.
+    #[error("admin token {}: {source}", path.display())]
+    TokenIo {
+        /// The file.
+        path: PathBuf,
+        /// The underlying error.
+        source: std::io::Error,
+    },
+}

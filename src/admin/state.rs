@@ -1,0 +1,58 @@
+//! The state that all admin calls share, and the state of one connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::connection_limits::ConnectionSlot;
+use super::rates::Rates;
+use crate::access::{Access, Peer};
+use crate::control_handle::ControlHandle;
+use crate::gate::Gate;
+use crate::telemetry::Metrics;
+
+/// Reads the newest journal entries, newest first; blocking.
+pub(crate) type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
+
+/// The parts of the gateway that the admin API works with.
+pub(crate) struct AdminParts {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) control_handle: ControlHandle,
+    pub(crate) access: Arc<Access>,
+    /// `GET /mode/history`.
+    pub(crate) journal: Arc<JournalReader>,
+    /// `GET /metrics`.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Whether `GET /metrics` requires no credential.
+    pub(crate) metrics_open: bool,
+    /// Accepted host names, beside `localhost`, loopback addresses and the own address.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// The default drain timeout, which bounds the wait of `PUT /mode`.
+    pub(crate) drain_timeout: Duration,
+    /// True once the gateway is shutting down: `/readyz` reports it while requests in flight complete.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// The state that all calls share.
+pub(super) struct AdminState {
+    pub(super) parts: AdminParts,
+    pub(super) rates: Rates,
+    /// True once connections are to be closed; ends event streams.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// The two ends of a connection, and its slot.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) peer: Peer,
+    /// The address that the client connected to; none over a unix socket.
+    pub(super) local: Option<IpAddr>,
+    pub(super) slot: Arc<ConnectionSlot>,
+}
+
+/// Waits until a flag is true, or until its sender is dropped.
+pub(super) async fn becomes_true(mut flag: watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}

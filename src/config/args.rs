@@ -1,0 +1,252 @@
+//! The flags and environment variables of `serve`, as written. Each value is checked by itself; what they mean together is in
+//! `settings`.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, ValueEnum};
+
+use super::admin_address::AdminAddress;
+use crate::control::{InitialMode, UpstreamModeUse};
+use crate::policy::duration::parse as parse_duration;
+use crate::proxy::class_limits::ClassLimit;
+use crate::telemetry::LogFormat;
+use crate::upstream::UpstreamUrl;
+
+/// The highest limit of a request head, in bytes.
+const LONGEST_HEAD: u64 = 16 << 20;
+
+/// The arguments of `serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Route table: the operation of each request, and the modes that admit it.
+    #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
+    pub(crate) routes: PathBuf,
+
+    /// Address of UCS, as http://HOST:PORT.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
+    pub(crate) upstream: UpstreamUrl,
+
+    /// Address of the data port, for clients of UCS.
+    #[arg(long, env = "UCS_GATEWAY_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Address of the admin port: HOST:PORT or unix:PATH. An address that is not loopback requires --access.
+    #[arg(
+        long,
+        env = "UCS_GATEWAY_ADMIN_LISTEN",
+        value_name = "HOST:PORT|unix:PATH",
+        default_value = "127.0.0.1:8081"
+    )]
+    pub(crate) admin_listen: AdminAddress,
+
+    /// Additional host name that the admin port accepts in `Host`; repeatable.
+    #[arg(long, env = "UCS_GATEWAY_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) admin_host: Vec<String>,
+
+    /// Directory of the mode record, its journal and the admin token. Default: $STATE_DIRECTORY, or ./ucs-gateway.state.
+    #[arg(long, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Store of the mode record.
+    #[arg(long, env = "UCS_GATEWAY_STORE", value_name = "STORE", default_value = "file")]
+    pub(crate) store: StoreKind,
+
+    /// Principals and their permissions. Without it, the generated token in the state directory grants every permission.
+    #[arg(long, env = "UCS_GATEWAY_ACCESS", value_name = "FILE")]
+    pub(crate) access: Option<PathBuf>,
+
+    /// Number of data workers, one thread each. Default: one per core.
+    #[arg(long, env = "UCS_GATEWAY_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+
+    /// Mode at the first start, when the state directory holds no record.
+    #[arg(long, env = "UCS_GATEWAY_INITIAL_MODE", value_name = "MODE", default_value = "auto", value_parser = named::<InitialMode>(InitialMode::NAMES))]
+    pub(crate) initial_mode: InitialMode,
+
+    /// Whether the gateway sets UCS's own mode and follows it.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_MODE", value_name = "HOW", default_value = "auto", value_parser = named::<UpstreamModeUse>(UpstreamModeUse::NAMES))]
+    pub(crate) upstream_mode: UpstreamModeUse,
+
+    /// File that contains USER:PASSWORD for the gateway's own calls to UCS.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CREDENTIALS", value_name = "FILE")]
+    pub(crate) upstream_credentials: Option<PathBuf>,
+
+    /// Interval between two reads of UCS's own mode.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_POLL", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) upstream_poll: Duration,
+
+    /// Path, below base_path, that shows whether UCS has a profile schema; `off` disables the probe.
+    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE", value_name = "PATH|off", default_value = "/metadata/profiles", value_parser = parse_schema_probe)]
+    pub(crate) schema_probe: String,
+
+    /// Interval between two schema probes.
+    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) schema_probe_interval: Duration,
+
+    /// Drain timeout of mode changes that specify none.
+    #[arg(long, env = "UCS_GATEWAY_DRAIN_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) drain_timeout: Duration,
+
+    /// Total time that a drain waits for a single client; at most a third of the drain timeout.
+    #[arg(long, env = "UCS_GATEWAY_DRAIN_CLIENT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) drain_client_timeout: Duration,
+
+    /// Time that a drain allows for orphaned requests, which may still be running in UCS.
+    #[arg(long, env = "UCS_GATEWAY_ORPHAN_GRACE", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) orphan_grace: Duration,
+
+    /// Timeout for connecting to UCS.
+    #[arg(long, env = "UCS_GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) connect_timeout: Duration,
+
+    /// Timeout for the first byte of UCS's response, once the request is sent.
+    #[arg(long, env = "UCS_GATEWAY_FIRST_BYTE_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = parse_duration)]
+    pub(crate) first_byte_timeout: Duration,
+
+    /// Timeout between two pieces of a body, in either direction.
+    #[arg(long, env = "UCS_GATEWAY_IDLE_BODY_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) idle_body_timeout: Duration,
+
+    /// Minimum average rate, in bytes per second, at which a client must send or read a body. It applies once the gateway
+    /// has waited for the client for --idle-body-timeout in total; 0 disables it.
+    #[arg(long, env = "UCS_GATEWAY_MIN_BODY_RATE", value_name = "SIZE", default_value = "500", value_parser = parse_size)]
+    pub(crate) min_body_rate: u64,
+
+    /// Timeout for a client to send the head of a request.
+    #[arg(long, env = "UCS_GATEWAY_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) header_timeout: Duration,
+
+    /// Idle timeout of client connections.
+    #[arg(long, env = "UCS_GATEWAY_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    pub(crate) idle_timeout: Duration,
+
+    /// Idle timeout of connections to UCS; must be shorter than UCS's own keep-alive timeout.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_IDLE", value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
+    pub(crate) upstream_idle: Duration,
+
+    /// Maximum number of connections to UCS, per worker.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CONNECTIONS", value_name = "N", default_value_t = 256, value_parser = positive)]
+    pub(crate) upstream_connections: usize,
+
+    /// Maximum number of requests that wait for a connection to UCS, per worker.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_QUEUE", value_name = "N", default_value_t = 1024)]
+    pub(crate) upstream_queue: usize,
+
+    /// Maximum number of requests of a class in flight, over all workers; repeatable. Other classes are not limited.
+    #[arg(long, env = "UCS_GATEWAY_MAX_IN_FLIGHT", value_name = "CLASS=N", value_delimiter = ',')]
+    pub(crate) max_in_flight: Vec<ClassLimit>,
+
+    /// Maximum size of a request body, in bytes or with KiB, MiB, GiB.
+    #[arg(long, env = "UCS_GATEWAY_MAX_BODY", value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
+    pub(crate) max_body: u64,
+
+    /// Maximum size of a request head.
+    #[arg(long, env = "UCS_GATEWAY_MAX_HEAD", value_name = "SIZE", default_value = "64KiB", value_parser = parse_head_size)]
+    pub(crate) max_head: u64,
+
+    /// Maximum size of a request target (path and query).
+    #[arg(long, env = "UCS_GATEWAY_MAX_TARGET", value_name = "SIZE", default_value = "8KiB", value_parser = parse_head_size)]
+    pub(crate) max_target: u64,
+
+    /// Maximum number of header fields in a request.
+    #[arg(long, env = "UCS_GATEWAY_MAX_HEADERS", value_name = "N", default_value_t = 100, value_parser = positive)]
+    pub(crate) max_headers: usize,
+
+    /// Maximum number of client connections, over all workers.
+    #[arg(long, env = "UCS_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 20_000, value_parser = positive)]
+    pub(crate) max_connections: usize,
+
+    /// Time that requests in flight may take to complete after SIGTERM.
+    #[arg(long, env = "UCS_GATEWAY_STOP_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) stop_timeout: Duration,
+
+    /// Format of log lines.
+    #[arg(long, env = "UCS_GATEWAY_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = named::<LogFormat>(LogFormat::NAMES))]
+    pub(crate) log_format: LogFormat,
+
+    /// Log level: error, warn, info, debug or trace; or a filter such as `info,ucs_gateway::control=debug`.
+    #[arg(long, env = "UCS_GATEWAY_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+
+    /// Write an access log to standard output, one line per request.
+    #[arg(long, env = "UCS_GATEWAY_ACCESS_LOG")]
+    pub(crate) access_log: bool,
+
+    /// Serve /metrics without a credential.
+    #[arg(long, env = "UCS_GATEWAY_METRICS_OPEN")]
+    pub(crate) metrics_open: bool,
+}
+
+/// The store of the mode record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreKind {
+    /// The state directory.
+    File,
+}
+
+/// Parses a domain type that lists its names, each with its meaning.
+fn named<T>(names: &'static [(&'static str, &'static str)]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    let values = names.iter().map(|(name, meaning)| PossibleValue::new(*name).help(*meaning));
+    PossibleValuesParser::new(values).try_map(|name| name.parse())
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a whole number, at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// `off`, or a path: any other text would be appended to base_path, and the probe would silently find nothing.
+fn parse_schema_probe(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\\".contains(&byte));
+    if text == "off" || is_path {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a path; write a path that begins with a slash, e.g. /metadata/profiles, or off"))
+    }
+}
+
+/// Parses `--upstream`. The error of clap would repeat the text, and a password in it would end up in the log.
+#[derive(Clone)]
+struct UpstreamParser;
+
+impl TypedValueParser for UpstreamParser {
+    type Value = UpstreamUrl;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, text: &OsStr) -> Result<UpstreamUrl, clap::Error> {
+        let url = text.to_string_lossy().parse::<UpstreamUrl>();
+        url.map_err(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("--upstream: {error}\n")).with_cmd(command)
+        })
+    }
+}
+
+/// A head is held in memory whole, so its limit has a limit.
+fn parse_head_size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?;
+    if size <= LONGEST_HEAD { Ok(size) } else { Err("at most 16MiB, as request heads are held in memory".to_owned()) }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("write a number of bytes, or a number with KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "write a number of bytes, or a number with KiB, MiB or GiB".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "value is too large".to_owned())
+}

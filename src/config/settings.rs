@@ -1,0 +1,163 @@
+//! The settings of `serve`, checked, by the part of the gateway that they are for. It knows no flag syntax.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::admin_address::AdminAddress;
+use super::args::{ServeArgs, StoreKind};
+use crate::control::{InitialMode, UpstreamModeUse};
+use crate::http1::HeadLimits;
+use crate::policy::table::RouteTable;
+use crate::proxy::class_limits::ClassLimit;
+use crate::proxy::upstream::exchange::ExchangeTimeouts;
+use crate::proxy::upstream::pool::PoolLimits;
+use crate::proxy::worker::{ClientTimeouts, ProxySettings};
+use crate::telemetry::LogFormat;
+
+/// The settings of the whole gateway.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) routes: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) workers: usize,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) store: StoreKind,
+    /// access.yaml; without it, the token in the state directory grants everything.
+    pub(crate) access: Option<PathBuf>,
+    pub(crate) class_limits: Vec<ClassLimit>,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) initial_mode: InitialMode,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) orphan_grace: Duration,
+    /// The format of access log lines; `None` writes none.
+    pub(crate) access_log: Option<LogFormat>,
+    pub(crate) admin: AdminSettings,
+    pub(crate) upstream: UpstreamSettings,
+    /// The settings of every data worker.
+    pub proxy: ProxySettings,
+}
+
+/// The settings of the admin port.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminSettings {
+    pub(crate) listen: AdminAddress,
+    /// Host names by which it may be called, beside `localhost` and addresses.
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) metrics_open: bool,
+}
+
+/// The settings of the gateway's own calls to UCS.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamSettings {
+    /// File with USER:PASSWORD.
+    pub(crate) credentials: Option<PathBuf>,
+    pub(crate) mode: UpstreamModeUse,
+    pub(crate) poll_interval: Duration,
+    /// `None`: never probed.
+    pub(crate) schema_probe: Option<String>,
+    pub(crate) schema_probe_interval: Duration,
+}
+
+/// Settings that contradict each other or the files that they name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    #[error(
+        "--admin-listen {0} can be reached from other machines: name the principals with --access FILE, or listen on \
+         127.0.0.1 or unix:PATH"
+    )]
+    /// The admin port is open to the network.
+    OpenAdminPort(SocketAddr),
+    #[error("--max-in-flight: the route table has no class {class:?}; its classes are {known}")]
+    /// A limit names a class that the route table does not have.
+    UnknownClass {
+        /// The name.
+        class: String,
+        /// The classes of the table.
+        known: String,
+    },
+    #[error("--upstream-credentials: {} must hold one line, USER:PASSWORD", .0.display())]
+    /// The file holds no USER:PASSWORD.
+    Credentials(PathBuf),
+}
+
+impl Settings {
+    /// Checks the arguments. Nothing that changes state is ever open to the network without named principals.
+    pub fn new(args: ServeArgs) -> Result<Settings, SettingsError> {
+        match &args.admin_listen {
+            AdminAddress::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
+                return Err(SettingsError::OpenAdminPort(*address));
+            }
+            AdminAddress::Tcp(_) | AdminAddress::Unix(_) => {}
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Settings {
+            proxy: proxy(&args),
+            routes: args.routes,
+            listen: args.listen,
+            workers: args.workers.map_or_else(cores, usize::from),
+            state_dir: args.state_dir.unwrap_or_else(default_state_dir),
+            store: args.store,
+            access: args.access,
+            class_limits: args.max_in_flight,
+            stop_timeout: args.stop_timeout,
+            initial_mode: args.initial_mode,
+            drain_timeout: args.drain_timeout,
+            orphan_grace: args.orphan_grace,
+            access_log: args.access_log.then_some(args.log_format),
+            admin: AdminSettings {
+                listen: args.admin_listen,
+                allowed_hosts: args.admin_host,
+                metrics_open: args.metrics_open,
+            },
+            upstream: UpstreamSettings {
+                credentials: args.upstream_credentials,
+                mode: args.upstream_mode,
+                poll_interval: args.upstream_poll,
+                schema_probe: (args.schema_probe != "off").then_some(args.schema_probe),
+                schema_probe_interval: args.schema_probe_interval,
+            },
+        })
+    }
+
+    /// A limit for a class that the table does not have would silently protect nothing.
+    pub(crate) fn check_class_limits(&self, table: &RouteTable) -> Result<(), SettingsError> {
+        let classes: Vec<&str> = table.classes.iter().map(|class| &*class.name).collect();
+        let unknown = self.class_limits.iter().find(|limit| !classes.contains(&limit.class.as_str()));
+        unknown.map_or(Ok(()), |limit| {
+            Err(SettingsError::UnknownClass { class: limit.class.clone(), known: classes.join(", ") })
+        })
+    }
+}
+
+/// `$STATE_DIRECTORY`, which systemd sets, else a folder in the working directory.
+pub(crate) fn default_state_dir() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| PathBuf::from("ucs-gateway.state"), PathBuf::from)
+}
+
+fn proxy(args: &ServeArgs) -> ProxySettings {
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    ProxySettings {
+        upstream: args.upstream.clone(),
+        timeouts: ExchangeTimeouts {
+            first_byte: args.first_byte_timeout,
+            idle_body: args.idle_body_timeout,
+            min_rate: args.min_body_rate,
+            drain_client: args.drain_client_timeout,
+        },
+        pool: PoolLimits {
+            connect_timeout: args.connect_timeout,
+            idle: args.upstream_idle,
+            connections: args.upstream_connections,
+            queue: args.upstream_queue,
+        },
+        wire: HeadLimits {
+            target_bytes: bytes(args.max_target),
+            head_bytes: bytes(args.max_head),
+            header_count: args.max_headers,
+        },
+        clients: ClientTimeouts { header: args.header_timeout, idle: args.idle_timeout, stop: args.stop_timeout },
+        max_body: args.max_body,
+        max_connections: args.max_connections,
+    }
+}

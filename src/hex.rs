@@ -1,0 +1,8 @@
+//! SHA-256 in hex: the form in which tokens, route tables and journal entries are compared and written down.
+
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of a text, in 64 lower-case digits.
+pub(crate) fn sha256_hex(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

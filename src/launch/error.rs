@@ -1,0 +1,37 @@
+//! Errors at the start and during the run of the gateway.
+
+use std::path::PathBuf;
+
+use crate::access::AccessSetupError;
+use crate::admin::AdminBindError;
+use crate::config::SettingsError;
+use crate::control::StartError;
+use crate::control::store::StoreError;
+use crate::route_file::TableError;
+
+/// Why the gateway cannot start or has to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaunchError {
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Access(#[from] AccessSetupError),
+    #[error(transparent)]
+    Control(#[from] StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: String, source: std::io::Error },
+    #[error(transparent)]
+    AdminListen(#[from] AdminBindError),
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A part of the running gateway ended unexpectedly.
+    #[error("{part} {how}")]
+    Ended { part: String, how: String },
+    /// A thread or a runtime cannot be created.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
