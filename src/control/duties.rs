@@ -26,7 +26,7 @@ const LONGEST_EXPIRY_RETRY: Duration = Duration::from_secs(15 * 60);
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
-pub(super) const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
+const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
 /// An end that could not be reached yet.
 #[derive(Debug, Default)]

@@ -11,7 +11,6 @@ use tracing::{info, warn};
 use crate::control::Control;
 use crate::control::clerk::{Interrupt, Until};
 use crate::control::drain::Drain;
-use crate::control::duties::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
 use crate::control::upstream_link::{Outcome, Reading};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
@@ -187,41 +186,42 @@ impl Control {
             Setback::Stopped => return ChangeError::ShuttingDown,
             _ => {}
         }
-        let canceller = if matches!(setback, Setback::Cancelled) { self.clerk.take_cancel() } else { None };
+        let error = failure(setback, Arc::clone(&self.record), report.clone());
+        let is_cancelled = matches!(error, ChangeError::Cancelled(_));
+        let canceller = if is_cancelled { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
             Some((wish, _)) => Change::Set(wish.clone()),
-            None => revert(&setback),
+            None => Change::Revert { cause: error.reason().to_owned(), actor: Actor::gateway() },
         };
         let restored = self.next(&change).expect("the clerk lets only a wish for the old mode cancel a flip");
         self.upstream.take_back(before.mode);
         self.alarms.upstream = self.upstream.complaint();
         let saved = self.save_or_keep(restored).await;
-        info!(revision = self.record.revision, mode = %self.record.mode, ?setback, "flip taken back");
+        info!(revision = self.record.revision, mode = %self.record.mode, %error, "flip taken back");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
         if let Some((_, answer)) = canceller {
             // What is not on the disk is acknowledged to nobody.
-            let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
+            let flipped = Flipped { record: Arc::clone(&record), report };
             let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
-        match setback {
-            Setback::Deadline => ChangeError::Deadline { record, report },
-            Setback::Upstream(detail) => ChangeError::Upstream { record, detail, report },
-            Setback::NoSchema => ChangeError::NoSchema(record),
-            Setback::NotBegun(error) | Setback::NotSettled(error) => self.not_durable(&error),
-            Setback::Cancelled | Setback::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
+        match not_kept {
+            Some(not_kept) if is_cancelled => not_kept,
+            _ => error.with_record(record),
         }
     }
 }
 
-fn revert(setback: &Setback) -> Change {
-    let cause = match setback {
-        Setback::NotBegun(_) | Setback::NotSettled(_) => "not_durable",
-        Setback::Deadline => "deadline",
-        Setback::Upstream(_) => "upstream_refused",
-        Setback::NoSchema => NO_PROFILE_SCHEMA,
-        Setback::Cancelled => "cancelled",
-        Setback::Stopped => "stopped",
-    };
-    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
+/// The error that a setback is reported as.
+fn failure(setback: Setback, record: Arc<ModeRecord>, report: FlipReport) -> ChangeError {
+    match setback {
+        Setback::Deadline => ChangeError::Deadline { record, report },
+        Setback::Upstream(detail) => ChangeError::Upstream { record, detail, report },
+        Setback::NoSchema => ChangeError::NoSchema(record),
+        Setback::NotBegun(error) | Setback::NotSettled(error) => {
+            ChangeError::NotDurable { record, detail: error.to_string() }
+        }
+        Setback::Cancelled => ChangeError::Cancelled(record),
+        Setback::Stopped => ChangeError::ShuttingDown,
+    }
 }

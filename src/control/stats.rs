@@ -7,21 +7,24 @@ use jiff::Timestamp;
 use crate::control_handle::{ChangeError, Flipped, ReloadError, Reloaded};
 use crate::policy::mode::SchemaKnowledge;
 
+/// How a change can end: `settled`, or the reason of its [`ChangeError`].
+pub const CHANGE_OUTCOMES: [&str; 9] = [
+    "settled",
+    "stale",
+    "switching",
+    "no_profile_schema",
+    "cancelled",
+    "upstream_refused",
+    "drain_timeout",
+    "not_durable",
+    "shutting_down",
+];
+
 /// All start at zero with the process.
 #[derive(Debug, Default)]
 pub struct ControlStats {
-    /// Flips that settled, drained or not.
-    pub flips_settled: AtomicU64,
-    /// Flips taken back by somebody.
-    pub flips_cancelled: AtomicU64,
-    /// Flips that reverted because the drain was not over at its deadline.
-    pub flips_deadline: AtomicU64,
-    /// Flips that reverted because UCS did not take the mode.
-    pub flips_upstream: AtomicU64,
-    /// Changes that failed because the record could not be saved.
-    pub flips_not_durable: AtomicU64,
-    /// Changes refused before they began: stale, busy, no schema, shutting down.
-    pub changes_refused: AtomicU64,
+    /// Changes that ended, by [`CHANGE_OUTCOMES`].
+    changes: [AtomicU64; CHANGE_OUTCOMES.len()],
     /// Saves of the record that failed, retries included.
     pub save_errors: AtomicU64,
     /// Reloads that put a table in force or found the same content.
@@ -45,19 +48,21 @@ pub struct ControlStats {
 }
 
 impl ControlStats {
+    /// Every outcome of a change, with its count.
+    pub fn changes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CHANGE_OUTCOMES.into_iter().zip(self.changes.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Counts a change that ended; one that found its mode already in force is no flip.
     pub(super) fn change(&self, ended: &Result<Flipped, ChangeError>) {
-        let count = match ended {
-            Ok(flipped) if flipped.report.changed => &self.flips_settled,
+        let outcome = match ended {
+            Ok(flipped) if flipped.report.changed => "settled",
             Ok(_) => return,
-            Err(ChangeError::Cancelled(_)) => &self.flips_cancelled,
-            Err(ChangeError::Deadline { .. }) => &self.flips_deadline,
-            Err(ChangeError::Upstream { .. }) => &self.flips_upstream,
-            Err(ChangeError::NotDurable { .. }) => &self.flips_not_durable,
-            Err(
-                ChangeError::Stale(_) | ChangeError::Busy(_) | ChangeError::NoSchema(_) | ChangeError::ShuttingDown,
-            ) => &self.changes_refused,
+            Err(error) => error.reason(),
         };
-        add_one(count);
+        if let Some(at) = CHANGE_OUTCOMES.iter().position(|other| *other == outcome) {
+            add_one(&self.changes[at]);
+        }
     }
 
     pub(super) fn reload(&self, ended: &Result<Reloaded, ReloadError>) {
