@@ -1,0 +1,179 @@
+//! The pages for people against the code: flags with their defaults, reasons of refusals, the width of lines, and words that
+//! are no longer used. Metrics are compared in `admin::probes`, the admin API in `admin::contract`, named tests in
+//! `architecture`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use regex::Regex;
+
+use crate::architecture::sources_below;
+
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const ROUTES: &str = include_str!("../../docs/routes.md");
+const ADMIN: &str = include_str!("../../docs/admin-api.md");
+
+/// The longest line of a page, tables and code blocks apart.
+const WIDEST: usize = 120;
+
+/// The pages besides those of `docs/`.
+const PAGES: [&str; 8] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "tests/README.md",
+    "deploy/README.md",
+    "benches/README.md",
+];
+
+/// Private words that have given way to those of the field, for `src/`.
+const BANNED_IN_SOURCES: &[(&str, &str)] = &[
+    ("desk", "control handle"),
+    ("deskinbox", "command receiver"),
+    ("crew", "workers"),
+    ("tablelease", "table reference"),
+];
+
+#[test]
+fn the_flags_and_their_defaults_are_those_of_the_help() {
+    let help = Command::new(env!("CARGO_BIN_EXE_ucs-gateway")).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut flags: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let mut last = "";
+    for line in help.lines().map(str::trim_start) {
+        if line.starts_with("--") || line.starts_with("-h,") {
+            last = line.split_whitespace().find(|word| word.starts_with("--")).unwrap();
+            flags.insert(last, None);
+        } else if let Some(default) = line.strip_prefix("[default: ") {
+            flags.insert(last, Some(default.trim_end_matches(']').to_owned()));
+        }
+    }
+    flags.remove("--help");
+    let documented: BTreeMap<&str, &str> = rows(OPERATIONS, "| flag | default |")
+        .into_iter()
+        .map(|cells| (cells[0].trim_matches('`'), cells[1]))
+        .collect();
+    assert_eq!(documented.keys().collect::<Vec<_>>(), flags.keys().collect::<Vec<_>>());
+    for (flag, default) in flags {
+        match default {
+            Some(default) => assert_eq!(documented[flag], format!("`{default}`"), "{flag}"),
+            None => assert!(!documented[flag].is_empty() && !is_quoted(documented[flag]), "{flag} has no default"),
+        }
+    }
+}
+
+#[test]
+fn the_reasons_of_the_data_port_are_those_of_the_code() {
+    // Every word that a function named `…reason` returns, but for those of the admin port.
+    let function =
+        Regex::new(r"(?sm)^( *)(?:pub(?:\([a-z]+\))? )?fn [a-z_]*reason\([^)]*\) -> &'static str \{").unwrap();
+    let word = Regex::new("\"([a-z0-9_]+)\"").unwrap();
+    let mut said = BTreeSet::new();
+    for (path, text) in sources_below("src").into_iter().filter(|(path, _)| !path.starts_with("admin")) {
+        for found in function.captures_iter(&text) {
+            let body = &text[found.get(0).unwrap().end()..];
+            let body = &body[..body.find(&format!("\n{}}}\n", &found[1])).expect("the function ends")];
+            let words: Vec<_> = word.captures_iter(body).map(|found| found[1].to_owned()).collect();
+            assert!(!words.is_empty(), "no word was found in a function of {path}");
+            said.extend(words);
+        }
+    }
+    assert!(said.len() > 60, "only {} reasons were found", said.len());
+    let documented: BTreeSet<_> =
+        rows(ROUTES, "| status | reason |").iter().flat_map(|cells| quoted(cells[1])).collect();
+    assert_eq!(documented, said, "docs/routes.md, Reasons (left) and the code");
+    for row in rows(ROUTES, "| reason | when |") {
+        let known = |reason: &String| reason == "upstream" || said.contains(reason);
+        assert!(quoted(row[0]).iter().all(known), "{row:?}");
+    }
+}
+
+#[test]
+fn the_reasons_of_the_admin_port_are_those_of_the_code() {
+    let problem = Regex::new(r#"StatusCode::[A-Z_]+,\s*"([a-z_]+)""#).unwrap();
+    let admin: String = sources_below("src/admin")
+        .into_iter()
+        .filter(|(path, _)| !path.contains("test"))
+        .map(|(_, text)| text)
+        .collect();
+    let mut said: BTreeSet<_> = problem.captures_iter(&admin).map(|found| found[1].to_owned()).collect();
+    assert!(said.len() > 15, "only {} reasons were found", said.len());
+    let change = sources_below("src").into_iter().find(|(path, _)| path == "control_handle.rs").unwrap().1;
+    let failure = Regex::new("ChangeError::[A-Za-z]+(?:\\(_\\)| \\{ \\.\\. \\})? => \"([a-z_]+)\"").unwrap();
+    let failures: Vec<_> = failure.captures_iter(&change).map(|found| found[1].to_owned()).collect();
+    assert_eq!(failures.len(), 8, "{failures:?}");
+    said.extend(failures);
+    let documented: BTreeSet<_> =
+        rows(ADMIN, "| status | reason |").iter().flat_map(|cells| quoted(cells[1])).collect();
+    assert_eq!(documented, said, "docs/admin-api.md, Reasons (left) and the code");
+}
+
+#[test]
+fn no_line_of_a_page_is_too_wide() {
+    let mut wide = Vec::new();
+    for (page, text) in pages() {
+        let mut in_code = false;
+        for (at, line) in text.lines().enumerate() {
+            in_code ^= line.trim_start().starts_with("```");
+            let is_free = in_code || line.trim_start().starts_with('|');
+            if !is_free && line.chars().count() > WIDEST {
+                wide.push(format!("{page}:{}: {} columns", at + 1, line.chars().count()));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
+}
+
+#[test]
+fn private_words_do_not_come_back() {
+    let sources = sources_below("src").into_iter().map(|(path, text)| (format!("src/{path}"), text)).collect();
+    let found = banned(BANNED_IN_SOURCES, sources);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every use of a banned word, as a word of its own, with its place and the word to write.
+fn banned(words: &[(&str, &str)], texts: Vec<(String, String)>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (word, instead) in words {
+        let word = Regex::new(&format!(r"(?i)\b{word}\b")).unwrap();
+        for (path, text) in &texts {
+            for (at, line) in text.lines().enumerate().filter(|(_, line)| word.is_match(line)) {
+                found.push(format!("{path}:{}: write \"{instead}\": {}", at + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// Path and text of every page.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let docs = docs.map(|name| format!("docs/{}", name.to_str().unwrap())).filter(|path| path.ends_with(".md"));
+    let paths: Vec<String> = PAGES.map(str::to_owned).into_iter().chain(docs).collect();
+    assert!(paths.len() > PAGES.len(), "docs/ was found");
+    let read = |path: String| std::fs::read_to_string(root.join(&path)).map(|text| (path, text)).unwrap();
+    paths.into_iter().map(read).collect()
+}
+
+/// The cells of each row of the table that begins with `head`.
+fn rows<'a>(page: &'a str, head: &str) -> Vec<Vec<&'a str>> {
+    let table = page.split_once(head).unwrap_or_else(|| panic!("no table {head}")).1;
+    let lines = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<Vec<&str>> =
+        lines.map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>()).collect();
+    assert!(!rows.is_empty(), "the table {head} is empty");
+    rows
+}
+
+/// The words in backticks of a cell.
+fn quoted(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn is_quoted(cell: &str) -> bool {
+    cell.starts_with('`') && cell.ends_with('`') && quoted(cell).len() == 1
+}
