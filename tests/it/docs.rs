@@ -1,10 +1,9 @@
-//! The pages for people against the code: flags with their defaults, reasons of refusals, the width of lines, and words that
-//! are no longer used. Metrics are compared in `admin::probes`, the admin API in `admin::contract`, named tests in
-//! `architecture`.
+//! The pages for people against the code: reasons of refusals, outcomes, the width of lines, and words that are no longer
+//! used. Flags and defaults are compared in `cli::usage`, metrics in `admin::probes`, the admin API in `admin::contract`,
+//! named tests in `architecture`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 use regex::Regex;
 
@@ -76,34 +75,6 @@ const BANNED_IN_PAGES: &[(&str, &str)] = &[
     ("what is no", "a malformed request"),
     ("for want of", "because there is no"),
 ];
-
-#[test]
-fn the_flags_and_their_defaults_are_those_of_the_help() {
-    let help = Command::new(env!("CARGO_BIN_EXE_ucs-gateway")).args(["serve", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let mut flags: BTreeMap<&str, Option<String>> = BTreeMap::new();
-    let mut last = "";
-    for line in help.lines().map(str::trim_start) {
-        if line.starts_with("--") || line.starts_with("-h,") {
-            last = line.split_whitespace().find(|word| word.starts_with("--")).unwrap();
-            flags.insert(last, None);
-        } else if let Some(default) = line.strip_prefix("[default: ") {
-            flags.insert(last, Some(default.trim_end_matches(']').to_owned()));
-        }
-    }
-    flags.remove("--help");
-    let documented: BTreeMap<&str, &str> = rows(OPERATIONS, "| flag | default |")
-        .into_iter()
-        .map(|cells| (cells[0].trim_matches('`'), cells[1]))
-        .collect();
-    assert_eq!(documented.keys().collect::<Vec<_>>(), flags.keys().collect::<Vec<_>>());
-    for (flag, default) in flags {
-        match default {
-            Some(default) => assert_eq!(documented[flag], format!("`{default}`"), "{flag}"),
-            None => assert!(!documented[flag].is_empty() && !is_quoted(documented[flag]), "{flag} has no default"),
-        }
-    }
-}
 
 #[test]
 fn the_reasons_of_the_data_port_are_those_of_the_code() {
@@ -249,8 +220,4 @@ fn rows<'a>(page: &'a str, head: &str) -> Vec<Vec<&'a str>> {
 /// The words in backticks of a cell.
 fn quoted(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-fn is_quoted(cell: &str) -> bool {
-    cell.starts_with('`') && cell.ends_with('`') && quoted(cell).len() == 1
 }
