@@ -139,7 +139,36 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
-    /// The record in force; `None` once control has stopped.
+    /// The word for this failure: on both ports, as the cause of a reverted record, and in metrics.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            ChangeError::Stale(_) => "stale",
+            ChangeError::Busy(_) => "switching",
+            ChangeError::NoSchema(_) => "no_profile_schema",
+            ChangeError::Cancelled(_) => "cancelled",
+            ChangeError::Upstream { .. } => "upstream_refused",
+            ChangeError::Deadline { .. } => "drain_timeout",
+            ChangeError::NotDurable { .. } => "not_durable",
+            ChangeError::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// The same failure, with the record that is in force by now.
+    pub(crate) fn with_record(mut self, now: Arc<ModeRecord>) -> ChangeError {
+        match &mut self {
+            ChangeError::Stale(record)
+            | ChangeError::Busy(record)
+            | ChangeError::NoSchema(record)
+            | ChangeError::Cancelled(record)
+            | ChangeError::Upstream { record, .. }
+            | ChangeError::Deadline { record, .. }
+            | ChangeError::NotDurable { record, .. } => *record = now,
+            ChangeError::ShuttingDown => {}
+        }
+        self
+    }
+
+    /// The record in force; `None` when control has stopped.
     pub(crate) fn record(&self) -> Option<Arc<ModeRecord>> {
         match self {
             ChangeError::Stale(record)

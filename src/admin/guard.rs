@@ -73,7 +73,7 @@ pub(super) async fn check_access(
 
 fn denied(headers: &HeaderMap, error: &AccessError) -> Problem {
     if let AccessError::Throttled { retry_after } = error {
-        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "throttled", error.to_string());
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", error.to_string());
         return problem.retry_after(retry_after.as_secs());
     }
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", error.to_string());

@@ -127,48 +127,34 @@ fn settled(state: &AdminState, flipped: &Flipped) -> AdminResponse {
 
 /// The problem of each error of a change.
 fn failed(error: &ChangeError) -> Problem {
-    let (status, reason, advice) = match error {
-        ChangeError::Stale(_) => (StatusCode::CONFLICT, "stale", "read GET /mode and decide again"),
+    let (status, advice) = match error {
+        ChangeError::Stale(_) => (StatusCode::CONFLICT, "read GET /mode and decide again"),
         ChangeError::Busy(_) => {
-            (StatusCode::CONFLICT, "busy", "wait for it, or ask for the mode that it comes from to take it back")
+            (StatusCode::CONFLICT, "wait for it, or ask for the mode that it comes from to take it back")
         }
         ChangeError::NoSchema(_) => {
-            (StatusCode::CONFLICT, "no_schema", "create one in maintenance, or send force to go to production without")
+            (StatusCode::CONFLICT, "create one in maintenance, or send force to go to production without")
         }
-        ChangeError::Cancelled(_) => (StatusCode::CONFLICT, "cancelled", "the old mode is in force"),
-        ChangeError::Upstream { .. } => (StatusCode::BAD_GATEWAY, "upstream", "the old mode is in force"),
+        ChangeError::Cancelled(_) => (StatusCode::CONFLICT, "the old mode is in force"),
+        ChangeError::Upstream { .. } => (StatusCode::BAD_GATEWAY, "the old mode is in force"),
         ChangeError::Deadline { .. } => (
             StatusCode::GATEWAY_TIMEOUT,
-            "deadline",
             "give it a longer drain_timeout, or on_timeout cut or commit; report.still_running names what was waited for",
         ),
         ChangeError::NotDurable { .. } => {
-            (StatusCode::INSUFFICIENT_STORAGE, "not_durable", "free space in the state directory and ask again")
+            (StatusCode::INSUFFICIENT_STORAGE, "free space in the state directory and ask again")
         }
-        ChangeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "ask the next one"),
+        ChangeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "ask the next one"),
     };
-    let problem = Problem::new(status, reason, format!("{error}; {advice}"));
+    let problem = Problem::new(status, error.reason(), format!("{error}; {advice}"));
     let problem = match error {
         ChangeError::Upstream { report, .. } | ChangeError::Deadline { report, .. } => problem.with("report", report),
         ChangeError::ShuttingDown => problem,
         _ => problem.with("report", FlipReport::default()),
     };
-    match record_of(error) {
+    match error.record() {
         Some(record) => problem.with("record", record),
         None => problem,
-    }
-}
-
-fn record_of(error: &ChangeError) -> Option<&Arc<ModeRecord>> {
-    match error {
-        ChangeError::Stale(record)
-        | ChangeError::Busy(record)
-        | ChangeError::NoSchema(record)
-        | ChangeError::Cancelled(record)
-        | ChangeError::Upstream { record, .. }
-        | ChangeError::Deadline { record, .. }
-        | ChangeError::NotDurable { record, .. } => Some(record),
-        ChangeError::ShuttingDown => None,
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) 
         Ok(reloaded) => Ok(response::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {
             ReloadError::Faults(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "route_faults", error.to_string()),
-            ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "busy", error.to_string()).retry_after(5),
+            ReloadError::Busy => Problem::new(StatusCode::CONFLICT, "switching", error.to_string()).retry_after(5),
             ReloadError::ShuttingDown => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", error.to_string())
             }

@@ -284,11 +284,11 @@ async fn each_way_not_to_flip_has_its_status_and_reason() {
         let report = FlipReport { still_running: vec![running], ..FlipReport::default() };
         Err(match change.reason.as_deref() {
             Some("stale") => ChangeError::Stale(record),
-            Some("busy") => ChangeError::Busy(record),
-            Some("no_schema") => ChangeError::NoSchema(record),
+            Some("switching") => ChangeError::Busy(record),
+            Some("no_profile_schema") => ChangeError::NoSchema(record),
             Some("cancelled") => ChangeError::Cancelled(record),
-            Some("upstream") => ChangeError::Upstream { record, detail: "403".to_owned(), report },
-            Some("deadline") => ChangeError::Deadline { record, report },
+            Some("upstream_refused") => ChangeError::Upstream { record, detail: "403".to_owned(), report },
+            Some("drain_timeout") => ChangeError::Deadline { record, report },
             Some("not_durable") => ChangeError::NotDurable { record, detail: "disk full".to_owned() },
             _ => ChangeError::ShuttingDown,
         })
@@ -296,11 +296,11 @@ async fn each_way_not_to_flip_has_its_status_and_reason() {
     let running = start(fail).await;
     for (reason, status) in [
         ("stale", 409),
-        ("busy", 409),
-        ("no_schema", 409),
+        ("switching", 409),
+        ("no_profile_schema", 409),
         ("cancelled", 409),
-        ("upstream", 502),
-        ("deadline", 504),
+        ("upstream_refused", 502),
+        ("drain_timeout", 504),
         ("not_durable", 507),
         ("shutting_down", 503),
     ] {
@@ -311,7 +311,7 @@ async fn each_way_not_to_flip_has_its_status_and_reason() {
             assert_eq!(document["record"]["revision"], json!(7), "{reason}");
             assert!(document["report"].is_object(), "{reason}");
         }
-        if reason == "deadline" {
+        if reason == "drain_timeout" {
             assert_eq!(document["report"]["still_running"][0]["count"], json!(2));
         }
     }

@@ -10,7 +10,6 @@ use tracing::{info, warn};
 use crate::control::Control;
 use crate::control::clerk::{Interrupt, Until};
 use crate::control::drain::Drain;
-use crate::control::reactions::NO_PROFILE_SCHEMA;
 use crate::control::store::StoreError;
 use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
@@ -188,41 +187,42 @@ impl Control {
             FlipFailure::Stopped => return ChangeError::ShuttingDown,
             _ => {}
         }
-        let canceller = if matches!(failure, FlipFailure::Cancelled) { self.clerk.take_cancel() } else { None };
+        let error = error_of(failure, Arc::clone(&self.record), report.clone());
+        let is_cancelled = matches!(error, ChangeError::Cancelled(_));
+        let canceller = if is_cancelled { self.clerk.take_cancel() } else { None };
         let change = match &canceller {
             Some((change, _)) => Change::Set(change.clone()),
-            None => revert_change(&failure),
+            None => Change::Revert { cause: error.reason().to_owned(), actor: Actor::gateway() },
         };
         let restored = self.next(&change).expect("only a change back to the old mode cancels a flip");
         self.upstream.revert(before.mode);
         self.alarms.upstream = self.upstream.complaint();
         let saved = self.save_or_keep(restored).await;
-        info!(revision = self.record.revision, mode = %self.record.mode, ?failure, "flip reverted");
+        info!(revision = self.record.revision, mode = %self.record.mode, %error, "flip reverted");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
         if let Some((_, answer)) = canceller {
             // A record that is not on the disk is never acknowledged.
-            let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
+            let flipped = Flipped { record: Arc::clone(&record), report };
             let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
-        match failure {
-            FlipFailure::Deadline => ChangeError::Deadline { record, report },
-            FlipFailure::Upstream(detail) => ChangeError::Upstream { record, detail, report },
-            FlipFailure::NoSchema => ChangeError::NoSchema(record),
-            FlipFailure::NotBegun(error) | FlipFailure::NotSettled(error) => self.not_durable(&error),
-            FlipFailure::Cancelled | FlipFailure::Stopped => not_kept.unwrap_or(ChangeError::Cancelled(record)),
+        match not_kept {
+            Some(not_kept) if is_cancelled => not_kept,
+            _ => error.with_record(record),
         }
     }
 }
 
-fn revert_change(failure: &FlipFailure) -> Change {
-    let cause = match failure {
-        FlipFailure::NotBegun(_) | FlipFailure::NotSettled(_) => "not_durable",
-        FlipFailure::Deadline => "deadline",
-        FlipFailure::Upstream(_) => "upstream_refused",
-        FlipFailure::NoSchema => NO_PROFILE_SCHEMA,
-        FlipFailure::Cancelled => "cancelled",
-        FlipFailure::Stopped => "stopped",
-    };
-    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
+/// The error that a failed flip is reported as.
+fn error_of(failure: FlipFailure, record: Arc<ModeRecord>, report: FlipReport) -> ChangeError {
+    match failure {
+        FlipFailure::Deadline => ChangeError::Deadline { record, report },
+        FlipFailure::Upstream(detail) => ChangeError::Upstream { record, detail, report },
+        FlipFailure::NoSchema => ChangeError::NoSchema(record),
+        FlipFailure::NotBegun(error) | FlipFailure::NotSettled(error) => {
+            ChangeError::NotDurable { record, detail: error.to_string() }
+        }
+        FlipFailure::Cancelled => ChangeError::Cancelled(record),
+        FlipFailure::Stopped => ChangeError::ShuttingDown,
+    }
 }

@@ -21,7 +21,7 @@ use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout,
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
-pub(super) const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
+const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
 impl Control {
     /// Flips because the mode expired. A failure is retried with growing waits, and raises an alarm from the second time

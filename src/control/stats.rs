@@ -8,19 +8,13 @@ use crate::control_handle::{ChangeError, Flipped, ReloadError, Reloaded};
 use crate::policy::mode::SchemaKnowledge;
 use crate::telemetry::ControlStats;
 
+/// Counts a change that ended; one that found its mode already in force is no flip.
 pub(super) fn count_change(stats: &ControlStats, ended: &Result<Flipped, ChangeError>) {
-    let count = match ended {
-        Ok(flipped) if flipped.report.changed => &stats.flips_settled,
-        Ok(_) => return,
-        Err(ChangeError::Cancelled(_)) => &stats.flips_cancelled,
-        Err(ChangeError::Deadline { .. }) => &stats.flips_deadline,
-        Err(ChangeError::Upstream { .. }) => &stats.flips_upstream,
-        Err(ChangeError::NotDurable { .. }) => &stats.flips_not_durable,
-        Err(ChangeError::Stale(_) | ChangeError::Busy(_) | ChangeError::NoSchema(_) | ChangeError::ShuttingDown) => {
-            &stats.changes_refused
-        }
-    };
-    add_one(count);
+    match ended {
+        Ok(flipped) if flipped.report.changed => stats.count_change("settled"),
+        Ok(_) => {}
+        Err(error) => stats.count_change(error.reason()),
+    }
 }
 
 pub(super) fn count_reload(stats: &ControlStats, ended: &Result<Reloaded, ReloadError>) {

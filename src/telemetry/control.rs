@@ -1,22 +1,25 @@
 //! The counters of control. `control` writes them, and the exposition reads them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+/// How a change can end: `settled`, or the reason of its error.
+pub const CHANGE_OUTCOMES: [&str; 9] = [
+    "settled",
+    "stale",
+    "switching",
+    "no_profile_schema",
+    "cancelled",
+    "upstream_refused",
+    "drain_timeout",
+    "not_durable",
+    "shutting_down",
+];
 
 /// The counters; all start at zero with the process.
 #[derive(Debug, Default)]
 pub struct ControlStats {
-    /// Flips that settled, drained or not.
-    pub flips_settled: AtomicU64,
-    /// Flips cancelled by a later change.
-    pub flips_cancelled: AtomicU64,
-    /// Flips that reverted because the drain timed out.
-    pub flips_deadline: AtomicU64,
-    /// Flips that reverted because UCS did not change its mode.
-    pub flips_upstream: AtomicU64,
-    /// Changes that failed because the record could not be saved.
-    pub flips_not_durable: AtomicU64,
-    /// Changes rejected before they began: stale, busy, no schema, shutting down.
-    pub changes_refused: AtomicU64,
+    /// Changes that ended, by [`CHANGE_OUTCOMES`].
+    changes: [AtomicU64; CHANGE_OUTCOMES.len()],
     /// Saves of the record that failed, retries included.
     pub save_errors: AtomicU64,
     /// Reloads that put a table in force or found the same content.
@@ -37,4 +40,18 @@ pub struct ControlStats {
     pub upstream_poll_errors: AtomicU64,
     /// Times that UCS was set back to the gateway's mode.
     pub upstream_set_back: AtomicU64,
+}
+
+impl ControlStats {
+    /// Every outcome of a change, with its count.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CHANGE_OUTCOMES.into_iter().zip(self.changes.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Counts a change that ended with this outcome.
+    pub(crate) fn count_change(&self, outcome: &str) {
+        if let Some(at) = CHANGE_OUTCOMES.iter().position(|other| *other == outcome) {
+            self.changes[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }

@@ -144,14 +144,7 @@ impl Scrape {
     fn control(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let control = &self.metrics.control;
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let flips = [
-            (vec![("outcome", "settled")], read(&control.flips_settled)),
-            (vec![("outcome", "cancelled")], read(&control.flips_cancelled)),
-            (vec![("outcome", "deadline")], read(&control.flips_deadline)),
-            (vec![("outcome", "upstream")], read(&control.flips_upstream)),
-            (vec![("outcome", "not_durable")], read(&control.flips_not_durable)),
-            (vec![("outcome", "refused")], read(&control.changes_refused)),
-        ];
+        let flips: Vec<_> = control.changes().map(|(outcome, count)| (vec![("outcome", outcome)], count)).collect();
         counters(encoder, "ucs_gateway_flips", "Requested changes of the mode, by outcome", &flips)?;
         let outcomes = |good, bad| [(vec![("outcome", "ok")], read(good)), (vec![("outcome", "error")], read(bad))];
         let save_errors = [(Vec::new(), read(&control.save_errors))];

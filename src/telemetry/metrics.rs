@@ -119,7 +119,7 @@ impl Outcome {
             Outcome::Answered => "answered",
             Outcome::RefusedMode => "refused_mode",
             Outcome::RefusedSwitching => "refused_switching",
-            Outcome::RefusedNoSchema => "refused_no_schema",
+            Outcome::RefusedNoSchema => "refused_no_profile_schema",
             Outcome::Unmatched => "unmatched",
             Outcome::BadRequest => "bad_request",
             Outcome::Unauthorized => "unauthorized",

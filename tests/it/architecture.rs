@@ -154,7 +154,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// Name and text of every source below a folder of the repository.
-fn sources_below(folder: &str) -> Vec<(String, String)> {
+pub(crate) fn sources_below(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut folders = vec![root.clone()];
     let mut found = Vec::new();

@@ -106,8 +106,11 @@ fn at_the_deadline_the_old_mode_returns_and_the_answer_names_what_runs() {
     let reply = admin::set_mode(&gateway, &json!({"mode": "maintenance", "drain_timeout": "100ms"}));
     assert_eq!(reply.status, 504, "{}", reply.text());
     let answer = reply.json();
-    assert_eq!((&answer["reason"], &answer["report"]["still_running"]), (&json!("deadline"), &creates(1)));
-    assert_eq!((&answer["record"]["mode"], &answer["record"]["cause"]), (&json!("production"), &json!("deadline")));
+    assert_eq!((&answer["reason"], &answer["report"]["still_running"]), (&json!("drain_timeout"), &creates(1)));
+    assert_eq!(
+        (&answer["record"]["mode"], &answer["record"]["cause"]),
+        (&json!("production"), &json!("drain_timeout"))
+    );
     assert!(answer["record"]["revision"].as_u64().unwrap() > before);
     production_works(&gateway);
     assert_eq!(finish_upload(&mut client).status, 201, "a flip that fails harms nobody");
@@ -278,7 +281,7 @@ fn a_second_flip_is_refused_with_the_running_record() {
     let second = admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "the second"}));
     assert_eq!(second.status, 409, "{}", second.text());
     let second = second.json();
-    assert_eq!((&second["reason"], &second["record"]["reason"]), (&json!("busy"), &json!("the first")));
+    assert_eq!((&second["reason"], &second["record"]["reason"]), (&json!("switching"), &json!("the first")));
     assert_eq!(second["record"]["phase"], "switching");
     assert_eq!(finish_upload(&mut client).status, 201);
     assert_eq!(first.read_reply().json()["reason"], "the first");

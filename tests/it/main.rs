@@ -53,3 +53,6 @@ mod no_schema;
 
 /// UCS's own mode, followed and set.
 mod upstream_mode;
+
+/// The pages for people against the code.
+mod docs;

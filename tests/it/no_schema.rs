@@ -207,7 +207,7 @@ fn production_is_not_to_be_had_until_the_schema_is_back() {
     let client = set_server_mode(&gateway, "production");
     assert_eq!((client.status, client.refusal()), (404, Some("no_profile_schema")), "{client:?}");
     let operator = admin::set_mode(&gateway, &json!({"mode": "production"}));
-    assert_eq!((operator.status, &operator.json()["reason"]), (409, &json!("no_schema")));
+    assert_eq!((operator.status, &operator.json()["reason"]), (409, &json!("no_profile_schema")));
     for reply in [&client, &operator] {
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains("profile schema"), "{detail}");

@@ -236,12 +236,12 @@ fn scripted(takes: Takes) -> (Scripted, Arc<Mutex<Vec<String>>>) {
 /// To production; maintenance would settle all the same, as the gate lets nothing pass that UCS should refuse.
 fn refused_by_ucs(gateway: &Gateway, upstream: &Scripted) {
     let operator = flip(gateway, "production");
-    assert_eq!((operator.status, &operator.json()["reason"]), (502, &json!("upstream")), "{}", operator.text());
+    assert_eq!((operator.status, &operator.json()["reason"]), (502, &json!("upstream_refused")), "{}", operator.text());
     assert_eq!(operator.json()["record"]["mode"], "maintenance");
     let credential = format!("Bearer {}", gateway.token());
     let headers = [("Authorization", &*credential)];
     let client = request(gateway.data, "POST /server/mode", &headers, br#"{"mode":"production"}"#);
-    assert_eq!((client.status, client.refusal()), (502, Some("upstream_mode")), "{client:?}");
+    assert_eq!((client.status, client.refusal()), (502, Some("upstream_refused")), "{client:?}");
     let record = admin::mode(gateway);
     assert_eq!((&record["mode"], &record["phase"]), (&json!("maintenance"), &json!("settled")), "{record}");
     let keys = request(gateway.data, "POST /metadata/identification-keys", &[], b"{}");

@@ -62,7 +62,7 @@ async fn at_the_deadline_the_old_mode_is_restored_by_default() {
     let Err(ChangeError::Deadline { record, report }) = ended else { panic!("{ended:?}") };
     assert_eq!(
         (record.mode, record.phase, record.cause.as_deref()),
-        (Mode::Production, Phase::Settled, Some("deadline"))
+        (Mode::Production, Phase::Settled, Some("drain_timeout"))
     );
     assert_eq!(report.still_running[0].operation, "create-profile");
     assert!(line.enter(CREATE_PROFILE).is_ok());

@@ -24,7 +24,7 @@ pub enum Change {
     },
     /// The flip under way failed: its `from` is in force again.
     Revert {
-        /// The gateway's own word for it, e.g. `deadline`.
+        /// The gateway's own word for it, e.g. `drain_timeout`.
         cause: String,
         /// Who takes it back.
         actor: Actor,

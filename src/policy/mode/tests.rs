@@ -26,7 +26,7 @@ fn switching() -> ModeRecord {
 }
 
 fn revert() -> Change {
-    Change::Revert { cause: "deadline".to_owned(), actor: Actor::gateway() }
+    Change::Revert { cause: "drain_timeout".to_owned(), actor: Actor::gateway() }
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_flip_settles_or_reverts_and_nothing_else_does() {
     let settled = apply(&switching(), &Change::Settle { drained: false }, at(12)).unwrap();
     assert_eq!((settled.mode, settled.drained, settled.since), (Mode::Maintenance, Some(false), at(12)));
     let reverted = apply(&switching(), &revert(), at(12)).unwrap();
-    assert_eq!((reverted.mode, reverted.cause.as_deref()), (Mode::Production, Some("deadline")));
+    assert_eq!((reverted.mode, reverted.cause.as_deref()), (Mode::Production, Some("drain_timeout")));
     assert_eq!(apply(&settled, &Change::Settle { drained: true }, at(13)), Err(Refusal::NotSwitching));
     assert_eq!(apply(&settled, &revert(), at(13)), Err(Refusal::NotSwitching));
 }

@@ -95,9 +95,9 @@ impl Refusal {
             Refusal::Forbidden(_) => "forbidden",
             Refusal::CrossSite(_) => "cross_site",
             Refusal::BadModeRequest(_) => "bad_mode_request",
-            Refusal::Change(error) => change_reason(error),
+            Refusal::Change(error) => error.reason(),
             Refusal::Forward(error) => forward_reason(error),
-            Refusal::Stopping => "stopping",
+            Refusal::Stopping => "shutting_down",
         }
     }
 
@@ -172,19 +172,6 @@ fn change_status(error: &ChangeError) -> StatusCode {
         ChangeError::NoSchema(_) => StatusCode::NOT_FOUND,
         ChangeError::Upstream { .. } => StatusCode::BAD_GATEWAY,
         ChangeError::NotDurable { .. } => StatusCode::INSUFFICIENT_STORAGE,
-    }
-}
-
-fn change_reason(error: &ChangeError) -> &'static str {
-    match error {
-        ChangeError::Stale(_) => "stale",
-        ChangeError::Busy(_) => "switching",
-        ChangeError::Cancelled(_) => "cancelled",
-        ChangeError::NoSchema(_) => "no_profile_schema",
-        ChangeError::Upstream { .. } => "upstream_mode",
-        ChangeError::Deadline { .. } => "drain_timeout",
-        ChangeError::NotDurable { .. } => "not_durable",
-        ChangeError::ShuttingDown => "stopping",
     }
 }
 

@@ -91,7 +91,7 @@ fn guesses_are_slowed_down_and_the_right_token_is_not() {
     for reply in slowed {
         let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=10).contains(&seconds), "{reply:?}");
-        assert_eq!(reply.json()["reason"], "throttled");
+        assert_eq!(reply.json()["reason"], "too_many_attempts");
     }
     assert_eq!(admin::call(&gateway, "GET /mode", None).status, 200);
 }

@@ -92,7 +92,7 @@ fn what_the_gateway_refuses_is_told_and_ends_with_1() {
     let late = mode(&gateway, &["set", "maintenance", "--drain-timeout", "50ms", "--json"]);
     assert_eq!(late.code, Some(1), "{late:?}");
     assert!(late.stderr.contains("still running: 1 Create Customer Profile"), "{}", late.stderr);
-    assert_eq!(serde_json::from_str::<Value>(&late.stdout).unwrap()["reason"], "deadline");
+    assert_eq!(serde_json::from_str::<Value>(&late.stdout).unwrap()["reason"], "drain_timeout");
     assert_eq!(upload.finish().status, 201);
     let address = gateway.admin.to_string();
     let stranger = run(&["mode", "--admin", &address, "--token", "wrong", "get"]);

@@ -32,7 +32,7 @@ fn at_the_deadline_the_old_mode_is_in_force_however_ucs_hangs() {
     ucs.with(|says| says.hangs_at = Some("/"));
     let client = begin(&gateway, &ucs, PROFILE, "");
     let late = admin::set_mode(&gateway, &json!({"mode": "maintenance", "drain_timeout": "300ms"}));
-    refused_with(&late, 504, "deadline");
+    refused_with(&late, 504, "drain_timeout");
     is_settled(&gateway, "production");
     assert!(!alarm(&gateway).contains("set back"), "UCS was not touched: {}", alarm(&gateway));
     let _other = begin(&gateway, &ucs, "GET /profiles/2", "");
@@ -133,7 +133,7 @@ fn an_end_that_cannot_be_reached_is_an_alarm_until_it_is_taken_away() {
     let ucs = Ucs::start("production");
     let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--drain-timeout", "200ms"]].concat());
     let _client = ends_in_a_second(&gateway, &ucs);
-    let failed = "ucs_gateway_flips_total{outcome=\"deadline\"}";
+    let failed = "ucs_gateway_flips_total{outcome=\"drain_timeout\"}";
     eventually("it cannot be left", || admin::metric(&gateway, failed) == 1.0);
     eventually("maintenance is back", || admin::mode(&gateway)["phase"] == "settled");
     assert!(admin::mode(&gateway)["alarm"].is_null(), "once may be bad luck");

@@ -23,7 +23,7 @@ fn a_404_to_production_is_a_refusal_for_want_of_a_schema() {
     let gateway = start(&ucs, &["--schema-probe", "off"]);
     is_settled(&gateway, "maintenance");
     for _ in 0..2 {
-        let refused = refused_with(&flip(&gateway, "production"), 409, "no_schema");
+        let refused = refused_with(&flip(&gateway, "production"), 409, "no_profile_schema");
         assert_eq!(refused["record"]["mode"], "maintenance");
         is_settled(&gateway, "maintenance");
     }
@@ -74,7 +74,7 @@ fn a_status_that_tells_no_mode_does_not_pass_for_production() {
         let gateway = start(&ucs, &[]);
         ucs.polled_again();
         ucs.with(|says| (says.status, says.takes) = (Some(status), Takes::Answers(404)));
-        let refused = refused_with(&flip(&gateway, "production"), 502, "upstream");
+        let refused = refused_with(&flip(&gateway, "production"), 502, "upstream_refused");
         assert_eq!(refused["record"]["cause"], "upstream_refused");
         is_settled(&gateway, "maintenance");
         ucs.with(|says| (says.status, says.takes) = (None, Takes::Obeys));
@@ -89,7 +89,7 @@ fn a_200_of_a_ucs_that_does_not_move_is_not_believed() {
     let ucs = Ucs::start("maintenance");
     let gateway = start(&ucs, &[]);
     ucs.with(|says| says.takes = Takes::Lies);
-    let refused = refused_with(&flip(&gateway, "production"), 502, "upstream");
+    let refused = refused_with(&flip(&gateway, "production"), 502, "upstream_refused");
     assert!(refused["detail"].as_str().unwrap().contains("reports maintenance"), "{refused}");
     is_settled(&gateway, "maintenance");
 
@@ -122,7 +122,7 @@ fn where_ucs_refuses_connections_maintenance_is_to_be_had_and_production_is_not(
     assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
     assert!(alarm(&gateway).contains("cannot connect"), "{}", alarm(&gateway));
     assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
-    refused_with(&flip(&gateway, "production"), 502, "upstream");
+    refused_with(&flip(&gateway, "production"), 502, "upstream_refused");
     is_settled(&gateway, "maintenance");
     let back = crate::support::Ucs::start_at(address, StandInOptions::new());
     eventually("UCS is set as soon as it answers", || back.control().mode() == Mode::Maintenance);
@@ -140,7 +140,7 @@ fn a_ucs_that_wants_a_login_has_a_mode_that_the_gateway_may_not_see() {
         let settled = flip(&gateway, "maintenance");
         assert_eq!(settled.status, 200, "{}", settled.text());
         assert_eq!(ucs.wishes(), ["maintenance"], "it is told all the same");
-        let refused = refused_with(&flip(&gateway, "production"), 502, "upstream");
+        let refused = refused_with(&flip(&gateway, "production"), 502, "upstream_refused");
         assert!(refused["detail"].as_str().unwrap().contains(&status.to_string()), "{refused}");
         is_settled(&gateway, "maintenance");
         assert!(alarm(&gateway).contains("--upstream-credentials"), "{}", alarm(&gateway));
@@ -163,5 +163,5 @@ fn a_ucs_without_both_calls_has_no_mode_until_it_reports_one() {
     ucs.with(|says| (says.status, says.takes) = (None, Takes::Obeys));
     eventually("the one that has come is set", || ucs.mode() == "maintenance");
     ucs.with(|says| (says.status, says.takes) = (Some((404, "")), Takes::Answers(404)));
-    refused_with(&flip(&gateway, "production"), 502, "upstream");
+    refused_with(&flip(&gateway, "production"), 502, "upstream_refused");
 }
