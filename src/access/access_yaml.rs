@@ -1,5 +1,5 @@
-//! access.yaml: text to principals. It reports all faults at once, each with its remedy; errors of the YAML parser have line and
-//! column. It verifies no credential.
+//! access.yaml: text to principals. It reports all faults at once, each with its remedy; errors of the YAML parser have line
+//! and column. It verifies no credential.
 //!
 //! ```yaml
 //! version: 1

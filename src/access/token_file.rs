@@ -58,8 +58,8 @@ fn read(file: File) -> Result<String, Fault> {
     Ok(token.to_owned())
 }
 
-/// Writes a draft and links it to the final name, so that a crash leaves a complete token or none, and of two processes one wins
-/// and neither overwrites.
+/// Writes a draft and links it to the final name, so that a crash leaves a complete token or none, and of two processes one
+/// wins and neither overwrites.
 fn create(path: &Path, state_dir: &Path) -> Result<String, Fault> {
     let token = new_token().map_err(|error| Fault::Unusable(format!("no randomness: {error}")))?;
     let draft = state_dir.join(format!(".{TOKEN_FILE}.{}", std::process::id()));

@@ -1,5 +1,5 @@
-//! The flags and environment variables of `serve`, as written. Each value is checked by itself; what they mean together is in
-//! `settings`.
+//! The flags and environment variables of `serve`, as written. Each value is checked by itself; `settings` checks them
+//! together.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;

@@ -26,7 +26,7 @@ use crate::route_file;
 use crate::telemetry::Metrics;
 pub(crate) use error::LaunchError;
 use parts::Parts;
-use workers::Workers;
+use workers::{SharedParts, Workers};
 
 /// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
@@ -78,47 +78,72 @@ pub(crate) async fn run(
             return Ok(());
         }
     };
+    let (stop_sender, stopping) = watch::channel(false);
     let metrics = Metrics::new(settings.workers, control.stats());
+    let shared = SharedParts { gate, control_handle: control_handle.clone(), access, metrics, stopping };
+    let mut running = Running::start(&settings, shared, stop_sender, control, (data, admin_listener))?;
+    ready(Ready { listen, admin: admin_address });
+    tokio::select! {
+        () = stop.as_mut() => {}
+        error = running.parts.one_ended() => return Err(error),
+        () = reload_forever(&control_handle, reload) => {}
+    }
+    running.shut_down(settings.stop_timeout).await
+}
 
-    let (stop_sender, stop_receiver) = watch::channel(false);
-    let (control_stop, control_stopped) = watch::channel(false);
-    let workers = Workers::start(&settings, &gate, &control_handle, &access, &metrics, data, stop_receiver.clone())?;
-    let journal = journal_reader(&settings);
-    let control = tokio::task::spawn_local(run_control(control, control_stopped));
-    let parts = AdminParts {
-        gate: Arc::clone(&gate),
-        control_handle: control_handle.clone(),
-        access,
-        journal,
-        metrics,
+/// The running gateway, and the senders that stop its parts.
+struct Running {
+    parts: Parts,
+    stop_workers: watch::Sender<bool>,
+    stop_control: watch::Sender<bool>,
+    stop_admin: oneshot::Sender<()>,
+}
+
+impl Running {
+    fn start(
+        settings: &Settings,
+        shared: SharedParts,
+        stop_workers: watch::Sender<bool>,
+        control: Control,
+        (data, admin): (std::net::TcpListener, AdminListener),
+    ) -> Result<Running, LaunchError> {
+        let (stop_control, control_stopped) = watch::channel(false);
+        let (stop_admin, admin_stopped) = oneshot::channel::<()>();
+        let workers = Workers::start(settings, &shared, data)?;
+        let control = tokio::task::spawn_local(run_control(control, control_stopped));
+        let admin = tokio::task::spawn_local(admin::serve(admin, admin_parts(settings, shared), async move {
+            drop(admin_stopped.await);
+        }));
+        Ok(Running { parts: Parts { control, admin, workers }, stop_workers, stop_control, stop_admin })
+    }
+
+    async fn shut_down(mut self, stop_timeout: Duration) -> Result<(), LaunchError> {
+        tracing::info!("shutting down: no longer accepting connections, waiting for requests in flight");
+        self.stop_workers.send_replace(true);
+        // Control runs until the requests have ended: a flip in progress still completes.
+        self.parts.workers_stopped(stop_timeout).await?;
+        self.stop_control.send_replace(true);
+        parts::stopped("control", self.parts.control).await?;
+        // Last, so that a client that waits for a flip receives its result, and event streams end properly.
+        drop(self.stop_admin);
+        parts::stopped("the admin port", self.parts.admin).await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
+    AdminParts {
+        gate: shared.gate,
+        control_handle: shared.control_handle,
+        access: shared.access,
+        journal: journal_reader(settings),
+        metrics: shared.metrics,
         metrics_open: settings.admin.metrics_open,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
         drain_timeout: settings.drain_timeout,
-        stopping: stop_receiver,
-    };
-    let (admin_stop, admin_stopped) = oneshot::channel::<()>();
-    let admin = tokio::task::spawn_local(admin::serve(admin_listener, parts, async move {
-        drop(admin_stopped.await);
-    }));
-    ready(Ready { listen, admin: admin_address });
-
-    let mut parts = Parts { control, admin, workers };
-    tokio::select! {
-        () = stop.as_mut() => {}
-        error = parts.one_ended() => return Err(error),
-        () = reload_forever(&control_handle, reload) => {}
+        stopping: shared.stopping,
     }
-    tracing::info!("shutting down: no longer accepting connections, waiting for requests in flight");
-    stop_sender.send_replace(true);
-    // Control runs until the requests have ended: a flip in progress still completes.
-    parts.workers_stopped(settings.stop_timeout).await?;
-    control_stop.send_replace(true);
-    parts::stopped("control", parts.control).await?;
-    // Last, so that a client that waits for a flip receives its result, and event streams end properly.
-    drop(admin_stop);
-    parts::stopped("the admin port", parts.admin).await?;
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// Runs beside the watch over the parts, which must not wait for a reload.

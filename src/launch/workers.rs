@@ -20,6 +20,16 @@ use crate::proxy::recorder::RequestRecorder;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 
+/// The parts that the workers and the admin port share.
+pub(super) struct SharedParts {
+    pub(super) gate: Arc<Gate>,
+    pub(super) control_handle: ControlHandle,
+    pub(super) access: Arc<Access>,
+    pub(super) metrics: Arc<Metrics>,
+    /// True once the gateway is shutting down.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
 /// The running workers.
 pub(super) struct Workers {
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
@@ -37,36 +47,37 @@ pub(super) struct WorkerEnd {
 impl Workers {
     pub(super) fn start(
         settings: &Settings,
-        gate: &Arc<Gate>,
-        control_handle: &ControlHandle,
-        access: &Arc<Access>,
-        metrics: &Arc<Metrics>,
+        parts: &SharedParts,
         listener: std::net::TcpListener,
-        stop: watch::Receiver<bool>,
     ) -> Result<Workers, LaunchError> {
-        let workers = gate.workers();
+        let workers = parts.gate.workers();
         if settings.access_log.is_some() {
             STDOUT.start(&std::io::stdout())?;
         }
-        let log = settings.access_log;
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Shared {
-            control_handle: control_handle.clone(),
-            access: Arc::clone(access),
-            metrics: Arc::clone(metrics),
+            control_handle: parts.control_handle.clone(),
+            access: Arc::clone(&parts.access),
+            metrics: Arc::clone(&parts.metrics),
             class_limits: Arc::new(ClassLimits::new(&settings.class_limits)),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             handovers: senders.into(),
-            stop,
+            stop: parts.stopping.clone(),
         };
         let (sender, ends) = mpsc::unbounded_channel();
         for (index, handover) in receivers.into_iter().enumerate() {
-            let (gate, listener, shared) = (Arc::clone(gate), listener.try_clone()?, shared.clone());
-            let (settings, name) = (settings.proxy.clone(), format!("worker-{index}"));
+            let name = format!("worker-{index}");
             let end = EndReporter { name: name.clone(), sender: sender.clone(), is_reported: false };
-            std::thread::Builder::new().name(name).spawn(move || {
-                run_worker(index, end, &gate, settings, log, listener, handover, shared);
-            })?;
+            let thread = WorkerThread {
+                index,
+                gate: Arc::clone(&parts.gate),
+                settings: settings.proxy.clone(),
+                access_log: settings.access_log,
+                listener: listener.try_clone()?,
+                handover,
+                shared: shared.clone(),
+            };
+            std::thread::Builder::new().name(name).spawn(move || thread.run(end))?;
         }
         Ok(Workers { ends, running: workers })
     }
@@ -114,33 +125,38 @@ impl Drop for EndReporter {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, by the thread that is made of them")]
-fn run_worker(
+/// Everything that the thread of a worker owns.
+struct WorkerThread {
     index: usize,
-    end: EndReporter,
-    gate: &Arc<Gate>,
+    gate: Arc<Gate>,
     settings: ProxySettings,
-    log: Option<LogFormat>,
+    access_log: Option<LogFormat>,
     listener: std::net::TcpListener,
     handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
     shared: Shared,
-) {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    // Declared after the runtime, so that unwinding reports the end before it drops the runtime, which may block on name
-    // resolution.
-    let mut end = end;
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return end.report(Err(format!("it has no runtime: {error}"))),
-    };
-    // The worker gate stays on this thread: its counts have one writer.
-    let seat: WorkerGate = gate.worker_gate(index);
-    let result = runtime.block_on(async move {
-        let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log: log.map(AccessLog::new) };
-        let worker = Worker::new(index, seat, &settings, &shared, recorder);
-        worker::run(worker, index, listener, handover, Rc::new(settings), shared).await
-    });
-    // The remaining requests are dropped before the end is reported.
-    runtime.shutdown_background();
-    end.report(result.map_err(|error| error.to_string()));
+}
+
+impl WorkerThread {
+    fn run(self, end: EndReporter) {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        // Declared after the runtime, so that unwinding reports the end before it drops the runtime, which may block on name
+        // resolution.
+        let mut end = end;
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return end.report(Err(format!("it has no runtime: {error}"))),
+        };
+        // The worker gate stays on this thread: its counts have one writer.
+        let gate: WorkerGate = self.gate.worker_gate(self.index);
+        let result = runtime.block_on(async move {
+            let (index, shared) = (self.index, self.shared);
+            let access_log = self.access_log.map(AccessLog::new);
+            let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log };
+            let worker = Worker::new(index, gate, &self.settings, &shared, recorder);
+            worker::run(worker, index, self.listener, self.handover, Rc::new(self.settings), shared).await
+        });
+        // The remaining requests are dropped before the end is reported.
+        runtime.shutdown_background();
+        end.report(result.map_err(|error| error.to_string()));
+    }
 }
