@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_head};
+use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_response_head};
 use ucs_gateway::proxy::client::{ClientBody, ClientInput, ConnectionState, Next, Scratch};
 
 /// The limits for which the recorded requests are written.
@@ -121,7 +121,7 @@ fn whole_response<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, is_head: bool)
     let mut pieces = pieces.into_iter();
     let mut buffer = BytesMut::new();
     let mut head = loop {
-        if let Some(head) = read_head(&mut buffer, is_head)? {
+        if let Some(head) = read_response_head(&mut buffer, is_head)? {
             break head;
         }
         buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?);
@@ -143,7 +143,7 @@ fn whole_response<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, is_head: bool)
 
 /// `http1` on the head of a response alone, interim ones apart.
 pub fn response_head(stream: &[u8]) -> Outcome {
-    match read_head(&mut BytesMut::from(stream), false) {
+    match read_response_head(&mut BytesMut::from(stream), false) {
         Err(error) => Outcome::rejected(word(&error)),
         Ok(None) => Outcome::default(),
         Ok(Some(head)) => {
