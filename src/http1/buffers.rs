@@ -1,27 +1,28 @@
-//! One worker's buffers for messages on their way out. They are used again and again, the one that was given back last
-//! first, as the processor still has it at hand. It knows nothing of what is in them.
+//! A thread's buffers for outgoing messages. They are reused, the last one returned first, because it is still in the
+//! processor's cache. Their contents are the callers' business.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-/// So many are kept; those of a burst beyond it are freed.
+/// The most idle buffers that are kept; a burst's surplus is freed.
 const KEPT: usize = 64;
 
-/// A buffer that has grown beyond this is freed, in bytes.
+/// A buffer that has grown beyond this many bytes is freed.
 const KEPT_BYTES: usize = 8 * 1024;
 
 /// Room for the head of a usual response, in bytes.
 const HEAD_ROOM: usize = 1024;
 
-/// Pieces of a body up to this many bytes are copied behind what waits already, so that one system call takes all of it.
+/// Pieces of a body up to this many bytes are copied behind the bytes that wait already, so that one system call sends all of
+/// them.
 pub(crate) const COPIED_BYTES: usize = 4 * 1024;
 
-/// Buffers that nobody uses now.
+/// The idle buffers.
 #[derive(Debug, Default)]
 pub struct Buffers(RefCell<Vec<Vec<u8>>>);
 
-/// A buffer in use. Dropping it gives it back.
+/// A buffer in use. Dropping it returns it.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -29,8 +30,8 @@ pub struct Buffer {
 }
 
 impl Buffers {
-    /// An empty buffer with room for so many bytes.
-    pub fn take(self: &Rc<Self>, room: usize) -> Buffer {
+    /// Returns an empty buffer with room for `room` bytes.
+    pub(crate) fn take(self: &Rc<Self>, room: usize) -> Buffer {
         let mut bytes = self.0.borrow_mut().pop().unwrap_or_default();
         bytes.reserve(room);
         Buffer { bytes, home: Rc::clone(self) }
@@ -61,12 +62,12 @@ impl Drop for Buffer {
     }
 }
 
-/// Room for a head and what of a body of this size will be copied behind it, in bytes.
+/// The room for a head and for the copied part of a body of this size, in bytes.
 pub(crate) fn room_for(size: Option<u64>) -> usize {
     HEAD_ROOM + copied_part(size)
 }
 
-/// The part of a body of this size that will be copied behind its head, in bytes.
+/// The part of a body of this size that is copied behind its head, in bytes.
 pub(crate) fn copied_part(size: Option<u64>) -> usize {
     size.map_or(0, |size| usize::try_from(size).unwrap_or(COPIED_BYTES).min(COPIED_BYTES))
 }

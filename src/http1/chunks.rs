@@ -1,24 +1,24 @@
-//! Chunked framing up to the last chunk (RFC 9112, 7.1): sizes and extensions are read, data is skipped by count.
-//! Trailers are not read here. A client gets no leeway; UCS may send whatever the grammar allows, as nothing but the data is
-//! written on.
+//! Chunked framing up to the last chunk (RFC 9112, 7.1): it parses sizes and extensions, and skips data by count. Trailers
+//! are not parsed here. Requests must use the narrow form; responses may use all that the grammar allows, because only their
+//! data is forwarded.
 
 use super::error::RequestError;
 
-/// The most bytes of chunk extensions: in a whole body of a client, as nobody uses them and a body of one-byte chunks with
-/// long extensions is an attack (CVE-2023-39326); in one line of UCS, with blanks and leading zeros.
+/// The most bytes of chunk extensions: in the whole body of a request, because extensions are unused and one-byte chunks with
+/// long ones are an attack (CVE-2023-39326); in one line of a response, where white space and leading zeros count too.
 const EXTENSION_BYTES: u16 = 1024;
 
-/// More digits than these do not fit into 64 bits.
+/// More digits than these overflow 64 bits.
 const SIZE_DIGITS: u8 = 16;
 
-/// Follows one chunked body.
+/// The parser of one chunked body.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunks {
     expect: Expect,
     size: u64,
     digits: u8,
     extension_bytes: u16,
-    /// Whether blanks may follow a size (RFC 9112, 7.1.1: some old servers pad it so), and zeros lead it.
+    /// Whether white space may follow a size, as some old servers pad it (RFC 9112, 7.1.1), and any number of zeros lead it.
     takes_padding: bool,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Chunks {
 enum Expect {
     #[default]
     Size,
-    /// Blanks behind the size.
+    /// White space behind the size.
     Blank,
     Extension,
     SizeLf,
@@ -35,42 +35,42 @@ enum Expect {
     DataLf,
 }
 
-/// What ended a call of [`Chunks::piece`].
+/// How a call of [`Chunks::piece`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkEvent {
-    /// All bytes were read.
+    /// All bytes were used.
     More,
-    /// The line of the last chunk was read; trailers follow.
+    /// The line of the last chunk is complete; trailers follow.
     LastChunk,
-    /// The byte after those that were read is wrong.
-    Fault(RequestError),
+    /// The next byte is wrong.
+    Error(RequestError),
 }
 
-/// What lies at the beginning of some bytes of a chunked body.
+/// The beginning of some bytes of a chunked body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     /// Bytes of framing.
     pub framing: usize,
     /// Bytes of data behind them.
     pub data: usize,
-    /// What ended the look, when nothing but the end of the data did.
+    /// Why the piece ends here.
     pub event: ChunkEvent,
 }
 
 impl Chunks {
-    /// The chunks of an answer of UCS.
-    pub(super) fn of_ucs() -> Chunks {
+    /// A parser for the body of a response.
+    pub(super) fn of_response() -> Chunks {
         Chunks { takes_padding: true, ..Chunks::default() }
     }
 
-    /// Reads on up to the end of the next run of data.
+    /// Parses up to the end of the next run of data.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> Piece {
         let mut framing = 0;
         while framing < bytes.len() && self.expect != Expect::Data {
             match self.step(bytes[framing]) {
                 Ok(false) => framing += 1,
                 Ok(true) => return Piece { framing: framing + 1, data: 0, event: ChunkEvent::LastChunk },
-                Err(fault) => return Piece { framing, data: 0, event: ChunkEvent::Fault(fault) },
+                Err(error) => return Piece { framing, data: 0, event: ChunkEvent::Error(error) },
             }
         }
         let rest = bytes.len() - framing;
@@ -86,7 +86,7 @@ impl Chunks {
         Piece { framing, data, event: ChunkEvent::More }
     }
 
-    /// Takes one byte outside of data; true when it ended the line of the last chunk.
+    /// Parses one byte outside of data; true when it ends the line of the last chunk.
     fn step(&mut self, byte: u8) -> Result<bool, RequestError> {
         match self.expect {
             Expect::Size => self.size_byte(byte)?,
@@ -122,7 +122,7 @@ impl Chunks {
             _ => {
                 let digit = char::from(byte).to_digit(16).ok_or(RequestError::ChunkSize)?;
                 if self.takes_padding && self.digits == 1 && self.size == 0 {
-                    // A leading zero says nothing.
+                    // A leading zero changes nothing.
                     self.pad()?;
                 } else if self.digits == SIZE_DIGITS {
                     return Err(RequestError::ChunkSize);

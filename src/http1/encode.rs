@@ -1,8 +1,8 @@
-//! Field lines as bytes. It decides nothing about them.
+//! Writes field lines as bytes. Which lines are sent is the callers' decision.
 
 use super::fields::FieldLine;
 
-/// Writes a line with a number in it.
+/// Writes a field line with a number for its value.
 pub(crate) fn write_number(bytes: &mut Vec<u8>, name: &[u8], number: u64) {
     bytes.extend_from_slice(name);
     bytes.extend_from_slice(b": ");
@@ -10,7 +10,7 @@ pub(crate) fn write_number(bytes: &mut Vec<u8>, name: &[u8], number: u64) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// Writes the digits of a number, without the machinery of formatting.
+/// Writes a decimal number, faster than `write!` does.
 pub(crate) fn write_decimal(bytes: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
@@ -24,11 +24,12 @@ pub(crate) fn write_decimal(bytes: &mut Vec<u8>, mut number: u64) {
     }
 }
 
+/// Writes a field line, its name given as text.
 pub(crate) fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     write_line(bytes, name.as_bytes(), value);
 }
 
-/// Writes a line that goes on: as it came, if that is how we write lines.
+/// Writes a received line that is forwarded: unchanged if it has the form in which lines are written here.
 pub(crate) fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
     match line.plain {
         Some(plain) => bytes.extend_from_slice(plain),
@@ -36,19 +37,19 @@ pub(crate) fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
     }
 }
 
-/// Writes one line; neither name nor value may hold a line end.
+/// Writes a field line; neither name nor value may contain a line end.
 pub(crate) fn write_line(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     write_all(bytes, [name, b": ", value, b"\r\n"]);
 }
 
-/// Writes pieces behind each other; room for all of them is made at once.
+/// Appends all pieces, with one reservation of room.
 pub(crate) fn write_all<const N: usize>(bytes: &mut Vec<u8>, pieces: [&[u8]; N]) {
     bytes.reserve(pieces.iter().map(|piece| piece.len()).sum());
     pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
 }
 
-/// A comma list with our own entry behind the others, all on one line, so that readers who look at one line alone see the
-/// end that can be trusted.
+/// Writes a comma-separated list with our own entry last, all on one line: a reader that looks at one line only then sees the
+/// trustworthy end.
 pub(crate) fn write_list<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &str) {
     bytes.extend_from_slice(name.as_bytes());
     bytes.extend_from_slice(b": ");
@@ -60,7 +61,7 @@ pub(crate) fn write_list<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Itera
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// The lines as they came, or our own if there is none.
+/// Writes the received lines, or our own if there are none.
 pub(crate) fn write_else<'f>(bytes: &mut Vec<u8>, name: &str, others: impl Iterator<Item = &'f [u8]>, own: &[u8]) {
     let mut others = others.peekable();
     if others.peek().is_none() {

@@ -1,57 +1,57 @@
-//! What can be wrong with the bytes of a request, each with its reason word, its status and a sentence for people.
+//! The errors of a request's bytes, each with its reason word, its status and a sentence for people.
 
 use hyper::http::StatusCode;
 
-/// Why the guard stopped a connection. The text says what was wrong and what to send instead.
+/// Why a request is rejected. The text names the error and, where it helps, the correct form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RequestError {
     /// More than two empty lines before the request line.
-    #[error("More than two empty lines stand before the request line; send the request line first.")]
+    #[error("More than two empty lines precede the request line; send the request line first.")]
     EmptyLines,
     /// The method is empty, longer than 32 bytes, or not a token.
     #[error("The method is not a token of 1 to 32 characters (RFC 9110, 9.1).")]
     Method,
-    /// CONNECT: the gateway is no tunnel.
-    #[error("CONNECT is refused: this gateway forwards to one server and opens no tunnels.")]
+    /// CONNECT: tunnels are not supported.
+    #[error("CONNECT is not supported; no tunnels are opened here.")]
     Connect,
     /// Neither HTTP/1.0 nor HTTP/1.1.
-    #[error("The request line does not end in HTTP/1.1 or HTTP/1.0, the versions spoken here.")]
+    #[error("The request line does not end in HTTP/1.1 or HTTP/1.0, the supported versions.")]
     Version,
     /// The HTTP/2 preface on a connection that speaks HTTP/1.1.
-    #[error("HTTP/2 with prior knowledge is not spoken here; use HTTP/1.1.")]
+    #[error("HTTP/2 with prior knowledge is not supported; use HTTP/1.1.")]
     Http2Preface,
-    /// The target is no origin form and no http(s) absolute form, or holds a character that must be escaped.
+    /// The target is neither in origin form nor an http(s) URL, or contains a character that must be escaped.
     #[error("The request target is not a valid path or http(s) URL: escape spaces, controls and non-ASCII characters.")]
     Target,
-    /// The target holds `#`.
-    #[error("The request target holds a fragment (#), which must not be sent; escape it as %23 if it is data.")]
+    /// The target contains `#`.
+    #[error("The request target contains a fragment (#), which must not be sent; escape # as %23 if it is data.")]
     Fragment,
     /// `*` with a method other than OPTIONS.
-    #[error("The request target * is for OPTIONS alone.")]
+    #[error("The request target * is only valid with OPTIONS.")]
     Asterisk,
     /// The target is longer than the limit.
-    #[error("The request target is longer than this gateway accepts.")]
+    #[error("The request target is longer than this server accepts.")]
     TargetTooLong,
     /// The head is longer than the limit.
-    #[error("The request head is longer than this gateway accepts.")]
+    #[error("The request head is longer than this server accepts.")]
     HeadTooLarge,
     /// More header lines than the limit.
-    #[error("The request has more header lines than this gateway accepts.")]
+    #[error("The request has more header lines than this server accepts.")]
     TooManyHeaders,
     /// The head was not complete in time.
     #[error("The request head was not complete in time.")]
     HeaderTimeout,
     /// A line ends in LF without CR.
-    #[error("A line ends in LF alone; end lines in CR LF.")]
+    #[error("A line ends in LF without CR; end lines with CR LF.")]
     BareLf,
     /// CR without LF.
-    #[error("A CR stands without its LF.")]
+    #[error("A CR is not followed by LF.")]
     BareCr,
     /// A header line begins with white space.
     #[error("A header line begins with white space (obsolete line folding); write each header on one line.")]
     ObsFold,
     /// White space between a header's name and its colon.
-    #[error("White space stands between a header name and its colon.")]
+    #[error("There is white space between a header name and its colon.")]
     SpaceBeforeColon,
     /// A header line without a colon.
     #[error("A header line has no colon.")]
@@ -60,7 +60,7 @@ pub enum RequestError {
     #[error("A header name is empty or not a token (RFC 9110, 5.1).")]
     HeaderName,
     /// NUL or another control character in a header line.
-    #[error("A header line holds a control character.")]
+    #[error("A header line contains a control character.")]
     ControlCharacter,
     /// No Host on HTTP/1.1.
     #[error("The Host header is missing; HTTP/1.1 requires exactly one.")]
@@ -68,40 +68,40 @@ pub enum RequestError {
     /// More than one Host.
     #[error("There is more than one Host header; send exactly one.")]
     HostRepeated,
-    /// A Host that is no host with an optional port.
+    /// A Host that is not a host with an optional port.
     #[error("The Host header is not a host name or address with an optional port.")]
     HostInvalid,
     /// Both Content-Length and Transfer-Encoding.
-    #[error("Content-Length and Transfer-Encoding exclude each other; send one of them.")]
+    #[error("Content-Length and Transfer-Encoding are mutually exclusive; send one of them.")]
     LengthAndEncoding,
-    /// Content-Length more than once, also as a list, also when equal.
+    /// Several Content-Length values, in several lines or a list, even equal ones.
     #[error("Content-Length is given more than once; send it once.")]
     LengthRepeated,
-    /// Content-Length is no decimal number, or too large for one.
+    /// Content-Length is not a decimal number, or too large.
     #[error("Content-Length is not a decimal number below 2^63.")]
     LengthInvalid,
     /// Transfer-Encoding is not exactly one `chunked`.
     #[error("Transfer-Encoding must be a single \"chunked\".")]
     EncodingUnsupported,
     /// Transfer-Encoding on HTTP/1.0.
-    #[error("Transfer-Encoding is not part of HTTP/1.0; send Content-Length, or HTTP/1.1.")]
+    #[error("Transfer-Encoding is not part of HTTP/1.0; send Content-Length or use HTTP/1.1.")]
     EncodingOnHttp10,
-    /// A chunk size that is no hexadecimal number of at most 16 digits, followed by CR LF or an extension.
-    #[error("A chunk size is not a hexadecimal number of 1 to 16 digits that ends in CR LF.")]
+    /// A chunk size that is not a hexadecimal number of at most 16 digits with CR LF or an extension behind it.
+    #[error("A chunk size is not a hexadecimal number of 1 to 16 digits followed by CR LF.")]
     ChunkSize,
     /// A chunk extension with a control character, or more than 1 KiB of them in one body.
-    #[error("The chunk extensions hold a control character or exceed 1 KiB.")]
+    #[error("The chunk extensions contain a control character or exceed 1 KiB.")]
     ChunkExtension,
     /// No CR LF after a chunk's data.
     #[error("A chunk's data is not followed by CR LF; its size and its data disagree.")]
     ChunkEnd,
     /// A field in the trailers that belongs in the head.
-    #[error("The trailers hold a field that is only allowed in the head.")]
+    #[error("The trailers contain a field that is only allowed in the head.")]
     TrailerForbidden,
     /// Trailers longer than the limit.
-    #[error("The trailers are longer than this gateway accepts.")]
+    #[error("The trailers are longer than this server accepts.")]
     TrailersTooLarge,
-    /// The client ended its stream inside a body.
+    /// The client's stream ended inside a body.
     #[error("The request body ended before its announced end.")]
     BodyTruncated,
 }
@@ -146,7 +146,7 @@ impl RequestError {
         }
     }
 
-    /// The status that the gateway answers with: 400, 408, 414 or 431.
+    /// The status of the response to it: 400, 408, 414 or 431.
     pub fn status(self) -> StatusCode {
         match self {
             RequestError::TargetTooLong => StatusCode::URI_TOO_LONG,

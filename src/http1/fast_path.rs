@@ -1,18 +1,17 @@
-//! The short way for what is usual: a field line, or the head of an answer, that is there whole and has no fault, in one
-//! pass. It refuses nothing: whatever is not plain is `None`, and judged by the careful readers in `head` and `answer`.
+//! The fast path for usual bytes: it parses a complete, correct field line or response head in one pass. It rejects nothing:
+//! for all other bytes it returns `None`, and the complete parsers in `head` and `response` decide.
 
 use super::fields::{FieldPlace, Span};
 use super::syntax::{LOWER_TOKEN, find_control};
 
-/// Most answers have fewer lines: room for so many is made at once.
+/// Room for this many field lines is reserved at once: most responses have fewer.
 const PLANNED_FIELDS: usize = 12;
 
-/// `HTTP/1.1 200 `, without which there is no status line.
+/// The length of `HTTP/1.1 200 `, with which every status line begins.
 const STATUS_LINE_BYTES: usize = 13;
 
-/// Reads the plain field lines that `bytes` hold from `start` on, but `most` of them at the most, and adds their places: up
-/// to where it came. The next line is not plain, or empty, or its end has not come. Names are in lower case from now on,
-/// also that of the next line.
+/// Parses the plain field lines of `bytes` from `start` on, at most `most` of them, and adds their places. Returns the start of
+/// the next line, which is not plain, is empty, or is incomplete. Names are in lower case afterwards, that of the next line too.
 pub(super) fn fields(bytes: &mut [u8], mut start: usize, most: usize, places: &mut Vec<FieldPlace>) -> usize {
     for _ in 0..most {
         let Some((place, next)) = field(bytes, start) else { break };
@@ -22,7 +21,7 @@ pub(super) fn fields(bytes: &mut [u8], mut start: usize, most: usize, places: &m
     start
 }
 
-/// `name: value` with one blank, an end, and no other white space around the value.
+/// Parses `name: value` with one space, a CR LF, and no other white space around the value.
 #[inline]
 fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
     let line = bytes.get_mut(start..)?;
@@ -38,7 +37,7 @@ fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
     Some((place, value + cr + 2))
 }
 
-/// The length of the token that `line` begins with, which is in lower case from now on.
+/// Lowers the case of the token that `line` begins with, and returns its length.
 fn lower_name(line: &mut [u8]) -> usize {
     let mut length = 0;
     for byte in line {
@@ -52,20 +51,20 @@ fn lower_name(line: &mut [u8]) -> usize {
     length
 }
 
-/// What was read of an answer's head.
+/// The parts of a response head.
 pub(super) struct ResponseParts {
-    /// Its length, with the empty line.
+    /// The length of the head, with its empty line.
     pub length: usize,
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// Whether it is of HTTP/1.0.
+    /// Whether its version is HTTP/1.0.
     pub is_http10: bool,
-    /// Its field lines.
+    /// The field lines.
     pub places: Vec<FieldPlace>,
 }
 
-/// The head of an answer that `bytes` begin with, of at most `most` field lines.
-pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<ResponseParts> {
+/// Parses the response head at the beginning of `bytes`, with at most `most` field lines.
+pub(super) fn response_head(bytes: &mut [u8], most: usize) -> Option<ResponseParts> {
     let line = bytes.first_chunk::<STATUS_LINE_BYTES>()?;
     let is_http10 = match line.first_chunk()? {
         b"HTTP/1.1 " => false,
@@ -80,7 +79,7 @@ pub(super) fn answer(bytes: &mut [u8], most: usize) -> Option<ResponseParts> {
     bytes[end..].starts_with(b"\r\n").then_some(ResponseParts { length: end + 2, status, is_http10, places })
 }
 
-/// The number below 10^19 that digits stand for, zeros before it or not; `None` when that is not what they are.
+/// Parses a decimal number below 10^19, with or without leading zeros.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     let append = |number: u64, digit: &u8| {
         let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;

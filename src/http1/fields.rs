@@ -1,6 +1,6 @@
-//! The field lines of one message, where they lie in the bytes of its head: a forwarded message needs no map of them, only
-//! one look at each. Names are in lower case, values without the white space around them. It judges nothing: whoever makes
-//! one has checked the lines.
+//! The field lines of one message, as places in the bytes of its head: forwarding needs no map, only one pass over the lines.
+//! Names are in lower case, values without the white space around them. Nothing is checked here: the parsers check each line
+//! before they add it.
 
 use std::ops::Range;
 
@@ -14,8 +14,7 @@ pub struct Fields {
     lengths: NameLengths,
 }
 
-/// How long the names of a head are, one bit a length: most names that are asked for are absent, and then no line need be
-/// looked at.
+/// The lengths of a head's names, one bit for each: most looked-up names are absent, and then no line is compared.
 #[derive(Clone, Copy, Debug, Default)]
 struct NameLengths(u64);
 
@@ -24,7 +23,7 @@ impl NameLengths {
         self.0 |= NameLengths::bit(name.len());
     }
 
-    /// False when no name has this length.
+    /// Whether a name has this length.
     fn may_have(self, name: &str) -> bool {
         self.0 & NameLengths::bit(name.len()) != 0
     }
@@ -35,14 +34,14 @@ impl NameLengths {
     }
 }
 
-/// Where something lies in the bytes of a head.
+/// A range of a head's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
     end: u32,
 }
 
-/// Where a field's name and value lie.
+/// The places of a field's name and value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldPlace {
     pub name: Span,
@@ -55,12 +54,12 @@ impl Span {
         Some(Span { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
     }
 
-    /// The place of `part`, which is a piece of `head`.
+    /// The place of `part`, a subslice of `head`.
     ///
     /// # Panics
-    /// When it is none, or lies beyond 4 GiB: no head is as long.
+    /// If it is not one, or lies beyond 4 GiB: heads are shorter.
     pub(super) fn of(part: &[u8], head: &[u8]) -> Span {
-        // What is empty may point anywhere.
+        // An empty slice may point anywhere.
         if part.is_empty() {
             return Span::default();
         }
@@ -74,19 +73,19 @@ impl Span {
         (self.end - self.start) as usize
     }
 
-    /// The same as a range.
+    /// As a range of indices.
     pub(super) fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
 
 impl FieldPlace {
-    /// Of a line of `head`.
+    /// The places of a line of `head`.
     pub(super) fn of(name: &[u8], value: &[u8], head: &[u8]) -> FieldPlace {
         FieldPlace { name: Span::of(name, head), value: Span::of(value, head) }
     }
 
-    /// Has the name in lower case.
+    /// Converts the name to lower case.
     pub(super) fn lower_name(self, head: &mut [u8]) {
         head[self.name.range()].make_ascii_lowercase();
     }
@@ -96,7 +95,7 @@ impl FieldPlace {
         (&head[self.name.range()], &head[self.value.range()])
     }
 
-    /// The whole line, when it lies in `head` just as it would be written anew.
+    /// The whole line, if `head` contains it in the form in which `encode` would write it.
     fn plain_line(self, head: &[u8]) -> Option<&[u8]> {
         let (start, end) = (self.name.start as usize, self.value.end as usize);
         let between = head.get(self.name.end as usize..self.value.start as usize)?;
@@ -112,24 +111,24 @@ pub struct FieldLine<'a> {
     pub name: &'a [u8],
     /// Its value, without the white space around it.
     pub value: &'a [u8],
-    /// Both with `: ` between them and CR LF behind, if that is how the line came: then it can be copied whole.
+    /// The whole line, if it was received as `name: value` with CR LF behind it: then it can be copied.
     pub plain: Option<&'a [u8]>,
 }
 
 impl Fields {
-    /// Of a head whose lines were checked, and whose names are in lower case.
+    /// The fields of a head whose lines are checked and whose names are in lower case.
     pub(super) fn new(head: BytesMut, places: Vec<FieldPlace>) -> Fields {
         let mut fields = Fields { places, ..Fields::default() };
         fields.complete(head);
         fields
     }
 
-    /// The places, while the head is read.
+    /// The places, while the head is parsed.
     pub(super) fn places_mut(&mut self) -> &mut Vec<FieldPlace> {
         &mut self.places
     }
 
-    /// Takes the head in which the places are.
+    /// Takes the bytes to which the places belong.
     pub(super) fn complete(&mut self, head: BytesMut) {
         self.head = head;
         self.places.iter().for_each(|place| self.lengths.note(place.name));
@@ -149,25 +148,25 @@ impl Fields {
     }
 
     /// The values of all lines with this name, in lower case.
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         let places = if self.lengths.may_have(name) { &self.places[..] } else { &[] };
-        // The length first: it costs less than to go and look.
+        // The length first: it is cheaper to compare.
         let named =
             move |place: &&FieldPlace| place.name.len() == name.len() && self.bytes(place.name) == name.as_bytes();
         places.iter().filter(named).map(|place| self.bytes(place.value))
     }
 
     /// Whether there is a line with this name, in lower case.
-    pub fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Length of the whole head, in bytes.
-    pub fn head_length(&self) -> usize {
+    /// The length of the whole head, in bytes.
+    pub(crate) fn head_length(&self) -> usize {
         self.head.len()
     }
 
-    /// What held the head, and fields with room for those of another one; both empty.
+    /// The emptied buffer of the head, and empty fields that keep their room.
     pub(super) fn clear(self) -> (BytesMut, Fields) {
         let Fields { mut head, mut places, .. } = self;
         head.clear();
@@ -182,8 +181,8 @@ impl Fields {
 
 #[cfg(test)]
 impl Fields {
-    /// Of these lines, for tests.
-    pub fn of_lines<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Fields {
+    /// Fields with these lines, for tests.
+    pub(crate) fn of_lines<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Fields {
         let (mut head, mut places) = (BytesMut::new(), Vec::new());
         let mut append = |bytes: &[u8]| {
             let start = head.len() as u32;

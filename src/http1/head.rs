@@ -1,5 +1,5 @@
-//! Request heads, line by line: what RFC 9112 demands and what more than one server could read in more than
-//! one way. It works on the bytes where they lie, and goes on where it stopped when more of them come.
+//! Parses request heads line by line, in place, and continues where it stopped when more bytes arrive. It rejects whatever
+//! RFC 9112 forbids and whatever two servers could understand differently.
 
 use bytes::BytesMut;
 use hyper::Method;
@@ -14,16 +14,16 @@ use super::request_head::{Framing, RequestHead};
 use super::request_line::{LINE_BESIDE_TARGET, is_authority, request_line};
 use super::syntax::is_token;
 
-/// RFC 9112, 2.2: a server should ignore at least one empty line before a request; some old clients send one too many
-/// after a body.
+/// RFC 9112, 2.2: a server should ignore at least one empty line before a request; some old clients send an extra one after
+/// a body.
 const EMPTY_LINES: u8 = 2;
 
-/// Room for this many field lines is made at once: most requests have fewer.
+/// Room for this many field lines is reserved at once: most requests have fewer.
 const PLANNED_FIELDS: usize = 16;
 
 impl RequestHead {
-    /// Reads the complete lines that came since the last call; `bytes` begin at the head's first byte. Answers with the
-    /// head's length and framing once its empty line is there.
+    /// Parses the lines that were completed since the last call; `bytes` begin at the head's first byte. Returns the head's
+    /// length and framing once its empty line has arrived.
     pub(crate) fn advance(
         &mut self,
         bytes: &mut [u8],
@@ -65,23 +65,23 @@ impl RequestHead {
         }
     }
 
-    /// Takes its bytes, once [`advance`](Self::advance) has found its end: `bytes` are the head alone.
+    /// Takes the bytes of the head, and only these, once [`advance`](Self::advance) has found its end.
     pub(crate) fn complete(&mut self, bytes: BytesMut) -> Result<(), RequestError> {
         self.method = Method::from_bytes(&bytes[self.reading.method.range()]).map_err(|_| RequestError::Method)?;
-        // RFC 9110, 10.1.1: means nothing in HTTP/1.0.
+        // RFC 9110, 10.1.1: ignored in HTTP/1.0.
         self.asks.continues &= !self.is_http10;
         self.fields.complete(bytes);
         Ok(())
     }
 
-    /// Gives its bytes back, to be the next head of the connection with what memory it has.
+    /// Clears the head for the connection's next request, and returns its emptied buffer.
     pub(crate) fn clear(&mut self) -> BytesMut {
         let (bytes, fields) = std::mem::take(&mut self.fields).clear();
         *self = RequestHead { fields, ..RequestHead::default() };
         bytes
     }
 
-    /// The short way for lines that are as usual: see `plain`. What it leaves, [`Lines::next`] decides on.
+    /// The fast path for usual lines; [`Lines::next`] takes the others.
     fn plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<(), RequestError> {
         let places = self.fields.places_mut();
         let known = places.len();
@@ -107,7 +107,7 @@ impl RequestHead {
         self.note(place, head)
     }
 
-    /// What the line says of the framing and of the connection.
+    /// Notes the line's effect on the framing and on the connection.
     fn note(&mut self, place: FieldPlace, head: &[u8]) -> Result<(), RequestError> {
         let (name, value) = place.of_head(head);
         match name {
@@ -143,7 +143,7 @@ impl RequestHead {
         Ok(())
     }
 
-    /// What only the whole head shows.
+    /// The framing, checked across all lines of the head.
     fn framing(&self) -> Result<Framing, RequestError> {
         if self.reading.host.is_none() && !self.is_http10 {
             return Err(RequestError::HostMissing);
@@ -157,7 +157,7 @@ impl RequestHead {
     }
 }
 
-/// A first byte that cannot begin a method is refused at once: a TLS greeting, for one, may never hold a line end.
+/// Rejects a first byte that cannot begin a method at once: a TLS handshake, for one, may never contain a line end.
 fn first_byte(bytes: &[u8], start: usize) -> Result<(), RequestError> {
     match bytes.get(start) {
         Some(b'\r' | b'\n') | None => Ok(()),
@@ -170,7 +170,7 @@ fn content_length(value: &[u8]) -> Result<u64, RequestError> {
     if memchr(b',', value).is_some() {
         return Err(RequestError::LengthRepeated);
     }
-    // A greater one than a signed number holds is negative to some servers.
+    // A length beyond the signed range is negative to some servers.
     let number = fast_path::number(value).filter(|&number| i64::try_from(number).is_ok());
     number.ok_or(RequestError::LengthInvalid)
 }

@@ -1,12 +1,12 @@
-//! How large the parts of a message's head may be.
+//! Size limits of a message's head and trailers.
 
-/// Limits of a request's head.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
-    /// Longest request target, in bytes; beyond it 414.
+    /// The longest request target, in bytes; a longer one is 414.
     pub target_bytes: usize,
-    /// Longest head with its final empty line, in bytes; beyond it 431.
+    /// The longest head with its final empty line, in bytes; a longer one is 431.
     pub head_bytes: usize,
-    /// Most header lines of a head, and of trailers; beyond it 431.
+    /// The most lines of a head, and of trailers; more are 431.
     pub header_count: usize,
 }

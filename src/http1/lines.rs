@@ -1,4 +1,4 @@
-//! Field lines: where they end, and what a line must be to have a name and a value (RFC 9112, 5). It judges no field's meaning.
+//! Finds line ends and splits field lines into names and values (RFC 9112, 5). The meaning of fields is checked elsewhere.
 
 use memchr::memchr;
 
@@ -8,14 +8,14 @@ use super::fields::FieldPlace;
 use super::limits::HeadLimits;
 use super::syntax::{has_control, is_control, is_token};
 
-/// Finds line ends. Every verdict hangs on offsets in the section alone, never on where a read happened to end.
+/// Finds the lines of a section. Every result depends on offsets in the section, never on the boundaries of reads.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
-    /// Where the unfinished line begins.
+    /// The start of the incomplete line.
     pub(super) start: usize,
-    /// Up to where LF was looked for.
+    /// The end of the part already searched for LF.
     searched: usize,
-    /// How many lines were read.
+    /// The number of complete lines.
     pub(super) number: usize,
 }
 
@@ -25,8 +25,8 @@ pub(super) enum TooLong {
 }
 
 impl Lines {
-    /// The next complete line without its CR LF, if there is one; limits hold for unfinished lines too. `line_limit` is
-    /// without CR LF, `section_limit` with it.
+    /// The next complete line without its CR LF, if there is one; the limits hold for incomplete lines too. `line_limit`
+    /// excludes CR LF, `section_limit` includes it.
     pub(super) fn next<'b>(
         &mut self,
         bytes: &'b [u8],
@@ -50,8 +50,8 @@ impl Lines {
         Ok(Some(line.strip_suffix(b"\r").ok_or(RequestError::BareLf)))
     }
 
-    /// Takes the plain field lines that are there, within the limits. A line that was looked at before is left to
-    /// [`Lines::next`], so that one that comes byte by byte is not read again and again.
+    /// Takes the plain field lines that have arrived, within the limits. A line that was searched before is left to
+    /// [`Lines::next`], so that one that arrives byte by byte is not parsed from its start each time.
     pub(super) fn take_plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits, fields: &mut Vec<FieldPlace>) {
         if self.searched == self.start {
             let known = fields.len();
@@ -64,7 +64,7 @@ impl Lines {
     }
 }
 
-/// Splits a header line into its name and its value without the white space around it, and checks both.
+/// Splits a field line into name and value, without the white space around the value, and checks both.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), RequestError> {
     let name_end = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
     if name_end == 0 || line.get(name_end) != Some(&b':') {
@@ -72,26 +72,26 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), RequestError> {
     }
     let value = &line[name_end + 1..];
     if has_control(value) {
-        return Err(control_fault(value));
+        return Err(control_error(value));
     }
     Ok((&line[..name_end], value.trim_ascii()))
 }
 
-/// Why a line has no proper name; `token_end` is where its leading token ends.
+/// Why a line has no valid name; `token_end` is the end of its leading token.
 #[cold]
 fn no_name(line: &[u8], token_end: usize) -> RequestError {
     let after = &line[token_end..];
     match after.first() {
         Some(b' ' | b'\t') if token_end == 0 => RequestError::ObsFold,
         Some(b' ' | b'\t') if after.trim_ascii_start().starts_with(b":") => RequestError::SpaceBeforeColon,
-        _ if has_control(line) => control_fault(line),
+        _ if has_control(line) => control_error(line),
         _ if memchr(b':', line).is_none() => RequestError::MissingColon,
         _ => RequestError::HeaderName,
     }
 }
 
 #[cold]
-fn control_fault(bytes: &[u8]) -> RequestError {
+fn control_error(bytes: &[u8]) -> RequestError {
     match bytes.iter().find(|&&byte| is_control(byte)) {
         Some(b'\r') => RequestError::BareCr,
         _ => RequestError::ControlCharacter,

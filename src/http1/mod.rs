@@ -1,8 +1,18 @@
-//! HTTP/1.1 messages as bytes: where each begins and ends, and what its head says. Whatever more than one server could read in
-//! more than one way is an error and goes no further; what goes on is built anew from what was understood.
+//! HTTP/1.1 messages as bytes: parsing and writing of heads, bodies and trailers. Bytes that two servers could understand
+//! differently are an error. A forwarded head is written anew from its parsed parts.
 //!
-//! [`RequestHead`] is read from a client's bytes, [`read_head`] and [`FramedBody`] read the responses of UCS. Nothing here knows
-//! what a request is for, opens a socket, or makes a response.
+//! | part | files |
+//! |---|---|
+//! | a request's head: [`RequestHead`], its line, its fields and its errors | `head`, `request_head`, `request_line`, `error` |
+//! | a response's head: [`read_response_head`] | `response` |
+//! | a body by its framing, of requests and responses: [`FramedBody`] | `response`, `chunks`, `trailers` |
+//! | field lines: [`Fields`] as places in a head, [`FieldNames`] as a list in a field | `fields`, `field_names`, `lines` |
+//! | the shared basics: character classes, the fast path for usual lines, limits | `syntax`, `fast_path`, `limits` |
+//! | writing: field lines, and a whole message as fast as the peer accepts it | `encode`, `writer`, `buffers` |
+//!
+//! Everything works on buffers that the callers fill, except [`writer`], which writes to a socket. Nothing here opens or closes
+//! a connection, applies a deadline, or decides how a request is handled. `tests/differential` compares the parsers with
+//! httparse and hyper.
 
 mod buffers;
 mod chunks;
@@ -29,6 +39,5 @@ pub use fields::{FieldLine, Fields};
 pub use limits::HeadLimits;
 pub(crate) use request_head::Framing;
 pub use request_head::{Expectations, RequestHead};
-pub use response::{
-    BodyEvent, FramedBody, HEAD_BYTES, RESPONSE_LIMITS, ResponseError, ResponseHead, declared_length, read_head,
-};
+pub use response::{BodyEvent, FramedBody, RESPONSE_LIMITS, ResponseError, ResponseHead, read_response_head};
+pub(crate) use response::{HEAD_BYTES, declared_length};

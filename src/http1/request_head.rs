@@ -1,32 +1,31 @@
-//! The head of a request as others read it: method, target, fields, and the client's wishes for its connection. `head` reads it
-//! from bytes.
+//! The parsed head of a request: method, target, fields, and the client's options for its connection. `head` parses it.
 
 use hyper::Method;
 
 use super::fields::{Fields, Span};
 use super::lines::Lines;
 
-/// The head of a request: first it is read, then others read it.
+/// The head of a request.
 #[derive(Debug, Default)]
 pub struct RequestHead {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Whether it speaks HTTP/1.0.
+    /// Whether the version is HTTP/1.0.
     pub is_http10: bool,
-    /// Its field lines.
+    /// The field lines.
     pub fields: Fields,
-    /// What it says of this connection.
+    /// The client's options for its connection.
     pub asks: Expectations,
     pub(super) target: Target,
     pub(super) reading: Reading,
 }
 
-/// Where the parts of a request target lie; those that it lacks are empty.
+/// The places of a request target's parts; absent ones are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Target {
     pub authority: Span,
     pub path: Span,
-    /// With its question mark.
+    /// Includes the question mark.
     pub query: Span,
 }
 
@@ -37,7 +36,7 @@ impl RequestHead {
     }
 
     /// The one value of `Host`; `None` in HTTP/1.0 without it.
-    pub fn host(&self) -> Option<&[u8]> {
+    pub(crate) fn host(&self) -> Option<&[u8]> {
         Some(self.fields.bytes(self.reading.host?))
     }
 
@@ -49,8 +48,8 @@ impl RequestHead {
         }
     }
 
-    /// The same as text.
-    pub fn path_text(&self) -> &str {
+    /// The path as text.
+    pub(crate) fn path_text(&self) -> &str {
         std::str::from_utf8(self.path()).unwrap_or_default()
     }
 
@@ -60,7 +59,7 @@ impl RequestHead {
     }
 }
 
-/// What a client asks of its connection to the gateway; collected while the headers are read, as lookups cost more.
+/// The client's options for its connection, collected while the fields are parsed, because lookups are slower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expectations {
     /// `Connection: close`.
@@ -69,20 +68,20 @@ pub struct Expectations {
     pub keep_alive: bool,
     /// `TE: trailers`.
     pub trailers: bool,
-    /// `Expect: 100-continue`, which means nothing in HTTP/1.0 (RFC 9110, 10.1.1).
+    /// `Expect: 100-continue`; ignored in HTTP/1.0 (RFC 9110, 10.1.1).
     pub continues: bool,
 }
 
-/// How a request's body is framed.
+/// The framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// So many bytes; also 0 when nothing announces a body.
+    /// A number of bytes; 0 without any framing field.
     Length(u64),
     /// Chunked, with trailers.
     Chunked,
 }
 
-/// How far a head was read, and what it has said of its framing.
+/// The state of the parser: its position, and the framing fields so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reading {
     pub(super) lines: Lines,

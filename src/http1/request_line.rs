@@ -1,5 +1,5 @@
-//! The request line: method, target in every form that RFC 9112 knows, version; and authorities, which a target and `Host` may
-//! hold. What the policy judges in a path passes here.
+//! Parses the request line: method, target in the forms of RFC 9112, version; and the authority of a target or of `Host`. It
+//! does not interpret paths: escapes and dot segments pass unchanged.
 
 use memchr::memchr;
 
@@ -9,13 +9,13 @@ use super::limits::HeadLimits;
 use super::request_head::Target;
 use super::syntax::{CLASSES, HOST, PATH, QUERY, is_token};
 
-/// The longest method: the registered ones have at most 17 characters.
+/// The longest method; the registered ones have at most 17 characters.
 const METHOD_BYTES: usize = 32;
 
-/// What a request line holds beside the target: method, two spaces, version.
+/// The most bytes of a request line beside its target: method, two spaces, version.
 pub(super) const LINE_BESIDE_TARGET: usize = METHOD_BYTES + 2 + "HTTP/1.1".len();
 
-/// What a request line holds.
+/// The parts of a request line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestLine {
     pub method: Span,
@@ -23,7 +23,7 @@ pub(super) struct RequestLine {
     pub is_http10: bool,
 }
 
-/// Checks a request line of `head`.
+/// Parses a request line, a subslice of `head`.
 pub(super) fn request_line(line: &[u8], head: &[u8], limits: &HeadLimits) -> Result<RequestLine, RequestError> {
     if line == b"PRI * HTTP/2.0" {
         return Err(RequestError::Http2Preface);
@@ -54,7 +54,7 @@ pub(super) fn request_line(line: &[u8], head: &[u8], limits: &HeadLimits) -> Res
     Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_http10 })
 }
 
-/// What a request target is made of.
+/// The parts of a request target.
 #[derive(Clone, Copy, Default)]
 struct TargetParts<'t> {
     authority: &'t [u8],
@@ -69,7 +69,7 @@ impl TargetParts<'_> {
     }
 }
 
-/// Origin form, or absolute form with http or https (RFC 9112, 3.2).
+/// Splits a target in origin form, or in absolute form with http or https (RFC 9112, 3.2).
 fn target_parts(target: &[u8]) -> Result<TargetParts<'_>, RequestError> {
     if target.first() == Some(&b'/') {
         return path_and_query(target);
@@ -100,14 +100,14 @@ fn path_and_query(target: &[u8]) -> Result<TargetParts<'_>, RequestError> {
     }
 }
 
-/// The first byte that is not of the class.
+/// The first byte outside of the class.
 fn first_not(class: u8, bytes: &[u8]) -> Option<u8> {
     let all = bytes.iter().fold(class, |all, &byte| all & CLASSES[usize::from(byte)]);
     if all != 0 { None } else { bytes.iter().copied().find(|&byte| CLASSES[usize::from(byte)] & class == 0) }
 }
 
-/// `host [":" port]`, narrower than RFC 3986: no user, no escapes, no sub-delimiters, because servers read these in
-/// different ways and no UCS has such a name.
+/// Whether this is `host [":" port]`. Narrower than RFC 3986: no user information, no escapes, no sub-delimiters, because
+/// servers interpret these in different ways and real host names have none.
 pub(super) fn is_authority(authority: &[u8]) -> bool {
     let (host_is_good, rest) = if let Some(literal) = authority.strip_prefix(b"[") {
         let Some(end) = memchr(b']', literal) else { return false };
@@ -121,7 +121,7 @@ pub(super) fn is_authority(authority: &[u8]) -> bool {
     host_is_good && is_port(rest)
 }
 
-/// Nothing, or a colon and a port number of at most 65,535.
+/// Whether `rest` is empty, or a colon and a port number of at most 65,535.
 fn is_port(rest: &[u8]) -> bool {
     match rest.split_first() {
         None => true,

@@ -1,12 +1,12 @@
-//! What a byte of HTTP/1.1 may stand in, as tables and quick searches. It knows no message.
+//! Character classes of HTTP/1.1, as tables and fast searches.
 
 pub(super) const TOKEN: u8 = 1;
 pub(super) const PATH: u8 = 2;
 pub(super) const QUERY: u8 = 4;
 pub(super) const HOST: u8 = 8;
 
-/// What each byte may stand in. Paths and queries are as wide as the URI type takes them, but for `#`: what only the
-/// policy judges (backslashes, escapes, braces) passes here.
+/// The classes of each byte. Paths and queries may contain whatever `http::Uri` accepts except `#`, so backslashes, escapes and
+/// braces pass.
 pub(super) const CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
@@ -36,7 +36,7 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// Each byte of a token in lower case, and 0 for what no token holds.
+/// Each token character in lower case, and 0 for all other bytes.
 pub(super) const LOWER_TOKEN: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -49,22 +49,22 @@ pub(super) const LOWER_TOKEN: [u8; 256] = {
     table
 };
 
-/// RFC 9110, 5.6.2: what names and methods are made of.
+/// Whether names and methods may contain the byte (RFC 9110, 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
-/// A control character other than tab.
+/// Whether this is a control character other than tab.
 pub(super) fn is_control(byte: u8) -> bool {
     (byte < 0x20 && byte != b'\t') || byte == 0x7f
 }
 
-/// Whether there is one.
+/// Whether there is a control character other than tab.
 pub(super) fn has_control(bytes: &[u8]) -> bool {
     find_control(bytes).is_some()
 }
 
-/// Where the first control character other than tab is: eight bytes at a time, bytewise only behind a tab.
+/// Finds the first control character other than tab: eight bytes at a time, single bytes only after a tab.
 pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     let (words, _) = bytes.as_chunks::<8>();
     let mut at = 0;
@@ -82,7 +82,7 @@ pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     bytes[at..].iter().position(|&byte| is_control(byte)).map(|offset| at + offset)
 }
 
-/// The lowest bit that is set lies in the first of the eight bytes that is below 0x20 or is 0x7f; none if none is.
+/// Sets a bit in each byte below 0x20 or equal to 0x7f; only the lowest set bit is reliable. 0 if there is no such byte.
 fn control_or_tab(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = ONES * 0x80;

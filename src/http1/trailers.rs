@@ -1,13 +1,13 @@
-//! Trailers of a chunked message: where their section ends, and which fields it may not hold (RFC 9110, 6.5.1).
+//! Trailers of a chunked message: it finds the end of the section and rejects forbidden fields (RFC 9110, 6.5.1).
 
 use super::error::RequestError;
 use super::limits::HeadLimits;
 use super::lines::{Lines, field};
 
-/// The longest trailer section, whatever the limit of heads.
+/// The longest trailer section, even if heads may be longer.
 const TRAILER_BYTES: usize = 8 * 1024;
 
-/// Fields that no trailer may hold: framing, routing, connection and authentication (RFC 9110, 6.5.1).
+/// Fields that are forbidden in trailers: framing, routing, connection and authentication (RFC 9110, 6.5.1).
 const NOT_IN_TRAILERS: [&str; 14] = [
     "authorization",
     "connection",
@@ -25,14 +25,15 @@ const NOT_IN_TRAILERS: [&str; 14] = [
     "upgrade",
 ];
 
-/// Trailers that are being read.
+/// The parser of one trailer section.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trailers {
     lines: Lines,
 }
 
 impl Trailers {
-    /// As [`RequestHead::advance`]; answers with the length of the section.
+    /// Parses the lines that were completed since the last call; `bytes` begin at the section's first byte. Returns the
+    /// section's length once its empty line has arrived.
     pub(super) fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, RequestError> {
         loop {
             let line = match self.lines.next(bytes, usize::MAX, limits.head_bytes.min(TRAILER_BYTES)) {
@@ -54,7 +55,7 @@ impl Trailers {
     }
 }
 
-/// Whether `name` is `canonical`, in any case and with underscores for dashes (which CGI-like servers take as equal).
+/// Whether `name` is `canonical`, in any case and with underscores for dashes, which CGI-like servers treat as equal.
 fn is_spelling_of(name: &[u8], canonical: &str) -> bool {
     name.len() == canonical.len()
         && name

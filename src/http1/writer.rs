@@ -1,5 +1,5 @@
-//! A message on its way out, a request to UCS or an answer to a client: its head as bytes, its body in the framing that the next
-//! hop needs, written as fast as the other side takes it. It reads nothing and knows no deadline.
+//! Writes a message, request or response: its head as bytes, its body in the framing that the next hop needs, as fast as the
+//! peer accepts them. Deadlines are the callers' business.
 
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
@@ -15,67 +15,69 @@ use super::buffers::{Buffer, COPIED_BYTES};
 use super::encode::{write_line, write_number};
 use super::field_names::FieldNames;
 
+/// The field line of a chunked body.
 pub(crate) const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 
-/// Why a message could not be sent to its end.
+/// Why a message could not be sent completely.
 #[derive(Debug)]
-pub enum WriteError {
-    /// The other side took no more; what it has said may still be read.
+pub(crate) enum WriteError {
+    /// The peer accepts no more bytes; those that it has sent can still be read.
     Refused(io::Error),
-    /// The message's own body failed: its sender knows why.
+    /// The message's own body failed; its source knows the reason.
     Body,
 }
 
-/// A message on its way.
+/// A message that is being sent.
 #[derive(Debug)]
-pub struct MessageWriter<B> {
-    /// Head and copied pieces.
+pub(crate) struct MessageWriter<B> {
+    /// The head and copied pieces of the body.
     bytes: Buffer,
-    /// How many of them were written.
+    /// How many of them have been written.
     written: usize,
-    /// A long piece of the body, behind them.
+    /// A long piece of the body that follows them.
     piece: Bytes,
     framing: BodyFraming,
     body: B,
     over: bool,
-    /// How many bytes the other side took.
+    /// How many bytes have been sent.
     sent: u64,
-    /// Whether the connection ends with it.
+    /// Whether the connection closes after the message.
     closes: bool,
-    /// Whether nothing but the end of the connection tells the end of the body.
+    /// Whether only the end of the connection marks the end of the body.
     ends_by_closing: bool,
-    /// Whether what came before a fault of the body is sent all the same.
+    /// Whether the bytes before an error of the body are still sent.
     sends_beginning: bool,
     failed: bool,
 }
 
+/// The framing of the body.
 #[derive(Debug)]
 pub(crate) enum BodyFraming {
-    /// A length was announced, or there is no body.
+    /// The head declares the length, or there is no body.
     Counted,
-    /// Chunks; and the trailers that were announced, as only these may follow.
+    /// Chunked; only the trailers that the head announced may follow.
     Chunked { trailers: FieldNames, piece_ends: bool },
 }
 
-/// The parts of a message that is to be written.
+/// The parts of a message.
 #[derive(Debug)]
 pub(crate) struct Parts<B> {
-    /// The whole head, its empty line included.
+    /// The whole head with its empty line.
     pub head: Buffer,
     pub framing: BodyFraming,
     pub body: B,
-    /// Whether there is no body to write.
+    /// Whether there is no body to send.
     pub over: bool,
-    /// Whether the connection ends with it.
+    /// Whether the connection closes after the message.
     pub closes: bool,
-    /// Whether nothing but the end of the connection tells the end of the body.
+    /// Whether only the end of the connection marks the end of the body.
     pub ends_by_closing: bool,
-    /// Whether what came before a fault of the body is sent all the same.
+    /// Whether the bytes before an error of the body are still sent.
     pub sends_beginning: bool,
 }
 
 impl<B> MessageWriter<B> {
-    /// A message of which nothing is written yet.
+    /// A message of which no byte has been written.
     pub(crate) fn new(parts: Parts<B>) -> MessageWriter<B> {
         let Parts { head, framing, body, over, closes, ends_by_closing, sends_beginning } = parts;
         MessageWriter {
@@ -93,50 +95,54 @@ impl<B> MessageWriter<B> {
         }
     }
 
-    /// Its body.
+    /// The body.
     pub(crate) fn body_mut(&mut self) -> &mut B {
         &mut self.body
     }
 
-    /// Whether the other side took nothing of it, so that it can be sent on another connection as it is.
-    pub fn is_untouched(&self) -> bool {
+    /// Whether no byte has been sent, so that the message can still go to another connection.
+    pub(crate) fn is_untouched(&self) -> bool {
         self.sent == 0
     }
 
-    /// Begins again from the first byte: right for a message without a body.
-    pub fn rewind(&mut self) {
+    /// Starts again from the first byte; only valid for a message without a body.
+    pub(crate) fn rewind(&mut self) {
         (self.written, self.sent) = (0, 0);
     }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
-    /// Whether nothing is left to write.
-    pub fn is_over(&self) -> bool {
+    /// Whether the message is sent completely.
+    pub(crate) fn is_over(&self) -> bool {
         self.over && self.piece.is_empty() && self.written == self.bytes.len()
     }
 
-    /// Whether the connection ends with it.
-    pub fn closes(&self) -> bool {
+    /// Whether the connection closes after the message.
+    pub(crate) fn closes(&self) -> bool {
         self.closes
     }
 
-    /// Whether nothing but the end of the connection tells the end of the body: then a cut must not look like an end.
-    pub fn ends_by_closing(&self) -> bool {
+    /// Whether only the end of the connection marks the end of the body: then an abort must not look like an end.
+    pub(crate) fn ends_by_closing(&self) -> bool {
         self.ends_by_closing
     }
 
-    /// How many bytes the other side took.
-    pub fn sent(&self) -> u64 {
+    /// How many bytes have been sent.
+    pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Whether bytes wait for the other side to take them.
-    pub fn waits_for_reader(&self) -> bool {
+    /// Whether bytes wait for the peer to accept them.
+    pub(crate) fn waits_for_reader(&self) -> bool {
         self.written < self.bytes.len() || !self.piece.is_empty()
     }
 
-    /// Writes on; ready when all was written.
-    pub fn poll(&mut self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+    /// Continues to write; ready when everything is written.
+    pub(crate) fn poll(
+        &mut self,
+        writer: &mut OwnedWriteHalf,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), WriteError>> {
         loop {
             self.take_body(context);
             if self.failed && !self.sends_beginning {
@@ -157,14 +163,14 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         }
     }
 
-    /// Writes once of what waits.
+    /// Writes some of the waiting bytes, in one system call.
     fn poll_write(&self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let bytes = &self.bytes[self.written..];
         if !self.piece.is_empty() {
             let pieces = [IoSlice::new(bytes), IoSlice::new(&self.piece)];
             return Pin::new(writer).poll_write_vectored(context, &pieces);
         }
-        // send() costs the kernel less than writev(), and there is nearly always room: no need to get ready for a wait.
+        // send() costs the kernel less than writev(), and there is nearly always room, so no readiness check comes first.
         match writer.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pin::new(writer).poll_write(context, bytes),
             wrote => Poll::Ready(wrote),
@@ -176,14 +182,14 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         let of_bytes = length.min(self.bytes.len() - self.written);
         self.written += of_bytes;
         self.piece.advance(length - of_bytes);
-        // A request without a body is kept: it may have to be said again.
+        // A message without a body is kept, because it may be sent again.
         if self.written == self.bytes.len() && !self.over {
             self.bytes.clear();
             self.written = 0;
         }
     }
 
-    /// Takes what there is of the body, up to a long piece.
+    /// Takes the available frames of the body, up to a long piece.
     fn take_body(&mut self, context: &mut Context<'_>) {
         while !self.over && !self.failed && self.piece.is_empty() && self.bytes.len() < COPIED_BYTES {
             if let BodyFraming::Chunked { piece_ends, .. } = &mut self.framing
@@ -200,7 +206,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
                 },
                 Poll::Ready(None) => self.end(None),
             }
-            // A length that was announced is over with its last byte: no need to ask once more.
+            // A body with a declared length ends with its last byte, so it need not be polled again.
             if matches!(self.framing, BodyFraming::Counted) && !self.failed && self.body.is_end_stream() {
                 self.over = true;
             }
@@ -232,7 +238,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     }
 }
 
-/// Writes `Content-Length`.
+/// Writes a `content-length` line.
 pub(crate) fn write_length(bytes: &mut Vec<u8>, length: u64) {
     write_number(bytes, b"content-length", length);
 }

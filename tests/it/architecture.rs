@@ -110,6 +110,27 @@ fn confined_words_stay_where_they_belong() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// Words of the product that `src/http1` must do without, in code and comments: it knows HTTP/1.1 alone.
+const NOT_IN_HTTP1: [&str; 3] = ["ucs", "gateway", "mode"];
+
+#[test]
+fn http1_knows_no_word_of_the_product() {
+    let mut found = Vec::new();
+    let files = sources_below("src/http1");
+    assert!(files.len() > 10, "only {} files of http1 were found", files.len());
+    for (path, text) in files {
+        for (number, line) in text.lines().enumerate() {
+            let words = line.split(|letter: char| !letter.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
+            let banned = words.filter(|word| NOT_IN_HTTP1.contains(&word.as_str()));
+            found.extend(banned.map(|word| format!("src/http1/{path}:{}: {word}", number + 1)));
+            for used in line.split("crate::").skip(1).filter(|used| !used.starts_with("http1")) {
+                found.push(format!("src/http1/{path}:{}: crate::{used}", number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "http1 names what is not HTTP:\n{}", found.join("\n"));
+}
+
 #[test]
 fn every_test_that_the_documents_name_is_there() {
     let folders = ["tests/it", "tests/loom/src", "src"];

@@ -1,8 +1,9 @@
-//! Where each answer of UCS begins and ends (RFC 9112, 4 to 7): its head, and the framing of its body. Pure: it takes bytes
-//! from a buffer that others fill. It reads no request and judges no header but those of framing.
+//! Parses responses (RFC 9112, 4 to 7): the head, and the body by its framing, which is that of requests too. It takes bytes
+//! from a buffer that the caller fills, and interprets no fields but those of framing. Bytes that are not clearly one response
+//! are an error.
 //!
-//! hyper's own client was here before: a task, two channels and a copy of the head for each request, a quarter of what a
-//! forwarded request cost (benches/README.md). Whatever is not plainly one answer is a fault.
+//! hyper's client did this before: a task, two channels and a copy of the head for each request made up a quarter of the cost
+//! of a forwarded request (benches/README.md).
 
 use std::mem::MaybeUninit;
 
@@ -17,68 +18,68 @@ use super::fields::{FieldPlace, Fields};
 use super::limits::HeadLimits;
 use super::trailers::Trailers;
 
-/// The longest head of an answer that is taken from UCS, in bytes; also the most of interim answers before it.
-pub const HEAD_BYTES: usize = 256 * 1024;
+/// The longest accepted head of a response, in bytes; also the limit of the interim responses before it.
+pub(crate) const HEAD_BYTES: usize = 256 * 1024;
 
-/// Most header lines of an answer.
+/// The most field lines of a response.
 const HEADER_LINES: usize = 128;
 
-/// Limits of an answer's trailers.
+/// The limits of a response's trailers.
 pub const RESPONSE_LIMITS: HeadLimits =
     HeadLimits { target_bytes: 0, head_bytes: HEAD_BYTES, header_count: HEADER_LINES };
 
-/// Why bytes of UCS are no answer.
+/// Why a response could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
     /// The head is not HTTP/1.
     #[error("its head is not HTTP/1: {0}")]
     Head(#[from] httparse::Error),
-    /// The head, or what came of interim answers before it, is longer than 256 KiB.
+    /// The head, or the interim responses before it, are longer than 256 KiB.
     #[error("its head is too long")]
     HeadTooLong,
-    /// Lengths that contradict each other, or are none.
+    /// A length that is not a number, or several that differ.
     #[error("its Content-Length is not one number")]
     Length,
-    /// A transfer coding that the gateway did not ask for, or one in HTTP/1.0.
-    #[error("its Transfer-Encoding is not chunked alone")]
+    /// A transfer coding other than chunked, or one in HTTP/1.0.
+    #[error("its Transfer-Encoding is not a single \"chunked\"")]
     Encoding,
-    /// Bad chunks or trailers.
-    #[error("its chunks cannot be read: {0}")]
+    /// Invalid chunks or trailers.
+    #[error("its chunks are invalid: {0}")]
     Chunks(#[source] RequestError),
-    /// UCS closed the connection before the answer was whole.
+    /// The server closed the connection before the response was complete.
     #[error("it ended early")]
     Ended,
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broke(#[source] std::io::Error),
-    /// The gateway gave up on the exchange.
-    #[error("the gateway gave up on it")]
+    /// The caller aborted the exchange.
+    #[error("the exchange was aborted")]
     GaveUp,
 }
 
 impl ResponseError {
-    /// Whether UCS said something wrong, rather than too little.
-    pub fn is_malformed(&self) -> bool {
+    /// Whether the server sent invalid bytes, rather than too few.
+    pub(crate) fn is_malformed(&self) -> bool {
         !matches!(self, ResponseError::Ended | ResponseError::Broke(_) | ResponseError::GaveUp)
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
 pub struct ResponseHead {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its field lines, as UCS sent them.
+    /// The field lines, as received.
     pub fields: Fields,
-    /// How its body is framed.
+    /// The body, by its framing.
     pub body: FramedBody,
-    /// Whether UCS keeps the connection open behind it.
+    /// Whether the connection stays open after the response.
     pub keeps_open: bool,
 }
 
-/// Takes the head of the final answer to a request, perhaps one for HEAD, from `buffer`; `None`: more bytes are needed.
-/// Interim answers are dropped, but for 101, which comes out like a final one.
-pub fn read_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
+/// Takes the head of the final response to a request from `buffer`; `is_head` says that the request was HEAD. `None` means that
+/// more bytes are needed. Interim responses are dropped, except 101, which is returned like a final one.
+pub fn read_response_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
     loop {
         let Some(head) = one_head(buffer, is_head)? else {
             return if buffer.len() > HEAD_BYTES { Err(ResponseError::HeadTooLong) } else { Ok(None) };
@@ -93,10 +94,12 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>
     if buffer.is_empty() {
         return Ok(None);
     }
-    let Some(ResponseParts { length, status, is_http10, places }) = (match fast_path::answer(buffer, HEADER_LINES) {
-        Some(plain) => Some(plain),
-        None => careful(buffer)?,
-    }) else {
+    let Some(ResponseParts { length, status, is_http10, places }) =
+        (match fast_path::response_head(buffer, HEADER_LINES) {
+            Some(plain) => Some(plain),
+            None => careful(buffer)?,
+        })
+    else {
         return Ok(None);
     };
     if length > HEAD_BYTES {
@@ -106,14 +109,15 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>
     let fields = Fields::new(buffer.split_to(length), places);
     let has_none = has_no_body(status, is_head);
     let body = if has_none { FramedBody::Length(0) } else { FramedBody::framed_by(&fields, is_http10)? };
-    // An old server may send the body that it speaks of, perhaps after the next request: that would get it for its answer.
-    let is_certain = if has_none { !speaks_of_body(&fields) } else { !matches!(body, FramedBody::UntilClosed) };
+    // An old server may send the body that it declares all the same, perhaps after the next request, which would take it for its
+    // response.
+    let is_certain = if has_none { !declares_body(&fields) } else { !matches!(body, FramedBody::UntilClosed) };
     let keeps_open = is_certain && keeps_open(&fields, is_http10);
     Ok(Some(ResponseHead { status, fields, body, keeps_open }))
 }
 
-/// Reads what is not plain: unfinished, faulty, or in a form that is allowed and rare. Apart, as its array of lines would make
-/// the stack of every exchange 4 KB deeper.
+/// Parses a head that the fast path leaves: incomplete, invalid, or in a rare form. A function of its own, because its array of
+/// lines would add 4 KB to the stack of every exchange.
 #[cold]
 #[inline(never)]
 fn careful(bytes: &mut [u8]) -> Result<Option<ResponseParts>, ResponseError> {
@@ -128,21 +132,21 @@ fn careful(bytes: &mut [u8]) -> Result<Option<ResponseParts>, ResponseError> {
     Ok(Some(ResponseParts { length, status, is_http10, places }))
 }
 
-/// RFC 9112, 6.3: whatever the head says of one.
+/// Whether the response has no body, whatever its fields declare (RFC 9112, 6.3).
 fn has_no_body(status: StatusCode, is_head: bool) -> bool {
     is_head || status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Whether the head of an answer without a body has the framing of one.
-fn speaks_of_body(fields: &Fields) -> bool {
+/// Whether the fields of a response without a body declare one.
+fn declares_body(fields: &Fields) -> bool {
     fields.contains("transfer-encoding") || fields.values("content-length").any(|length| length != b"0")
 }
 
-/// RFC 9112, 9.3. Two framings at once are no reason to trust what follows.
+/// Whether the connection stays open (RFC 9112, 9.3). After two framings at once, the bytes that follow are not trusted.
 fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
     let mut open = !is_http10;
     for value in fields.values("connection") {
-        // The usual word, before the words are taken apart.
+        // The usual value, before the list is split.
         if value == b"keep-alive" {
             open = true;
             continue;
@@ -160,64 +164,64 @@ fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
 /// The body of a message, by its framing (RFC 9112, 6.3).
 #[derive(Debug)]
 pub enum FramedBody {
-    /// So many bytes are still to come.
+    /// The number of bytes that are still to come.
     Length(u64),
     /// Chunks are to come.
     Chunked(ChunkedBody),
     /// The trailers of a chunked body are to come.
     Trailers(TrailerLines),
-    /// It ends when UCS closes the connection.
+    /// It ends when the peer closes the connection.
     UntilClosed,
 }
 
-/// Where a chunked body is.
+/// The parser of a chunked body.
 #[derive(Debug, Default)]
 pub struct ChunkedBody(Chunks);
 
-/// Where the trailers are.
+/// The parser of its trailers.
 #[derive(Debug, Default)]
 pub struct TrailerLines(Trailers);
 
-/// What was taken of a body.
+/// The next part of a body.
 #[derive(Debug)]
 pub enum BodyEvent {
     /// Data.
     Data(Bytes),
-    /// Trailers: the body is over.
+    /// Trailers, with which the body ends.
     Trailers(HeaderMap),
-    /// The body is over.
+    /// The end of the body.
     End,
     /// More bytes are needed.
     More,
 }
 
 impl FramedBody {
-    /// Chunks of a client, none of which has come.
+    /// The chunked body of a request, of which no byte has been read.
     pub(crate) fn chunked() -> FramedBody {
         FramedBody::Chunked(ChunkedBody::default())
     }
 
-    /// Of an answer that has a body.
+    /// The body of a response that has one.
     fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {
         let mut codings = fields.values("transfer-encoding");
         if let Some(coding) = codings.next() {
             let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
             return if alone && !is_http10 {
-                Ok(FramedBody::Chunked(ChunkedBody(Chunks::of_ucs())))
+                Ok(FramedBody::Chunked(ChunkedBody(Chunks::of_response())))
             } else {
                 Err(ResponseError::Encoding)
             };
         }
         let mut lengths = fields.values("content-length");
         let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
-        // Equal ones may be repeated (RFC 9110, 8.6), differing ones may be an attack.
+        // Equal values may be repeated (RFC 9110, 8.6); different ones may be an attack.
         if lengths.any(|other| other != first) {
             return Err(ResponseError::Length);
         }
         length(first).map(FramedBody::Length)
     }
 
-    /// Takes the next piece from `buffer`; trailers have the limits of a head.
+    /// Takes the next part from `buffer`; `limits` hold for trailers.
     pub fn take(&mut self, buffer: &mut BytesMut, limits: &HeadLimits) -> Result<BodyEvent, ResponseError> {
         match self {
             FramedBody::Length(0) => Ok(BodyEvent::End),
@@ -232,7 +236,7 @@ impl FramedBody {
                 let piece = chunks.piece(buffer);
                 buffer.advance(piece.framing);
                 match piece.event {
-                    ChunkEvent::Fault(fault) => Err(ResponseError::Chunks(fault)),
+                    ChunkEvent::Error(error) => Err(ResponseError::Chunks(error)),
                     ChunkEvent::More if piece.data > 0 => Ok(BodyEvent::Data(buffer.split_to(piece.data).freeze())),
                     ChunkEvent::More => Ok(BodyEvent::More),
                     ChunkEvent::LastChunk => {
@@ -252,8 +256,8 @@ impl FramedBody {
         }
     }
 
-    /// Passes over what `bytes` begin with of the body; how many bytes that is. Trailers are passed over as a whole only: those
-    /// that are not complete are to be shown again.
+    /// Skips the part of the body at the beginning of `bytes`, and returns its length. Trailers are skipped as a whole: while
+    /// they are incomplete, pass the same bytes again.
     pub(crate) fn skip(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<usize, RequestError> {
         let mut skipped = 0;
         loop {
@@ -270,7 +274,7 @@ impl FramedBody {
                     let piece = chunks.piece(rest);
                     skipped += piece.framing + piece.data;
                     match piece.event {
-                        ChunkEvent::Fault(fault) => return Err(fault),
+                        ChunkEvent::Error(error) => return Err(error),
                         ChunkEvent::LastChunk => *self = FramedBody::Trailers(TrailerLines::default()),
                         ChunkEvent::More => {}
                     }
@@ -284,17 +288,17 @@ impl FramedBody {
         }
     }
 
-    /// Whether all of it was taken.
+    /// Whether all of the body has been taken.
     pub fn is_over(&self) -> bool {
         matches!(self, FramedBody::Length(0))
     }
 
-    /// Bytes that are still to come, where the head said so.
-    pub fn left(&self) -> Option<u64> {
+    /// The number of bytes still to come, if the head declared it.
+    pub(crate) fn left(&self) -> Option<u64> {
         if let FramedBody::Length(left) = *self { Some(left) } else { None }
     }
 
-    /// UCS has closed the connection: right for some bodies, too early for others.
+    /// The peer has closed the connection, which ends some bodies and truncates others.
     pub fn end(&mut self) -> Result<(), ResponseError> {
         match self {
             FramedBody::Length(0) => Ok(()),
@@ -307,20 +311,19 @@ impl FramedBody {
     }
 }
 
-/// The length that an answer tells, when it is one number: with HEAD and 304 it is that of a body that does not follow
-/// (RFC 9110, 8.6).
-pub fn declared_length(fields: &Fields) -> Option<u64> {
+/// The declared length of a response, if it is a single number. With HEAD and 304 no body of this length follows (RFC 9110, 8.6).
+pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
     let mut lengths = fields.values("content-length");
     let first = lengths.next().filter(|_| !fields.contains("transfer-encoding"))?;
     if lengths.any(|other| other != first) { None } else { length(first).ok() }
 }
 
-/// RFC 9110, 8.6: digits only; a list of equal numbers is not worth taking.
+/// Parses a length (RFC 9110, 8.6): digits only, and no list of equal numbers.
 fn length(value: &[u8]) -> Result<u64, ResponseError> {
     fast_path::number(value).ok_or(ResponseError::Length)
 }
 
-/// A section of trailers, with its final empty line, whose lines were checked.
+/// The fields of a trailer section, which is complete and checked.
 fn trailer_map(section: &[u8]) -> Result<HeaderMap, ResponseError> {
     let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES];
     let parsed = httparse::parse_headers(section, &mut lines)?;

@@ -1,4 +1,4 @@
-//! Where answers end, however their bytes come, and which are none.
+//! The ends of responses, however their bytes arrive, and the bytes that are no response.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,15 +6,15 @@ use hyper::Method;
 
 use super::*;
 
-/// Status, body, number of trailers, bytes behind it, whether the connection stays open.
+/// Status, body, number of trailers, the bytes that follow, whether the connection stays open.
 type Got = (u16, Vec<u8>, usize, Vec<u8>, bool);
 
-/// An answer as it comes out when its bytes arrive in pieces of `size`. The end of the bytes is the end of the connection.
+/// Reads a response whose bytes arrive in pieces of `size`, and then the end of the connection.
 fn read(bytes: &[u8], method: &Method, size: usize) -> Result<Got, ResponseError> {
     let mut pieces = bytes.chunks(size);
     let mut buffer = BytesMut::new();
     let mut head = loop {
-        if let Some(head) = read_head(&mut buffer, method == Method::HEAD)? {
+        if let Some(head) = read_response_head(&mut buffer, method == Method::HEAD)? {
             break head;
         }
         buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?);
@@ -42,7 +42,7 @@ fn every_framing_ends_where_it_says_however_its_bytes_arrive() {
         ("Content-Length: 5\r\n\r\nhelloHTTP", &Method::GET, "hello", 0, "HTTP", true),
         ("Content-Length: 0\r\n\r\nx", &Method::GET, "", 0, "x", true),
         ("Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", &Method::GET, "hello", 0, "", true),
-        // It speaks of a body that may come after all.
+        // It declares a body that may follow after all.
         ("Content-Length: 5\r\n\r\nx", &Method::HEAD, "", 0, "x", false),
         ("Transfer-Encoding: chunked\r\n\r\n", &Method::HEAD, "", 0, "", false),
         ("Content-Length: 0\r\n\r\n", &Method::HEAD, "", 0, "", true),
@@ -87,7 +87,7 @@ fn an_old_server_keeps_the_connection_only_when_it_says_so() {
 }
 
 #[test]
-fn interim_answers_are_dropped_and_a_switch_is_not() {
+fn interim_responses_are_dropped_and_a_switch_is_not() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
     let bytes = format!("{interim}HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n");
     let got = read(bytes.as_bytes(), &Method::POST, 1).unwrap();
@@ -97,7 +97,7 @@ fn interim_answers_are_dropped_and_a_switch_is_not() {
 }
 
 #[test]
-fn what_is_not_plainly_one_answer_is_a_fault() {
+fn bytes_that_are_not_clearly_one_response_are_an_error() {
     let cases = [
         "SSH-2.0-OpenSSH_9.6\r\n",
         "HTTP/2 200 OK\r\n\r\n",
@@ -123,8 +123,8 @@ fn what_is_not_plainly_one_answer_is_a_fault() {
     ];
     for bytes in cases {
         for size in [1, bytes.len()] {
-            let fault = read(bytes.as_bytes(), &Method::GET, size).unwrap_err();
-            assert!(fault.is_malformed(), "{bytes:?}: {fault:?}");
+            let error = read(bytes.as_bytes(), &Method::GET, size).unwrap_err();
+            assert!(error.is_malformed(), "{bytes:?}: {error:?}");
         }
     }
     let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(HEAD_BYTES));
@@ -134,38 +134,38 @@ fn what_is_not_plainly_one_answer_is_a_fault() {
 }
 
 #[test]
-fn an_answer_that_ends_early_is_never_whole() {
+fn a_response_that_ends_early_is_never_complete() {
     let whole = [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
     ];
     for bytes in whole {
         for length in 0..bytes.len() {
-            let fault = read(&bytes.as_bytes()[..length], &Method::GET, 64).unwrap_err();
-            assert!(matches!(fault, ResponseError::Ended), "{:?}: {fault:?}", &bytes[..length]);
+            let error = read(&bytes.as_bytes()[..length], &Method::GET, 64).unwrap_err();
+            assert!(matches!(error, ResponseError::Ended), "{:?}: {error:?}", &bytes[..length]);
         }
     }
 }
 
 proptest::proptest! {
     #[test]
-    fn the_short_way_reads_a_head_as_the_careful_one_does(
+    fn the_fast_path_reads_a_head_as_the_complete_parser_does(
         head in "HTTP/1\\.[0-2] ([0-9]{3}|[0-9]{2}) ?[ -~\\t\u{e9}]{0,6}\r?\n(([A-Za-z_-]{1,9}|[ -~]{0,3})(:|: | :|:\t)[ -~\\t\u{e9}]{0,9}\r?\n){0,4}\r?\n?.{0,3}",
     ) {
         let (mut short, mut long) = (head.clone().into_bytes(), head.into_bytes());
-        let plain = fast_path::answer(&mut short, HEADER_LINES);
-        // The careful way gets what the short way has touched.
-        let after = careful(&mut short.clone()).map(|answer| answer.map(|answer| (answer.length, answer.places.len())));
-        let untouched = careful(&mut long.clone()).map(|answer| answer.map(|answer| (answer.length, answer.places.len())));
+        let plain = fast_path::response_head(&mut short, HEADER_LINES);
+        // The complete parser gets the bytes that the fast path has changed.
+        let after = careful(&mut short.clone()).map(|head| head.map(|head| (head.length, head.places.len())));
+        let untouched = careful(&mut long.clone()).map(|head| head.map(|head| (head.length, head.places.len())));
         proptest::prop_assert_eq!(format!("{after:?}"), format!("{untouched:?}"));
         if let Some(plain) = plain {
             let careful = careful(&mut long).unwrap().unwrap();
-            let told = |bytes: &[u8], answer: &ResponseParts| {
+            let told = |bytes: &[u8], head: &ResponseParts| {
                 let pair = |place: &FieldPlace| {
                     let (name, value) = place.of_head(bytes);
                     (name.to_vec(), value.to_vec())
                 };
-                (answer.length, answer.status, answer.is_http10, answer.places.iter().map(pair).collect::<Vec<_>>())
+                (head.length, head.status, head.is_http10, head.places.iter().map(pair).collect::<Vec<_>>())
             };
             proptest::prop_assert_eq!(told(&short, &plain), told(&long, &careful));
         }

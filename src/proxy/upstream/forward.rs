@@ -13,7 +13,7 @@ use hyper::body::Body;
 
 use crate::gate::Permit;
 use crate::http1::writer::{MessageWriter, WriteError};
-use crate::http1::{Fields, HEAD_BYTES, ResponseError, ResponseHead, read_head};
+use crate::http1::{Fields, HEAD_BYTES, ResponseError, ResponseHead, read_response_head};
 use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::client::ClientBody;
 use crate::proxy::headers::UpstreamHead;
@@ -177,7 +177,7 @@ impl Forwarding {
             }
         }
         loop {
-            if let Some(answer) = read_head(&mut connection.unread, self.is_head)? {
+            if let Some(answer) = read_response_head(&mut connection.unread, self.is_head)? {
                 return Poll::Ready(Ok(answer));
             }
             if self.came > HEAD_BYTES {

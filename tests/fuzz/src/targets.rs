@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use hyper::body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use ucs_gateway::control::store::file::StateDir;
-use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_head};
+use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_response_head};
 use ucs_gateway::policy::explain::explain;
 use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::path::CanonicalPath;
@@ -159,7 +159,7 @@ fn answered<'p>(is_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Re
     let mut pieces = pieces.into_iter();
     let mut buffer = BytesMut::new();
     let mut head = loop {
-        if let Some(head) = read_head(&mut buffer, is_head).map_err(kind)? {
+        if let Some(head) = read_response_head(&mut buffer, is_head).map_err(kind)? {
             break head;
         }
         buffer.extend_from_slice(pieces.next().ok_or("ended")?);
