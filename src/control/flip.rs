@@ -200,10 +200,10 @@ impl Control {
         info!(revision = self.record.revision, mode = %self.record.mode, ?failure, "flip reverted");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
-        if let Some((_, answer)) = canceller {
+        if let Some((_, reply)) = canceller {
             // A record that is not on the disk is never acknowledged.
             let flipped = Flipped { record: Arc::clone(&record), report: report.clone() };
-            let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
+            let _ = reply.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
         match failure {
             FlipFailure::Deadline => ChangeError::Deadline { record, report },
