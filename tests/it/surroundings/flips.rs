@@ -59,8 +59,10 @@ fn a_flip_that_a_crash_left_is_taken_back_before_ucs_is() {
     assert_eq!(admin::mode(&gateway)["cause"], "recovered");
     assert!(alarm(&gateway).contains("set back"), "until UCS is there: {}", alarm(&gateway));
     assert_eq!(request(gateway.data, PROFILE, &[], b"").refusal(), None);
-    // What the killed one asked for takes effect late, by UCS's own doing or not: it is set back.
-    ucs.with(|says| (says.hangs_at, says.mode) = (None, "maintenance".to_owned()));
+    // The call of the killed gateway takes effect late, before the next status is read: UCS is set back.
+    ucs.with(|says| says.hangs_at = Some("/server/status"));
+    eventually("the late call takes effect", || ucs.mode() == "maintenance");
+    ucs.with(|says| says.hangs_at = None);
     eventually("UCS is set back", || ucs.mode() == "production");
     alarm_ends(&gateway);
     ucs.polled_again();
