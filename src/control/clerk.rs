@@ -14,7 +14,7 @@ use crate::gate::Gate;
 use crate::policy::mode::{self, Change, Mode, ModeChange, Phase, Refusal, SchemaKnowledge};
 
 /// Where the result of a requested change goes.
-pub(super) type ChangeAnswer = oneshot::Sender<Result<Flipped, ChangeError>>;
+pub(super) type ChangeReply = oneshot::Sender<Result<Flipped, ChangeError>>;
 
 /// See the module.
 pub(super) struct Clerk {
@@ -23,7 +23,7 @@ pub(super) struct Clerk {
     shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     stopped: bool,
     /// A change back to the mode that the running flip leaves; one that comes too late is carried out after the flip.
-    cancel: Option<(ModeChange, ChangeAnswer)>,
+    cancel: Option<(ModeChange, ChangeReply)>,
     /// Commands that arrived while control was busy without a flip: with a probe, a save or a reload. These are short, so
     /// the commands wait instead of being rejected as busy.
     waiting: VecDeque<Command>,
@@ -69,8 +69,8 @@ impl Clerk {
         if self.stopped {
             return None;
         }
-        if let Some((change, answer)) = self.cancel.take() {
-            return Some(Command::SetMode(change, answer));
+        if let Some((change, reply)) = self.cancel.take() {
+            return Some(Command::SetMode(change, reply));
         }
         if let Some(command) = self.waiting.pop_front() {
             return Some(command);
@@ -120,7 +120,7 @@ impl Clerk {
     }
 
     /// The change that cancels the running flip.
-    pub(super) fn take_cancel(&mut self) -> Option<(ModeChange, ChangeAnswer)> {
+    pub(super) fn take_cancel(&mut self) -> Option<(ModeChange, ChangeReply)> {
         self.cancel.take()
     }
 
@@ -136,10 +136,10 @@ impl Clerk {
             return self.waiting.push_back(command);
         }
         match command {
-            Command::Reload(answer) => drop(answer.send(Err(ReloadError::Busy))),
-            Command::SetMode(change, answer) => match self.rejection_of(&change) {
-                Some(refusal) => drop(answer.send(Err(refusal))),
-                None => self.cancel = Some((change, answer)),
+            Command::Reload(reply) => drop(reply.send(Err(ReloadError::Busy))),
+            Command::SetMode(change, reply) => match self.rejection_of(&change) {
+                Some(refusal) => drop(reply.send(Err(refusal))),
+                None => self.cancel = Some((change, reply)),
             },
         }
     }

@@ -201,10 +201,10 @@ impl Control {
         info!(revision = self.record.revision, mode = %self.record.mode, %error, "flip reverted");
         let record = Arc::clone(&self.record);
         let not_kept = saved.err().map(|error| self.not_durable(&error));
-        if let Some((_, answer)) = canceller {
+        if let Some((_, reply)) = canceller {
             // A record that is not on the disk is never acknowledged.
             let flipped = Flipped { record: Arc::clone(&record), report };
-            let _ = answer.send(not_kept.clone().map_or(Ok(flipped), Err));
+            let _ = reply.send(not_kept.clone().map_or(Ok(flipped), Err));
         }
         match not_kept {
             Some(not_kept) if is_cancelled => not_kept,

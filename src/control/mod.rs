@@ -154,15 +154,15 @@ impl Control {
             self.remember_upstream().await;
             match self.next_event().await {
                 Event::Stop => break,
-                Event::Command(Command::SetMode(change, answer)) => {
+                Event::Command(Command::SetMode(change, reply)) => {
                     let ended = self.change(&Change::Set(change)).await;
                     // The requester may have disconnected; the change stands.
-                    let _ = answer.send(ended);
+                    let _ = reply.send(ended);
                 }
-                Event::Command(Command::Reload(answer)) => {
+                Event::Command(Command::Reload(reply)) => {
                     let ended = self.reload().await;
                     count_reload(&self.stats, &ended);
-                    let _ = answer.send(ended);
+                    let _ = reply.send(ended);
                 }
                 Event::Expired => self.expire().await,
                 Event::RetrySave => self.retry_save().await,

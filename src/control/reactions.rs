@@ -67,7 +67,7 @@ impl Control {
         }
     }
 
-    /// Handles a hint: UCS answered 404 to a request that needs a profile schema.
+    /// Handles a hint: UCS returned 404 for a request that needs a profile schema.
     pub(super) fn on_schema_hint(&mut self) {
         let refused = self.schema_hint.take_create_refused();
         self.schema.accept_hint(refused.then(|| self.upstream.incarnation()));
@@ -94,7 +94,7 @@ impl Control {
         }
     }
 
-    /// A UCS that answers 404 to everything is starting or broken, so a readable status has to confirm that it is up.
+    /// A UCS that returns 404 for everything is starting or broken, so a readable status has to confirm that it is up.
     fn witness(&self, look: &Look) -> Witness {
         match &look.status {
             Some(Reading::Mode(_)) => Witness::Status,

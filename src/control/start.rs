@@ -43,15 +43,14 @@ pub(crate) async fn start(
     let loaded = settings.store.load().await.map_err(StartError::Load)?;
     loaded.notes.iter().for_each(|note| info!("{note}"));
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
-    let link = UpstreamLink { client: settings.upstream.clone(), set_mode_timeout: settings.set_mode_timeout };
     let stored_revision = loaded.record.as_ref().map_or(0, |record| record.revision);
     let mut memory = remembered(&loaded);
     let record = match &loaded.record {
         // Above every revision ever used here, so that revisions grow even if the file is an old copy.
         Some(record) => ModeRecord { revision: loaded.highest_revision.max(record.revision), ..record.clone() },
-        None => first_record(&gate, &link, &settings, &loaded, &mut memory).await,
+        None => first_record(&gate, &settings, &loaded, &mut memory).await,
     };
-    let mut control = assemble(gate, inbox, settings, link, &loaded, record, memory);
+    let mut control = assemble(gate, inbox, settings, &loaded, (record, memory));
     control.stored_revision = stored_revision;
     // If the disk was full, a reverted record may have been reported under one of these revisions before the gateway was
     // killed: no revision may stand for two records.
@@ -75,7 +74,6 @@ fn remembered(loaded: &Loaded) -> UpstreamMemory {
 /// The first record of a directory: the initial mode, or maintenance if a file had to be set aside.
 async fn first_record(
     gate: &Gate,
-    link: &UpstreamLink,
     settings: &ControlSettings,
     loaded: &Loaded,
     memory: &mut UpstreamMemory,
@@ -87,33 +85,39 @@ async fn first_record(
     let mode = match (settings.initial_mode, settings.upstream_mode) {
         (InitialMode::Fixed(mode), _) => mode,
         (InitialMode::Auto, UpstreamModeUse::Off) => Mode::Production,
-        (InitialMode::Auto, UpstreamModeUse::Auto) => match link.read(&gate.table().table().base_path).await {
-            Reading::Mode(status) => {
-                *memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..UpstreamMemory::default() };
-                status.mode
+        (InitialMode::Auto, UpstreamModeUse::Auto) => {
+            match link_of(settings).read(&gate.table().table().base_path).await {
+                Reading::Mode(status) => {
+                    *memory =
+                        UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..UpstreamMemory::default() };
+                    status.mode
+                }
+                reading => {
+                    warn!(
+                        reading = reading.words(),
+                        "UCS reports no mode at first start; assuming production until it does"
+                    );
+                    memory.provisional = true;
+                    Mode::Production
+                }
             }
-            reading => {
-                warn!(
-                    reading = reading.words(),
-                    "UCS reports no mode at first start; assuming production until it does"
-                );
-                memory.provisional = true;
-                Mode::Production
-            }
-        },
+        }
     };
     ModeRecord::first(mode, revision, FIRST_START, Timestamp::now())
+}
+
+fn link_of(settings: &ControlSettings) -> UpstreamLink {
+    UpstreamLink { client: settings.upstream.clone(), set_mode_timeout: settings.set_mode_timeout }
 }
 
 fn assemble(
     gate: Arc<Gate>,
     inbox: CommandReceiver,
     settings: ControlSettings,
-    link: UpstreamLink,
     loaded: &Loaded,
-    record: ModeRecord,
-    memory: UpstreamMemory,
+    (record, memory): (ModeRecord, UpstreamMemory),
 ) -> Control {
+    let link = link_of(&settings);
     let now = Instant::now();
     let abandoned = AbandonedSoFar::now(&gate);
     let enabled = settings.upstream_mode == UpstreamModeUse::Auto;

@@ -260,10 +260,10 @@ mod tests {
         Box::leak(Box::new(LineQueue::new("test", limit, 16)))
     }
 
-    /// Takes so many bytes of each write, and fails where it is told to.
+    /// Accepts a given number of bytes of each write, or fails, as scripted.
     struct Faulty {
         taken: Vec<u8>,
-        /// The answers to the next writes; then everything is taken.
+        /// The results of the next writes; afterwards everything is accepted.
         answers: Vec<io::Result<usize>>,
     }
 
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_by_lines_and_what_waits_stays() {
+    fn lines_that_do_not_fit_are_counted_and_waiting_ones_stay() {
         let queue = queue(8);
         queue.push(b"one\n");
         queue.push(b"two\nthree\n");

@@ -297,7 +297,7 @@ fn a_journal_that_was_cut_or_changed_is_an_alarm() {
     let cut = |text: &str| text[..text.trim_end().rfind('\n').unwrap() + 1].to_owned();
     let changed = |text: &str| text.replacen("maintenance", "production", 1);
     type Damage<'a> = (&'a str, &'a dyn Fn(&str) -> String);
-    let damages: [Damage<'_>; 2] = [("cut off", &cut), ("was changed", &changed)];
+    let damages: [Damage<'_>; 2] = [("truncated", &cut), ("was changed", &changed)];
     for (word, damage) in damages {
         let (ucs, dir) = (Ucs::usual(), TempDir::new());
         let revision = used_directory(&dir, &ucs);

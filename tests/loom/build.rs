@@ -1,12 +1,12 @@
-//! Turns the gateway's in-flight counter into what the models run: the true file under `cfg(gate_model)`, and mutants of it, each
-//! with one ordering broken. It fails when a mutation no longer applies, so that no mutant is the true file in disguise.
+//! Prepares the gateway's in-flight counter for the models: the true file under `cfg(gate_model)`, and mutants of it, each with
+//! one ordering broken. It fails if a mutation no longer applies, so that no mutant equals the true file.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 const SOURCE: &str = "../../src/gate/in_flight_counter.rs";
 
-/// Name, the text to break, what stands there instead, and how often it must be there.
+/// Name, text to break, replacement, and the expected number of occurrences.
 const MUTATIONS: [(&str, &str, &str, usize); 6] = [
     ("enter_without_fence", "fence(Ordering::SeqCst);\n        AdmissionState(", "AdmissionState(", 1),
     (
@@ -40,10 +40,7 @@ fn main() {
 
 fn write_mutant(source: &str, out: &Path, name: &str, from: &str, to: &str, times: usize) {
     let found = source.matches(from).count();
-    assert_eq!(
-        found, times,
-        "mutation {name}: {from:?} must be in {SOURCE} {times} times; adjust tests/loom/build.rs"
-    );
+    assert_eq!(found, times, "mutation {name}: {from:?} must be in {SOURCE} {times} times; adjust tests/loom/build.rs");
     // An included file cannot begin with inner documentation.
     let mutant: String = source
         .replace(from, to)

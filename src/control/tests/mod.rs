@@ -1,4 +1,4 @@
-//! Control through its front door, and what its tests share.
+//! Control as a whole, through its handle, with the helpers of its tests.
 
 mod flip;
 mod start;

@@ -36,7 +36,7 @@ async fn a_flip_that_a_crash_left_is_taken_back_after_the_grace() {
     assert!(line.enter(CREATE_PROFILE).is_err() && line.enter(WRITE_SCHEMA).is_err() && line.enter(STATUS).is_ok());
     let record = line.until_mode(Mode::Production).await;
     assert!(began.elapsed() >= GRACE);
-    // The revision after the flip's may have been told before the crash, so it is left out.
+    // The revision after the flip's may have been reported before the crash, so it is skipped.
     assert_eq!((record.cause.as_deref(), record.revision), (Some("recovered"), 11));
 }
 
@@ -102,7 +102,7 @@ async fn a_cut_off_journal_is_an_alarm_once_and_the_mode_stays() {
     line.stop().await;
     std::fs::write(folder.path().join("journal.jsonl"), "").unwrap();
     let line = Line::simple(&folder).await;
-    assert!(line.gate.published().alarm.as_ref().unwrap().contains("cut off"));
+    assert!(line.gate.published().alarm.as_ref().unwrap().contains("truncated"));
     assert_eq!((line.record().mode, line.record().revision), (Mode::Maintenance, 4));
     line.stop().await;
     assert_eq!(Line::simple(&folder).await.gate.published().alarm, None);

@@ -1,4 +1,4 @@
-//! A folder of its own for each test, a change line in it, and a scripted UCS.
+//! A folder of its own for each test, a running control in it, and a scripted UCS.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub fn change_to(mode: Mode) -> ModeChange {
     ModeChange::to(mode, Actor { kind: ActorKind::Operator, name: "ann".to_owned() })
 }
 
-/// A running change line with one worker's gate.
+/// A running control with one worker's gate.
 pub struct Line {
     pub gate: Arc<Gate>,
     pub control_handle: ControlHandle,
@@ -98,10 +98,10 @@ pub struct Line {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// Nothing of UCS is asked, and nothing takes long.
+/// Settings without calls to UCS and with short waits.
 pub fn settings(folder: &Folder) -> ControlSettings {
     let dir = StateDir::open(folder.path()).unwrap();
-    // Nobody listens on the discard port; tests with a UCS put their own client here.
+    // No server listens on the discard port; tests with a UCS put their own client here.
     let upstream = client(9);
     ControlSettings {
         store: Store::file(dir),
@@ -139,7 +139,7 @@ impl Line {
         Line { gate, control_handle, worker, stop: Some(stop), task }
     }
 
-    /// A line that stands in production (or whatever the folder holds) with default test settings.
+    /// A control in production (or the mode that the folder holds) with default test settings.
     pub async fn simple(folder: &Folder) -> Line {
         Line::begin(settings(folder)).await
     }
@@ -152,7 +152,7 @@ impl Line {
         self.gate.published().record.clone().unwrap()
     }
 
-    /// Asks without waiting for the answer.
+    /// Requests a change without waiting for its result.
     pub fn ask(&self, change: ModeChange) -> tokio::task::JoinHandle<Result<Flipped, ChangeError>> {
         let control_handle = self.control_handle.clone();
         tokio::spawn(async move { control_handle.set_mode(change).await })
@@ -197,31 +197,31 @@ pub async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("it takes too long")
 }
 
-/// What the scripted UCS does.
+/// The behaviour of the scripted UCS.
 #[derive(Debug)]
 pub struct Script {
     /// The mode that its status reports; `None`: it has no status.
     pub mode: Option<Mode>,
     pub started: &'static str,
-    /// How it answers Set Server Mode, newest in the calls. 200 obeys, others do not.
+    /// The status of its response to Set Server Mode. 200 changes the mode, others do not.
     pub set_mode_status: u16,
-    /// It takes Set Server Mode and never answers.
+    /// It receives Set Server Mode and never responds.
     pub hangs: bool,
-    /// It obeys and then answers with `set_mode_status` anyway.
+    /// It changes its mode and still responds with `set_mode_status`.
     pub obeys_anyway: bool,
-    /// The probe's answer.
+    /// The response to the probe.
     pub schema: (u16, &'static str),
-    /// Every Set Server Mode that arrived.
+    /// The body of every received Set Server Mode.
     pub requested: Vec<String>,
     /// The Authorization of the last call.
     pub authorization: Option<String>,
-    /// Its status answers 503, as while it is switching.
+    /// Its status is 503, as while it is switching.
     pub status_is_busy: bool,
-    /// How many statuses were read.
+    /// The number of status requests.
     pub status_reads: u64,
 }
 
-/// Stands for an answer that never comes.
+/// Stands for a response that is never sent.
 const NEVER: u16 = 0;
 
 #[derive(Clone)]

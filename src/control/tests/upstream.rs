@@ -26,7 +26,7 @@ async fn without_a_schema_the_gateway_goes_to_maintenance_and_stays_there_until_
     let line = Line::begin(probing(&folder, &ucs)).await;
     line.until(|published| published.schema == SchemaKnowledge::Defined).await;
     let running = line.enter(CREATE_PROFILE).unwrap();
-    // The path has answered 200 before, so 404 now means that the schema is gone.
+    // The path has returned 200 before, so 404 now means that the schema is gone.
     ucs.with(|script| script.schema = (404, ""));
     line.until(|published| published.schema == SchemaKnowledge::Undefined).await;
     assert!(line.enter(CREATE_PROFILE).is_err());

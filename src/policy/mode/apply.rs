@@ -6,52 +6,52 @@ use jiff::Timestamp;
 
 use super::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, OnTimeout, Phase};
 
-/// How long a drain may take when nobody says otherwise.
+/// The drain timeout if neither the change nor the operator sets one.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The format that this program writes and reads.
 pub const RECORD_FORMAT: u32 = 1;
 
-/// What may happen to a record.
+/// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Somebody wishes a mode. During a flip, wishing its `from` takes the flip back.
+    /// A mode is requested. During a flip, a request for its `from` cancels the flip.
     Set(ModeChange),
-    /// The flip under way is over; `drained` tells whether nothing of the old mode was in flight.
+    /// The flip under way is over; `drained` is true if no request of the old mode was in flight.
     Settle {
         /// False after a forced commit.
         drained: bool,
     },
     /// The flip under way failed: its `from` is in force again.
     Revert {
-        /// The gateway's own word for it, e.g. `drain_timeout`.
+        /// The gateway's cause, e.g. `drain_timeout`.
         cause: String,
-        /// Who takes it back.
+        /// The actor of the revert.
         actor: Actor,
     },
     /// The time of `expires` has come.
     Expire {
-        /// How long the drain may take.
+        /// The drain timeout.
         drain_timeout: Duration,
     },
-    /// A profile schema was seen: `force` has done its duty.
+    /// A profile schema is defined, so `force` is no longer needed.
     EndForce,
 }
 
-/// Why a change does not follow from a record. The record stays as it is.
+/// The reason why a change does not apply to a record. The record stays unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// `if_revision` names another revision.
-    #[error("the record has another revision than the one that was named")]
+    #[error("the record is not at the requested revision")]
     Stale,
     /// A flip is under way.
     #[error("a flip is under way")]
     Busy,
-    /// There is no flip that could be settled or reverted.
+    /// No flip is under way that could settle or be reverted.
     #[error("no flip is under way")]
     NotSwitching,
-    /// Nothing expires yet, or there is no `force` to end.
-    #[error("there is nothing to do yet")]
+    /// The expiry has not come yet, or there is no `force` to end.
+    #[error("the change is not due yet")]
     NotDue,
 }
 
@@ -152,25 +152,29 @@ impl Actor {
     }
 }
 
-/// The record that follows from `record` by `change`. Pure and total. What it returns is either `record` itself (the
-/// wish was fulfilled already) or has a higher revision; revisions are assumed to stay below 2^63, which a gateway
-/// that flips every microsecond reaches after 290,000 years.
+/// The record that follows from `record` by `change`. Pure and total. The result is `record` itself (the request was already
+/// fulfilled) or has a higher revision; revisions are assumed to stay below 2^63, which a gateway that flips every
+/// microsecond reaches after 290,000 years.
 pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<ModeRecord, Refusal> {
     match (change, record.phase) {
-        (Change::Set(wish), _) if wish.if_revision.is_some_and(|named| named != record.revision) => Err(Refusal::Stale),
-        (Change::Set(wish), Phase::Settled) if wish.mode == record.mode => Ok(confirm(record, wish, now)),
-        (Change::Set(wish), Phase::Settled) => {
-            let drain_timeout = wish.drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT);
-            let switching = record.switching(drain_timeout, wish.on_timeout.unwrap_or_default(), now);
-            Ok(signed(switching, wish, now))
+        (Change::Set(requested), _) if requested.if_revision.is_some_and(|named| named != record.revision) => {
+            Err(Refusal::Stale)
         }
-        (Change::Set(wish), Phase::Switching) if Some(wish.mode) == record.from => {
-            let restored = ModeRecord { since: now, ..record.settled(wish.mode, record.was_drained()) };
-            let cause = wish.cause.clone().or_else(|| Some("cancelled".to_owned()));
-            let restored = signed(restored, wish, now);
-            // Who takes a flip back, and says nothing else, gets what was there before; but whoever takes back what the
-            // mode's own end began does not want that end, or it would come again at once.
-            let before = record.from_expires.filter(|_| wish.expires_in.is_none() && !record.is_expiry());
+        (Change::Set(requested), Phase::Settled) if requested.mode == record.mode => {
+            Ok(confirm(record, requested, now))
+        }
+        (Change::Set(requested), Phase::Settled) => {
+            let drain_timeout = requested.drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT);
+            let switching = record.switching(drain_timeout, requested.on_timeout.unwrap_or_default(), now);
+            Ok(signed(switching, requested, now))
+        }
+        (Change::Set(requested), Phase::Switching) if Some(requested.mode) == record.from => {
+            let restored = ModeRecord { since: now, ..record.settled(requested.mode, record.was_drained()) };
+            let cause = requested.cause.clone().or_else(|| Some("cancelled".to_owned()));
+            let restored = signed(restored, requested, now);
+            // A cancel restores the previous expiry unless it sets its own; but a cancel of a flip that the expiry started
+            // removes it, or the mode would expire again at once.
+            let before = record.from_expires.filter(|_| requested.expires_in.is_none() && !record.is_expiry());
             Ok(ModeRecord { cause, expires: restored.expires.or(before), ..restored })
         }
         (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
@@ -200,11 +204,11 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
     }
 }
 
-/// The settled mode is wished once more: a new record only if the wish says something new.
-fn confirm(record: &ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord {
-    let new_reason = wish.reason.is_some() && wish.reason != record.reason;
-    let new_force = wish.force && !record.force && record.mode == Mode::Production;
-    let new_end = match wish.expires_in {
+/// The settled mode is requested again: a new record only if the request changes something else.
+fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
+    let new_reason = requested.reason.is_some() && requested.reason != record.reason;
+    let new_force = requested.force && !record.force && record.mode == Mode::Production;
+    let new_end = match requested.expires_in {
         None => false,
         Some(End::After(_)) => true,
         Some(End::Never) => record.expires.is_some(),
@@ -214,31 +218,31 @@ fn confirm(record: &ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord
     }
     ModeRecord {
         revision: record.revision.saturating_add(1),
-        actor: wish.actor.clone(),
-        reason: wish.reason.clone().or_else(|| record.reason.clone()),
-        // Why an earlier record came about says nothing of this one.
-        cause: wish.cause.clone(),
-        expires: if wish.expires_in.is_some() { end_of(wish, now) } else { record.expires },
+        actor: requested.actor.clone(),
+        reason: requested.reason.clone().or_else(|| record.reason.clone()),
+        // The cause of an earlier record does not apply to this one.
+        cause: requested.cause.clone(),
+        expires: if requested.expires_in.is_some() { end_of(requested, now) } else { record.expires },
         force: record.force || new_force,
         ..record.clone()
     }
 }
 
-/// Who, why and until when: what a wish says besides the mode.
-fn signed(record: ModeRecord, wish: &ModeChange, now: Timestamp) -> ModeRecord {
+/// Adds the actor, reason, cause and expiry of a request.
+fn signed(record: ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
     ModeRecord {
-        actor: wish.actor.clone(),
-        reason: wish.reason.clone(),
-        cause: wish.cause.clone(),
-        expires: end_of(wish, now),
-        force: wish.force && wish.mode == Mode::Production,
+        actor: requested.actor.clone(),
+        reason: requested.reason.clone(),
+        cause: requested.cause.clone(),
+        expires: end_of(requested, now),
+        force: requested.force && requested.mode == Mode::Production,
         ..record
     }
 }
 
-/// When the wished mode ends by itself, if it began now.
-fn end_of(wish: &ModeChange, now: Timestamp) -> Option<Timestamp> {
-    match wish.expires_in {
+/// The expiry of the requested mode, if it began now.
+fn end_of(requested: &ModeChange, now: Timestamp) -> Option<Timestamp> {
+    match requested.expires_in {
         Some(End::After(after)) => Some(later(now, after)),
         Some(End::Never) | None => None,
     }
@@ -255,7 +259,7 @@ fn expired(record: &ModeRecord, drain_timeout: Duration, now: Timestamp) -> Mode
     }
 }
 
-/// `now` and so much more, or the end of time.
+/// `now` plus `duration`, or the end of time.
 fn later(now: Timestamp, duration: Duration) -> Timestamp {
     now.checked_add(duration).unwrap_or(Timestamp::MAX)
 }

@@ -174,35 +174,35 @@ pub struct ModeRecord {
     pub journal_head: Option<String>,
 }
 
-/// When a wished mode is to end by itself.
+/// The end of a requested mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// So long after it settled.
+    /// This long after it settled.
     After(Duration),
-    /// Never: an end that the record has is taken away.
+    /// Never: an existing expiry is removed.
     Never,
 }
 
-/// A wish to change the mode, as it arrives from any side.
+/// A requested change of the mode, from any source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModeChange {
-    /// The wished mode.
+    /// The requested mode.
     pub mode: Mode,
-    /// Who wishes it.
+    /// The requester.
     pub actor: Actor,
-    /// The operator's own words.
+    /// The operator's reason.
     pub reason: Option<String>,
-    /// The gateway's own word for it.
+    /// The gateway's cause for an automatic change.
     pub cause: Option<String>,
-    /// Refuse unless the record still has this revision.
+    /// Reject the change unless the record still has this revision.
     pub if_revision: Option<u64>,
-    /// How long to drain; the gateway's default when absent.
+    /// The drain timeout; the gateway's default if absent.
     pub drain_timeout: Option<Duration>,
-    /// What to do at the deadline; `Revert` when absent.
+    /// The action at the drain timeout; `Revert` if absent.
     pub on_timeout: Option<OnTimeout>,
-    /// When the mode ends by itself; when absent, a mode that is in force already keeps the end that it has.
+    /// The expiry of the mode; if absent, a mode already in force keeps its expiry.
     pub expires_in: Option<End>,
-    /// Go to production although no profile schema is defined.
+    /// Switch to production even if no profile schema is defined.
     pub force: bool,
 }
 
@@ -223,7 +223,7 @@ impl ModeChange {
     }
 }
 
-/// What is known of UCS's profile schema.
+/// The knowledge of UCS's profile schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SchemaKnowledge {
@@ -231,7 +231,7 @@ pub enum SchemaKnowledge {
     Defined,
     /// UCS has none.
     Undefined,
-    /// Nobody can tell; never flips anything.
+    /// Unknown; never triggers a flip.
     Unknown,
 }
 

@@ -179,7 +179,7 @@ fn any_mode() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Production), Just(Mode::Maintenance)]
 }
 
-fn any_wish() -> impl Strategy<Value = ModeChange> {
+fn any_change_to() -> impl Strategy<Value = ModeChange> {
     let seconds = || proptest::option::of(any::<u64>().prop_map(Duration::from_secs));
     let on_timeout = proptest::option::of(prop_oneof![Just(OnTimeout::Cut), Just(OnTimeout::Commit)]);
     let end = prop_oneof![
@@ -208,7 +208,7 @@ fn any_wish() -> impl Strategy<Value = ModeChange> {
 
 fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => any_wish().prop_map(Change::Set),
+        4 => any_change_to().prop_map(Change::Set),
         2 => any::<bool>().prop_map(|drained| Change::Settle { drained }),
         1 => Just(revert()),
         1 => any::<u64>().prop_map(|seconds| Change::Expire { drain_timeout: Duration::from_secs(seconds) }),

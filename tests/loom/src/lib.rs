@@ -1,10 +1,10 @@
-//! Model-checks the gateway's in-flight counter with loom: the very file that the gateway runs, under every interleaving and every
+//! Model-checks the gateway's in-flight counter with loom: the file that the gateway runs, under every interleaving and every
 //! stale read that the memory model allows. Beside it, mutants (see `build.rs`) show that each ordering in it is needed
 //! and that the models can fail. It checks no clock, no record and no network.
 //!
-//! "UCS" is an unprotected cell here. A request that was admitted writes it, and so does whoever relies on a drain; loom
-//! fails on any two accesses that are not ordered. So a model that passes says: what the drain did not see, did not
-//! happen, and what it saw end, it sees whole.
+//! "UCS" is an unprotected cell here. An admitted request writes it, and so does a flip that relies on a drain; loom fails on
+//! any two accesses that are not ordered. So a passing model shows that a request which the drain did not see was not
+//! admitted, and that all effects of a request which it saw end are visible.
 #![cfg(test)]
 // The parts of the in-flight counter that only the gateway uses.
 #![allow(dead_code)]
@@ -43,8 +43,8 @@ mutant!(state_without_acquire, is_caught => production_and_maintenance_never_ove
 mutant!(publish_without_release, is_caught => production_and_maintenance_never_overlap);
 
 mod true_counter {
-    use crate::models;
     use crate::in_flight_counter::InFlightCounter;
+    use crate::models;
 
     #[test]
     fn flip_sees_every_request_of_the_old_state() {

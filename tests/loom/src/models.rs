@@ -1,5 +1,5 @@
 //! The models: each a small cast of requests and one flip, generic over the counter so that mutants run the same ones.
-//! A model asserts by what loom watches (unordered accesses to [`Ucs`]) and by its own assertions.
+//! A model asserts through loom (unordered accesses to [`Ucs`]) and by its own assertions.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -10,8 +10,8 @@ use loom::thread;
 const PRODUCTION: usize = 0;
 const MAINTENANCE: usize = 1;
 
-/// What a request was told: whether its set is admitted, and by which generation of the table.
-pub struct Told {
+/// The admission of a request: whether its set is admitted, and the generation of the table.
+pub struct Admission {
     pub admitted: bool,
     pub generation: u32,
 }
@@ -19,7 +19,7 @@ pub struct Told {
 /// A counter, true or mutated. Sets by index, states by the sets that they admit.
 pub trait Subject: Sync + Send + 'static {
     fn with_shards(shards: usize) -> Self;
-    fn request_enters(&self, shard: usize, set: usize) -> Told;
+    fn request_enters(&self, shard: usize, set: usize) -> Admission;
     fn request_leaves(&self, shard: usize, set: usize);
     fn flip_publishes(&self, admitted: [bool; 3], generation: u32);
     fn count(&self, set: usize) -> u64;
@@ -33,9 +33,9 @@ macro_rules! subject {
                 Self::new(shards)
             }
 
-            fn request_enters(&self, shard: usize, set: usize) -> crate::models::Told {
+            fn request_enters(&self, shard: usize, set: usize) -> crate::models::Admission {
                 let state = self.enter(shard, set);
-                crate::models::Told { admitted: state.admits(set), generation: state.generation() }
+                crate::models::Admission { admitted: state.admits(set), generation: state.generation() }
             }
 
             fn request_leaves(&self, shard: usize, set: usize) {
@@ -54,7 +54,7 @@ macro_rules! subject {
 }
 pub(crate) use subject;
 
-/// What the mode protects. Two accesses that are not ordered are the fault that the gateway promises never to have.
+/// The state that the mode protects. Two unordered accesses are the fault that the gateway must never have.
 struct Ucs(UnsafeCell<u64>);
 
 impl Ucs {
@@ -85,12 +85,12 @@ fn opened<T: Subject>(shards: usize) -> Arc<T> {
 
 /// One request from its first count to its last. Returns whether it was admitted.
 fn request<T: Subject>(counter: &T, shard: usize, set: usize, ucs: &Ucs) -> bool {
-    let told = counter.request_enters(shard, set);
-    if told.admitted {
+    let admission = counter.request_enters(shard, set);
+    if admission.admitted {
         ucs.change();
     }
     counter.request_leaves(shard, set);
-    told.admitted
+    admission.admitted
 }
 
 /// A request enters while a flip publishes: it is seen by the counts, or refused by the new state; never neither.
@@ -183,7 +183,7 @@ pub fn drain_sees_what_requests_did<T: Subject>() {
 }
 
 /// A whole flip with a request of each mode: an operation of production and one of maintenance are never both at UCS.
-/// The flip reads the counts once, and goes back when somebody is still there.
+/// The flip reads the counts once, and reverts if a request is still in flight.
 pub fn production_and_maintenance_never_overlap<T: Subject>() {
     loom::model(|| {
         let counter = opened::<T>(2);
@@ -196,12 +196,12 @@ pub fn production_and_maintenance_never_overlap<T: Subject>() {
         let drained = counter.count(PRODUCTION) == 0;
         counter.flip_publishes(if drained { MAINTENANCE_OPEN } else { PRODUCTION_OPEN }, 1);
         let [_, by_maintenance] = clients.map(|client| client.join().unwrap());
-        assert!(drained || !by_maintenance, "a flip that went back never opened maintenance");
+        assert!(drained || !by_maintenance, "a reverted flip never opened maintenance");
     });
 }
 
-/// A reload: whoever the old table classified is refused by the generation or counted by the old table, and once that
-/// count reads zero it stays so. `old_table` is the in-flight count that the gateway keeps beside the counter, by
+/// A reload: a request that the old table classified is refused by the generation or counted by the old table, and once
+/// that count reads zero it stays zero. `old_table` is the in-flight count that the gateway keeps beside the counter, by
 /// table.
 pub fn reload_leaves_nothing_of_the_old_table_counted<T: Subject>() {
     loom::model(|| {
@@ -212,9 +212,9 @@ pub fn reload_leaves_nothing_of_the_old_table_counted<T: Subject>() {
             let (counter, old_table, ucs) = (Arc::clone(&counter), Arc::clone(&old_table), Arc::clone(&ucs));
             thread::spawn(move || {
                 old_table.store(1, Ordering::Relaxed);
-                let told = counter.request_enters(0, PRODUCTION);
+                let admission = counter.request_enters(0, PRODUCTION);
                 // In the order of the gateway: a permit gives back the table's count first, a refusal the counter's.
-                if told.admitted && told.generation == 1 {
+                if admission.admitted && admission.generation == 1 {
                     ucs.change();
                     old_table.store(0, Ordering::Release);
                     counter.request_leaves(0, PRODUCTION);

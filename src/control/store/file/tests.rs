@@ -159,9 +159,9 @@ fn a_cut_off_or_removed_journal_and_an_old_record_raise_an_alarm() {
     let journal = std::fs::read_to_string(folder.path().join(JOURNAL)).unwrap();
     let first_line = format!("{}\n", journal.lines().next().unwrap());
     std::fs::write(folder.path().join(JOURNAL), first_line).unwrap();
-    assert!(open(&folder).1.alarms[0].contains("cut off"));
+    assert!(open(&folder).1.alarms[0].contains("truncated"));
     std::fs::remove_file(folder.path().join(JOURNAL)).unwrap();
-    assert!(open(&folder).1.alarms[0].contains("cut off"));
+    assert!(open(&folder).1.alarms[0].contains("truncated"));
 
     std::fs::write(folder.path().join(JOURNAL), &journal).unwrap();
     let (mut dir, loaded) = open(&folder);

@@ -190,7 +190,7 @@ impl Journal {
 }
 
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.
-/// A last line that is being written is left out. An absent file holds nothing.
+/// Skips a partial last line. An absent file has no entries.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -202,7 +202,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
     newest.map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
 }
 
-/// A name beside `path` that nothing has: `<path>.<word>-<time>`.
+/// An unused name beside `path`: `<path>.<word>-<time>`.
 pub(super) fn free_name(path: &Path, word: &str) -> PathBuf {
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let named = |suffix: String| PathBuf::from(format!("{}.{word}-{time}{suffix}", path.display()));

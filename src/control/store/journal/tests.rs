@@ -88,7 +88,7 @@ fn taking_back_leaves_the_line_before() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Any one byte changed in whole lines breaks the chain, or tears the last line off; nothing else passes.
+    /// Any changed byte in complete lines breaks the chain, or makes the last line a partial one.
     #[test]
     fn any_changed_byte_shows(lines in 1..5_u64, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let (_folder, path) = journal_of(lines);

@@ -150,7 +150,7 @@ pub(crate) struct SchemaProbe {
 }
 
 impl SchemaProbe {
-    /// `path` is relative to the table's base path; without one there are no probes. `answered` is the remembered path,
+    /// `path` is relative to the table's base path; without one there are no probes. `answered` is the saved path,
     /// with its base path, that has returned 200.
     pub(crate) fn new(
         client: UpstreamClient,

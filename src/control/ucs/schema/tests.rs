@@ -89,7 +89,7 @@ fn two_looks_a_poll_apart_have_to_agree_with_nothing_changed_between() {
     assert_eq!(after(&[("/x/p", "a", 0, one, status), ("/x/p", "a", 5, one, status)]), unknown, "never answered");
     assert_eq!(after(&[("/cv/p", "a", 0, one, time), ("/cv/p", "a", 59, one, time)]), unknown);
     assert_eq!(after(&[("/cv/p", "a", 0, one, time), ("/cv/p", "a", 60, one, time)]), undefined);
-    // What is known stays known whoever signs the next record.
+    // The knowledge stays, whichever actor signs the next record.
     let known = [("/cv/p", "a", 0, one, status), ("/cv/p", "a", 5, one, status), ("/cv/p", "a", 6, other, status)];
     assert_eq!(after(&known), undefined);
 }

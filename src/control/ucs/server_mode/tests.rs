@@ -75,12 +75,12 @@ fn an_open_ucs_is_set_back_while_the_gateway_is_in_maintenance() {
 }
 
 #[test]
-fn who_closed_itself_is_remembered_until_it_is_open_again() {
+fn an_incarnation_that_closed_itself_is_remembered_until_it_is_open_again() {
     let (memory, polls) = (&mut UpstreamMemory::default(), &mut 0);
     decide(memory, polls, &seen(OPEN, "a"), own_state(OPEN));
     decide(memory, polls, &seen(CLOSED, "a"), own_state(OPEN));
     assert!(memory.closed_itself.is_some());
-    // The gateway has followed, and whoever signs later changes nothing about it.
+    // The gateway has followed; a later actor does not change this.
     decide(memory, polls, &seen(CLOSED, "a"), own_state(CLOSED));
     assert!(memory.closed_itself.is_some());
     decide(memory, polls, &seen(OPEN, "a"), own_state(OPEN));
