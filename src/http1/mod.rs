@@ -10,7 +10,7 @@
 //! | the shared basics: character classes, the fast path for usual lines, limits | `syntax`, `fast_path`, `limits` |
 //! | writing: field lines, and a whole message as fast as the peer accepts it | `encode`, `writer`, `buffers` |
 //!
-//! Everything works on buffers that the callers fill, except [`writer`], which writes to a socket. Nothing here opens or closes
+//! Everything works on buffers that the callers fill, except `writer`, which writes to a socket. Nothing here opens or closes
 //! a connection, applies a deadline, or decides how a request is handled. `tests/differential` compares the parsers with
 //! httparse and hyper.
 
