@@ -81,7 +81,7 @@ impl RequestHead {
         bytes
     }
 
-    /// The fast path for usual lines; [`Lines::next`] takes the others.
+    /// The fast path for usual lines; `Lines::next` takes the others.
     fn plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<(), RequestError> {
         let places = self.fields.places_mut();
         let known = places.len();

@@ -5,15 +5,16 @@
 //! |---|---|
 //! | a request's head: [`RequestHead`], its line, its fields and its errors | `head`, `request_head`, `request_line`, `error` |
 //! | a response's head: [`read_response_head`] | `response` |
-//! | a body by its framing, of requests and responses: [`FramedBody`] | `response`, `chunks`, `trailers` |
+//! | a body by its framing, of requests and responses: [`FramedBody`] | `body`, `chunks`, `trailers` |
 //! | field lines: [`Fields`] as places in a head, [`FieldNames`] as a list in a field | `fields`, `field_names`, `lines` |
 //! | the shared basics: character classes, the fast path for usual lines, limits | `syntax`, `fast_path`, `limits` |
 //! | writing: field lines, and a whole message as fast as the peer accepts it | `encode`, `writer`, `buffers` |
 //!
-//! Everything works on buffers that the callers fill, except [`writer`], which writes to a socket. Nothing here opens or closes
+//! Everything works on buffers that the callers fill, except `writer`, which writes to a socket. Nothing here opens or closes
 //! a connection, applies a deadline, or decides how a request is handled. `tests/differential` compares the parsers with
 //! httparse and hyper.
 
+mod body;
 mod buffers;
 mod chunks;
 pub(crate) mod encode;
@@ -31,6 +32,7 @@ mod syntax;
 mod trailers;
 pub(crate) mod writer;
 
+pub use body::{BodyEvent, FramedBody};
 pub use buffers::{Buffer, Buffers};
 pub(crate) use buffers::{copied_part, room_for};
 pub use error::RequestError;
@@ -39,5 +41,5 @@ pub use fields::{FieldLine, Fields};
 pub use limits::HeadLimits;
 pub(crate) use request_head::Framing;
 pub use request_head::{Expectations, RequestHead};
-pub use response::{BodyEvent, FramedBody, RESPONSE_LIMITS, ResponseError, ResponseHead, read_response_head};
 pub(crate) use response::{HEAD_BYTES, declared_length};
+pub use response::{RESPONSE_LIMITS, ResponseError, ResponseHead, read_response_head};

@@ -134,7 +134,8 @@ fn whole_response<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, is_head: bool)
             BodyEvent::End => break,
             BodyEvent::More => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
-                None => head.body.end()?,
+                None if head.body.end() => {}
+                None => return Err(ResponseError::Ended),
             },
         }
     }

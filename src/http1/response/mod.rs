@@ -1,22 +1,19 @@
-//! Parses responses (RFC 9112, 4 to 7): the head, and the body by its framing, which is that of requests too. It takes bytes
-//! from a buffer that the caller fills, and interprets no fields but those of framing. Bytes that are not clearly one response
-//! are an error.
+//! Parses the heads of responses (RFC 9112, 4 to 6) and finds the framing of their bodies. It takes bytes from a buffer that the
+//! caller fills, and interprets no fields but those of framing. Bytes that are not clearly one response are an error.
 //!
 //! hyper's client did this before: a task, two channels and a copy of the head for each request made up a quarter of the cost
 //! of a forwarded request (benches/README.md).
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::chunks::{ChunkEvent, Chunks};
+use super::body::FramedBody;
 use super::error::RequestError;
 use super::fast_path::{self, ResponseParts};
 use super::fields::{FieldPlace, Fields};
 use super::limits::HeadLimits;
-use super::trailers::Trailers;
 
 /// The longest accepted head of a response, in bytes; also the limit of the interim responses before it.
 pub(crate) const HEAD_BYTES: usize = 256 * 1024;
@@ -45,7 +42,7 @@ pub enum ResponseError {
     Encoding,
     /// Invalid chunks or trailers.
     #[error("its chunks are invalid: {0}")]
-    Chunks(#[source] RequestError),
+    Chunks(#[from] RequestError),
     /// The server closed the connection before the response was complete.
     #[error("it ended early")]
     Ended,
@@ -108,7 +105,7 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>
     let status = StatusCode::from_u16(status).map_err(|_| httparse::Error::Status)?;
     let fields = Fields::new(buffer.split_to(length), places);
     let has_none = has_no_body(status, is_head);
-    let body = if has_none { FramedBody::Length(0) } else { FramedBody::framed_by(&fields, is_http10)? };
+    let body = if has_none { FramedBody::Length(0) } else { framed_by(&fields, is_http10)? };
     // An old server may send the body that it declares all the same, perhaps after the next request, which would take it for its
     // response.
     let is_certain = if has_none { !declares_body(&fields) } else { !matches!(body, FramedBody::UntilClosed) };
@@ -161,154 +158,20 @@ fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
     open && !(fields.contains("transfer-encoding") && fields.contains("content-length"))
 }
 
-/// The body of a message, by its framing (RFC 9112, 6.3).
-#[derive(Debug)]
-pub enum FramedBody {
-    /// The number of bytes that are still to come.
-    Length(u64),
-    /// Chunks are to come.
-    Chunked(ChunkedBody),
-    /// The trailers of a chunked body are to come.
-    Trailers(TrailerLines),
-    /// It ends when the peer closes the connection.
-    UntilClosed,
-}
-
-/// The parser of a chunked body.
-#[derive(Debug, Default)]
-pub struct ChunkedBody(Chunks);
-
-/// The parser of its trailers.
-#[derive(Debug, Default)]
-pub struct TrailerLines(Trailers);
-
-/// The next part of a body.
-#[derive(Debug)]
-pub enum BodyEvent {
-    /// Data.
-    Data(Bytes),
-    /// Trailers, with which the body ends.
-    Trailers(HeaderMap),
-    /// The end of the body.
-    End,
-    /// More bytes are needed.
-    More,
-}
-
-impl FramedBody {
-    /// The chunked body of a request, of which no byte has been read.
-    pub(crate) fn chunked() -> FramedBody {
-        FramedBody::Chunked(ChunkedBody::default())
+/// The body of a response that has one.
+fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {
+    let mut codings = fields.values("transfer-encoding");
+    if let Some(coding) = codings.next() {
+        let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+        return if alone && !is_http10 { Ok(FramedBody::chunked_response()) } else { Err(ResponseError::Encoding) };
     }
-
-    /// The body of a response that has one.
-    fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {
-        let mut codings = fields.values("transfer-encoding");
-        if let Some(coding) = codings.next() {
-            let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
-            return if alone && !is_http10 {
-                Ok(FramedBody::Chunked(ChunkedBody(Chunks::of_response())))
-            } else {
-                Err(ResponseError::Encoding)
-            };
-        }
-        let mut lengths = fields.values("content-length");
-        let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
-        // Equal values may be repeated (RFC 9110, 8.6); different ones may be an attack.
-        if lengths.any(|other| other != first) {
-            return Err(ResponseError::Length);
-        }
-        length(first).map(FramedBody::Length)
+    let mut lengths = fields.values("content-length");
+    let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
+    // Equal values may be repeated (RFC 9110, 8.6); different ones may be an attack.
+    if lengths.any(|other| other != first) {
+        return Err(ResponseError::Length);
     }
-
-    /// Takes the next part from `buffer`; `limits` hold for trailers.
-    pub fn take(&mut self, buffer: &mut BytesMut, limits: &HeadLimits) -> Result<BodyEvent, ResponseError> {
-        match self {
-            FramedBody::Length(0) => Ok(BodyEvent::End),
-            _ if buffer.is_empty() => Ok(BodyEvent::More),
-            FramedBody::Length(left) => {
-                let length = usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()));
-                *left -= length as u64;
-                Ok(BodyEvent::Data(buffer.split_to(length).freeze()))
-            }
-            FramedBody::UntilClosed => Ok(BodyEvent::Data(buffer.split().freeze())),
-            FramedBody::Chunked(ChunkedBody(chunks)) => {
-                let piece = chunks.piece(buffer);
-                buffer.advance(piece.framing);
-                match piece.event {
-                    ChunkEvent::Error(error) => Err(ResponseError::Chunks(error)),
-                    ChunkEvent::More if piece.data > 0 => Ok(BodyEvent::Data(buffer.split_to(piece.data).freeze())),
-                    ChunkEvent::More => Ok(BodyEvent::More),
-                    ChunkEvent::LastChunk => {
-                        *self = FramedBody::Trailers(TrailerLines::default());
-                        self.take(buffer, limits)
-                    }
-                }
-            }
-            FramedBody::Trailers(TrailerLines(trailers)) => {
-                let Some(length) = trailers.advance(buffer, limits).map_err(ResponseError::Chunks)? else {
-                    return Ok(BodyEvent::More);
-                };
-                *self = FramedBody::Length(0);
-                let section = buffer.split_to(length);
-                Ok(if length == 2 { BodyEvent::End } else { BodyEvent::Trailers(trailer_map(&section)?) })
-            }
-        }
-    }
-
-    /// Skips the part of the body at the beginning of `bytes`, and returns its length. Trailers are skipped as a whole: while
-    /// they are incomplete, pass the same bytes again.
-    pub(crate) fn skip(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<usize, RequestError> {
-        let mut skipped = 0;
-        loop {
-            let rest = &bytes[skipped..];
-            match self {
-                FramedBody::Length(left) => {
-                    let length = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
-                    *left -= length as u64;
-                    return Ok(skipped + length);
-                }
-                FramedBody::UntilClosed => return Ok(bytes.len()),
-                FramedBody::Chunked(_) if rest.is_empty() => return Ok(skipped),
-                FramedBody::Chunked(ChunkedBody(chunks)) => {
-                    let piece = chunks.piece(rest);
-                    skipped += piece.framing + piece.data;
-                    match piece.event {
-                        ChunkEvent::Error(error) => return Err(error),
-                        ChunkEvent::LastChunk => *self = FramedBody::Trailers(TrailerLines::default()),
-                        ChunkEvent::More => {}
-                    }
-                }
-                FramedBody::Trailers(TrailerLines(trailers)) => {
-                    let Some(length) = trailers.advance(rest, limits)? else { return Ok(skipped) };
-                    *self = FramedBody::Length(0);
-                    return Ok(skipped + length);
-                }
-            }
-        }
-    }
-
-    /// Whether all of the body has been taken.
-    pub fn is_over(&self) -> bool {
-        matches!(self, FramedBody::Length(0))
-    }
-
-    /// The number of bytes still to come, if the head declared it.
-    pub(crate) fn left(&self) -> Option<u64> {
-        if let FramedBody::Length(left) = *self { Some(left) } else { None }
-    }
-
-    /// The peer has closed the connection, which ends some bodies and truncates others.
-    pub fn end(&mut self) -> Result<(), ResponseError> {
-        match self {
-            FramedBody::Length(0) => Ok(()),
-            FramedBody::UntilClosed => {
-                *self = FramedBody::Length(0);
-                Ok(())
-            }
-            FramedBody::Length(_) | FramedBody::Chunked(_) | FramedBody::Trailers(_) => Err(ResponseError::Ended),
-        }
-    }
+    length(first).map(FramedBody::Length)
 }
 
 /// The declared length of a response, if it is a single number. With HEAD and 304 no body of this length follows (RFC 9110, 8.6).
@@ -321,19 +184,6 @@ pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
 /// Parses a length (RFC 9110, 8.6): digits only, and no list of equal numbers.
 fn length(value: &[u8]) -> Result<u64, ResponseError> {
     fast_path::number(value).ok_or(ResponseError::Length)
-}
-
-/// The fields of a trailer section, which is complete and checked.
-fn trailer_map(section: &[u8]) -> Result<HeaderMap, ResponseError> {
-    let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES];
-    let parsed = httparse::parse_headers(section, &mut lines)?;
-    let httparse::Status::Complete((_, lines)) = parsed else { return Err(ResponseError::Ended) };
-    let mut trailers = HeaderMap::new();
-    for line in lines {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| httparse::Error::HeaderName)?;
-        trailers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| httparse::Error::HeaderValue)?);
-    }
-    Ok(trailers)
 }
 
 #[cfg(test)]

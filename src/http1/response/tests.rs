@@ -4,6 +4,7 @@
 
 use hyper::Method;
 
+use super::super::body::BodyEvent;
 use super::*;
 
 /// Status, body, number of trailers, the bytes that follow, whether the connection stays open.
@@ -27,7 +28,8 @@ fn read(bytes: &[u8], method: &Method, size: usize) -> Result<Got, ResponseError
             BodyEvent::End => break,
             BodyEvent::More => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
-                None => head.body.end()?,
+                None if head.body.end() => {}
+                None => return Err(ResponseError::Ended),
             },
         }
     }

@@ -279,11 +279,12 @@ fn poll_piece(
             Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(BodyEvent::End) => return Poll::Ready(None),
             Ok(BodyEvent::More) => {}
-            Err(fault) => return Poll::Ready(Some(Err(fault.into()))),
+            Err(error) => return Poll::Ready(Some(Err(ResponseError::Chunks(error).into()))),
         }
         link.exchange.wake_when_given_up(context);
         match ready!(connection.poll_fill(body.left(), context)) {
-            Ok(0) => return Poll::Ready(body.end().err().map(|fault| Err(fault.into()))),
+            Ok(0) if body.end() => return Poll::Ready(None),
+            Ok(0) => return Poll::Ready(Some(Err(ResponseError::Ended.into()))),
             Ok(_) => {}
             Err(error) => return Poll::Ready(Some(Err(ResponseError::Broke(error).into()))),
         }

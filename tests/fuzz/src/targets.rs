@@ -167,13 +167,14 @@ fn answered<'p>(is_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Re
     let lines: Vec<_> = head.fields.lines().map(|line| (line.name.to_vec(), line.value.to_vec())).collect();
     let mut body = Vec::new();
     while !head.body.is_over() {
-        match head.body.take(&mut buffer, &RESPONSE_LIMITS).map_err(kind)? {
+        match head.body.take(&mut buffer, &RESPONSE_LIMITS).map_err(|error| kind(error.into()))? {
             BodyEvent::Data(data) => body.extend_from_slice(&data),
             BodyEvent::Trailers(fields) => body.extend_from_slice(format!(" {} trailers", fields.len()).as_bytes()),
             BodyEvent::End => break,
             BodyEvent::More => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
-                None => head.body.end().map_err(kind)?,
+                None if head.body.end() => {}
+                None => return Err(kind(ResponseError::Ended)),
             },
         }
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::state::ConnectionState;
-use crate::http1::{BodyEvent, FramedBody, Framing, HeadLimits, RequestError, RequestHead, ResponseError};
+use crate::http1::{BodyEvent, FramedBody, Framing, HeadLimits, RequestError, RequestHead};
 
 /// One read takes at most this much. It lies in the thread's scratch buffer, so idle connections hold no buffer at all.
 const SCRATCH_BYTES: usize = 32 * 1024;
@@ -181,8 +181,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
                         Err(_) => self.break_body(None),
                     }
                 }
-                Err(ResponseError::Chunks(fault)) => self.break_body(Some(fault)),
-                Err(_) => self.break_body(Some(RequestError::HeaderName)),
+                Err(error) => self.break_body(Some(error)),
             }
         }
     }
