@@ -52,7 +52,7 @@ impl Forwarder {
     pub async fn forward(
         &self,
         permit: Permit,
-        place: Option<ClassPermit>,
+        class_permit: Option<ClassPermit>,
         head: UpstreamHead,
         body: ClientBody,
         client: Option<ClientTask>,
@@ -61,13 +61,13 @@ impl Forwarder {
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = self.exchanges.begin(permit, place, client);
+        let exchange = self.exchanges.begin(permit, class_permit, client);
         let mut forwarding = Forwarding {
             pool: Rc::clone(&self.pool),
             // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
             is_head: head.is_head,
-            sending: request::sending(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
+            message: request::encode(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
             exchange,
             fresh: false,
             leasing: None,
@@ -87,7 +87,7 @@ impl Forwarder {
 /// One request on its way to UCS, until the head of its answer has come.
 struct Forwarding {
     pool: Rc<Pool>,
-    sending: MessageWriter<RequestBody>,
+    message: MessageWriter<RequestBody>,
     mutating: bool,
     is_head: bool,
     /// It is asked for the second and last time, on a new connection.
@@ -131,19 +131,19 @@ impl Forwarding {
             }
             drop(lease);
             (self.fresh, self.refused, self.came) = (true, None, 0);
-            self.sending.rewind();
+            self.message.rewind();
             self.exchange.was_not_sent();
             self.pool.count_retry();
         }
     }
 
     fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<Result<PooledConnection, ForwardError>> {
-        let idle = if self.fresh || self.leasing.is_some() { None } else { self.pool.lease_idle() };
+        let idle = if self.fresh || self.leasing.is_some() { None } else { self.pool.checkout_idle() };
         let lease = match idle {
             Some(lease) => lease,
             None => {
                 let (pool, fresh) = (&self.pool, self.fresh);
-                let leasing = self.leasing.get_or_insert_with(|| Box::pin(Rc::clone(pool).lease(fresh)));
+                let leasing = self.leasing.get_or_insert_with(|| Box::pin(Rc::clone(pool).checkout(fresh)));
                 let lease = ready!(leasing.as_mut().poll(context));
                 self.leasing = None;
                 lease?
@@ -167,10 +167,10 @@ impl Forwarding {
             return Poll::Ready(Err(ResponseError::GaveUp));
         }
         if self.refused.is_none()
-            && !self.sending.is_over()
+            && !self.message.is_over()
             && let Some(writer) = connection.writer()
         {
-            match self.sending.poll(writer, context) {
+            match self.message.poll(writer, context) {
                 Poll::Ready(Err(WriteError::Refused(error))) => self.refused = Some(error),
                 Poll::Ready(Err(WriteError::Body)) => return Poll::Ready(Err(ResponseError::GaveUp)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -201,7 +201,7 @@ impl Forwarding {
         let ended =
             matches!(fault, ResponseError::Ended | ResponseError::Broke(_)) && lease.connection.unread.is_empty();
         let stale = ended && lease.reused && self.exchange.gave_up().is_none();
-        stale && (!self.mutating || self.sending.is_untouched())
+        stale && (!self.mutating || self.message.is_untouched())
     }
 
     /// The head has come; the rest of the exchange is with the body.
@@ -211,11 +211,11 @@ impl Forwarding {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.explain(ForwardError::Switched));
         }
-        let Forwarding { exchange, pool, sending, mutating, .. } = self;
-        exchange.answer_began();
-        let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
-        let link = ExchangeGuard { exchange, lease, pool, uploading, mutating, keeps_open };
-        Ok(UpstreamResponse { status, fields, body: Download::new(body, link) })
+        let Forwarding { exchange, pool, message, mutating, .. } = self;
+        exchange.response_began();
+        let uploading = if message.is_over() { None } else { send_on(message, &mut lease) };
+        let guard = ExchangeGuard { exchange, pooled: lease, pool, uploading, mutating, keeps_open };
+        Ok(UpstreamResponse { status, fields, body: Download::new(body, guard) })
     }
 
     /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
@@ -233,13 +233,13 @@ impl Forwarding {
 }
 
 /// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
-fn send_on(mut sending: MessageWriter<RequestBody>, lease: &mut PooledConnection) -> Option<UploadTask> {
+fn send_on(mut message: MessageWriter<RequestBody>, lease: &mut PooledConnection) -> Option<UploadTask> {
     let writer: SharedWriter = Rc::new(RefCell::new(Some(lease.connection.take_writer()?)));
     let shared = Rc::clone(&writer);
     let task = tokio::task::spawn_local(async move {
         // How it ended is for the answer to tell: this connection serves no other request.
         let _ = poll_fn(|context| match &mut *shared.borrow_mut() {
-            Some(writer) => sending.poll(writer, context),
+            Some(writer) => message.poll(writer, context),
             None => Poll::Ready(Ok(())),
         })
         .await;
