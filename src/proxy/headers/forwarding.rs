@@ -1,5 +1,5 @@
-//! The forwarding fields of a request: `X-Forwarded-*`, `Via`, `X-Request-Id` and the trace context, merged with the client's own.
-//! `headers` decides about all other fields.
+//! The forwarding fields of a request: `X-Forwarded-*`, `Via`, `X-Request-Id` and the trace context, merged with those of the
+//! client. `headers` decides about all other fields.
 
 use std::cell::Cell;
 use std::net::IpAddr;

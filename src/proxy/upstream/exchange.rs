@@ -163,7 +163,8 @@ impl Exchanges {
         })
     }
 
-    /// Begins an exchange. `client` is the task of the client's connection, aborted when an exchange whose response has begun is given up.
+    /// Begins an exchange. `client` is the task of the client's connection: it is aborted if the exchange is given up after its
+    /// response has begun.
     pub fn begin(
         self: &Rc<Self>,
         permit: Permit,
@@ -355,7 +356,8 @@ impl Exchange {
         self.upload.set(state);
     }
 
-    /// Completes the exchange: the response was received in full, so the permit is dropped. Any other end leaves UCS's state unknown.
+    /// Completes the exchange: the response was received in full, so the permit is dropped. After any other end, UCS may still be
+    /// working on the request.
     pub fn finish(&self) {
         // Given up at the same moment: it counts as abandoned.
         if self.gave_up.get().is_none() {
