@@ -1,5 +1,5 @@
-//! One line a request, when asked: written into the worker's own buffer, which goes to the queue of standard output. A
-//! line that cannot keep up is dropped and counted there, never waited for.
+//! The access log: one line per request, written to the worker's buffer and from there to the queue of standard output. If the
+//! queue is full, lines are dropped and counted there; no request waits for the log.
 
 use std::rc::Rc;
 
@@ -18,29 +18,29 @@ use jiff::Timestamp;
 use crate::http1::encode::write_decimal;
 use crate::telemetry::{LogFormat, STDOUT};
 
-/// A buffer of this size is handed over at once; smaller ones wait for the next flush, in bytes.
+/// A buffer of this size is flushed at once; smaller ones wait for the next flush. In bytes.
 const BUFFER: usize = 64 * 1024;
 
-/// The parts of a log line.
+/// The entry of one request, completed by [`Completed`].
 #[derive(Debug)]
 pub struct AccessLogEntry {
     /// The request's method.
     pub method: Method,
-    /// Path and id.
+    /// The path and the request id.
     pub text: RequestText,
-    /// The table that it was looked up in.
+    /// The table that classified it.
     pub table: Rc<TableRef>,
-    /// The route that took it.
+    /// The route that it matched.
     pub route: Option<RouteIndex>,
     /// Its class, in the table.
     pub class: Option<usize>,
-    /// The answer's status; 0 when the client went before there was one.
+    /// The status of the response; 0 if the client disconnected before there was one.
     pub status: u16,
-    /// Revision of the mode record that admitted or refused it.
+    /// The revision of the mode record that admitted or refused it.
     pub revision: u64,
 }
 
-/// What is kept of a request's own words. ASCII; behind each other in memory that is used again.
+/// The texts of a request: ASCII, concatenated in a reused buffer.
 #[derive(Debug)]
 pub struct RequestText {
     both: Buffer,
@@ -48,7 +48,7 @@ pub struct RequestText {
 }
 
 impl RequestText {
-    /// A copy of both.
+    /// Copies both texts.
     pub fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> RequestText {
         let mut both = buffers.take(path.len() + request_id.len());
         both.extend_from_slice(path);
@@ -56,12 +56,12 @@ impl RequestText {
         RequestText { both, path_length: path.len() }
     }
 
-    /// The path as classified (or as sent, when it was refused), without the query.
+    /// The path as classified (or as sent, if it was refused), without the query.
     pub fn path(&self) -> &[u8] {
         &self.both[..self.path_length]
     }
 
-    /// The id that UCS and the client also see.
+    /// The request id, as UCS gets it.
     pub fn request_id(&self) -> &[u8] {
         &self.both[self.path_length..]
     }
@@ -79,20 +79,20 @@ impl AccessLogEntry {
     }
 }
 
-/// What is known only when the request is over.
+/// The facts that are known only when the request is complete.
 #[derive(Clone, Copy, Debug)]
 pub struct Completed<'a> {
     /// The client's address.
     pub peer: &'a str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub bytes: u64,
-    /// From the request's head to the last byte of the answer.
+    /// The time from the request's head to the last byte of the response.
     pub elapsed: Duration,
 }
 
-/// One worker's end of the log.
+/// The access log of one worker.
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
@@ -101,14 +101,14 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// The end of one worker. Whoever makes it has started [`STDOUT`].
+    /// Creates the log of one worker. [`STDOUT`] must have been started.
     pub fn new(format: LogFormat) -> AccessLog {
         let (buffer, clock) = Default::default();
         AccessLog { format, buffer, clock }
     }
 
     /// Writes one line.
-    pub fn write(&self, line: &AccessLogEntry, ended: Completed<'_>) {
+    pub fn write(&self, entry: &AccessLogEntry, completed: Completed<'_>) {
         let mut buffer = self.buffer.borrow_mut();
         let mut clock = self.clock.borrow_mut();
         match self.format {
@@ -116,11 +116,11 @@ impl AccessLog {
                 buffer.extend_from_slice(b"{\"time\":\"");
                 clock.write(&mut buffer);
                 buffer.push(b'"');
-                write_json(&mut buffer, line, ended);
+                write_json(&mut buffer, entry, completed);
             }
             LogFormat::Human => {
                 clock.write(&mut buffer);
-                write_human(&mut buffer, line, ended);
+                write_human(&mut buffer, entry, completed);
             }
         }
         if buffer.len() >= BUFFER {
@@ -128,7 +128,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands over what has been written so far.
+    /// Sends the buffered lines to standard output.
     pub fn flush(&self) {
         let mut buffer = self.buffer.borrow_mut();
         if !buffer.is_empty() {
@@ -148,7 +148,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// The time of day as text, made anew once a second.
+/// The time of day as text, formatted once per second.
 #[derive(Debug, Default)]
 struct Clock {
     second: i64,
@@ -157,7 +157,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Writes the time now, with milliseconds: RFC 3339.
+    /// Writes the current time with milliseconds, as in RFC 3339.
     fn write(&mut self, buffer: &mut Vec<u8>) {
         let now = Timestamp::now().as_millisecond();
         let second = now.div_euclid(1000);
@@ -172,33 +172,33 @@ impl Clock {
     }
 }
 
-/// Three digits.
+/// Writes three digits.
 fn write_thousandths(buffer: &mut Vec<u8>, number: u64) {
     buffer.extend([100, 10, 1].map(|place| b'0' + (number / place % 10) as u8));
 }
 
-/// By hand, as there is a line for each request: see *Tried* in benches/README.md.
-fn write_json(buffer: &mut Vec<u8>, line: &AccessLogEntry, ended: Completed<'_>) {
-    // An address and a method, which is a token, hold nothing that JSON escapes.
-    let plain = [(",\"peer\":\"", ended.peer), ("\",\"method\":\"", line.method.as_str())];
+/// Written without serde for speed: see *Tried* in benches/README.md.
+fn write_json(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
+    // Neither an address nor a method, which is a token, contains characters that JSON escapes.
+    let plain = [(",\"peer\":\"", completed.peer), ("\",\"method\":\"", entry.method.as_str())];
     plain.iter().for_each(|(name, value)| write_pair(buffer, name, value));
-    let (operation, class) = (line.operation().as_bytes(), line.class().as_bytes());
-    let texts = [("\",\"path\":", line.text.path()), (",\"operation\":", operation), (",\"class\":", class)];
+    let (operation, class) = (entry.operation().as_bytes(), entry.class().as_bytes());
+    let texts = [("\",\"path\":", entry.text.path()), (",\"operation\":", operation), (",\"class\":", class)];
     for (name, value) in texts {
         buffer.extend_from_slice(name.as_bytes());
         write_text(buffer, value);
     }
     buffer.extend_from_slice(b",\"status\":");
-    write_decimal(buffer, line.status.into());
-    write_pair(buffer, ",\"outcome\":\"", ended.outcome.as_str());
+    write_decimal(buffer, entry.status.into());
+    write_pair(buffer, ",\"outcome\":\"", completed.outcome.as_str());
     buffer.extend_from_slice(b"\",\"bytes\":");
-    write_decimal(buffer, ended.bytes);
+    write_decimal(buffer, completed.bytes);
     buffer.extend_from_slice(b",\"duration_ms\":");
-    write_millis(buffer, ended.elapsed);
+    write_millis(buffer, completed.elapsed);
     buffer.extend_from_slice(b",\"revision\":");
-    write_decimal(buffer, line.revision);
+    write_decimal(buffer, entry.revision);
     buffer.extend_from_slice(b",\"request_id\":");
-    write_text(buffer, line.text.request_id());
+    write_text(buffer, entry.text.request_id());
     buffer.extend_from_slice(b"}\n");
 }
 
@@ -215,7 +215,7 @@ fn write_millis(buffer: &mut Vec<u8>, elapsed: Duration) {
     write_thousandths(buffer, micros % 1000);
 }
 
-/// Most texts, which are UTF-8, need no escape and are copied; serde_json looks after the others.
+/// Writes a text as JSON. Most texts need no escape and are copied; serde_json handles the others.
 fn write_text(buffer: &mut Vec<u8>, text: &[u8]) {
     if is_plain(text) {
         buffer.reserve(text.len() + 2);
@@ -228,7 +228,7 @@ fn write_text(buffer: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Whether JSON writes the text as it is. Eight bytes at a time, the last eight perhaps twice.
+/// Whether the text needs no escape in JSON. Reads eight bytes at a time, the last eight perhaps twice.
 fn is_plain(text: &[u8]) -> bool {
     let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
     match text.last_chunk() {
@@ -246,20 +246,20 @@ fn has_special(word: u64) -> bool {
     (below_space | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c))) & HIGHS != 0
 }
 
-fn write_human(buffer: &mut Vec<u8>, line: &AccessLogEntry, ended: Completed<'_>) {
-    // `{:?}` of the operation keeps a name with spaces one word; paths hold no spaces and no control characters.
+fn write_human(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
+    // `{:?}` quotes the operation, whose name may contain spaces; paths contain neither spaces nor control characters.
     drop(writeln!(
         buffer,
         " {} {} {} {} {} {:?} {}B {:.3}ms rev={}",
-        ended.peer,
-        line.method,
-        String::from_utf8_lossy(line.text.path()),
-        line.status,
-        ended.outcome.as_str(),
-        line.operation(),
-        ended.bytes,
-        ended.elapsed.as_secs_f64() * 1000.0,
-        line.revision
+        completed.peer,
+        entry.method,
+        String::from_utf8_lossy(entry.text.path()),
+        entry.status,
+        completed.outcome.as_str(),
+        entry.operation(),
+        completed.bytes,
+        completed.elapsed.as_secs_f64() * 1000.0,
+        entry.revision
     ));
 }
 

@@ -1,15 +1,15 @@
-//! Room for each class: how many of its requests may be in flight at once, so that a flood of one class leaves room for
-//! the others. Classes without a limit cost nothing. It knows nothing of modes: a full class gets `overload`, never `mode`.
+//! Limits of requests in flight, by class, so that a flood of one class leaves room for the others. Classes without a limit
+//! cost nothing. It is independent of the mode: a full class is refused as `overload`, never as `mode`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the operator allows a class.
+/// The limit of one class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassLimit {
-    /// The class's name in the table of routes.
+    /// The name of the class in the route table.
     pub class: String,
-    /// Its requests in flight at the most, over all workers; at least 1.
+    /// The most requests in flight, over all workers; at least 1.
     pub most: usize,
 }
 
@@ -25,7 +25,7 @@ impl std::str::FromStr for ClassLimit {
     }
 }
 
-/// The limits of all classes that have one. Shared by the workers.
+/// The limits of all classes that have one, shared by the workers.
 #[derive(Debug)]
 pub struct ClassLimits(Box<[Arc<ClassCounter>]>);
 
@@ -35,39 +35,39 @@ struct ClassCounter {
     taken: AtomicUsize,
 }
 
-/// A request's place in its class. Dropping it makes room.
+/// Counts a request of its class in flight, until it is dropped.
 #[derive(Debug)]
 pub struct ClassPermit(Arc<ClassCounter>);
 
-/// Why there is no place.
+/// The class has reached its limit.
 #[derive(Debug, thiserror::Error)]
-#[error("as many requests of class {class} are in flight as --max-in-flight allows ({most})")]
+#[error("class {class} has reached its limit of requests in flight (--max-in-flight: {most})")]
 pub struct ClassFull {
     class: String,
     most: usize,
 }
 
 impl ClassLimits {
-    /// Of these limits; the last one counts for a class that is named twice.
+    /// Creates the limits; the last one counts for a class that is named twice.
     pub fn new(limits: &[ClassLimit]) -> ClassLimits {
-        let position = |limit: &ClassLimit| Arc::new(ClassCounter { limit: limit.clone(), taken: AtomicUsize::new(0) });
-        ClassLimits(limits.iter().rev().map(position).collect())
+        let counter = |limit: &ClassLimit| Arc::new(ClassCounter { limit: limit.clone(), taken: AtomicUsize::new(0) });
+        ClassLimits(limits.iter().rev().map(counter).collect())
     }
 
-    /// Where the class has its limit; `None` when it has none.
+    /// The position of a class's limit; `None` if it has none.
     pub fn position(&self, class: &str) -> Option<usize> {
-        self.0.iter().position(|position| position.limit.class == class)
+        self.0.iter().position(|counter| counter.limit.class == class)
     }
 
-    /// Takes a place at a [`position`](Self::position).
+    /// Takes a permit of the class at this [`position`](Self::position).
     pub fn enter(&self, position: usize) -> Result<ClassPermit, ClassFull> {
-        let position = &self.0[position];
-        let most = position.limit.most;
-        // The count orders nothing else, so that relaxed is enough.
+        let counter = &self.0[position];
+        let most = counter.limit.most;
+        // The counter orders no other memory, so relaxed is enough.
         let more = |taken: usize| (taken < most).then_some(taken + 1);
-        match position.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(ClassPermit(Arc::clone(position))),
-            Err(_) => Err(ClassFull { class: position.limit.class.clone(), most }),
+        match counter.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(ClassPermit(Arc::clone(counter))),
+            Err(_) => Err(ClassFull { class: counter.limit.class.clone(), most }),
         }
     }
 }
@@ -84,20 +84,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_class_has_room_again_when_a_place_is_left() {
+    fn a_full_class_has_room_again_when_a_permit_is_dropped() {
         let limits = ["profile=2", "schema=1", "profile=1"].map(|text| text.parse().unwrap());
         let class_limits = ClassLimits::new(&limits);
         let profile = class_limits.position("profile").unwrap();
-        let place = class_limits.enter(profile).unwrap();
+        let permit = class_limits.enter(profile).unwrap();
         assert!(class_limits.enter(profile).unwrap_err().to_string().contains("class profile"));
         assert!(class_limits.enter(class_limits.position("schema").unwrap()).is_ok(), "another class has its own room");
         assert_eq!(class_limits.position("service"), None);
-        drop(place);
+        drop(permit);
         assert!(class_limits.enter(profile).is_ok());
     }
 
     #[test]
-    fn what_is_no_limit_is_told() {
+    fn an_invalid_limit_is_rejected() {
         for text in ["", "profile", "profile=", "profile=0", "profile=-1", "=3", "profile=many"] {
             assert!(text.parse::<ClassLimit>().is_err(), "{text}");
         }

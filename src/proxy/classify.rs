@@ -1,5 +1,5 @@
-//! The decision about a request, before a byte of it goes to UCS: one reading of its path, a route, and the gate. It forwards
-//! nothing and makes no response.
+//! Classifies and admits a request before a byte of it goes to UCS: canonical path, route, gate. It forwards nothing and makes
+//! no response.
 
 use std::rc::Rc;
 
@@ -14,21 +14,21 @@ use crate::policy::table::{Route, RouteIndex, Unmatched};
 pub struct RouteMatch {
     /// The table that classified it.
     pub table: Rc<TableRef>,
-    /// The route that takes it; `None`: unmatched, forwarded as a class.
+    /// The route that it matches; `None` if it is unmatched and forwarded as a class.
     pub index: Option<RouteIndex>,
-    /// Its canonical path, when that is not what was sent.
+    /// Its canonical path, if that differs from the path that was sent.
     pub rewritten: Option<String>,
-    /// Counts it in flight, when it was admitted.
+    /// Counts it in flight, if it was admitted.
     pub permit: Option<Permit>,
 }
 
 impl RouteMatch {
-    /// The route that takes it.
+    /// The route that it matches.
     pub fn route(&self) -> Option<&Route> {
         self.index.map(|index| &self.table.table().routes[index as usize])
     }
 
-    /// The index of its class in the table; `None` when it has none.
+    /// The index of its class in the table; `None` if it has none.
     pub fn class(&self) -> Option<usize> {
         match (self.route(), self.table.table().unmatched) {
             (Some(route), _) => Some(route.class),
@@ -37,24 +37,24 @@ impl RouteMatch {
         }
     }
 
-    /// Refused, although a route took it.
+    /// A refusal of this request, which matched a route.
     pub fn refused(self, refusal: Refusal) -> Refused {
         Refused { refusal, matched: Some(self) }
     }
 
-    /// Without its permit: it is not counted in flight any more.
+    /// Drops the permit: the request no longer counts as in flight.
     pub fn without_permit(mut self) -> RouteMatch {
         self.permit = None;
         self
     }
 }
 
-/// A request that is refused, with the route that took it, if it came to that.
+/// A refused request, with its route if it matched one.
 #[derive(Debug)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub refusal: Refusal,
-    /// The route.
+    /// The match, if there was one.
     pub matched: Option<RouteMatch>,
 }
 
@@ -64,7 +64,8 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// Everything that is decided before a byte goes to UCS. An admitted request has its permit.
+/// Classifies a request and passes it through the gate. An admitted request has a permit.
+#[expect(clippy::result_large_err, reason = "a box would cost every refusal an allocation")]
 pub fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch, Refused> {
     let path = CanonicalPath::parse(head.path()).map_err(Refusal::Path)?;
     loop {

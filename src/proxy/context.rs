@@ -1,4 +1,4 @@
-//! What a request is served with: its worker and its client's connection. Data, and the slots of a class; it serves nothing.
+//! The context of a request: its worker, its client's connection, and its head. Data only; it serves nothing.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -24,56 +24,56 @@ use crate::gate::{TableRef, WorkerGate};
 use crate::http1::{Buffers, RequestHead};
 use crate::telemetry::Metrics;
 
-/// What the workers share besides the settings.
+/// The state that all workers share, besides the settings.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// Where changes are asked for.
+    /// The channel for mode changes.
     pub control_handle: ControlHandle,
-    /// Who may ask.
+    /// The principals and their permissions.
     pub access: Arc<Access>,
     /// The counters.
     pub metrics: Arc<Metrics>,
-    /// How many requests of a class may be in flight.
+    /// Limits of requests in flight, by class.
     pub class_limits: Arc<ClassLimits>,
-    /// How many connections each worker has.
+    /// The number of connections of each worker.
     pub loads: Arc<[AtomicUsize]>,
-    /// The way to hand a connection to each worker.
+    /// The channels that hand a connection to another worker.
     pub handovers: Arc<[mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>]>,
-    /// Becomes true when the gateway stops.
+    /// Becomes true when the gateway shuts down.
     pub stop: watch::Receiver<bool>,
 }
 
-/// What all connections of one worker use.
+/// The state that all connections of one worker share.
 #[derive(Debug)]
 pub struct Worker {
-    /// The way through the gate.
-    pub seat: WorkerGate,
-    /// The way to UCS.
+    /// The worker's handle of the gate.
+    pub gate: WorkerGate,
+    /// Forwards requests to UCS.
     pub forwarder: Forwarder,
-    /// Counters and log.
+    /// Counters and access log.
     pub recorder: Rc<RequestRecorder>,
-    /// Where changes are asked for.
+    /// The channel for mode changes.
     pub control_handle: ControlHandle,
-    /// Who may ask.
+    /// The principals and their permissions.
     pub access: Arc<Access>,
-    /// For messages on their way out.
+    /// Buffers for outgoing messages.
     pub buffers: Rc<Buffers>,
-    /// What refusals by the mode say.
+    /// Cached pages of refusals by the mode.
     pub refusals: RefusalCache,
-    /// Makes ids for requests that come without.
+    /// Generates the ids of requests that have none.
     pub request_ids: RequestIds,
-    /// `Host` for requests that come without.
+    /// The `Host` of requests that have none.
     pub upstream_host: HeaderValue,
-    /// The time of day for answers that have none (RFC 9110, 5.6.7), at most a sweep old.
+    /// The `Date` of responses that have none (RFC 9110, 5.6.7), at most one sweep old.
     pub date: RefCell<String>,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
-    /// By class, of the table with this generation.
+    /// The slots of each class, for the table with this generation.
     class_slots: RefCell<(u32, Vec<ClassSlot>)>,
     no_class: usize,
 }
 
-/// Where the counts of a class are.
+/// The places of a class in the metrics and in the limits.
 #[derive(Clone, Copy, Debug)]
 struct ClassSlot {
     metrics: usize,
@@ -85,32 +85,32 @@ struct ClassSlot {
 pub struct Downstream {
     /// Its worker.
     pub worker: Rc<Worker>,
-    /// The client.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// What the reader of its bytes has seen.
+    /// The state of the connection, as its reader sees it.
     pub state: Rc<ConnectionState>,
-    /// What it adds to its requests.
-    pub hop: ForwardedInfo,
-    /// Whether the request that is being answered asks for a change: then it is not given up when the client leaves.
+    /// The forwarding fields that its requests get.
+    pub forwarded: ForwardedInfo,
+    /// Whether the request in progress may change something in UCS: then it continues when the client disconnects.
     pub mutating: Cell<bool>,
-    /// The task that serves it.
+    /// The task that serves the connection.
     pub task: ClientTask,
 }
 
 /// One request, with its client's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext<'a> {
-    /// The connection that it came on.
+    /// The connection that it arrived on.
     pub downstream: &'a Rc<Downstream>,
     /// Its head.
     pub head: &'a RequestHead,
 }
 
 impl Worker {
-    /// Puts the parts together, on the worker's own thread.
+    /// Creates a worker; to be called on its own thread.
     pub fn new(
         index: usize,
-        seat: WorkerGate,
+        gate: WorkerGate,
         settings: &ProxySettings,
         shared: &Shared,
         recorder: RequestRecorder,
@@ -119,7 +119,7 @@ impl Worker {
         let exchanges = Exchanges::new(settings.timeouts);
         let host = HeaderValue::from_str(&settings.upstream.authority);
         Rc::new(Worker {
-            seat,
+            gate,
             forwarder: Forwarder { pool, exchanges, max_body: settings.max_body },
             recorder: Rc::new(recorder),
             control_handle: shared.control_handle.clone(),
@@ -136,13 +136,13 @@ impl Worker {
         })
     }
 
-    /// The slot of a class in the metrics, looked up once a table.
+    /// The slot of a class in the metrics; looked up once per table.
     pub fn class_slot(&self, table: &TableRef, class: Option<usize>) -> usize {
         class.map_or(self.no_class, |class| self.slots_of(table, class).metrics)
     }
 
-    /// A place for a request of the class; none is needed when the class has no limit.
-    pub fn place(&self, table: &TableRef, class: Option<usize>) -> Result<Option<ClassPermit>, ClassFull> {
+    /// Takes a permit of the class; `None` if the class has no limit.
+    pub fn enter_class(&self, table: &TableRef, class: Option<usize>) -> Result<Option<ClassPermit>, ClassFull> {
         let position = class.and_then(|class| self.slots_of(table, class).position);
         position.map(|position| self.class_limits.enter(position)).transpose()
     }
@@ -159,7 +159,7 @@ impl Worker {
     }
 }
 
-/// RFC 9110, 5.6.7. A clock beyond the year 9999 has no such date.
+/// The current date in the format of RFC 9110, 5.6.7; empty if the clock is beyond the year 9999.
 pub(super) fn date_now() -> String {
     let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
     printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now()).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! The straight line of a request, readable downwards: decide, then UCS or the gateway's own response. A refusal is an error
-//! here, and becomes a response in one place.
+//! Handles one request: decide, then forward it to UCS or respond locally. A refusal is returned as an error, and becomes a
+//! response in one place.
 
 use hyper::StatusCode;
 
@@ -7,14 +7,14 @@ use super::classify::{Refused, RouteMatch, decide};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext, Worker};
 use super::local;
-use super::outgoing::{NO_ANSWER, admitted_entry, towards_upstream};
+use super::outgoing::{NO_STATUS, admitted_entry, upstream_head};
 use super::refusal::{self, Refusal};
 use super::request_log::RequestLog;
 use super::response::Response;
 use crate::http1::RequestError;
 use crate::policy::table::RouteAnswer;
 
-/// Responds to one request, always.
+/// Handles a request; every request gets a response.
 pub async fn respond(request: RequestContext<'_>, body: ClientBody, mut request_log: RequestLog) -> Box<Response> {
     let response = match handle(request, body, &mut request_log).await {
         Ok(response) => response,
@@ -23,13 +23,13 @@ pub async fn respond(request: RequestContext<'_>, body: ClientBody, mut request_
     response.with(request_log)
 }
 
-/// Responds to bytes that are no request.
+/// Responds to a malformed request.
 pub fn respond_to_malformed(
     downstream: &Downstream,
-    fault: RequestError,
+    error: RequestError,
     mut request_log: RequestLog,
 ) -> Box<Response> {
-    let refused = Refused::from(Refusal::Wire(fault));
+    let refused = Refused::from(Refusal::Request(error));
     refusal::respond::respond(downstream, None, &refused, &mut request_log).with(request_log)
 }
 
@@ -39,12 +39,12 @@ async fn handle(
     request_log: &mut RequestLog,
 ) -> Result<Box<Response>, Refused> {
     let RequestContext { downstream, head } = request;
-    let matched = decide(&downstream.worker.seat, head)?;
+    let matched = decide(&downstream.worker.gate, head)?;
     request_log.class_slot = downstream.worker.class_slot(&matched.table, matched.class());
     downstream.mutating.set(!head.method.is_safe());
     match matched.route().and_then(|route| route.answer_to(head.method.as_str())) {
-        // The gateway's own responses are rare, so their futures are in boxes. A change waits for the requests in flight: it
-        // must not be one of them.
+        // Local responses are rare, so their futures are boxed. A mode change waits for the requests in flight, so it must not
+        // be one of them.
         Some(RouteAnswer::SetMode) => {
             Box::pin(local::set_mode(request, matched.without_permit(), body, request_log)).await
         }
@@ -62,31 +62,31 @@ async fn forward(
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
     let Some(permit) = matched.permit.take() else { return Err(matched.refused(Refusal::Stopping)) };
-    let place = match worker.place(&matched.table, matched.class()) {
-        Ok(place) => place,
+    let class_permit = match worker.enter_class(&matched.table, matched.class()) {
+        Ok(class_permit) => class_permit,
         Err(full) => {
             drop(permit);
             return Err(matched.refused(Refusal::ClassFull(full)));
         }
     };
-    let towards = towards_upstream(request, &matched, &head.method, &[]);
+    let outgoing = upstream_head(request, &matched, &head.method, &[]);
     if request_log.is_logged() {
-        request_log.line = Some(Box::new(admitted_entry(request, &matched, NO_ANSWER, towards.request_id())));
+        request_log.entry = Some(Box::new(admitted_entry(request, &matched, NO_STATUS, outgoing.request_id())));
     }
-    match worker.forwarder.forward(permit, place, towards, body, Some(downstream.task.clone())).await {
-        Ok(answered) => {
-            note_schema(worker, &matched, answered.status);
-            request_log.answered(answered.status);
-            Ok(Response::relay(answered, &worker.buffers))
+    match worker.forwarder.forward(permit, class_permit, outgoing, body, Some(downstream.task.clone())).await {
+        Ok(upstream_response) => {
+            note_schema(worker, &matched, upstream_response.status);
+            request_log.upstream_responded(upstream_response.status);
+            Ok(Response::relay(upstream_response, &worker.buffers))
         }
         Err(error) => {
-            let fault = downstream.state.body_fault();
-            Err(matched.refused(fault.map_or(Refusal::Forward(error), Refusal::Wire)))
+            let body_error = downstream.state.body_error();
+            Err(matched.refused(body_error.map_or(Refusal::Forward(error), Refusal::Request)))
         }
     }
 }
 
-/// A 404 of UCS to an operation that needs the profile schema is a hint, no more: control's probe decides.
+/// A 404 from UCS for an operation that needs the profile schema is only a hint: the probe of `control` decides.
 fn note_schema(worker: &Worker, matched: &RouteMatch, status: StatusCode) {
     if status != StatusCode::NOT_FOUND {
         return;

@@ -1,5 +1,5 @@
-//! The two operations that the gateway answers itself: Set Server Mode (CV.WS.MODE) and Query Server Status (CV.WS.STAT).
-//! It changes no mode: it asks the control handle.
+//! The two operations that the gateway handles itself: Set Server Mode (CV.WS.MODE) and Query Server Status (CV.WS.STAT).
+//! It changes no mode: it sends the change to `control`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::classify::{Refused, RouteMatch};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext};
-use super::outgoing::{NO_ANSWER, admitted_entry, towards_upstream};
+use super::outgoing::{NO_STATUS, admitted_entry, upstream_head};
 use super::refusal::Refusal;
 use super::request_log::RequestLog;
 use super::response::{self, Response};
@@ -24,10 +24,10 @@ use crate::http1::{Fields, RequestHead};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
 use crate::telemetry::Outcome;
 
-/// The longest body that is read here, in bytes. UCS's own documents have a few hundred.
+/// The longest body that is read into memory, in bytes. UCS's own documents have a few hundred.
 const MAX_DOCUMENT: usize = 64 * 1024;
 
-/// Fields of a request for a part of a document, or for another form of it.
+/// Request fields that ask for a part of a document, or for another representation of it.
 const NOT_OF_THE_WHOLE: [&str; 7] =
     ["accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
 
@@ -41,8 +41,8 @@ struct SetServerMode {
     mode: String,
 }
 
-/// Responds to Set Server Mode: authorised by the gateway's own principals before anything moves, and when the flip has
-/// settled.
+/// Handles Set Server Mode: authorizes the caller by the gateway's own principals, changes the mode, and responds once the flip
+/// has settled.
 pub async fn set_mode(
     request: RequestContext<'_>,
     matched: RouteMatch,
@@ -61,35 +61,37 @@ pub async fn set_mode(
     };
     if request_log.is_logged() {
         let id = downstream.worker.request_ids.id_of(&head.fields);
-        request_log.line = Some(Box::new(admitted_entry(request, &matched, StatusCode::OK.as_u16(), id.as_bytes())));
+        request_log.entry = Some(Box::new(admitted_entry(request, &matched, StatusCode::OK.as_u16(), id.as_bytes())));
     }
-    // The key has a space: so it is documented.
+    // The key contains a space, as documented.
     let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
-    let mut reply = response::answer(StatusCode::OK, document.into_bytes(), &downstream.worker.buffers);
-    reply.add(LOCATION, format!("{}/server/status", matched.table.table().base_path));
-    Ok(reply)
+    let mut response = response::json(StatusCode::OK, document.into_bytes(), &downstream.worker.buffers);
+    response.add(LOCATION, format!("{}/server/status", matched.table.table().base_path));
+    Ok(response)
 }
 
-/// A browser sends a password that it remembers with the requests of any page, so that a right credential proves nothing
-/// of who wants the change. The gateway goes by many names: the page's own is the one by which it was called.
+/// Rejects requests that a page of another site may have made: a browser adds a saved password to the requests of any page, so
+/// a valid credential does not prove intent. The gateway has many names; its own site is the one in the request's `Host`.
 fn check_site(head: &RequestHead) -> Result<(), Refusal> {
     let text = |value| std::str::from_utf8(value).unwrap_or_default();
     let host = text(head.authority().or_else(|| head.host()).unwrap_or_default());
     let mut origins = head.fields.values("origin").map(text);
     let own = origins.next().is_none_or(|origin| site::is_same_site(origin, host));
     if !own || origins.next().is_some() {
-        return Err(Refusal::CrossSite("Origin is not where it was sent"));
+        return Err(Refusal::CrossSite("Origin does not match the host"));
     }
     if head.fields.values("sec-fetch-site").map(text).any(site::is_fetched_from_elsewhere) {
-        return Err(Refusal::CrossSite("Sec-Fetch-Site says so"));
+        return Err(Refusal::CrossSite("Sec-Fetch-Site names another site"));
     }
     if head.fields.values("content-type").map(text).any(site::is_sent_unasked) {
-        return Err(Refusal::CrossSite("its body is of a form's type; send Content-Type: application/json"));
+        return Err(Refusal::CrossSite(
+            "its content type is that of an HTML form; send Content-Type: application/json",
+        ));
     }
     Ok(())
 }
 
-/// The one credential of a request. Two would let it be one caller's here and another's elsewhere.
+/// The credential of a request. Two are rejected, as different servers could read different ones.
 fn credential(head: &RequestHead) -> Result<Option<&str>, Refusal> {
     let malformed = || Refusal::Access(AccessError::Malformed);
     let mut values = head.fields.values("authorization");
@@ -108,19 +110,19 @@ async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBo
     let limit = BODY_TIME.min(downstream.worker.forwarder.exchanges.idle_body());
     let collected = tokio::time::timeout(limit, Limited::new(body, MAX_DOCUMENT).collect()).await;
     let collected = collected.map_err(|_| ForwardError::GaveUp(GaveUp::ClientBody))?;
-    let bytes = collected.map_err(|error| match downstream.state.body_fault() {
+    let bytes = collected.map_err(|error| match downstream.state.body_error() {
         _ if error.is::<LengthLimitError>() => Refusal::Forward(ForwardError::BodyTooLarge),
-        Some(fault) => Refusal::Wire(fault),
+        Some(error) => Refusal::Request(error),
         None => Refusal::Forward(ForwardError::BadBody),
     })?;
     let mode = parse_mode(&bytes.to_bytes()).map_err(Refusal::BadModeRequest)?;
     Ok(ModeChange::to(mode, Actor { kind: ActorKind::Client, name: principal.name.to_string() }))
 }
 
-/// Documented: one member `mode`, its value in any case.
+/// Parses the documented body: one member `mode`, its value in any case.
 fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
     const EXPECTED: &str = "send {\"mode\":\"production\"} or {\"mode\":\"maintenance\"}";
-    // serde would read an array as the members in their order.
+    // serde would accept an array of the members in order.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(format!("{EXPECTED}: the body must be a JSON object"));
     }
@@ -131,7 +133,7 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
         .ok_or_else(|| format!("{EXPECTED}: there is no mode {:?}", body.mode))
 }
 
-/// Responds to Query Server Status: UCS's own document, with the mode that the gateway knows better.
+/// Handles Query Server Status: UCS's own document, with the authoritative mode of the gateway.
 pub async fn status(
     request: RequestContext<'_>,
     mut matched: RouteMatch,
@@ -142,53 +144,53 @@ pub async fn status(
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
     let Some(permit) = matched.permit.take() else { return Err(matched.refused(Refusal::Stopping)) };
-    let place = match worker.place(&matched.table, matched.class()) {
-        Ok(place) => place,
+    let class_permit = match worker.enter_class(&matched.table, matched.class()) {
+        Ok(class_permit) => class_permit,
         Err(full) => {
             drop(permit);
             return Err(matched.refused(Refusal::ClassFull(full)));
         }
     };
-    // The response to HEAD tells the length of the document, so there must be one.
+    // The response to HEAD states the length of the document, so the document is fetched.
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
-    // The document is read and changed here: whole, plain, and never the copy that the client has.
-    let towards = towards_upstream(request, &matched, method, &NOT_OF_THE_WHOLE);
+    // The document is modified here, so it must be complete, unencoded, and not a 304.
+    let outgoing = upstream_head(request, &matched, method, &NOT_OF_THE_WHOLE);
     if request_log.is_logged() {
-        request_log.line = Some(Box::new(admitted_entry(request, &matched, NO_ANSWER, towards.request_id())));
+        request_log.entry = Some(Box::new(admitted_entry(request, &matched, NO_STATUS, outgoing.request_id())));
     }
-    // Its client has received nothing of the response while it is read here: so it gets a refusal, and is never cut.
-    let read = match worker.forwarder.forward(permit, place, towards, body, None).await {
-        Ok(answered) => read_document(answered).await,
+    // The client has received no part of the response yet, so a failure is a refusal and never a truncated response.
+    let read = match worker.forwarder.forward(permit, class_permit, outgoing, body, None).await {
+        Ok(upstream_response) => read_document(upstream_response).await,
         Err(error) => Err(error),
     };
     let (status, fields, bytes) = match read {
         Ok(read) => read,
         Err(error) => return Err(matched.refused(Refusal::Forward(error))),
     };
-    let record = worker.seat.published().record.clone();
+    let record = worker.gate.published().record.clone();
     let document = with_mode(status, &bytes, record.as_deref());
-    let told = if document.is_some() { StatusCode::OK } else { status };
-    if let Some(line) = &mut request_log.line {
-        line.status = told.as_u16();
+    let final_status = if document.is_some() { StatusCode::OK } else { status };
+    if let Some(entry) = &mut request_log.entry {
+        entry.status = final_status.as_u16();
     }
     Ok(match document {
-        Some(document) => response::answer(told, document, &worker.buffers),
-        None => Response::read(told, &fields, bytes, &worker.buffers),
+        Some(document) => response::json(final_status, document, &worker.buffers),
+        None => Response::read(final_status, &fields, bytes, &worker.buffers),
     })
 }
 
-async fn read_document(answered: UpstreamResponse) -> Result<(StatusCode, Fields, Bytes), ForwardError> {
-    let UpstreamResponse { status, fields, body } = answered;
+async fn read_document(upstream_response: UpstreamResponse) -> Result<(StatusCode, Fields, Bytes), ForwardError> {
+    let UpstreamResponse { status, fields, body } = upstream_response;
     let collected = Limited::new(body, MAX_DOCUMENT).collect().await;
-    // What is not UCS's own failure is the limit's.
+    // Any error that is not a `ForwardError` means that the document exceeds the limit.
     let why = |error: Box<dyn std::error::Error + Send + Sync>| {
         error.downcast::<ForwardError>().map_or(ForwardError::BadDocument, |error| *error)
     };
     Ok((status, fields, collected.map_err(why)?.to_bytes()))
 }
 
-/// The document with the authoritative mode. A UCS that has no such operation leaves the mode alone. `None`: other refusals
-/// of UCS (a login, say) pass.
+/// The document with the authoritative mode; with the mode alone if UCS has no such operation. `None` if the response of UCS is
+/// another error (such as a missing login), which is passed on.
 fn with_mode(status: StatusCode, document: &[u8], record: Option<&ModeRecord>) -> Option<Vec<u8>> {
     let mode = record.map(|record| match (record.phase, record.from) {
         (Phase::Switching, Some(from)) => from,

@@ -1,5 +1,5 @@
-//! How bytes move: from a client's connection through the gate to UCS and back. It decides neither what a request is (`policy`)
-//! nor the mode (`control`).
+//! The data plane: it moves requests from a client's connection through the gate to UCS, and responses back. It neither
+//! classifies requests (`policy`) nor sets the mode (`control`).
 
 pub mod access_log;
 pub mod class_limits;

@@ -1,4 +1,4 @@
-//! An admitted request as UCS gets it, and its entry in the access log. It sends nothing.
+//! The upstream head of an admitted request, and its entry in the access log. It sends nothing.
 
 use std::rc::Rc;
 
@@ -9,11 +9,11 @@ use super::classify::RouteMatch;
 use super::context::RequestContext;
 use super::headers::{self, Destination, ProxyFields, UpstreamHead};
 
-/// The status in the log of a request that got no response.
-pub const NO_ANSWER: u16 = 0;
+/// The status in the access log of a request that got no response.
+pub const NO_STATUS: u16 = 0;
 
-/// Makes the head that UCS gets: the bytes that were classified, one host, no hop-by-hop header, nothing of `without`.
-pub fn towards_upstream(
+/// Makes the head for UCS: the classified path, one host, no hop-by-hop fields, and none of the fields in `without`.
+pub fn upstream_head(
     request: RequestContext<'_>,
     matched: &RouteMatch,
     method: &Method,
@@ -21,7 +21,7 @@ pub fn towards_upstream(
 ) -> UpstreamHead {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    // RFC 9112 3.2.2: the authority of an absolute-form target wins over Host.
+    // RFC 9112, 3.2.2: the authority of an absolute-form target overrides Host.
     let host = head.authority().or_else(|| head.host());
     let to = Destination {
         method,
@@ -29,11 +29,11 @@ pub fn towards_upstream(
         query: head.query(),
         host: host.unwrap_or(worker.upstream_host.as_bytes()),
     };
-    let own = ProxyFields { hop: &downstream.hop, ids: &worker.request_ids, buffers: &worker.buffers };
+    let own = ProxyFields { hop: &downstream.forwarded, ids: &worker.request_ids, buffers: &worker.buffers };
     headers::to_upstream(to, &head.fields, without, own)
 }
 
-/// The log line of a request that was admitted.
+/// The access log entry of an admitted request.
 pub fn admitted_entry(
     request: RequestContext<'_>,
     matched: &RouteMatch,
@@ -50,6 +50,6 @@ pub fn admitted_entry(
         route: matched.index,
         class: matched.class(),
         status,
-        revision: worker.seat.published().record.as_ref().map_or(0, |record| record.revision),
+        revision: worker.gate.published().record.as_ref().map_or(0, |record| record.revision),
     }
 }

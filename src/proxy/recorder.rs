@@ -1,15 +1,15 @@
-//! Where a worker's requests are counted and logged. It decides nothing.
+//! The counters and the access log of a worker. It decides nothing.
 
 use std::sync::Arc;
 
 use super::access_log::AccessLog;
 use crate::telemetry::WorkerMetrics;
 
-/// Where a worker's requests are counted and logged.
+/// The counters and the access log of a worker.
 #[derive(Debug)]
 pub struct RequestRecorder {
     /// The worker's own counters.
     pub metrics: Arc<WorkerMetrics>,
-    /// One line a request, when asked.
+    /// The access log, if it is enabled.
     pub access_log: Option<AccessLog>,
 }

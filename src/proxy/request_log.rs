@@ -1,4 +1,4 @@
-//! What is known of one request when it is over: counted once, and logged in one line when asked. It decides nothing.
+//! The record of one request: counted in the metrics once, and written to the access log if there is one. It decides nothing.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -10,47 +10,47 @@ use crate::proxy::context::Downstream;
 use crate::proxy::upstream::error::ForwardError;
 use crate::telemetry::Outcome;
 
-/// One request's request_log; settled when it is dropped, with the last byte of its answer.
+/// The record of one request. It is counted and logged when it is dropped, with the last byte of the response.
 #[derive(Debug)]
 pub struct RequestLog {
     downstream: Rc<Downstream>,
     started: Instant,
-    /// Slot of the class in the metrics.
+    /// The slot of the request's class in the metrics.
     pub class_slot: usize,
-    /// How it ended.
+    /// The request's outcome.
     pub outcome: Outcome,
-    /// What the log line tells besides; only kept when there is a log.
-    pub line: Option<Box<AccessLogEntry>>,
+    /// The entry for the access log; kept only if there is a log.
+    pub entry: Option<Box<AccessLogEntry>>,
     bytes: u64,
 }
 
 impl RequestLog {
-    /// Opens an request_log.
+    /// Starts the record of a request.
     pub fn open(downstream: &Rc<Downstream>, started: Instant) -> RequestLog {
-        downstream.state.begin_answer();
+        downstream.state.begin_response();
         let downstream = Rc::clone(downstream);
-        RequestLog { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, line: None, bytes: 0 }
+        RequestLog { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, entry: None, bytes: 0 }
     }
 
-    /// Whether a log line is wanted.
+    /// Whether there is an access log.
     pub fn is_logged(&self) -> bool {
         self.downstream.worker.recorder.access_log.is_some()
     }
 
-    /// UCS answered.
-    pub fn answered(&mut self, status: StatusCode) {
+    /// UCS responded with this status.
+    pub fn upstream_responded(&mut self, status: StatusCode) {
         self.outcome = Outcome::forwarded(status.as_u16());
-        if let Some(line) = &mut self.line {
-            line.status = status.as_u16();
+        if let Some(entry) = &mut self.entry {
+            entry.status = status.as_u16();
         }
     }
 
-    /// So many bytes of the answer's body were handed over.
+    /// Counts bytes of the response body that were handed to the client's connection.
     pub fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// The answer ended in its middle, for this reason.
+    /// The response ended early, because of this error.
     pub fn cut_short(&mut self, error: &ForwardError) {
         self.outcome = error.outcome();
         if let Some(fault) = error.upstream_fault() {
@@ -62,15 +62,15 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
-        self.downstream.state.end_answer();
+        self.downstream.state.end_response();
         if self.downstream.state.ended_unread() {
             self.outcome = Outcome::ClientTimeout;
         }
         let recorder = &self.downstream.worker.recorder;
         recorder.metrics.record(self.class_slot, self.outcome, elapsed);
-        if let (Some(log), Some(line)) = (&recorder.access_log, &self.line) {
-            let peer = self.downstream.hop.peer();
-            log.write(line, Completed { peer, outcome: self.outcome, bytes: self.bytes, elapsed });
+        if let (Some(log), Some(entry)) = (&recorder.access_log, &self.entry) {
+            let peer = self.downstream.forwarded.peer();
+            log.write(entry, Completed { peer, outcome: self.outcome, bytes: self.bytes, elapsed });
         }
     }
 }

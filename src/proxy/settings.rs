@@ -1,4 +1,4 @@
-//! The settings of the data plane: where UCS is, limits and deadlines. It has no defaults: see `config`.
+//! The settings of the data plane: the upstream, limits and deadlines. It has no defaults: see `config`.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use super::upstream::pool::PoolLimits;
 use crate::http1::HeadLimits;
 use crate::upstream::UpstreamUrl;
 
-/// What every worker is told.
+/// The settings of every worker.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
-    /// The UCS behind the gateway.
+    /// The URL of UCS.
     pub upstream: UpstreamUrl,
     /// Deadlines of an exchange.
     pub timeouts: ExchangeTimeouts,
@@ -20,19 +20,19 @@ pub struct ProxySettings {
     pub wire: HeadLimits,
     /// Deadlines of a client's connection.
     pub clients: ClientTimeouts,
-    /// The longest body of a request, in bytes.
+    /// The longest request body, in bytes.
     pub max_body: u64,
-    /// Client connections of all workers together; a further one is closed at once.
+    /// The most client connections of all workers together; a further one is closed at once.
     pub max_connections: usize,
 }
 
 /// Deadlines of a client's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
-    /// From the first byte of a head to its end.
+    /// From the first byte of a request head to its end.
     pub header: Duration,
     /// How long a connection may be idle between requests, or before the first.
     pub idle: Duration,
-    /// How long running requests may go on after the stop was asked for.
+    /// How long requests in flight may continue after shutdown is requested.
     pub stop: Duration,
 }

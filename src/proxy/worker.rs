@@ -22,22 +22,22 @@ use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL};
 use crate::http1::RequestError;
 
-/// How long a client that ended its side is waited for before it is taken for gone: TCP shows no difference.
+/// A client that has closed its sending side counts as gone after this time: TCP does not tell the two apart.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
 
-/// How long a client may go on sending behind the answer that refuses it, and how long it may be silent meanwhile.
+/// How long a client may continue to send after it was refused, and how long it may pause meanwhile.
 const DISCARD_TIME: Duration = Duration::from_secs(30);
 const DISCARD_SILENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection must have been seen idle to give its memory back: until the second sweep that finds it so.
+/// An idle connection releases its memory after this time: at the second sweep that finds it idle.
 const REST_AFTER: Duration = Duration::from_millis(50);
 
-/// Bytes that the system takes for a client beyond those that are on their way to it. Without a limit it takes megabytes for
-/// one that does not read.
+/// Bytes that the kernel buffers for a client, beyond those in flight. Without a limit it would buffer megabytes for a client
+/// that does not read.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
-/// Runs a worker until the stop was asked for and its requests are done; an error when it cannot go on. To be called
-/// inside a local runtime.
+/// Runs a worker until shutdown is requested and its requests are done; an error if it cannot continue. To be called inside a
+/// local runtime.
 pub async fn run(
     worker: Rc<Worker>,
     index: usize,
@@ -58,7 +58,7 @@ pub async fn run(
                     is_failing = false;
                     connections.place(stream, peer);
                 }
-                // Of the connection itself, or no more descriptors: neither must end or spin the loop.
+                // The connection failed, or there are no more descriptors: neither may end or spin the loop.
                 Err(error) => {
                     if !std::mem::replace(&mut is_failing, true) {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -68,7 +68,7 @@ pub async fn run(
             },
             Some((stream, peer)) = handover.recv() => match TcpStream::from_std(stream) {
                 Ok(stream) => connections.serve(stream, peer),
-                // It was counted before it was handed over.
+                // The connection was counted before it was handed over.
                 Err(_) => drop(connections.shared.loads[index].fetch_sub(1, Ordering::Relaxed)),
             },
             ended = &mut sweeper => return Err(without_sweeper(ended)),
@@ -84,7 +84,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Without the sweep no deadline holds any more, so the worker cannot go on.
+/// Without the sweep no deadline is enforced, so the worker cannot continue.
 fn without_sweeper(ended: Result<(), JoinError>) -> io::Error {
     let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
     io::Error::other(format!("its sweep failed: {why}"))
@@ -99,7 +99,7 @@ struct Connections {
     shared: Shared,
     scratch: Rc<Scratch>,
     open: RefCell<Vec<Rc<Downstream>>>,
-    /// Whether the last one that came was turned away: a flood of them is worth one line in the log.
+    /// Whether the last new connection was rejected: a flood of them is logged once.
     is_full: Cell<bool>,
 }
 
@@ -109,7 +109,7 @@ impl Connections {
         Connections { worker, index, settings, shared, scratch, open: RefCell::default(), is_full: Cell::new(false) }
     }
 
-    /// Serves a new connection here, or hands it to the worker with the fewest.
+    /// Serves a new connection here, or hands it to the worker with the fewest connections.
     fn place(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         let loads = &self.shared.loads;
         let load = |index: usize| loads[index].load(Ordering::Relaxed);
@@ -117,13 +117,13 @@ impl Connections {
         if total >= self.settings.max_connections {
             self.worker.recorder.metrics.client_turned_away();
             if !self.is_full.replace(true) {
-                tracing::warn!(%peer, "there are as many connections as --max-connections allows: further ones are closed");
+                tracing::warn!(%peer, "connection limit reached (--max-connections); closing new connections");
             }
             return;
         }
         self.is_full.set(false);
         let least = (0..loads.len()).min_by_key(|index| (load(*index), *index != self.index)).unwrap_or(self.index);
-        // Counted before it is handed over, so that the next one already sees it.
+        // Counted before it is handed over, so that the next connection is placed accordingly.
         loads[least].fetch_add(1, Ordering::Relaxed);
         if least == self.index {
             return self.serve(stream, peer);
@@ -135,18 +135,18 @@ impl Connections {
     }
 
     fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        // Small answers must not wait for the acknowledgement of earlier ones.
+        // Small responses must not wait for the acknowledgement of earlier ones.
         if stream.set_nodelay(true).is_err() {
             self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        // Not every system knows of it.
+        // Not every kernel supports it.
         drop(socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES));
         let downstream = Rc::new(Downstream {
             worker: Rc::clone(&self.worker),
             peer,
             state: Rc::default(),
-            hop: ForwardedInfo::new(peer.ip(), false),
+            forwarded: ForwardedInfo::new(peer.ip(), false),
             mutating: Cell::new(false),
             task: ClientTask::default(),
         });
@@ -161,7 +161,7 @@ impl Connections {
         self.open.borrow_mut().push(downstream);
     }
 
-    /// Waits until all requests are done, or the time for it is over.
+    /// Waits until all requests are done, or the shutdown timeout has passed.
     async fn wind_down(&self) {
         let deadline = tokio::time::Instant::now() + self.settings.clients.stop;
         self.open.borrow().iter().for_each(|downstream| downstream.state.stop());
@@ -171,10 +171,10 @@ impl Connections {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tracing::warn!(connections = self.open.borrow().len(), "stopped with connections still open");
+        tracing::warn!(connections = self.open.borrow().len(), "shut down with connections still open");
     }
 
-    /// Closes connections that are idle or unread for too long, or send what nobody needs, and gives up on heads that do not end.
+    /// Enforces the deadlines of client connections: idle, unread, half-closed, discarded input, and unfinished heads.
     fn sweep_clients(&self) {
         let (limits, timeouts) = (&self.settings.clients, &self.settings.timeouts);
         let silence = DISCARD_SILENCE.min(timeouts.idle_body);
@@ -189,11 +189,11 @@ impl Connections {
             } else if is_older(state.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 state.give_up_half_closed();
             } else if state.discards_too_long(&discard)
-                || (is_older(state.idle_since(), limits.idle) && !state.is_answering())
+                || (is_older(state.idle_since(), limits.idle) && !state.is_responding())
             {
                 downstream.task.abort();
             } else if is_older(state.idle_since(), REST_AFTER) {
-                state.rest();
+                state.shrink();
             }
         }
     }
@@ -205,14 +205,14 @@ fn is_older(since: Option<tokio::time::Instant>, limit: Duration) -> bool {
 
 async fn sweep(connections: Rc<Connections>) {
     let worker = &connections.worker;
-    let cuts = worker.seat.watch_cuts();
+    let cuts = worker.gate.watch_cuts();
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         worker.recorder.metrics.note_alive();
         let cut = *cuts.borrow();
-        let flip = worker.seat.published().record.as_deref().and_then(FlipUnderWay::of);
+        let flip = worker.gate.published().record.as_deref().and_then(FlipUnderWay::of);
         worker.forwarder.exchanges.sweep(cut, flip);
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
@@ -223,11 +223,11 @@ async fn sweep(connections: Rc<Connections>) {
     }
 }
 
-/// Counts a connection while it is open, and out however its task ends.
+/// Counts a connection while it is open, however its task ends.
 #[derive(Debug)]
 pub struct Connected {
     connections: Rc<Connections>,
-    /// The connection.
+    /// The client's connection.
     pub downstream: Rc<Downstream>,
 }
 

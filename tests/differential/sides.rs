@@ -71,7 +71,7 @@ pub fn requests<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
     loop {
         let head = match now(std::future::poll_fn(|context| input.borrow_mut().poll_next(context))) {
             None => return outcome,
-            Some(Next::Fault(error)) => return Outcome { end: End::Rejected(error.reason()), ..outcome },
+            Some(Next::Malformed(error)) => return Outcome { end: End::Rejected(error.reason()), ..outcome },
             Some(Next::Request(head)) => head,
         };
         let line = format!("{} {}", head.method, String::from_utf8([head.path(), head.query()].concat()).unwrap());
@@ -80,7 +80,7 @@ pub fn requests<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
         match now(ClientBody::new(Rc::clone(&input)).collect()) {
             Ok(body) => outcome.messages.push(format!("{line} {}", told(body))),
             Err(_) => {
-                let reason = state.body_fault().map_or("unknown", |error| error.reason());
+                let reason = state.body_error().map_or("unknown", |error| error.reason());
                 let end = if reason == "body_truncated" { End::Over } else { End::Rejected(reason) };
                 return Outcome { end, ..outcome };
             }
@@ -96,7 +96,7 @@ pub fn first_head(stream: &[u8]) -> Outcome {
     let mut input = ClientInput::new(Pieces::of([stream]), Rc::default(), Scratch::new(LIMITS));
     match now(std::future::poll_fn(|context| input.poll_next(context))) {
         None => Outcome::default(),
-        Some(Next::Fault(error)) => Outcome::rejected(error.reason()),
+        Some(Next::Malformed(error)) => Outcome::rejected(error.reason()),
         Some(Next::Request(head)) => Outcome::accepted(told_head(&head)),
     }
 }

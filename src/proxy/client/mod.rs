@@ -1,4 +1,4 @@
-//! One client's connection: the bytes that it sends, its state, and the loop that serves its requests.
+//! One client connection: its input, its state, and the loop that serves its requests.
 
 mod input;
 pub(crate) mod session;

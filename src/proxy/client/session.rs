@@ -1,5 +1,5 @@
-//! One client's connection, request after request: it reads a head, has it answered, writes the answer, and goes on until
-//! either side ends it. What a request is, and what it gets for an answer, is decided in `respond`.
+//! Serves one client connection, request by request: reads a head, calls the handler, writes the response, and continues until
+//! either side closes the connection. The handler decides about the response.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -26,24 +26,24 @@ use crate::proxy::response::http1::{self, ResponseFraming};
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Serves a client until its connection is over. This future is much of what an idle connection costs: the row *idle* of
-/// benches/compare tells when it grows.
+/// Serves a client until its connection is over. This future is a large part of the memory of an idle connection: see the row
+/// *idle* of benches/compare.
 pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
     let downstream = &downstream;
     let (reader, writer) = stream.into_split();
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
-    let mut writer = Outward { half: Some(writer), resets: false, unread_limit };
+    let mut writer = ClientWriter { half: Some(writer), resets: false, unread_limit };
     let input = ClientInput::new(reader, Rc::clone(&downstream.state), scratch);
-    let input = Open(Rc::new(RefCell::new(input)));
+    let input = OpenInput(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
-        // In a box of its own, which goes when the client is idle: what a request needs is many times what a wait needs.
+        // Boxed separately, and freed when the client is idle: a request needs far more memory than the wait for one.
         match Box::pin(serve_while_busy(downstream, &input.0, &mut writer, next)).await {
             After::Next => {}
             After::End => break,
             After::Broken => return,
         }
     }
-    // A client that has gone cannot be told.
+    // An error means that the client has disconnected.
     if writer.half().shutdown().await.is_ok() {
         ClientInput::linger(&input.0).await;
     }
@@ -51,58 +51,63 @@ pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl S
 
 type Input = Rc<RefCell<ClientInput>>;
 
-/// Ends the input with the connection: the body of a request that goes on without its client must not be waited for.
-struct Open(Input);
+/// Closes the input with the connection: a request that continues without its client must not wait for its body.
+struct OpenInput(Input);
 
-impl Drop for Open {
+impl Drop for OpenInput {
     fn drop(&mut self) {
-        // Borrowed only while it is polled: then this is a panic on its way up, which must stay one.
+        // It is borrowed only while it is polled: then a panic is unwinding, and must not become an abort.
         if let Ok(mut input) = self.0.try_borrow_mut() {
             input.close();
         }
     }
 }
 
-/// The way to the client.
-struct Outward {
+/// The write half of a client's connection.
+struct ClientWriter {
     half: Option<OwnedWriteHalf>,
-    /// Whether an end now is a reset: while a request is being answered, as a client that is given up must leave nothing with
-    /// the system, and an old client would take a regular end for the end of the body under way.
+    /// Whether closing now resets the connection: while a response is in progress, as the kernel must keep nothing for a client
+    /// that was given up, and an HTTP/1.0 client would take a FIN for the end of the body.
     resets: bool,
-    /// How long the client may leave unread what the system still holds after a regular end.
+    /// How long the kernel keeps unread bytes for the client after a regular end.
     unread_limit: Duration,
 }
 
-impl Outward {
+impl ClientWriter {
     fn half(&mut self) -> &mut OwnedWriteHalf {
         self.half.as_mut().expect("it is taken only when this is dropped")
     }
 }
 
-impl Drop for Outward {
-    /// Also when the whole task is given up.
+impl Drop for ClientWriter {
+    /// Also runs when the whole task is aborted.
     fn drop(&mut self) {
         let Some(half) = self.half.take() else { return };
         let stream: &TcpStream = half.as_ref();
         let socket = socket2::SockRef::from(stream);
-        // A connection that cannot be told so is broken already.
+        // An error means that the connection is already broken.
         if self.resets {
             drop(socket.set_linger(Some(Duration::ZERO)));
-            // Dropping it would say a regular end first.
+            // Dropping it would send a FIN first.
             half.forget();
         } else {
-            // Else the system would offer the rest to a client that never reads for ever.
+            // Otherwise the kernel would keep the rest forever for a client that does not read.
             drop(socket.set_tcp_user_timeout(Some(self.unread_limit)));
         }
     }
 }
 
-/// Answers requests until the client has been idle for a while, or has ended.
-async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, mut next: Next) -> After {
+/// Serves requests until the client has been idle for a while, or the connection is over.
+async fn serve_while_busy(
+    downstream: &Rc<Downstream>,
+    input: &Input,
+    writer: &mut ClientWriter,
+    mut next: Next,
+) -> After {
     loop {
-        // A client that sends many requests at once must not keep all others of this worker waiting.
+        // A client that pipelines many requests must not starve the others of this worker.
         tokio::task::coop::consume_budget().await;
-        match answer(downstream, input, writer, next).await {
+        match serve_one(downstream, input, writer, next).await {
             After::Next => {}
             over => return over,
         }
@@ -111,8 +116,8 @@ async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &m
             match polled {
                 Poll::Ready(Some(request)) => Poll::Ready(Ok(request)),
                 Poll::Ready(None) => Poll::Ready(Err(After::End)),
-                Poll::Pending if downstream.state.is_resting() => {
-                    input.borrow_mut().rest();
+                Poll::Pending if downstream.state.is_shrunk() => {
+                    input.borrow_mut().shrink();
                     Poll::Ready(Err(After::Next))
                 }
                 Poll::Pending => Poll::Pending,
@@ -125,49 +130,50 @@ async fn serve_while_busy(downstream: &Rc<Downstream>, input: &Input, writer: &m
     }
 }
 
-/// What follows an answer.
+/// The next step after a response.
 enum After {
+    /// The next request.
     Next,
-    /// The end, in good order.
+    /// The regular end of the connection.
     End,
-    /// Nothing: the client has gone, or must see that its answer is not whole.
+    /// An abrupt end: the client has disconnected, or must see that its response is incomplete.
     Broken,
 }
 
-async fn answer(downstream: &Rc<Downstream>, input: &Input, writer: &mut Outward, next: Next) -> After {
+async fn serve_one(downstream: &Rc<Downstream>, input: &Input, writer: &mut ClientWriter, next: Next) -> After {
     let request_log = RequestLog::open(downstream, Instant::now());
     writer.resets = true;
-    let (mut terms, reply) = match next {
-        Next::Fault(fault) => (ResponseFraming::last(), respond_to_malformed(downstream, fault, request_log)),
+    let (mut framing, response) = match next {
+        Next::Malformed(error) => (ResponseFraming::last(), respond_to_malformed(downstream, error, request_log)),
         Next::Request(head) => {
-            let terms = terms_of(&head);
-            let reply = respond_to_client(downstream, input, writer.half(), &head, request_log).await;
-            let Some(reply) = reply else { return After::Broken };
+            let framing = framing_of(&head);
+            let response = respond_to_client(downstream, input, writer.half(), &head, request_log).await;
+            let Some(response) = response else { return After::Broken };
             let mut input = input.borrow_mut();
-            // RFC 9112, 9.3: what nobody reads of this request must not be taken for the next one.
-            let goes_on = if reply.leaves_body { input.leave_body() } else { input.can_keep_alive() };
+            // RFC 9112, 9.3: the unread rest of this request must not be read as the next one.
+            let goes_on = if response.discards_body { input.discard_body() } else { input.can_keep_alive() };
             input.take_back(head);
-            (ResponseFraming { closes: terms.closes || !goes_on, ..terms }, reply)
+            (ResponseFraming { closes: framing.closes || !goes_on, ..framing }, response)
         }
     };
-    input.borrow_mut().answer_begins();
-    terms.closes |= downstream.state.is_stopping();
-    write(downstream, input, writer, reply, terms).await
+    input.borrow_mut().response_begins();
+    framing.closes |= downstream.state.is_stopping();
+    write(downstream, input, writer, response, framing).await
 }
 
-/// What a request says of the answer's form.
-fn terms_of(head: &RequestHead) -> ResponseFraming {
+/// The response framing that a request demands.
+fn framing_of(head: &RequestHead) -> ResponseFraming {
     let asks = head.asks;
     ResponseFraming {
         is_head: head.method == Method::HEAD,
         is_http10: head.is_http10,
         closes: asks.close || (head.is_http10 && !asks.keep_alive),
-        // RFC 9110, 6.5.1: trailers are for those who say that they take them.
+        // RFC 9110, 6.5.1: trailers are sent only to clients that accept them.
         takes_trailers: asks.trailers,
     }
 }
 
-/// The answer; `None` when the client has gone before there was one.
+/// Runs the handler; `None` if the client disconnects before there is a response.
 async fn respond_to_client(
     downstream: &Rc<Downstream>,
     input: &Input,
@@ -179,8 +185,8 @@ async fn respond_to_client(
     let mut responding = pin!(respond(RequestContext { downstream, head }, body, request_log));
     poll_fn(|context| {
         let response = responding.as_mut().poll(context);
-        if let Poll::Ready(reply) = response {
-            return Poll::Ready(Some(reply));
+        if let Poll::Ready(response) = response {
+            return Poll::Ready(Some(response));
         }
         if downstream.state.takes_continue() && !is_told_to_continue(writer) {
             return Poll::Ready(None);
@@ -190,7 +196,7 @@ async fn respond_to_client(
     .await
 }
 
-/// All earlier answers are with the kernel, so there is room for a line; a client that left none reads nothing.
+/// Sends 100 (Continue). Earlier responses were handed to the kernel, so a lack of room means that the client does not read.
 fn is_told_to_continue(writer: &OwnedWriteHalf) -> bool {
     writer.try_write(CONTINUE).is_ok_and(|length| length == CONTINUE.len())
 }
@@ -198,26 +204,26 @@ fn is_told_to_continue(writer: &OwnedWriteHalf) -> bool {
 async fn write(
     downstream: &Downstream,
     input: &Input,
-    writer: &mut Outward,
-    reply: Box<Response>,
-    terms: ResponseFraming,
+    writer: &mut ClientWriter,
+    response: Box<Response>,
+    framing: ResponseFraming,
 ) -> After {
-    let mut sending = http1::sending(*reply, terms, &downstream.worker.date.borrow(), &downstream.worker.buffers);
-    let closes = sending.closes();
-    let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut sending, context)).await;
-    downstream.state.all_was_read();
+    let mut message = http1::encode(*response, framing, &downstream.worker.date.borrow(), &downstream.worker.buffers);
+    let closes = message.closes();
+    let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut message, context)).await;
+    downstream.state.all_read();
     writer.resets = match &wrote {
         Ok(()) => false,
-        // What came of the answer must reach the client.
-        Err(WriteError::Body) => sending.ends_by_closing(),
+        // The beginning of the response must reach the client.
+        Err(WriteError::Body) => message.ends_by_closing(),
         Err(WriteError::Refused(_)) => true,
     };
     match wrote {
         Ok(()) if closes => After::End,
         Ok(()) => After::Next,
-        Err(fault) => {
-            if let WriteError::Refused(_) = fault {
-                sending.body_mut().client_gone();
+        Err(error) => {
+            if let WriteError::Refused(_) = error {
+                message.body_mut().client_gone();
             }
             After::Broken
         }
@@ -228,17 +234,17 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     downstream: &Downstream,
     input: &Input,
     writer: &mut OwnedWriteHalf,
-    sending: &mut MessageWriter<B>,
+    message: &mut MessageWriter<B>,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), WriteError>> {
-    let before = sending.sent();
-    if let Poll::Ready(written) = sending.poll(writer, context) {
+    let before = message.sent();
+    if let Poll::Ready(written) = message.poll(writer, context) {
         return Poll::Ready(written);
     }
-    if sending.waits_for_reader() {
-        downstream.state.wait_for_reading(sending.sent() > before);
+    if message.waits_for_reader() {
+        downstream.state.wait_for_reading(message.sent() > before);
     } else {
-        downstream.state.all_was_read();
+        downstream.state.all_read();
     }
     let gone = || Err(WriteError::Refused(std::io::ErrorKind::NotConnected.into()));
     input.borrow_mut().poll_gone(context, false).map(|()| gone())

@@ -1,5 +1,5 @@
-//! What the reader of a client's bytes, the answer under way and the worker's sweeper know of one connection: its faults, and
-//! since when the client is slow. One thread only.
+//! The state of one client connection, shared by its reader, the response in progress and the worker's sweeper: errors, and the
+//! times from which deadlines count. Single-threaded.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 use crate::http1::RequestError;
 
-/// While a gateway stops it reads on behind a refusal for no longer than this.
+/// The time limit of discarding input while the gateway shuts down.
 const STOPPING_DISCARD: Duration = Duration::from_secs(1);
 
-/// How long a client may go on sending what nobody needs, behind an answer that it already has.
+/// The limits of discarding a client's input after its response.
 #[derive(Clone, Copy, Debug)]
 pub struct DiscardLimits {
-    /// In all.
+    /// The total time.
     pub time: Duration,
-    /// Without a byte.
+    /// The time without a byte.
     pub silence: Duration,
-    /// Bytes a second on average, once it has lasted as long as a silence may; 0 for no such rule.
+    /// The least average rate in bytes per second, once it has lasted as long as `silence`; 0 for no limit.
     pub min_rate: u64,
 }
 
-/// Input that is read and dropped.
+/// Input that is read and discarded.
 #[derive(Clone, Copy, Debug)]
 struct Discard {
     began: Instant,
@@ -31,47 +31,47 @@ struct Discard {
     bytes: u64,
 }
 
-/// The shared cell of one connection.
+/// The shared state of one connection.
 #[derive(Debug, Default)]
 pub struct ConnectionState {
-    body_fault: Cell<Option<RequestError>>,
+    body_error: Cell<Option<RequestError>>,
     head_started: Cell<Option<Instant>>,
     idle: Cell<bool>,
     idle_since: Cell<Option<Instant>>,
     expired: Cell<Option<RequestError>>,
-    /// Requests of this connection whose answer is not over.
-    answering: Cell<usize>,
-    /// Since when the client has sent the end of its input while an answer is under way.
+    /// The requests of this connection whose response is not complete.
+    responses: Cell<usize>,
+    /// When the client closed its side while a response was in progress.
     half_closed_since: Cell<Option<Instant>>,
-    /// The half-closed client is taken for gone.
+    /// The half-closed client counts as gone.
     gone: Cell<bool>,
     /// The client waits for 100 (Continue).
     continue_wanted: Cell<bool>,
-    /// Since when the client has taken nothing of an answer that waits for it.
+    /// Since when the client has read nothing of a pending response.
     unread_since: Cell<Option<Instant>>,
-    /// The connection ends because of that.
+    /// The connection was closed because the client did not read.
     unread: Cell<bool>,
-    /// Idle for long enough to give memory back.
-    resting: Cell<bool>,
-    /// What the client sends is read and dropped.
+    /// Idle for long enough to release memory.
+    shrunk: Cell<bool>,
+    /// The client's input is read and discarded.
     discard: Cell<Option<Discard>>,
     stopping: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
 
 impl ConnectionState {
-    /// What was wrong with the body whose stream has just failed; `None` if nothing was seen but a broken socket.
-    pub fn body_fault(&self) -> Option<RequestError> {
-        self.body_fault.get()
+    /// The error of the request body that has just failed; `None` if the socket failed.
+    pub fn body_error(&self) -> Option<RequestError> {
+        self.body_error.get()
     }
 
-    /// When the first byte of a head came whose end has not come yet.
+    /// When the first byte of an incomplete head arrived.
     pub fn head_started(&self) -> Option<Instant> {
         self.head_started.get()
     }
 
-    /// Since when the client has sent nothing, between two requests. The time runs from the first call that finds it so: the
-    /// sweeper calls often enough, and a request need not ask for the time.
+    /// Since when the connection has been idle between two requests. The time counts from the first call that finds it idle: the
+    /// sweeper calls often enough, and requests need not read the clock.
     pub fn idle_since(&self) -> Option<Instant> {
         if self.idle.get() && self.idle_since.get().is_none() {
             self.idle_since.set(Some(Instant::now()));
@@ -79,25 +79,25 @@ impl ConnectionState {
         self.idle_since.get()
     }
 
-    /// Gives up on a head that has begun: `fault` (in practice [`RequestError::HeaderTimeout`]) is answered. Without effect once
-    /// the head is complete. A connection that is idle is for the worker to close.
-    pub fn expire(&self, fault: RequestError) {
+    /// Rejects a head that has begun, with this error (in practice [`RequestError::HeaderTimeout`]). No effect once the head is
+    /// complete. Idle connections are closed by the worker.
+    pub fn expire(&self, error: RequestError) {
         if self.head_started.get().is_some() {
-            self.expired.set(Some(fault));
+            self.expired.set(Some(error));
             self.wake_reader();
         }
     }
 
-    /// Has an idle connection give back what only a busy one needs.
-    pub fn rest(&self) {
-        if !self.resting.replace(true) {
+    /// Makes an idle connection release the memory that only a busy one needs.
+    pub fn shrink(&self) {
+        if !self.shrunk.replace(true) {
             self.wake_reader();
         }
     }
 
-    /// Whether the connection has been idle for a while.
-    pub fn is_resting(&self) -> bool {
-        self.resting.get()
+    /// Whether the connection has been idle for long enough to release memory.
+    pub fn is_shrunk(&self) -> bool {
+        self.shrunk.get()
     }
 
     /// Takes no further request.
@@ -106,74 +106,74 @@ impl ConnectionState {
         self.wake_reader();
     }
 
-    /// Whether the connection ends with the answer that is under way.
+    /// Whether the connection closes after the response in progress.
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
-    /// A request is being answered from now on.
-    pub fn begin_answer(&self) {
-        self.answering.set(self.answering.get() + 1);
+    /// A response is in progress from now on.
+    pub fn begin_response(&self) {
+        self.responses.set(self.responses.get() + 1);
     }
 
-    /// Its answer is over, sent or not.
-    pub fn end_answer(&self) {
-        self.answering.set(self.answering.get() - 1);
+    /// The response is over, sent or not.
+    pub fn end_response(&self) {
+        self.responses.set(self.responses.get() - 1);
         self.gone.set(false);
-        if self.answering.get() == 0 && self.half_closed_since.take().is_some() {
+        if self.responses.get() == 0 && self.half_closed_since.take().is_some() {
             self.wake_reader();
         }
     }
 
-    /// Whether a request is being answered.
-    pub fn is_answering(&self) -> bool {
-        self.answering.get() > 0
+    /// Whether a response is in progress.
+    pub fn is_responding(&self) -> bool {
+        self.responses.get() > 0
     }
 
-    /// Since when the client has been silent for good, waiting for an answer or gone: TCP does not tell which.
+    /// Since when the client has closed its side: it waits for a response or is gone, which TCP does not tell apart.
     pub fn half_closed_since(&self) -> Option<Instant> {
         self.half_closed_since.get()
     }
 
-    /// Takes the half-closed client for gone.
+    /// Counts the half-closed client as gone.
     pub fn give_up_half_closed(&self) {
         self.gone.set(true);
         self.wake_reader();
     }
 
-    /// Whether the client must be told that it may send the body; says so once.
+    /// Whether 100 (Continue) must be sent; true once per request.
     pub fn takes_continue(&self) -> bool {
         self.continue_wanted.take()
     }
 
-    /// Bytes of an answer wait for the client; `moved` when it has taken some of them.
+    /// Bytes of a response wait for the client; `moved` if it has read some since the last call.
     pub fn wait_for_reading(&self, moved: bool) {
         if moved || self.unread_since.get().is_none() {
             self.unread_since.set(Some(Instant::now()));
         }
     }
 
-    /// The client has taken all that there was for it.
-    pub fn all_was_read(&self) {
+    /// The client has read everything so far.
+    pub fn all_read(&self) {
         self.unread_since.set(None);
     }
 
-    /// Since when the client has taken nothing of what waits for it.
+    /// Since when the client has read nothing of a pending response.
     pub fn unread_since(&self) -> Option<Instant> {
         self.unread_since.get()
     }
 
-    /// The connection ends now, because the client does not read.
+    /// The connection is closed because the client does not read.
     pub fn give_up_unread(&self) {
         self.unread.set(true);
     }
 
-    /// Whether that is why it ended.
+    /// Whether the connection was closed because the client did not read.
     pub fn ended_unread(&self) -> bool {
         self.unread.get()
     }
 
-    /// Whether the client has sent what nobody needs for too long.
+    /// Whether input has been discarded for too long.
     pub fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
         let Some(Discard { began, moved, bytes }) = self.discard.get() else { return false };
         let (took, silent) = (began.elapsed(), moved.elapsed());
@@ -182,7 +182,7 @@ impl ConnectionState {
         took > time || silent > limits.silence || is_slow
     }
 
-    /// What comes from now on is dropped; without effect when that is so already.
+    /// Input is discarded from now on; no effect if it already is.
     pub(crate) fn begin_discard(&self) {
         if self.discard.get().is_none() {
             let now = Instant::now();
@@ -190,19 +190,19 @@ impl ConnectionState {
         }
     }
 
-    /// So many bytes were dropped.
+    /// Counts discarded bytes.
     pub(crate) fn discarded(&self, length: usize) {
         let more =
             |discard: Discard| Discard { moved: Instant::now(), bytes: discard.bytes + length as u64, ..discard };
         self.discard.set(self.discard.get().map(more));
     }
 
-    /// What comes from now on counts again.
+    /// Input is no longer discarded.
     pub(crate) fn end_discard(&self) {
         self.discard.set(None);
     }
 
-    /// Whether the half-closed client was given up; from the first call on its time runs.
+    /// Whether the half-closed client counts as gone; the first call starts its grace period.
     pub(crate) fn half_closed_is_gone(&self) -> bool {
         if self.half_closed_since.get().is_none() {
             self.half_closed_since.set(Some(Instant::now()));
@@ -210,7 +210,7 @@ impl ConnectionState {
         self.gone.get()
     }
 
-    /// The fault of a head whose time is over.
+    /// The error of a head that was rejected by [`expire`](Self::expire).
     pub(crate) fn take_expired(&self) -> Option<RequestError> {
         self.expired.take().filter(|_| self.head_started.get().is_some())
     }
@@ -219,7 +219,7 @@ impl ConnectionState {
         self.stopping.get() && self.head_started.get().is_none()
     }
 
-    /// A head is not complete; `begun` when more than empty lines have come.
+    /// A head is incomplete; `begun` if more than empty lines have arrived.
     pub(crate) fn note_head(&self, begun: bool) {
         if begun && self.head_started.get().is_none() {
             self.head_started.set(Some(Instant::now()));
@@ -230,22 +230,22 @@ impl ConnectionState {
         self.head_started.set(None);
     }
 
-    pub(crate) fn break_body(&self, fault: Option<RequestError>) {
-        self.body_fault.set(fault);
+    pub(crate) fn fail_body(&self, error: Option<RequestError>) {
+        self.body_error.set(error);
     }
 
     pub(crate) fn want_continue(&self) {
         self.continue_wanted.set(true);
     }
 
-    /// Bytes came, or the end.
+    /// Bytes arrived, or the end.
     pub(crate) fn note_bytes(&self) {
         self.idle.set(false);
         self.idle_since.set(None);
-        self.resting.set(false);
+        self.shrunk.set(false);
     }
 
-    /// Nothing to read, between two requests or inside a head.
+    /// There is nothing to read, between two requests or inside a head.
     pub(crate) fn note_waiting(&self) {
         self.idle.set(self.head_started.get().is_none());
     }
@@ -256,7 +256,7 @@ impl ConnectionState {
         }
     }
 
-    /// Remembers who reads, for what the sweeper has to say.
+    /// Registers the reading task, to be woken by the sweeper.
     pub(crate) fn remember(&self, context: &Context<'_>) {
         let mut reader = self.reader.borrow_mut();
         match &mut *reader {

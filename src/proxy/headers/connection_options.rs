@@ -1,15 +1,15 @@
-//! The options of a message's `Connection` field: the fields that they name end at this hop.
+//! The options of a message's `Connection` field: the fields that they name are dropped at this hop.
 
-use super::names::is_of_the_message;
+use super::names::is_end_to_end;
 use crate::http1::{FieldNames, Fields};
 
-/// RFC 9110, 7.6.1: who names a header in `Connection` means it for this hop. Names of framing and of `Host` do nothing:
-/// these describe the message that goes on, and a client must not be able to take them away.
+/// RFC 9110, 7.6.1: the fields that `Connection` names are for this hop only. The names of framing fields and of `Host` have no
+/// effect: these describe the message, and a client must not be able to remove them.
 pub(super) struct ConnectionOptions(FieldNames);
 
 impl ConnectionOptions {
     pub(super) fn by(fields: &Fields) -> ConnectionOptions {
-        // The usual words name nothing that would pass otherwise.
+        // The usual options name no field that would pass otherwise.
         let is_usual = |list: &[u8]| {
             list == b"keep-alive" || list.eq_ignore_ascii_case(b"close") || list.eq_ignore_ascii_case(b"keep-alive")
         };
@@ -18,7 +18,7 @@ impl ConnectionOptions {
     }
 
     #[inline]
-    pub(super) fn takes(&self, name: &[u8]) -> bool {
-        self.0.has(name) && !is_of_the_message(name)
+    pub(super) fn removes(&self, name: &[u8]) -> bool {
+        self.0.has(name) && !is_end_to_end(name)
     }
 }

@@ -1,5 +1,5 @@
-//! What the gateway says of itself and of the client's connection in each request: `X-Forwarded-*`, `Via`, `X-Request-Id`;
-//! and which of a client's own marks may go on. Where the other lines go is decided in `headers`.
+//! The forwarding fields of a request: `X-Forwarded-*`, `Via`, `X-Request-Id` and the trace context, merged with those of the
+//! client. `headers` decides about all other fields.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -12,13 +12,13 @@ use crate::http1::{Buffers, Fields};
 
 const X_REQUEST_ID: &str = "x-request-id";
 
-/// What the gateway writes on a connection's path into `Via` (RFC 9110, 7.6.3).
+/// The gateway's entry in `Via` (RFC 9110, 7.6.3).
 pub(super) const VIA: &str = "1.1 ucs-gateway";
 
-/// The longest request id that is taken over from a client, in bytes.
+/// The longest request id that is accepted from a client, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
 
-/// What one connection adds to its requests: made once when it is accepted.
+/// The facts about a client's connection for its forwarding fields; created once per connection.
 #[derive(Debug)]
 pub struct ForwardedInfo {
     peer: String,
@@ -26,29 +26,29 @@ pub struct ForwardedInfo {
 }
 
 impl ForwardedInfo {
-    /// `peer` is the client's address; `tls` whether it came over TLS.
+    /// `peer` is the client's address; `tls` whether the connection uses TLS.
     pub fn new(peer: IpAddr, tls: bool) -> ForwardedInfo {
         ForwardedInfo { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
     }
 
-    /// The client's address; one of IPv4 in its own form, however it came.
+    /// The client's address; an IPv4-mapped one in its IPv4 form.
     pub fn peer(&self) -> &str {
         &self.peer
     }
 }
 
-/// What the gateway brings to a request: its marks, and room for the head.
+/// The sources of the fields that the gateway adds to a request, and the buffer for its head.
 #[derive(Clone, Copy, Debug)]
 pub struct ProxyFields<'a> {
-    /// Of the client's connection.
+    /// The client's connection.
     pub hop: &'a ForwardedInfo,
-    /// For requests that come without an id.
+    /// Generates ids for requests that have none.
     pub ids: &'a RequestIds,
-    /// Where the head is written.
+    /// Provides the buffer of the head.
     pub buffers: &'a Rc<Buffers>,
 }
 
-/// Makes request ids: a random prefix for each worker and a counter behind it.
+/// Generates request ids: a random prefix for each worker, followed by a counter.
 #[derive(Debug)]
 pub struct RequestIds {
     /// 16 hexadecimal digits.
@@ -57,13 +57,12 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// `prefix` should be random, and differ between workers and starts.
+    /// `prefix` should be random, and differ between workers and between starts.
     pub fn new(prefix: u64) -> RequestIds {
         RequestIds { prefix: hex(prefix), next: Cell::new(0) }
     }
 
-    /// The client's id, if it is one that can be trusted not to break a log; otherwise 32 lower-case hexadecimal digits
-    /// that no other call has returned.
+    /// The client's id if it is safe to log; otherwise 32 lower-case hexadecimal digits that no other call has returned.
     pub fn id_of(&self, fields: &Fields) -> String {
         match client_id(fields) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
@@ -81,7 +80,7 @@ impl RequestIds {
     }
 }
 
-/// What the gateway has a word in.
+/// The fields that the gateway adds or merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForwardedField {
     ForwardedFor = 1,
@@ -92,39 +91,39 @@ pub(super) enum ForwardedField {
     Trace = 32,
 }
 
-/// Which of them a message has.
+/// The forwarding fields that a message has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FieldSet(u8);
 
 impl FieldSet {
-    pub(super) fn note(&mut self, mark: ForwardedField) {
-        self.0 |= mark as u8;
+    pub(super) fn note(&mut self, field: ForwardedField) {
+        self.0 |= field as u8;
     }
 
-    fn is_nothing(self) -> bool {
+    fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    fn has(self, mark: ForwardedField) -> bool {
-        self.0 & mark as u8 != 0
+    fn has(self, field: ForwardedField) -> bool {
+        self.0 & field as u8 != 0
     }
 }
 
-/// Writes what the gateway has a word in, by what was `seen` of the client's lines, and says where the request's id is.
-pub(super) fn write_marks(
+/// Writes the forwarding fields, given those `seen` among the client's lines, and returns the range of the request id.
+pub(super) fn write_forwarding(
     bytes: &mut Vec<u8>,
     host: &[u8],
     fields: &Fields,
-    named: &ConnectionOptions,
+    options: &ConnectionOptions,
     seen: FieldSet,
     own: ProxyFields<'_>,
 ) -> Range<usize> {
-    if seen.is_nothing() {
+    if seen.is_empty() {
         write_own(bytes, host, own.hop);
     } else {
-        write_both(bytes, host, fields, named, seen, own.hop);
+        write_merged(bytes, host, fields, options, seen, own.hop);
     }
-    let id = if seen.has(ForwardedField::RequestId) && !named.takes(X_REQUEST_ID.as_bytes()) {
+    let id = if seen.has(ForwardedField::RequestId) && !options.removes(X_REQUEST_ID.as_bytes()) {
         client_id(fields)
     } else {
         None
@@ -137,23 +136,23 @@ pub(super) fn write_marks(
     start..bytes.len() - "\r\n".len()
 }
 
-/// What the gateway says when the client says nothing of the kind: as [`write_both`], but at once.
+/// Writes the fields if the client sent none of them: the same result as [`write_merged`], but faster.
 fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo) {
     write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
     write_all(bytes, [b"\r\nx-forwarded-host: ", host, b"\r\nvia: ", VIA.as_bytes(), b"\r\n"]);
 }
 
-/// What the gateway says beside what the client says.
-fn write_both(
+/// Writes the fields, merged with those of the client.
+fn write_merged(
     bytes: &mut Vec<u8>,
     host: &[u8],
     fields: &Fields,
-    named: &ConnectionOptions,
+    options: &ConnectionOptions,
     seen: FieldSet,
     hop: &ForwardedInfo,
 ) {
-    let values = |name: &'static str, mark: ForwardedField| {
-        let of_client = seen.has(mark) && !named.takes(name.as_bytes());
+    let values = |name: &'static str, field: ForwardedField| {
+        let of_client = seen.has(field) && !options.removes(name.as_bytes());
         fields.values(name).take(if of_client { usize::MAX } else { 0 })
     };
     write_list(bytes, "x-forwarded-for", values("x-forwarded-for", ForwardedField::ForwardedFor), &hop.peer);
@@ -172,7 +171,7 @@ fn write_both(
     }
 }
 
-/// An id that could break a log line or is absurdly long is none; so is a repeated one, which has no one reading.
+/// The client's request id. One that is unsafe to log, too long, or repeated is ignored.
 fn client_id(fields: &Fields) -> Option<&[u8]> {
     let mut ids = fields.values(X_REQUEST_ID);
     let id = ids.next()?;
@@ -180,13 +179,13 @@ fn client_id(fields: &Fields) -> Option<&[u8]> {
     (sane && ids.next().is_none()).then_some(id)
 }
 
-/// Whether there is one `traceparent`, and that is valid.
+/// Whether there is exactly one `traceparent`, and it is valid.
 fn is_trace_context<'f>(mut parents: impl Iterator<Item = &'f [u8]>) -> bool {
     parents.next().is_some_and(is_traceparent) && parents.next().is_none()
 }
 
 /// W3C Trace Context, 3.2: `version "-" trace-id "-" parent-id "-" flags`, lower-case hexadecimal, ids not all zero,
-/// version not ff; version 00 ends there, later ones may go on behind another dash.
+/// version not ff; version 00 ends there, later versions may continue after another dash.
 fn is_traceparent(value: &[u8]) -> bool {
     let Some((fixed, rest)) = value.split_at_checked(55) else { return false };
     let ends_well = if &fixed[..2] == b"00" { rest.is_empty() } else { rest.first().is_none_or(|&byte| byte == b'-') };
@@ -212,7 +211,7 @@ mod tests {
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
         write_own(&mut at_once, b"ucs:8080", &hop);
-        write_both(&mut by_parts, b"ucs:8080", &fields, &ConnectionOptions::by(&fields), FieldSet::default(), &hop);
+        write_merged(&mut by_parts, b"ucs:8080", &fields, &ConnectionOptions::by(&fields), FieldSet::default(), &hop);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }
 }

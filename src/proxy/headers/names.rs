@@ -1,18 +1,18 @@
-//! Names of headers, in lower case: which end at the gateway, and which would have UCS do something else than what was
-//! classified. Pure lists; what is done about them is decided in `headers`.
+//! Field names in lower case: hop-by-hop fields, and fields that could make UCS handle another request than the classified one.
+//! Lists only; `headers` decides about them.
 
 use hyper::header::HeaderName;
 
-/// The gateway's own mark: it spoke, and not UCS, which never sends it. No client can make UCS or a log believe in it.
+/// The field that marks responses of the gateway. It is dropped from the messages of clients and UCS, so it cannot be forged.
 pub const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
 
-/// What describes the message that goes on, and not the hop.
-pub fn is_of_the_message(name: &[u8]) -> bool {
+/// Fields that describe the message and not the hop.
+pub fn is_end_to_end(name: &[u8]) -> bool {
     matches!(name, b"host" | b"content-length" | b"transfer-encoding" | b"trailer")
 }
 
-/// Headers that mean one hop only, whether or not `Connection` names them. `TE` goes as well: trailers are forwarded as
-/// they come, and the gateway asks UCS for none. `Trailer` stays, because the trailers do.
+/// Fields of one hop only, whether or not `Connection` names them. `TE` is one of them: the gateway forwards trailers, but does
+/// not ask UCS for them. `Trailer` is not, as trailers are forwarded.
 #[inline]
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
@@ -29,13 +29,13 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     )
 }
 
-/// What would make UCS, or a server in front of it, do something else than what was classified; names that begin with
-/// `x-` are for [`is_override`].
+/// Fields that could make UCS, or a server in front of it, handle another request than the classified one; for names that begin
+/// with `x-`, see [`is_override`].
 pub fn is_unwanted_upstream(name: &[u8]) -> bool {
     name == UCS_GATEWAY.as_str().as_bytes() || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 
-/// Overrides of the method, and of the path or prefix that servlet filters and proxies honour.
+/// Overrides of the method, and of the path or prefix, that servlet filters and proxies support.
 pub fn is_override(name: &[u8]) -> bool {
     is_plain_override(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
@@ -65,8 +65,8 @@ fn is_plain_override(name: &[u8]) -> bool {
     )
 }
 
-/// Whether a name with underscores is, for servers that take these for dashes, a header that matters to framing, routing
-/// or trust. Other underscore names are the client's business.
+/// Whether a name with underscores is a field that matters for framing, routing or trust, for servers that read underscores as
+/// dashes. Other names with underscores pass.
 #[cold]
 fn is_disguised(name: &[u8]) -> bool {
     let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();

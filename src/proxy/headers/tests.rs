@@ -1,4 +1,4 @@
-//! What goes on and what ends here, line by line.
+//! Tests of the policy, field by field.
 
 #![allow(clippy::unwrap_used)]
 
@@ -59,7 +59,7 @@ fn downstream<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Lines {
     Lines::of(&bytes)
 }
 
-/// What is left of `lines` beside what the gateway adds.
+/// The names of `lines` that are forwarded, without those that the gateway adds.
 fn left(lines: &[(&str, &str)]) -> Vec<String> {
     let added = ["host", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
     let lines = upstream(lines);

@@ -1,5 +1,5 @@
-//! Refusals by the mode come by the thousand, and for one operation they differ in the path alone: each page is made once for
-//! an operation and a mode, and cut where the path belongs. It decides nothing.
+//! Caches the pages of refusals by the mode. They are frequent, and for one operation they differ only in the path: each page is
+//! made once for an operation and a mode, and split at the path. It decides nothing.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,18 +11,17 @@ use super::page::{Page, RequestSummary};
 use crate::gate::Published;
 use crate::policy::table::RouteIndex;
 
-/// Stands where the path belongs. JSON does not escape this character, and neither paths that were classified nor anything
-/// that a table says holds it.
+/// The placeholder of the path. JSON does not escape this character, and neither classified paths nor route tables contain it.
 const MARK: &str = "\u{7f}";
 
-/// The pages of one table's operations while one record is in force.
+/// The cached pages of one table's operations, for one mode record.
 #[derive(Debug, Default)]
 pub struct RefusalCache(RefCell<Option<CachedPages>>);
 
-/// Which page is wanted.
+/// The key of a cached page.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'a> {
-    /// The record in force.
+    /// The mode record in force.
     pub published: &'a Arc<Published>,
     /// The table's generation.
     pub generation: u32,
@@ -40,21 +39,21 @@ struct CachedPages {
     pages: Vec<Option<Template>>,
 }
 
-/// The page of an operation for one method.
+/// The page of an operation for one method, without the path.
 #[derive(Debug)]
 struct Template {
     method: Method,
     lines: Vec<u8>,
-    /// What stands before, between and behind the paths.
+    /// The pieces before, between and after the paths.
     pieces: Vec<Box<[u8]>>,
 }
 
 impl RefusalCache {
-    /// Has `with` use the field lines and the body of the page, which `make` makes when it is not there.
+    /// Calls `with` with the field lines and the body of the page; `make` makes the page if it is not cached.
     pub(crate) fn with_page<T>(
         &self,
         key: Key<'_>,
-        about: RequestSummary<'_>,
+        summary: RequestSummary<'_>,
         make: impl FnOnce(RequestSummary<'_>) -> Page,
         with: impl FnOnce(&[u8], Bytes) -> T,
     ) -> T {
@@ -64,10 +63,10 @@ impl RefusalCache {
             old => old.insert(CachedPages::new(key)),
         };
         let page = match &mut cached.pages[key.index as usize] {
-            Some(page) if page.method == *about.method => page,
-            other => other.insert(Template::new(about.method, make(RequestSummary { path: MARK, ..about }))),
+            Some(page) if page.method == *summary.method => page,
+            other => other.insert(Template::new(summary.method, make(RequestSummary { path: MARK, ..summary }))),
         };
-        with(&page.lines, page.content(about.path))
+        with(&page.lines, page.content(summary.path))
     }
 }
 

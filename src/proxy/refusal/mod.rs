@@ -1,5 +1,5 @@
-//! Everything that the gateway answers by itself on the data port: one enum, and for each the status, the reason that
-//! machines read, and the words that people read. It makes no bytes: see `reply`.
+//! The refusals of the data port: one enum, and for each refusal its status, its machine-readable reason, and its text. It makes
+//! no bytes: see `page` and `respond`.
 
 pub(crate) mod cache;
 pub(crate) mod page;
@@ -21,55 +21,55 @@ use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::path::PathRefusal;
 use crate::telemetry::{Outcome, UpstreamFault};
 
-/// Why a request was not answered by UCS.
+/// The reason why a request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Its bytes are not unambiguous HTTP/1.1.
+    /// The request is malformed, or late.
     #[error(transparent)]
-    Wire(RequestError),
-    /// Its path could be read in more than one way.
+    Request(RequestError),
+    /// The path is ambiguous.
     #[error(transparent)]
     Path(PathRefusal),
-    /// No route takes it.
-    #[error("no route of the gateway takes this method and path")]
+    /// No route matches.
+    #[error("no route matches this method and path")]
     Unmatched,
-    /// The mode, or a flip under way, does not admit it.
-    #[error("the mode does not admit it")]
+    /// The mode, or a flip in progress, does not admit the request.
+    #[error("the mode does not admit the request")]
     Mode(Arc<Published>),
     /// UCS has no profile schema.
     #[error("no profile schema is defined")]
     NoSchema(Arc<Published>),
-    /// Its class has no room.
+    /// The class has reached its limit.
     #[error(transparent)]
     ClassFull(ClassFull),
-    /// Set Server Mode as only a page of another site would send it: what about it.
+    /// Set Server Mode in a form that a page of another site can send, with the reason.
     #[error("a page of another site may not set the mode: {0}")]
     CrossSite(&'static str),
-    /// Set Server Mode without the right.
+    /// Set Server Mode without valid credentials.
     #[error(transparent)]
     Access(AccessError),
-    /// A known principal without this permission.
+    /// The principal lacks this permission.
     #[error("the principal lacks the permission {0}")]
     Forbidden(&'static str),
-    /// Set Server Mode with a body that it does not take.
+    /// Set Server Mode with an invalid body.
     #[error("{0}")]
     BadModeRequest(String),
-    /// Set Server Mode that did not succeed.
+    /// The mode change failed.
     #[error(transparent)]
     Change(ChangeError),
-    /// No answer of UCS, or a bad body of the client.
+    /// UCS sent no usable response, or the client's body is bad.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// The gateway is stopping.
-    #[error("the gateway is stopping")]
+    /// The gateway is shutting down.
+    #[error("the gateway is shutting down")]
     Stopping,
 }
 
 impl Refusal {
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Refusal::Wire(fault) => fault.status(),
+            Refusal::Request(error) => error.status(),
             Refusal::Path(_) | Refusal::BadModeRequest(_) => StatusCode::BAD_REQUEST,
             Refusal::Unmatched | Refusal::NoSchema(_) => StatusCode::NOT_FOUND,
             Refusal::Mode(_) | Refusal::ClassFull(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -81,10 +81,10 @@ impl Refusal {
         }
     }
 
-    /// The reason for machines: stable, snake case, part of the contract.
+    /// The machine-readable reason: stable, snake case, part of the contract.
     pub fn reason(&self) -> &'static str {
         match self {
-            Refusal::Wire(fault) => fault.reason(),
+            Refusal::Request(error) => error.reason(),
             Refusal::Path(refusal) => refusal.reason(),
             Refusal::Unmatched => "unmatched",
             Refusal::Mode(published) => mode_reason(published),
@@ -101,11 +101,11 @@ impl Refusal {
         }
     }
 
-    /// How metrics count it.
+    /// The outcome in the metrics.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Refusal::Wire(fault) if fault.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
-            Refusal::Wire(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) => Outcome::BadRequest,
+            Refusal::Request(error) if error.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
+            Refusal::Request(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) => Outcome::BadRequest,
             Refusal::Unmatched => Outcome::Unmatched,
             Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
             Refusal::Mode(_) | Refusal::Stopping => Outcome::RefusedMode,
@@ -118,12 +118,12 @@ impl Refusal {
         }
     }
 
-    /// The record that it was refused by, where that matters.
+    /// The mode record behind the refusal, if there is one.
     pub fn record(&self) -> Option<Arc<ModeRecord>> {
         match self {
             Refusal::Mode(published) | Refusal::NoSchema(published) => published.record.clone(),
             Refusal::Change(error) => error.record(),
-            Refusal::Wire(_)
+            Refusal::Request(_)
             | Refusal::Path(_)
             | Refusal::Unmatched
             | Refusal::ClassFull(_)
@@ -136,16 +136,16 @@ impl Refusal {
         }
     }
 
-    /// The kind of UCS's failure, when it was UCS's.
+    /// The kind of failure, if UCS failed.
     pub fn upstream_fault(&self) -> Option<UpstreamFault> {
         if let Refusal::Forward(error) = self { error.upstream_fault() } else { None }
     }
 
-    /// Whether the connection ends with it, whatever is left of the request: nobody can tell where a next one would begin, or
-    /// the client was waited for in vain (RFC 9110, 15.5.9).
+    /// Whether the connection closes after the response: the start of the next request is unknown, or the client was too slow
+    /// (RFC 9110, 15.5.9).
     pub fn closes(&self) -> bool {
         match self {
-            Refusal::Wire(_) | Refusal::Stopping => true,
+            Refusal::Request(_) | Refusal::Stopping => true,
             Refusal::Forward(_) => self.status() == StatusCode::REQUEST_TIMEOUT,
             _ => false,
         }
@@ -166,7 +166,7 @@ fn mode_reason(published: &Published) -> &'static str {
 
 fn change_status(error: &ChangeError) -> StatusCode {
     match error {
-        // Documented: while UCS is switching, every request gets 503, Set Server Mode too (CV.WS.MODE).
+        // Documented: while UCS is switching, every request gets 503, including Set Server Mode (CV.WS.MODE).
         ChangeError::Busy(_) | ChangeError::Cancelled(_) | ChangeError::Stale(_) => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::Deadline { .. } | ChangeError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::NoSchema(_) => StatusCode::NOT_FOUND,

@@ -1,4 +1,4 @@
-//! What a refusal says: a problem document (RFC 9457), or the operator's own template in its place. It knows nothing of the
+//! The page of a refusal: a problem document (RFC 9457), or the operator's template instead. It knows nothing about the
 //! connection.
 
 use hyper::Method;
@@ -13,23 +13,23 @@ use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::table::{AnswerTemplate, RouteTable};
 use crate::proxy::headers::UCS_GATEWAY;
 
-/// Sent as `Retry-After` when nothing better is known, in seconds.
+/// The default of `Retry-After`, in seconds.
 const DEFAULT_RETRY_SECONDS: u64 = 30;
 
-/// What is known of the request that is refused.
+/// A summary of the refused request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestSummary<'a> {
     /// Its method.
     pub method: &'a Method,
-    /// Its path without the query, as far as it is known.
+    /// Its path without the query; empty if it is unknown.
     pub path: &'a str,
-    /// The operation's name, when a route took it.
+    /// The name of the operation, if a route matched.
     pub operation: Option<&'a str>,
-    /// Its class, likewise.
+    /// The class, if a route matched.
     pub class: Option<&'a str>,
 }
 
-/// RFC 9457. What is not known is left out.
+/// A problem document of RFC 9457. Unknown members are omitted.
 #[derive(Serialize)]
 struct Problem<'a> {
     title: &'a str,
@@ -54,31 +54,31 @@ impl Problem<'_> {
     }
 }
 
-/// What a refusal says, but for what depends on the moment.
+/// The part of a refusal that does not depend on the time.
 pub(crate) struct Page {
-    /// Field lines.
+    /// The field lines.
     pub lines: Vec<u8>,
     /// The body.
     pub content: Vec<u8>,
 }
 
-pub(crate) fn page(refusal: &Refusal, about: RequestSummary<'_>, table: &RouteTable) -> Page {
+pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &RouteTable) -> Page {
     let record = refusal.record();
     let (status, reason) = (refusal.status(), refusal.reason());
     let problem = Problem {
         title: title(refusal, status),
         status: status.as_u16(),
-        detail: &detail(refusal, about, record.as_deref()),
+        detail: &detail(refusal, summary, record.as_deref()),
         reason,
         mode: record.as_ref().map(|record| record.mode.as_str()),
-        operation: about.operation,
-        class: about.class,
+        operation: summary.operation,
+        class: summary.class,
         revision: record.as_ref().map(|record| record.revision),
         cause: record.as_ref().and_then(|record| record.cause.as_deref()),
     };
     let template = table.answers.iter().find(|(other, _)| **other == *reason).map(|(_, template)| template);
     let (content_type, content) = match template {
-        Some(template) => (template.content_type.as_ref(), fill(template, &problem, about)),
+        Some(template) => (template.content_type.as_ref(), fill(template, &problem, summary)),
         None => ("application/problem+json", problem.to_json()),
     };
     let mut lines = Vec::new();
@@ -93,7 +93,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
     match refusal {
         Refusal::Mode(_) => "Not available",
         Refusal::NoSchema(_) => "No profile schema",
-        Refusal::Wire(_)
+        Refusal::Request(_)
         | Refusal::Path(_)
         | Refusal::Unmatched
         | Refusal::ClassFull(_)
@@ -107,9 +107,9 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
     }
 }
 
-fn detail(refusal: &Refusal, about: RequestSummary<'_>, record: Option<&ModeRecord>) -> String {
-    let operation = about.operation.unwrap_or("The request");
-    let subject = format!("{operation} ({} {})", about.method, about.path);
+fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRecord>) -> String {
+    let operation = summary.operation.unwrap_or("The request");
+    let subject = format!("{operation} ({} {})", summary.method, summary.path);
     match (refusal, record) {
         (Refusal::Mode(_), None) => format!("{subject} is unavailable until the gateway knows the system's mode"),
         (Refusal::Mode(_), Some(record)) if record.phase == Phase::Switching => {
@@ -120,22 +120,22 @@ fn detail(refusal: &Refusal, about: RequestSummary<'_>, record: Option<&ModeReco
         }
         (Refusal::NoSchema(_), _) => format!(
             "{subject} needs a profile schema, and none is defined at UCS. Define the Contact Business Attributes in the \
-             configuration layer; the gateway sees it within its next probe."
+             configuration layer; the gateway detects it at its next probe."
         ),
         (Refusal::Unmatched, _) => {
             format!(
-                "no route of the gateway takes {} {}; its route table decides what can be reached",
-                about.method, about.path
+                "no route matches {} {}; only operations in the route table can be reached",
+                summary.method, summary.path
             )
         }
         (other, _) => {
             let text = other.to_string();
-            if about.path.is_empty() { text } else { format!("{subject}: {text}") }
+            if summary.path.is_empty() { text } else { format!("{subject}: {text}") }
         }
     }
 }
 
-/// The seconds of `Retry-After`.
+/// The value of `Retry-After`, in seconds.
 pub(crate) fn retry_after(record: Option<&ModeRecord>) -> u64 {
     let end = record.and_then(|record| match record.phase {
         Phase::Settled => record.expires,
@@ -145,14 +145,14 @@ pub(crate) fn retry_after(record: Option<&ModeRecord>) -> u64 {
     u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0).max(1)
 }
 
-/// Fills the placeholders of a template, each as the inside of a JSON string.
-fn fill(template: &AnswerTemplate, problem: &Problem<'_>, about: RequestSummary<'_>) -> Vec<u8> {
+/// Replaces the placeholders of a template, each escaped as in a JSON string.
+fn fill(template: &AnswerTemplate, problem: &Problem<'_>, summary: RequestSummary<'_>) -> Vec<u8> {
     let status = problem.status.to_string();
     let revision = problem.revision.map(|revision| revision.to_string()).unwrap_or_default();
     let values = [
         ("{operation}", problem.operation.unwrap_or_default()),
-        ("{method}", about.method.as_str()),
-        ("{path}", about.path),
+        ("{method}", summary.method.as_str()),
+        ("{path}", summary.path),
         ("{mode}", problem.mode.unwrap_or_default()),
         ("{status}", &status),
         ("{detail}", problem.detail),

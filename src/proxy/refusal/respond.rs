@@ -1,4 +1,4 @@
-//! The one place where a refusal becomes a response, is counted, and gets its entry in the access log.
+//! Turns a refusal into a response, counts it, and fills its entry in the access log. The only place that does so.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::proxy::context::{Downstream, Worker};
 use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 
-/// The response to a refused request; `head` is absent when its bytes are no request.
+/// Responds to a refused request; `head` is absent if the request is malformed.
 pub fn respond(
     downstream: &Downstream,
     head: Option<&RequestHead>,
@@ -26,64 +26,64 @@ pub fn respond(
     request_log: &mut RequestLog,
 ) -> Box<Response> {
     let (worker, Refused { refusal, matched }) = (&downstream.worker, refused);
-    let lease = matched.as_ref().map_or_else(|| worker.seat.table(), |matched| Rc::clone(&matched.table));
-    let table = lease.table();
-    let path = if matches!(refusal, Refusal::Wire(_)) { "" } else { head.map_or("", RequestHead::path_text) };
+    let table_ref = matched.as_ref().map_or_else(|| worker.gate.table(), |matched| Rc::clone(&matched.table));
+    let table = table_ref.table();
+    let path = if matches!(refusal, Refusal::Request(_)) { "" } else { head.map_or("", RequestHead::path_text) };
     let route = matched.as_ref().and_then(RouteMatch::route);
     let class = route.map(|route| &table.classes[route.class].name);
-    request_log.class_slot = worker.class_slot(&lease, route.map(|route| route.class));
+    request_log.class_slot = worker.class_slot(&table_ref, route.map(|route| route.class));
     request_log.outcome = refusal.outcome();
-    let about = RequestSummary {
+    let summary = RequestSummary {
         method: head.map_or(&Method::GET, |head| &head.method),
         path,
         operation: route.map(|route| &*route.operation),
         class: class.map(|class| &**class),
     };
     if request_log.is_logged() {
-        let text = refused_text(worker, head, path, request_log.line.take());
-        request_log.line = Some(Box::new(refused_entry(refused, Rc::clone(&lease), about, text)));
+        let text = refused_text(worker, head, path, request_log.entry.take());
+        request_log.entry = Some(Box::new(refused_entry(refused, Rc::clone(&table_ref), summary, text)));
     }
     count(worker, refusal);
     let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, &worker.buffers);
-    let make = |about: RequestSummary<'_>| page::page(refusal, about, table);
-    // Refusals by the mode come by the thousand.
+    let make = |summary: RequestSummary<'_>| page::page(refusal, summary, table);
+    // Refusals by the mode are frequent.
     if let (Refusal::Mode(published), Some(RouteMatch { index: Some(index), .. })) = (refusal, matched) {
-        let key = Key { published, generation: lease.generation(), routes: table.routes.len(), index: *index };
-        return worker.refusals.with_page(key, about, make, with);
+        let key = Key { published, generation: table_ref.generation(), routes: table.routes.len(), index: *index };
+        return worker.refusals.with_page(key, summary, make, with);
     }
-    let Page { lines, content } = make(about);
+    let Page { lines, content } = make(summary);
     with(&lines, Bytes::from(content))
 }
 
-/// Counts what only some refusals have.
+/// Counts the errors behind a refusal.
 fn count(worker: &Worker, refusal: &Refusal) {
-    if let Refusal::Wire(fault) = refusal {
-        worker.recorder.metrics.wire_fault(fault.reason());
+    if let Refusal::Request(error) = refusal {
+        worker.recorder.metrics.wire_fault(error.reason());
     }
     if let Some(fault) = refusal.upstream_fault() {
         worker.recorder.metrics.upstream_failed(fault);
     }
 }
 
-/// The response that says this, with what depends on the moment.
+/// The response with this page, and the fields that depend on the time.
 fn response(refusal: &Refusal, lines: &[u8], content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
     let status = refusal.status();
-    let mut reply = Response::own(status, content, buffers);
-    reply.fields.extend_from_slice(lines);
+    let mut response = Response::own(status, content, buffers);
+    response.fields.extend_from_slice(lines);
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
-        reply.add_seconds(RETRY_AFTER, retry_after.as_secs());
+        response.add_seconds(RETRY_AFTER, retry_after.as_secs());
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref()));
+        response.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref()));
     }
     if status == StatusCode::UNAUTHORIZED {
-        reply.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
+        response.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
     }
-    reply.closes = refusal.closes();
-    reply
+    response.closes = refusal.closes();
+    response
 }
 
-/// What went to UCS has its id already.
+/// The path and the request id; a request that was forwarded keeps its id.
 fn refused_text(
     worker: &Worker,
     head: Option<&RequestHead>,
@@ -92,20 +92,20 @@ fn refused_text(
 ) -> RequestText {
     let fresh = head.filter(|_| earlier.is_none()).map(|head| worker.request_ids.id_of(&head.fields));
     let fresh = fresh.as_deref().unwrap_or_default().as_bytes();
-    let id = earlier.as_ref().map_or(fresh, |line| line.text.request_id());
+    let id = earlier.as_ref().map_or(fresh, |entry| entry.text.request_id());
     RequestText::of(path.as_bytes(), id, &worker.buffers)
 }
 
 fn refused_entry(
     refused: &Refused,
     table: Rc<TableRef>,
-    about: RequestSummary<'_>,
+    summary: RequestSummary<'_>,
     text: RequestText,
 ) -> AccessLogEntry {
     let Refused { refusal, matched } = refused;
     let matched = matched.as_ref();
     AccessLogEntry {
-        method: about.method.clone(),
+        method: summary.method.clone(),
         text,
         table,
         route: matched.and_then(|matched| matched.index),

@@ -1,4 +1,4 @@
-//! The body of a response: the gateway's own, or UCS's as it comes. The request's log ends with it.
+//! The body of a response: the gateway's own, or UCS's, streamed. The request's record ends with it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,39 +11,39 @@ use crate::proxy::upstream::body::Download;
 use crate::proxy::upstream::error::ForwardError;
 use crate::telemetry::Outcome;
 
-/// The body of every answer that leaves the gateway.
+/// The body of a response to a client.
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    /// Absent until the response leaves.
+    /// Absent until the response is sent.
     request_log: Option<RequestLog>,
 }
 
 #[derive(Debug)]
 enum Source {
-    ProxyFields(Option<Bytes>),
+    Own(Option<Bytes>),
     Relay(Download),
 }
 
 impl ResponseBody {
-    /// A body that the gateway made.
+    /// A body of the gateway itself.
     pub fn own(content: Bytes) -> ResponseBody {
-        ResponseBody { source: Source::ProxyFields((!content.is_empty()).then_some(content)), request_log: None }
+        ResponseBody { source: Source::Own((!content.is_empty()).then_some(content)), request_log: None }
     }
 
-    /// Has the request's log told what becomes of it.
+    /// Reports the progress and the end of the body to the request's record.
     pub fn log_to(&mut self, request_log: RequestLog) {
         self.request_log = Some(request_log);
     }
 
-    /// The client went before it had all of it, also when the last piece had been handed over.
+    /// The client disconnected before it had received all of it, even if the last piece had been handed over.
     pub fn client_gone(&mut self) {
         if let (Source::Relay(_), Some(request_log)) = (&self.source, &mut self.request_log) {
             request_log.outcome = Outcome::ClientGone;
         }
     }
 
-    /// UCS's own.
+    /// The body of UCS's response.
     pub fn relay(download: Download) -> ResponseBody {
         ResponseBody { source: Source::Relay(download), request_log: None }
     }
@@ -56,7 +56,7 @@ impl Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         let this = self.get_mut();
         let frame = match &mut this.source {
-            Source::ProxyFields(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
+            Source::Own(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
             Source::Relay(download) => Pin::new(download).poll_frame(cx),
         };
         if let (Poll::Ready(Some(frame)), Some(request_log)) = (&frame, &mut this.request_log) {
@@ -70,16 +70,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::ProxyFields(content) => content.is_none(),
+            Source::Own(content) => content.is_none(),
             Source::Relay(download) => download.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::ProxyFields(content) => {
-                SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64))
-            }
+            Source::Own(content) => SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64)),
             Source::Relay(download) => download.size_hint(),
         }
     }
@@ -88,7 +86,7 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         let Some(request_log) = &mut self.request_log else { return };
-        // A client's connection that is ended from outside, as one that is waited for too long, polls its body no more.
+        // A connection whose task was aborted, such as one past a deadline, does not poll its body to the end.
         let Source::Relay(download) = &self.source else { return };
         match download.exchange().and_then(|exchange| exchange.gave_up()) {
             Some(why) => request_log.cut_short(&ForwardError::GaveUp(why)),

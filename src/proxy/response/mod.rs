@@ -1,5 +1,5 @@
-//! A response as the client gets it, whichever protocol it speaks: status, field lines, body. UCS's, or the gateway's own. It
-//! decides nothing and frames nothing: see `http1` beside it.
+//! A response to a client, independent of the protocol: status, field lines, body. UCS's or the gateway's own. It decides
+//! nothing and frames nothing: see `http1` beside it.
 
 mod body;
 pub(crate) mod http1;
@@ -19,24 +19,24 @@ use crate::http1::{Buffer, Buffers, Fields, declared_length};
 
 pub use body::ResponseBody;
 
-/// Room for the field lines of a usual response, in bytes.
+/// Capacity for the field lines of a typical response, in bytes.
 const FIELDS_ROOM: usize = 512;
 
-/// A response. Always in a box, as it goes up through several futures.
+/// A response. Always boxed, as it is returned through several futures.
 #[derive(Debug)]
 pub struct Response {
     /// Its status.
     pub status: StatusCode,
-    /// Its field lines, but for those of framing.
+    /// Its field lines, without those of framing.
     pub fields: Buffer,
-    /// What of the field lines is known without reading them again.
-    pub told: ResponseMeta,
-    /// The length that a response without a body tells (RFC 9110, 8.6).
+    /// Facts about the field lines that the encoder needs.
+    pub meta: ResponseMeta,
+    /// The length that a response without a body declares (RFC 9110, 8.6).
     pub length: Option<u64>,
-    /// Whether the connection ends with it.
+    /// Whether the connection closes after it.
     pub closes: bool,
-    /// Whether what is left of the request's body is dropped.
-    pub leaves_body: bool,
+    /// Whether the rest of the request's body is discarded.
+    pub discards_body: bool,
     /// Its body.
     pub body: ResponseBody,
 }
@@ -48,46 +48,46 @@ impl Response {
         Box::new(Response {
             status,
             fields,
-            told: ResponseMeta::default(),
+            meta: ResponseMeta::default(),
             length: None,
             closes: false,
-            leaves_body: true,
+            discards_body: true,
             body,
         })
     }
 
-    /// The gateway's own, without field lines.
+    /// A response of the gateway itself, without field lines.
     pub fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
         Response::new(status, ResponseBody::own(content), buffers)
     }
 
-    /// UCS's response.
-    pub fn relay(answered: UpstreamResponse, buffers: &Rc<Buffers>) -> Box<Response> {
-        let UpstreamResponse { status, fields, body } = answered;
+    /// A response of UCS whose body is streamed.
+    pub fn relay(upstream_response: UpstreamResponse, buffers: &Rc<Buffers>) -> Box<Response> {
+        let UpstreamResponse { status, fields, body } = upstream_response;
         let has_none = body.is_end_stream();
-        let mut reply = Response::new(status, ResponseBody::relay(body), buffers);
-        reply.told = headers::to_downstream(&fields, &mut reply.fields);
-        reply.length = if has_none { declared_length(&fields) } else { None };
-        // It may go up to UCS while the response comes down.
-        reply.leaves_body = false;
-        reply
+        let mut response = Response::new(status, ResponseBody::relay(body), buffers);
+        response.meta = headers::to_downstream(&fields, &mut response.fields);
+        response.length = if has_none { declared_length(&fields) } else { None };
+        // UCS may still receive the request's body while it responds.
+        response.discards_body = false;
+        response
     }
 
-    /// A response of UCS whose body was read here.
+    /// A response of UCS whose body was read into memory.
     pub fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
-        let mut reply = Response::own(status, content, buffers);
-        reply.told = headers::to_downstream(fields, &mut reply.fields);
-        reply.add(UCS_GATEWAY, "answered");
-        reply
+        let mut response = Response::own(status, content, buffers);
+        response.meta = headers::to_downstream(fields, &mut response.fields);
+        response.add(UCS_GATEWAY, "answered");
+        response
     }
 
-    /// With the request's log, which ends with the body.
+    /// Attaches the request's record, which ends with the body.
     pub fn with(mut self: Box<Response>, request_log: RequestLog) -> Box<Response> {
         self.body.log_to(request_log);
         self
     }
 
-    /// Adds a field line; the value may hold no line end.
+    /// Adds a field line; the value must not contain a line break.
     pub fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
         write_line(&mut self.fields, name.as_str().as_bytes(), value.as_ref());
     }
@@ -98,11 +98,11 @@ impl Response {
     }
 }
 
-/// A response of the gateway that is no refusal.
-pub fn answer(status: StatusCode, json: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Response> {
-    let mut reply = Response::own(status, Bytes::from(json), buffers);
-    reply.add(CONTENT_TYPE, "application/json");
-    reply.add(CACHE_CONTROL, "no-store");
-    reply.add(UCS_GATEWAY, "answered");
-    reply
+/// A JSON response of the gateway that is not a refusal.
+pub fn json(status: StatusCode, document: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Response> {
+    let mut response = Response::own(status, Bytes::from(document), buffers);
+    response.add(CONTENT_TYPE, "application/json");
+    response.add(CACHE_CONTROL, "no-store");
+    response.add(UCS_GATEWAY, "answered");
+    response
 }

@@ -1,5 +1,5 @@
-//! The two bodies that stream through: the client's request on its way to UCS, and UCS's answer on its way back. Each
-//! piece is passed on when it is asked for, never stored; each tells the exchange whom it waits for.
+//! The two streamed bodies: the client's request body to UCS, and UCS's response body to the client. Each piece is passed on
+//! when it is polled, never stored; both tell the exchange which side they wait for.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -17,12 +17,12 @@ use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Exchange, UploadState};
 use crate::proxy::upstream::pool::{Pool, PooledConnection};
 
-/// A request's body on its way to UCS.
+/// The request body, as sent to UCS.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// None.
+    /// There is none.
     Empty,
-    /// The client's, as it comes.
+    /// The client's body, streamed.
     Relay(Upload),
 }
 
@@ -35,7 +35,7 @@ pub struct Upload {
 }
 
 impl RequestBody {
-    /// The client's body with at most `limit` bytes; the exchange knows what became of it.
+    /// The client's body with at most `limit` bytes; its state is kept in the exchange.
     pub fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> RequestBody {
         if incoming.is_end_stream() {
             return RequestBody::Empty;
@@ -77,7 +77,7 @@ impl Upload {
             self.exchange.wait_for_client_body();
             return Poll::Pending;
         };
-        self.exchange.client_body_came();
+        self.exchange.client_body_arrived();
         let state = match &frame {
             None => UploadState::Done,
             Some(Err(_)) => UploadState::Broken,
@@ -109,84 +109,84 @@ impl Drop for Upload {
     }
 }
 
-/// UCS's answer as it comes. Dropping it early ends the exchange as the method demands.
+/// The body of UCS's response, streamed. Dropping it early aborts the exchange, or completes it if it is mutating.
 #[derive(Debug)]
 pub struct Download(BodyState);
 
 #[derive(Debug)]
 enum BodyState {
-    /// Nothing is to come.
-    Over,
-    /// UCS has answered in full, and this is left of it.
-    Rest(Bytes),
-    /// More is to come. In a box, as most answers come at once.
+    /// Nothing is left.
+    Done,
+    /// The response is complete, and this is the rest of it.
+    Buffered(Bytes),
+    /// More is to come. Boxed, as most responses arrive at once.
     Stream(Box<Stream>),
 }
 
 #[derive(Debug)]
 struct Stream {
     body: FramedBody,
-    /// All that the end must settle; gone when the exchange is over.
-    link: Option<ExchangeGuard>,
+    /// Absent once the exchange is over.
+    guard: Option<ExchangeGuard>,
 }
 
-/// What is held until UCS has answered in full.
+/// The resources of an exchange until its response is complete.
 #[derive(Debug)]
 pub struct ExchangeGuard {
-    /// The connection to UCS, and the pool that it goes back to.
-    pub lease: PooledConnection,
-    /// Where the connection goes afterwards.
+    /// The connection to UCS.
+    pub pooled: PooledConnection,
+    /// The pool that the connection is put back to.
     pub pool: Rc<Pool>,
-    /// The task that still sends the rest of the request, when UCS answered before it had all of it.
+    /// The task that sends the rest of the request, if UCS responded before it had all of it.
     pub uploading: Option<UploadTask>,
-    /// Whether it must be read to its end even when the client goes away.
+    /// Whether the response must be read to its end even if the client disconnects.
     pub mutating: bool,
-    /// Whether UCS keeps the connection open behind this answer.
+    /// Whether UCS keeps the connection open after this response.
     pub keeps_open: bool,
-    /// Holds the permit; behind the connection, so that this is closed before the permit is dropped.
+    /// Holds the permit. Declared after the connection, which must be closed before the permit is dropped.
     pub exchange: Rc<Exchange>,
 }
 
-/// A task that sends the rest of a request; dropping it ends the task.
+/// A task that sends the rest of a request; dropping it aborts the task.
 #[derive(Debug)]
 pub struct UploadTask {
     /// The task.
     pub task: AbortHandle,
-    /// The way out that it writes to. Shared, as an aborted task goes away later, and the connection must not live as long.
+    /// The write half. Shared, as an aborted task is dropped later, and the connection must not live as long.
     pub writer: SharedWriter,
 }
 
-/// The way to UCS, until the exchange is over.
+/// The write half of a connection to UCS, until the exchange is over.
 pub type SharedWriter = Rc<RefCell<Option<OwnedWriteHalf>>>;
 
 impl Download {
-    /// The body of an answer whose head just came. What has come whole with it, as most have, ends the exchange at once.
-    pub fn new(body: FramedBody, mut link: ExchangeGuard) -> Download {
-        let unread = &mut link.lease.connection.unread;
+    /// The body of a response whose head has arrived. If the whole body has arrived with it, the exchange completes at once.
+    pub fn new(body: FramedBody, mut guard: ExchangeGuard) -> Download {
+        let unread = &mut guard.pooled.connection.unread;
         let left = body.left().and_then(|left| usize::try_from(left).ok()).filter(|left| *left <= unread.len());
         match left {
             Some(left) => {
                 let rest = unread.split_to(left).freeze();
-                link.finish();
-                Download(if rest.is_empty() { BodyState::Over } else { BodyState::Rest(rest) })
+                guard.finish();
+                Download(if rest.is_empty() { BodyState::Done } else { BodyState::Buffered(rest) })
             }
-            None => Download(BodyState::Stream(Box::new(Stream { body, link: Some(link) }))),
+            None => Download(BodyState::Stream(Box::new(Stream { body, guard: Some(guard) }))),
         }
     }
 
-    /// Whether something of it was not taken, and no error told how it ended.
+    /// Whether a part of it was not consumed, and no error ended it.
     pub(crate) fn is_unfinished(&self) -> bool {
         match &self.0 {
-            BodyState::Over => false,
-            BodyState::Rest(_) => true,
-            BodyState::Stream(stream) => stream.link.is_some(),
+            BodyState::Done => false,
+            BodyState::Buffered(_) => true,
+            BodyState::Stream(stream) => stream.guard.is_some(),
         }
     }
 
-    /// The exchange, as long as it is not over, and no error told how it ended.
+    /// The exchange, until it completes or fails.
     pub(crate) fn exchange(&self) -> Option<&Rc<Exchange>> {
         let BodyState::Stream(stream) = &self.0 else { return None };
-        stream.link.as_ref().map(|link| &link.exchange)
+        stream.guard.as_ref().map(|guard| &guard.exchange)
     }
 }
 
@@ -195,28 +195,28 @@ impl Body for Download {
     type Error = ForwardError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-        let coming = &mut self.get_mut().0;
-        if let BodyState::Stream(stream) = coming {
+        let state = &mut self.get_mut().0;
+        if let BodyState::Stream(stream) = state {
             return stream.poll(cx);
         }
-        match std::mem::replace(coming, BodyState::Over) {
-            BodyState::Rest(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
-            BodyState::Over | BodyState::Stream(_) => Poll::Ready(None),
+        match std::mem::replace(state, BodyState::Done) {
+            BodyState::Buffered(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            BodyState::Done | BodyState::Stream(_) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            BodyState::Over => true,
-            BodyState::Rest(_) => false,
+            BodyState::Done => true,
+            BodyState::Buffered(_) => false,
             BodyState::Stream(stream) => stream.body.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match &self.0 {
-            BodyState::Over => Some(0),
-            BodyState::Rest(rest) => Some(rest.len() as u64),
+            BodyState::Done => Some(0),
+            BodyState::Buffered(rest) => Some(rest.len() as u64),
             BodyState::Stream(stream) => stream.body.left(),
         };
         left.map(SizeHint::with_exact).unwrap_or_default()
@@ -225,54 +225,54 @@ impl Body for Download {
 
 impl Stream {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-        let Some(link) = &mut self.link else { return Poll::Ready(None) };
-        let polled = poll_piece(&mut self.body, link, context);
+        let Some(guard) = &mut self.guard else { return Poll::Ready(None) };
+        let polled = poll_piece(&mut self.body, guard, context);
         match &polled {
-            Poll::Pending => link.exchange.wait_for_upstream_body(),
+            Poll::Pending => guard.exchange.wait_for_upstream_body(),
             Poll::Ready(Some(Ok(frame))) if !self.body.is_over() => {
-                link.exchange.wait_for_client_reading();
-                link.exchange.client_moved(frame.data_ref().map_or(0, Bytes::len));
+                guard.exchange.wait_for_client_reading();
+                guard.exchange.client_moved(frame.data_ref().map_or(0, Bytes::len));
             }
             Poll::Ready(Some(Ok(_)) | None) => self.finish(),
-            // Not the end that was to come: dropping the link closes the connection, and counts the exchange as abandoned.
-            Poll::Ready(Some(Err(_))) => self.link = None,
+            // Dropping the guard closes the connection, and counts the exchange as abandoned.
+            Poll::Ready(Some(Err(_))) => self.guard = None,
         }
         polled
     }
 
     fn finish(&mut self) {
-        self.link.take().into_iter().for_each(ExchangeGuard::finish);
+        self.guard.take().into_iter().for_each(ExchangeGuard::finish);
     }
 }
 
 impl ExchangeGuard {
-    /// UCS has answered in full.
+    /// Completes the exchange: the response was received in full.
     fn finish(self) {
-        let ExchangeGuard { mut lease, pool, uploading, exchange, keeps_open, .. } = self;
-        // What is left of a request that UCS did not wait for ends here: the connection is reset before the permit goes.
-        if exchange.upload() != UploadState::Done || lease.connection.is_split() {
-            drop((lease, uploading));
+        let ExchangeGuard { mut pooled, pool, uploading, exchange, keeps_open, .. } = self;
+        // UCS responded before it had the whole request: the rest is cancelled, and the connection reset before the permit goes.
+        if exchange.upload() != UploadState::Done || pooled.connection.is_split() {
+            drop((pooled, uploading));
             return exchange.finish();
         }
-        lease.connection.end_exchange();
+        pooled.connection.end_exchange();
         exchange.finish();
-        // What UCS sent behind its answer must not meet a next request.
-        if keeps_open && lease.connection.is_whole() {
-            pool.give_back(lease);
+        // Unsolicited bytes after the response must not be read as the response to the next request.
+        if keeps_open && pooled.connection.is_whole() {
+            pool.put_back(pooled);
         }
     }
 }
 
-/// The next piece of the answer's body, from the buffer or the socket.
+/// The next piece of the response body, from the buffer or the socket.
 fn poll_piece(
     body: &mut FramedBody,
-    link: &mut ExchangeGuard,
+    guard: &mut ExchangeGuard,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-    if let Some(why) = link.exchange.gave_up() {
+    if let Some(why) = guard.exchange.gave_up() {
         return Poll::Ready(Some(Err(ForwardError::GaveUp(why))));
     }
-    let connection = &mut link.lease.connection;
+    let connection = &mut guard.pooled.connection;
     loop {
         match body.take(&mut connection.unread, &RESPONSE_LIMITS) {
             Ok(BodyEvent::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -281,7 +281,7 @@ fn poll_piece(
             Ok(BodyEvent::More) => {}
             Err(error) => return Poll::Ready(Some(Err(ResponseError::Chunks(error).into()))),
         }
-        link.exchange.wake_when_given_up(context);
+        guard.exchange.wake_when_given_up(context);
         match ready!(connection.poll_fill(body.left(), context)) {
             Ok(0) if body.end() => return Poll::Ready(None),
             Ok(0) => return Poll::Ready(Some(Err(ResponseError::Ended.into()))),
@@ -294,8 +294,8 @@ fn poll_piece(
 impl Drop for UploadTask {
     fn drop(&mut self) {
         self.task.abort();
-        // Borrowed only while the task is polled, which drops none of this. No regular end of the request is said: it may
-        // not be one.
+        // It is borrowed only while the task is polled, which does not drop this. No FIN is sent, as the request may be
+        // incomplete.
         let writer = self.writer.try_borrow_mut().ok().and_then(|mut writer| writer.take());
         writer.into_iter().for_each(OwnedWriteHalf::forget);
     }
@@ -303,10 +303,10 @@ impl Drop for UploadTask {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        let BodyState::Stream(stream) = std::mem::replace(&mut self.0, BodyState::Over) else { return };
-        let reads_on = stream.link.as_ref().is_some_and(|link| link.mutating && link.exchange.gave_up().is_none());
+        let BodyState::Stream(stream) = std::mem::replace(&mut self.0, BodyState::Done) else { return };
+        let reads_on = stream.guard.as_ref().is_some_and(|guard| guard.mutating && guard.exchange.gave_up().is_none());
         if reads_on {
-            // The client is gone, UCS is not done: read on, so that a drain waits for what really runs.
+            // The client has disconnected, but UCS is still working: read on, so that a drain waits for it.
             tokio::task::spawn_local(stream.read_to_end());
         }
     }
@@ -314,7 +314,7 @@ impl Drop for Download {
 
 impl Stream {
     async fn read_to_end(mut self) {
-        let Some(pool) = self.link.as_ref().map(|link| Rc::clone(&link.pool)) else { return };
+        let Some(pool) = self.guard.as_ref().map(|guard| Rc::clone(&guard.pool)) else { return };
         while let Some(frame) = std::future::poll_fn(|cx| self.poll(cx)).await {
             if let Err(error) = frame {
                 pool.count_fault(error.upstream_fault());

@@ -1,29 +1,29 @@
-//! Why UCS's response cannot be passed on, and how that counts.
+//! The errors of forwarding, and their outcome in the metrics.
 
 use super::exchange::GaveUp;
 use super::pool::ConnectError;
 use crate::http1::ResponseError;
 use crate::telemetry::{Outcome, UpstreamFault};
 
-/// Why there is no answer of UCS to pass on.
+/// The reason why there is no response of UCS to pass on.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// No connection.
+    /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// UCS closed the connection, or answered what is not HTTP.
-    #[error("UCS's answer is broken: {0}")]
+    /// UCS closed the connection, or its response is not HTTP.
+    #[error("invalid response from UCS: {0}")]
     Broken(#[from] ResponseError),
-    /// UCS's answer to an operation that the gateway answers is not what it should be.
-    #[error("UCS's answer cannot be read, or is too long")]
+    /// UCS's response to a local operation cannot be read.
+    #[error("the response from UCS cannot be read, or is too long")]
     BadDocument,
-    /// UCS left HTTP, which no request that reaches it asks for: `Upgrade` ends at the gateway.
-    #[error("UCS switched to another protocol, which nobody asked it for")]
+    /// UCS switched protocols without being asked: `Upgrade` is not forwarded.
+    #[error("UCS switched to another protocol without being asked")]
     Switched,
-    /// A deadline passed, or a flip cut the exchange off.
+    /// A deadline passed, or a flip cut the exchange.
     #[error("given up: {0:?}")]
     GaveUp(GaveUp),
-    /// The request's body has bad framing, or its sender went away.
+    /// The request's body has bad framing, or the client disconnected.
     #[error("the request's body ended early")]
     BadBody,
     /// The request's body is longer than the limit.
@@ -32,7 +32,7 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
-    /// How metrics count it, as a refusal or as the end of an answer that had begun.
+    /// The outcome in the metrics, of a refusal or of a response that ended early.
     pub fn outcome(&self) -> Outcome {
         match self {
             ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
@@ -50,13 +50,13 @@ impl ForwardError {
         }
     }
 
-    /// The kind of UCS's failure, when it was UCS's.
+    /// The kind of failure, if UCS failed.
     pub fn upstream_fault(&self) -> Option<UpstreamFault> {
         match self {
             ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
             ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
             ForwardError::Connect(_) => Some(UpstreamFault::Connect),
-            ForwardError::Broken(fault) if fault.is_malformed() => Some(UpstreamFault::Malformed),
+            ForwardError::Broken(error) if error.is_malformed() => Some(UpstreamFault::Malformed),
             ForwardError::Broken(_) => Some(UpstreamFault::Closed),
             ForwardError::BadDocument | ForwardError::Switched => Some(UpstreamFault::Malformed),
             ForwardError::GaveUp(GaveUp::FirstByte) => Some(UpstreamFault::FirstByteTimeout),

@@ -1,6 +1,6 @@
-//! One exchange with UCS, from admission to its end: who holds the permit, which deadline counts now, and how it is
-//! given up. A sweep over all exchanges of the worker enforces deadlines and cuts, so that no request needs a timer of
-//! its own. It moves no bytes.
+//! One exchange with UCS, from admission to its end: it holds the permit, knows the current deadline, and can be given up. A
+//! sweep over all exchanges of the worker enforces deadlines and cuts, so that no request needs a timer of its own. It moves
+//! no bytes.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -14,70 +14,70 @@ use crate::policy::mode::Mode;
 use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 
-/// How often deadlines are looked at: the precision of every timeout of an exchange.
+/// The interval of the sweep: the precision of every timeout of an exchange.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Between two sweeps no more than this counts as waiting for a client: after a pause of the machine its bytes may be there.
+/// The longest time between two sweeps that counts as waiting for a client: after a pause of the machine, bytes may be pending.
 const LONGEST_LAPSE: Duration = Duration::from_secs(1);
 
-/// How long each part of an exchange may take.
+/// The time limits of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeTimeouts {
-    /// From the last byte of the request to the first byte of the answer.
+    /// From the last byte of the request to the first byte of the response.
     pub first_byte: Duration,
-    /// Between two pieces of a body, whoever is waited for.
+    /// Between two pieces of a body, in either direction.
     pub idle_body: Duration,
-    /// Bytes a second that a client must keep on average, once it was waited for as long as `idle_body` in sum; 0 for
-    /// no such rule.
+    /// The least average rate of a client in bytes per second, once the exchange has waited for it for `idle_body` in total;
+    /// 0 for no limit.
     pub min_rate: u64,
-    /// How long a flip's drain may wait for a client, in sum.
+    /// The total time that a flip's drain may wait for a client.
     pub drain_client: Duration,
 }
 
-/// Why the gateway gave up on an exchange.
+/// The reason why the gateway gave up an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GaveUp {
-    /// UCS did not begin to answer in time.
+    /// UCS did not begin to respond in time.
     FirstByte,
-    /// UCS stopped in the middle of its answer.
+    /// UCS stalled in the middle of its response.
     UpstreamBody,
-    /// The client stopped in the middle of its request.
+    /// The client stalled in the middle of its request.
     ClientBody,
-    /// The client stopped reading the answer.
+    /// The client stopped reading the response.
     ClientReading,
-    /// The client sends or reads a body too slowly, without ever stopping.
+    /// The client sends or reads a body too slowly, without stalling.
     ClientPace,
     /// A flip's drain waited for the client for too long.
     DrainClient,
-    /// A flip cut it off at its deadline.
+    /// A flip cut it at its deadline.
     Cut,
 }
 
-/// What became of a request's body.
+/// The state of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadState {
     /// More is to come.
     Running,
-    /// All of it was handed over.
+    /// All of it was passed on.
     Done,
-    /// The client's side failed: bad framing, or gone.
+    /// The client sent bad framing, or disconnected.
     Broken,
     /// It is longer than the limit.
     TooLarge,
 }
 
-/// Whom the exchange waits for.
+/// The event that the exchange waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
-    /// For a connection to UCS; the connect timeout rules.
+    /// A connection to UCS; the connect timeout applies.
     Connection,
-    /// For UCS to take the request or to answer.
-    Answer,
-    /// For the next piece of the request's body.
+    /// UCS, to receive the request or to respond.
+    Response,
+    /// The next piece of the request body.
     ClientBody,
-    /// For the next piece of the answer's body.
+    /// The next piece of the response body.
     UpstreamBody,
-    /// For the client to read the answer.
+    /// The client, to read the response.
     ClientReading,
 }
 
@@ -92,12 +92,12 @@ impl Waiting {
 pub struct ClientTask(Rc<OnceCell<AbortHandle>>);
 
 impl ClientTask {
-    /// Set once, as soon as the task runs.
+    /// Sets the task, once it has been spawned.
     pub fn set(&self, task: AbortHandle) {
         self.0.get_or_init(|| task);
     }
 
-    /// Ends the connection at once.
+    /// Closes the connection at once.
     pub fn abort(&self) {
         self.0.get().inspect(|task| task.abort());
     }
@@ -107,7 +107,7 @@ impl ClientTask {
 #[derive(Debug)]
 pub struct Exchanges {
     slots: RefCell<Slots>,
-    /// The worker's coarse clock: as old as the last sweep, and free to read.
+    /// The worker's coarse clock: the time of the last sweep.
     now: Cell<Instant>,
     flip_seen: FlipSeen,
     timeouts: ExchangeTimeouts,
@@ -123,29 +123,29 @@ struct Slots {
 #[derive(Debug)]
 pub struct Exchange {
     permit: RefCell<Option<Permit>>,
-    /// Its place in its class, when that has a limit: kept as long as the permit.
-    place: RefCell<Option<ClassPermit>>,
-    /// Whether a byte may have reached UCS: from then on its early end is an abandonment.
+    /// The permit of its class, if that has a limit; kept as long as the gate's permit.
+    class_permit: RefCell<Option<ClassPermit>>,
+    /// Whether a byte may have reached UCS: from then on, an early end abandons the request.
     sent: Cell<bool>,
     waiting: Cell<Waiting>,
     progress: Cell<Instant>,
     pace: Cell<Pace>,
-    /// Whether the next piece of the request's body is waited for, whatever else is.
+    /// Whether it waits for the next piece of the request body, besides `waiting`.
     awaits_body: Cell<bool>,
-    /// How long it has waited for its client since a flip began.
+    /// The time that it has waited for its client during a flip.
     client_wait: ClientWait,
     gave_up: Cell<Option<GaveUp>>,
     upload: Cell<UploadState>,
-    /// Whether the head of the answer is out: then the rest can only be cut short, by ending the client's connection.
-    answered: Cell<bool>,
-    /// Who moves its bytes at the moment, and must hear of an end.
+    /// Whether the response has begun: then it can only be truncated, by closing the client's connection.
+    responded: Cell<bool>,
+    /// The task that moves its bytes, to be woken when the exchange is given up.
     mover: RefCell<Option<Waker>>,
     client: Option<ClientTask>,
     all: Rc<Exchanges>,
     slot: usize,
 }
 
-/// What the client's part in a body took so far: the time that it was waited for, and the bytes that came of it.
+/// The pace of the client within a body: the time that the exchange waited for it, and the bytes that it moved.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
     waited: Duration,
@@ -153,7 +153,7 @@ struct Pace {
 }
 
 impl Exchanges {
-    /// None yet.
+    /// No exchanges yet.
     pub fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
         Rc::new(Exchanges {
             slots: RefCell::default(),
@@ -163,18 +163,19 @@ impl Exchanges {
         })
     }
 
-    /// Begins one. `client` is the task of the client's connection, which ends when the client stops reading.
+    /// Begins an exchange. `client` is the task of the client's connection: it is aborted if the exchange is given up after its
+    /// response has begun.
     pub fn begin(
         self: &Rc<Self>,
         permit: Permit,
-        place: Option<ClassPermit>,
+        class_permit: Option<ClassPermit>,
         client: Option<ClientTask>,
     ) -> Rc<Exchange> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or(slots.exchanges.len());
         let exchange = Rc::new(Exchange {
             permit: RefCell::new(Some(permit)),
-            place: RefCell::new(place),
+            class_permit: RefCell::new(class_permit),
             sent: Cell::new(false),
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),
@@ -183,7 +184,7 @@ impl Exchanges {
             client_wait: ClientWait::default(),
             gave_up: Cell::new(None),
             upload: Cell::new(UploadState::Done),
-            answered: Cell::new(false),
+            responded: Cell::new(false),
             mover: RefCell::new(None),
             client,
             all: Rc::clone(self),
@@ -208,8 +209,8 @@ impl Exchanges {
         slots.exchanges.len() == slots.free.len()
     }
 
-    /// Gives up on all whose deadline has passed, on those whose client a flip waits for too long and, while a cut is on, on
-    /// all that it means.
+    /// Gives up the exchanges that are past their deadline, those whose client has blocked a flip for too long and, during a
+    /// cut, those that it concerns.
     pub fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
         let before = self.now.replace(Instant::now());
         let flip = flip.filter(|flip| self.flip_seen.is_draining(flip, self.now.get()));
@@ -223,14 +224,14 @@ impl Exchanges {
             };
             running.filter_map(|exchange| due(&exchange).map(|why| (exchange, why))).collect()
         };
-        // Outside the borrow: an abort may drop tasks that hold exchanges of their own.
+        // After the borrow: an abort may drop tasks that hold exchanges.
         for (exchange, why) in late {
             exchange.give_up(why);
         }
     }
 
     fn due(&self, exchange: &Exchange, cut: Option<Mode>) -> Option<GaveUp> {
-        // Once more, if whoever holds its connection did not hear of it.
+        // Once more, in case the owner of the connection was not woken.
         if let Some(why) = exchange.gave_up.get() {
             return Some(why);
         }
@@ -239,7 +240,7 @@ impl Exchanges {
         }
         let (limit, why) = match exchange.waiting.get() {
             Waiting::Connection => return None,
-            Waiting::Answer => (self.timeouts.first_byte, GaveUp::FirstByte),
+            Waiting::Response => (self.timeouts.first_byte, GaveUp::FirstByte),
             Waiting::ClientBody => (self.timeouts.idle_body, GaveUp::ClientBody),
             Waiting::UpstreamBody => (self.timeouts.idle_body, GaveUp::UpstreamBody),
             Waiting::ClientReading => (self.timeouts.idle_body, GaveUp::ClientReading),
@@ -248,7 +249,7 @@ impl Exchanges {
         if waited > limit { Some(why) } else { self.is_too_slow(exchange, waited).then_some(GaveUp::ClientPace) }
     }
 
-    /// Whether a flip has waited for the exchange's client for too long, in sum.
+    /// Whether a flip has waited for the exchange's client for too long in total.
     fn blocks(&self, exchange: &Exchange, flip: FlipUnderWay, lapse: Duration) -> bool {
         if !exchange.is_cut_by(flip.leaving) {
             return false;
@@ -257,7 +258,7 @@ impl Exchanges {
         exchange.client_wait.count(&flip, lapse, waits) > flip.client_limit(self.timeouts.drain_client)
     }
 
-    /// How long what is waited for now has been waited for.
+    /// The time since the last progress.
     fn waited(&self, exchange: &Exchange) -> Duration {
         self.now.get().saturating_duration_since(exchange.progress.get())
     }
@@ -273,19 +274,19 @@ impl Exchanges {
 }
 
 impl Exchange {
-    /// A connection was found: from now on UCS may have been reached.
+    /// The request is about to be sent: from now on, bytes may have reached UCS.
     pub fn sent(&self) {
         self.sent.set(true);
-        self.wait(Waiting::Answer);
+        self.wait(Waiting::Response);
     }
 
-    /// The connection took nothing of the request: it may be sent on another one.
+    /// No byte of the request was processed: it may be sent on another connection.
     pub fn was_not_sent(&self) {
         self.sent.set(false);
         self.wait(Waiting::Connection);
     }
 
-    /// Whoever waits for bytes of this exchange asks to be woken when it is given up.
+    /// Registers the task that waits for bytes of this exchange, to be woken when it is given up.
     pub fn wake_when_given_up(&self, context: &Context<'_>) {
         let mut mover = self.mover.borrow_mut();
         match &mut *mover {
@@ -294,15 +295,15 @@ impl Exchange {
         }
     }
 
-    /// The head of the answer has come, and the next piece of its body is waited for.
-    pub fn answer_began(&self) {
-        self.answered.set(true);
+    /// The head of the response has arrived; the exchange waits for the next piece of its body.
+    pub fn response_began(&self) {
+        self.responded.set(true);
         self.wait(Waiting::UpstreamBody);
-        // A quick upload is no credit for slow reading.
+        // A fast upload must not compensate for slow reading.
         self.pace.set(Pace::default());
     }
 
-    /// The next piece of the request's body is waited for.
+    /// The exchange waits for the next piece of the request body.
     pub fn wait_for_client_body(&self) {
         self.awaits_body.set(true);
         if self.waiting.get() != Waiting::ClientBody {
@@ -310,54 +311,55 @@ impl Exchange {
         }
     }
 
-    /// A piece of the request's body came, or its end. UCS is waited for: to take what it was given, or to begin its answer.
-    pub fn client_body_came(&self) {
+    /// A piece of the request body arrived, or its end: now the exchange waits for UCS.
+    pub fn client_body_arrived(&self) {
         self.awaits_body.set(false);
-        // One that answers before it has all of the request may be silent no longer than any other that has begun.
-        self.wait(if self.answered.get() { Waiting::UpstreamBody } else { Waiting::Answer });
+        // If UCS has begun to respond before it has the whole request, its response must make progress like any other.
+        self.wait(if self.responded.get() { Waiting::UpstreamBody } else { Waiting::Response });
     }
 
-    /// Nobody takes more of the request's body, whether it is over or not.
+    /// The request body is not read any further, whether complete or not.
     pub fn awaits_no_body(&self) {
         self.awaits_body.set(false);
     }
 
-    /// The next piece of the answer's body is waited for.
+    /// The exchange waits for the next piece of the response body.
     pub fn wait_for_upstream_body(&self) {
         if self.waiting.get() != Waiting::UpstreamBody {
             self.wait(Waiting::UpstreamBody);
         }
     }
 
-    /// A piece of the answer was handed to the client's connection.
+    /// A piece of the response was handed to the client's connection.
     pub fn wait_for_client_reading(&self) {
         self.wait(Waiting::ClientReading);
     }
 
-    /// So many bytes of a body came from the client, or were handed to it.
+    /// Counts bytes of a body that came from the client, or were handed to it.
     pub fn client_moved(&self, bytes: usize) {
         let pace = self.pace.get();
         self.pace.set(Pace { moved: pace.moved + bytes as u64, ..pace });
     }
 
-    /// Why the gateway gave up, when it did.
+    /// The reason why the gateway gave up, if it did.
     pub fn gave_up(&self) -> Option<GaveUp> {
         self.gave_up.get()
     }
 
-    /// What became of the request's body; `Done` when there is none.
+    /// The state of the request body; `Done` if there is none.
     pub fn upload(&self) -> UploadState {
         self.upload.get()
     }
 
-    /// Something became of the request's body.
+    /// Sets the state of the request body.
     pub fn set_upload(&self, state: UploadState) {
         self.upload.set(state);
     }
 
-    /// UCS has answered in full: the permit is dropped. Any other end is none that the gateway can see.
+    /// Completes the exchange: the response was received in full, so the permit is dropped. After any other end, UCS may still be
+    /// working on the request.
     pub fn finish(&self) {
-        // Given up at the same moment: that was said already.
+        // Given up at the same moment: it counts as abandoned.
         if self.gave_up.get().is_none() {
             self.sent.set(false);
         }
@@ -368,8 +370,8 @@ impl Exchange {
         self.permit.borrow().as_ref().is_some_and(|permit| permit.is_cut_by(mode))
     }
 
-    /// The permit goes with the connection to UCS, which whoever holds it resets: a drain must not be over before that. One
-    /// that is given up a second time is counted out here.
+    /// Wakes the owner of the connection to UCS, which resets it and drops the permit: a drain must not end before that. If the
+    /// exchange is given up a second time, the permit is released here.
     fn give_up(&self, why: GaveUp) {
         if self.gave_up.replace(Some(why)).is_some() {
             return self.release();
@@ -377,14 +379,14 @@ impl Exchange {
         if let Some(mover) = self.mover.borrow_mut().take() {
             mover.wake();
         }
-        // Whatever is waited for: a client that does not read keeps its connection's task, which holds the one to UCS,
-        // from being polled, and may still be sending a body that goes up.
-        if self.answered.get() {
+        // Whatever the exchange waits for: if the client does not read, the task of its connection, which owns the one to UCS,
+        // is not polled, and may still be sending a request body.
+        if self.responded.get() {
             self.client.iter().for_each(ClientTask::abort);
         }
     }
 
-    /// Counts it out: as abandoned when UCS may still be at it.
+    /// Releases the permits; the request counts as abandoned if UCS may still be working on it.
     fn release(&self) {
         let Some(permit) = self.permit.take() else { return };
         if self.sent.get() {
@@ -392,7 +394,7 @@ impl Exchange {
         } else {
             drop(permit)
         }
-        drop(self.place.take());
+        drop(self.class_permit.take());
     }
 
     fn wait(&self, waiting: Waiting) {

@@ -1,5 +1,5 @@
-//! One admitted request to UCS and the head of its answer back. It decides nothing about modes; what it must do when a
-//! connection is stale, UCS is late, or the client goes away, it does here.
+//! Forwards one admitted request to UCS, until the head of the response: with a retry if the connection was stale, and to its
+//! end if the client disconnects. It decides nothing about modes.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -18,228 +18,255 @@ use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::client::ClientBody;
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
-use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{ClientTask, Exchange, Exchanges, UploadState};
 use crate::proxy::upstream::pool::{ConnectError, Pool, PooledConnection};
 use crate::proxy::upstream::request;
 
-/// UCS's answer.
+/// The response of UCS.
 #[derive(Debug)]
 pub struct UpstreamResponse {
     /// Its status.
     pub status: StatusCode,
-    /// Its field lines, as UCS sent them.
+    /// Its field lines, as received.
     pub fields: Fields,
-    /// Its body, as it comes.
+    /// Its body, streamed.
     pub body: Download,
 }
 
-/// What forwarding needs of its worker.
+/// Forwards the requests of one worker.
 #[derive(Debug)]
 pub struct Forwarder {
     /// Connections to UCS.
     pub pool: Rc<Pool>,
-    /// What is under way.
+    /// Exchanges in progress.
     pub exchanges: Rc<Exchanges>,
-    /// The longest body of a request, in bytes.
+    /// The longest request body, in bytes.
     pub max_body: u64,
 }
 
 impl Forwarder {
-    /// Sends a request and waits for the head of the answer. When the caller goes away during a mutating request, the
-    /// exchange is brought to its end all the same, within its deadlines.
+    /// Sends a request and waits for the head of the response. If the caller is dropped during a mutating request, the exchange
+    /// still runs to its end, within its deadlines.
     pub async fn forward(
         &self,
         permit: Permit,
-        place: Option<ClassPermit>,
+        class_permit: Option<ClassPermit>,
         head: UpstreamHead,
         body: ClientBody,
         client: Option<ClientTask>,
     ) -> Forwarded {
-        // Announced as too long: neither UCS nor a client that waits for 100 need begin.
+        // The declared length exceeds the limit: reject it before UCS or a client that waits for 100 begins.
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = self.exchanges.begin(permit, place, client);
+        let exchange = self.exchanges.begin(permit, class_permit, client);
         let mut forwarding = Forwarding {
+            stage: Stage::Start(Attempt::First),
             pool: Rc::clone(&self.pool),
-            // RFC 9110 9.2.1: safe methods ask for no change, so an early end does no harm.
+            // RFC 9110, 9.2.1: safe methods change nothing, so aborting them does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
             is_head: head.is_head,
-            sending: request::sending(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
+            message: request::encode(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
             exchange,
-            fresh: false,
-            leasing: None,
-            lease: None,
-            refused: None,
-            came: 0,
         };
         if forwarding.mutating {
             let mut forwarding = FinishAnyway(Some(Box::new(forwarding)));
             return poll_fn(|context| forwarding.poll(context)).await;
         }
-        let (answer, lease) = poll_fn(|context| forwarding.poll(context)).await?;
-        forwarding.answered(answer, lease)
+        let (head, pooled) = poll_fn(|context| forwarding.poll(context)).await?;
+        forwarding.into_response(head, pooled)
     }
 }
 
-/// One request on its way to UCS, until the head of its answer has come.
+/// One request to UCS, until the head of its response has arrived.
 struct Forwarding {
+    /// Declared before the exchange: the connection must be closed before the permit is dropped.
+    stage: Stage,
     pool: Rc<Pool>,
-    sending: MessageWriter<RequestBody>,
+    message: MessageWriter<RequestBody>,
     mutating: bool,
     is_head: bool,
-    /// It is asked for the second and last time, on a new connection.
-    fresh: bool,
-    /// The wait for a connection, when none was idle.
-    leasing: Option<Leasing>,
-    /// The connection that it was sent on.
-    lease: Option<PooledConnection>,
-    /// What UCS refused to take more with. It may have answered already, so this counts only if no answer comes.
-    refused: Option<io::Error>,
-    /// Bytes that came and were no final head: a UCS that floods with interim answers must not keep a worker busy up to a
-    /// deadline.
-    came: usize,
-    /// Behind the connection, so that this is closed before the permit is dropped.
     exchange: Rc<Exchange>,
 }
 
-type Leasing = Pin<Box<dyn Future<Output = Result<PooledConnection, ConnectError>>>>;
+/// The stage of a request.
+enum Stage {
+    /// It needs a connection.
+    Start(Attempt),
+    /// It waits for a connection, as none was idle.
+    Connecting(Connecting),
+    /// It is being sent on this connection, or waits for the head of the response.
+    Exchanging(Exchanging),
+    /// It is over, or being polled; if that panics, the rest must not be resumed.
+    Done,
+}
+
+/// A request is sent at most twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    /// The first connection was stale: only a new one is used.
+    Retry,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<PooledConnection, ConnectError>>>>;
+
+/// A request on its connection.
+struct Exchanging {
+    pooled: PooledConnection,
+    /// The error of sending. UCS may have responded before it, so it counts only if there is no response.
+    write_error: Option<io::Error>,
+    /// Bytes received without a final head: a UCS that floods with interim responses must not occupy a worker until a deadline.
+    received: usize,
+}
 
 impl Forwarding {
-    /// Expectations UCS, a second time if the first connection was stale. Not to be polled once it is over.
+    /// Sends the request and reads the head of the response; retries once if the first connection was stale.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(ResponseHead, PooledConnection), ForwardError>> {
         loop {
-            let mut lease = match self.lease.take() {
-                Some(lease) => lease,
-                None => match ready!(self.poll_lease(context)) {
-                    Ok(lease) => lease,
+            let mut exchanging = match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Exchanging(exchanging) => exchanging,
+                Stage::Done => return Poll::Pending,
+                stage => match ready!(self.poll_connect(stage, context)) {
+                    Ok(pooled) => Exchanging { pooled, write_error: None, received: 0 },
                     Err(error) => return Poll::Ready(Err(self.explain(error))),
                 },
             };
-            let fault = match self.poll_answer(&mut lease.connection, context) {
+            let error = match self.poll_head(&mut exchanging, context) {
                 Poll::Pending => {
-                    self.lease = Some(lease);
+                    self.stage = Stage::Exchanging(exchanging);
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(answer)) => return Poll::Ready(Ok((answer, lease))),
-                Poll::Ready(Err(fault)) => fault,
+                Poll::Ready(Ok(head)) => return Poll::Ready(Ok((head, exchanging.pooled))),
+                Poll::Ready(Err(error)) => error,
             };
-            if !self.may_ask_again(&fault, &lease) {
-                return Poll::Ready(Err(self.explain(fault.into())));
+            if !self.may_retry(&error, &exchanging.pooled) {
+                return Poll::Ready(Err(self.explain(error.into())));
             }
-            drop(lease);
-            (self.fresh, self.refused, self.came) = (true, None, 0);
-            self.sending.rewind();
+            drop(exchanging);
+            self.stage = Stage::Start(Attempt::Retry);
+            self.message.rewind();
             self.exchange.was_not_sent();
             self.pool.count_retry();
         }
     }
 
-    fn poll_lease(&mut self, context: &mut Context<'_>) -> Poll<Result<PooledConnection, ForwardError>> {
-        let idle = if self.fresh || self.leasing.is_some() { None } else { self.pool.lease_idle() };
-        let lease = match idle {
-            Some(lease) => lease,
-            None => {
-                let (pool, fresh) = (&self.pool, self.fresh);
-                let leasing = self.leasing.get_or_insert_with(|| Box::pin(Rc::clone(pool).lease(fresh)));
-                let lease = ready!(leasing.as_mut().poll(context));
-                self.leasing = None;
-                lease?
+    /// Gets a connection: an idle one for the first attempt, or a wait for one.
+    fn poll_connect(
+        &mut self,
+        stage: Stage,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<PooledConnection, ForwardError>> {
+        let idle = if matches!(stage, Stage::Start(Attempt::First)) { self.pool.checkout_idle() } else { None };
+        let pooled = match (idle, stage) {
+            (Some(pooled), _) => pooled,
+            (None, stage) => {
+                let mut connecting: Connecting = match stage {
+                    Stage::Connecting(connecting) => connecting,
+                    Stage::Start(attempt) => Box::pin(Rc::clone(&self.pool).checkout(attempt == Attempt::Retry)),
+                    Stage::Exchanging(_) | Stage::Done => return Poll::Pending,
+                };
+                let Poll::Ready(pooled) = connecting.as_mut().poll(context) else {
+                    self.stage = Stage::Connecting(connecting);
+                    return Poll::Pending;
+                };
+                pooled?
             }
         };
-        // A cut while it waited for the connection: nothing was sent, nothing will be.
-        if let Some(why) = self.exchange.gave_up() {
-            return Poll::Ready(Err(ForwardError::GaveUp(why)));
+        // Given up while it waited for the connection: nothing was sent.
+        if let Some(reason) = self.exchange.gave_up() {
+            return Poll::Ready(Err(ForwardError::GaveUp(reason)));
         }
         self.exchange.sent();
-        Poll::Ready(Ok(lease))
+        Poll::Ready(Ok(pooled))
     }
 
-    /// Sends what UCS takes, and looks for the head of its answer.
-    fn poll_answer(
+    /// Sends as much as UCS accepts, and reads the head of the response.
+    fn poll_head(
         &mut self,
-        connection: &mut Connection,
+        exchanging: &mut Exchanging,
         context: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, ResponseError>> {
+        let Exchanging { pooled, write_error, received } = exchanging;
+        let connection = &mut pooled.connection;
         if self.exchange.gave_up().is_some() {
             return Poll::Ready(Err(ResponseError::GaveUp));
         }
-        if self.refused.is_none()
-            && !self.sending.is_over()
+        if write_error.is_none()
+            && !self.message.is_over()
             && let Some(writer) = connection.writer()
         {
-            match self.sending.poll(writer, context) {
-                Poll::Ready(Err(WriteError::Refused(error))) => self.refused = Some(error),
+            match self.message.poll(writer, context) {
+                Poll::Ready(Err(WriteError::Refused(error))) => *write_error = Some(error),
                 Poll::Ready(Err(WriteError::Body)) => return Poll::Ready(Err(ResponseError::GaveUp)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
         loop {
-            if let Some(answer) = read_response_head(&mut connection.unread, self.is_head)? {
-                return Poll::Ready(Ok(answer));
+            if let Some(head) = read_response_head(&mut connection.unread, self.is_head)? {
+                return Poll::Ready(Ok(head));
             }
-            if self.came > HEAD_BYTES {
+            if *received > HEAD_BYTES {
                 return Poll::Ready(Err(ResponseError::HeadTooLong));
             }
             self.exchange.wake_when_given_up(context);
             match ready!(connection.poll_fill(None, context)) {
                 Ok(0) => {
-                    return Poll::Ready(Err(self.refused.take().map_or(ResponseError::Ended, ResponseError::Broke)));
+                    return Poll::Ready(Err(write_error.take().map_or(ResponseError::Ended, ResponseError::Broke)));
                 }
-                Ok(length) => self.came += length,
+                Ok(length) => *received += length,
                 Err(error) => return Poll::Ready(Err(ResponseError::Broke(error))),
             }
         }
     }
 
-    /// Whether the connection was stale: it broke before it gave any answer, and an earlier exchange had used it, so UCS likely
-    /// closed it in the same moment. And whether UCS took nothing of the request, or may take it twice: one that is safe and
-    /// has no body can be said again word for word.
-    fn may_ask_again(&self, fault: &ResponseError, lease: &PooledConnection) -> bool {
-        let ended =
-            matches!(fault, ResponseError::Ended | ResponseError::Broke(_)) && lease.connection.unread.is_empty();
-        let stale = ended && lease.reused && self.exchange.gave_up().is_none();
-        stale && (!self.mutating || self.sending.is_untouched())
+    /// Whether the request may be sent again. The connection must have been stale: reused, and closed without a byte of a
+    /// response, so UCS likely closed it at the same moment. And UCS must have received nothing, or the request must be safe and
+    /// without a body.
+    fn may_retry(&self, error: &ResponseError, pooled: &PooledConnection) -> bool {
+        let is_closed =
+            matches!(error, ResponseError::Ended | ResponseError::Broke(_)) && pooled.connection.unread.is_empty();
+        let is_stale = is_closed && pooled.reused && self.exchange.gave_up().is_none();
+        is_stale && (!self.mutating || self.message.is_untouched())
     }
 
-    /// The head has come; the rest of the exchange is with the body.
+    /// The head has arrived; the body takes over the rest of the exchange.
     #[inline]
-    fn answered(self, answer: ResponseHead, mut lease: PooledConnection) -> Forwarded {
-        let ResponseHead { status, fields, body, keeps_open } = answer;
+    fn into_response(self, head: ResponseHead, mut pooled: PooledConnection) -> Forwarded {
+        let ResponseHead { status, fields, body, keeps_open } = head;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.explain(ForwardError::Switched));
         }
-        let Forwarding { exchange, pool, sending, mutating, .. } = self;
-        exchange.answer_began();
-        let uploading = if sending.is_over() { None } else { send_on(sending, &mut lease) };
-        let link = ExchangeGuard { exchange, lease, pool, uploading, mutating, keeps_open };
-        Ok(UpstreamResponse { status, fields, body: Download::new(body, link) })
+        let Forwarding { exchange, pool, message, mutating, .. } = self;
+        exchange.response_began();
+        let uploading = if message.is_over() { None } else { send_rest(message, &mut pooled) };
+        let guard = ExchangeGuard { exchange, pooled, pool, uploading, mutating, keeps_open };
+        Ok(UpstreamResponse { status, fields, body: Download::new(body, guard) })
     }
 
-    /// The error that the client should hear of: what the gateway or the client did comes before what UCS then saw.
+    /// The error to report: a cause on the side of the gateway or the client precedes its effect on UCS.
     fn explain(&self, error: ForwardError) -> ForwardError {
-        if let Some(why) = self.exchange.gave_up() {
-            return ForwardError::GaveUp(why);
+        if let Some(reason) = self.exchange.gave_up() {
+            return ForwardError::GaveUp(reason);
         }
         match (self.exchange.upload(), error) {
             (UploadState::Broken, _) => ForwardError::BadBody,
             (UploadState::TooLarge, _) => ForwardError::BodyTooLarge,
-            // A connection that UCS broke says nothing of what UCS still does: the exchange counts as abandoned.
+            // UCS may still work on a request whose connection it closed: the exchange counts as abandoned.
             (UploadState::Running | UploadState::Done, error) => error,
         }
     }
 }
 
-/// UCS has begun to answer before it had the whole request: the rest goes up while the answer comes down.
-fn send_on(mut sending: MessageWriter<RequestBody>, lease: &mut PooledConnection) -> Option<UploadTask> {
-    let writer: SharedWriter = Rc::new(RefCell::new(Some(lease.connection.take_writer()?)));
+/// UCS has begun to respond before it had the whole request: the rest is sent while the response is read.
+fn send_rest(mut message: MessageWriter<RequestBody>, pooled: &mut PooledConnection) -> Option<UploadTask> {
+    let writer: SharedWriter = Rc::new(RefCell::new(Some(pooled.connection.take_writer()?)));
     let shared = Rc::clone(&writer);
     let task = tokio::task::spawn_local(async move {
-        // How it ended is for the answer to tell: this connection serves no other request.
+        // The result does not matter: the response tells, and the connection is not reused.
         let _ = poll_fn(|context| match &mut *shared.borrow_mut() {
-            Some(writer) => sending.poll(writer, context),
+            Some(writer) => message.poll(writer, context),
             None => Poll::Ready(Ok(())),
         })
         .await;
@@ -247,20 +274,20 @@ fn send_on(mut sending: MessageWriter<RequestBody>, lease: &mut PooledConnection
     Some(UploadTask { task: task.abort_handle(), writer })
 }
 
-/// A request that goes on in a task of its own when its owner drops it.
+/// A request that continues in a task of its own when its owner drops it.
 struct FinishAnyway(Option<Box<Forwarding>>);
 
 type Forwarded = Result<UpstreamResponse, ForwardError>;
 
 impl FinishAnyway {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Forwarded> {
-        // BodyEvent out meanwhile: what panics half-way must not go on with what is left of the request.
+        // Taken out meanwhile: after a panic, the rest of the request must not continue.
         let Some(mut forwarding) = self.0.take() else { return Poll::Pending };
-        let Poll::Ready(answer) = forwarding.poll(context) else {
+        let Poll::Ready(result) = forwarding.poll(context) else {
             self.0 = Some(forwarding);
             return Poll::Pending;
         };
-        Poll::Ready(answer.and_then(|(answer, lease)| forwarding.answered(answer, lease)))
+        Poll::Ready(result.and_then(|(head, pooled)| forwarding.into_response(head, pooled)))
     }
 }
 
@@ -268,10 +295,10 @@ impl Drop for FinishAnyway {
     fn drop(&mut self) {
         let Some(mut forwarding) = self.0.take() else { return };
         tokio::task::spawn_local(async move {
-            // What the answer's end must settle, its own drop does: see `Download`.
+            // The drop of `Download` completes the exchange.
             let pool = Rc::clone(&forwarding.pool);
-            let answer = poll_fn(|context| forwarding.poll(context)).await;
-            if let Err(error) = answer.and_then(|(answer, lease)| forwarding.answered(answer, lease)) {
+            let result = poll_fn(|context| forwarding.poll(context)).await;
+            if let Err(error) = result.and_then(|(head, pooled)| forwarding.into_response(head, pooled)) {
                 pool.count_fault(error.upstream_fault());
             }
         });

@@ -1,4 +1,4 @@
-//! The side of UCS: connections and their pool, the exchange that holds a permit, and forwarding a request on it.
+//! The side of UCS: connections and their pool, the exchange that holds a permit, and forwarding of requests.
 
 pub mod body;
 mod connection;

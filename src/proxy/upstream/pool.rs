@@ -1,6 +1,6 @@
-//! Connections to UCS: one small pool a worker, newest first, with a cap and a bounded queue. It knows nothing of
-//! requests and retries nothing. (hyper-util's pool shares its connections between threads behind a lock and has no cap;
-//! one thread needs neither the lock nor `Send`, and a cut needs a handle on each connection.)
+//! The pool of connections to UCS: one small pool per worker, newest first, with a cap and a bounded queue. It knows nothing
+//! about requests and retries nothing. (hyper-util's pool shares its connections between threads behind a lock and has no cap;
+//! one thread needs neither the lock nor `Send`, and a cut needs a handle of each connection.)
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -18,23 +18,23 @@ use crate::upstream::UpstreamUrl;
 /// Limits of a worker's pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
-    /// Time for a connection to be made, and for a place in the queue.
+    /// The time limit of connecting, and of waiting in the queue.
     pub connect_timeout: Duration,
-    /// An idle connection older than this is closed, up to a sweep (100 ms) too early: keep it below UCS's own keep-alive.
+    /// Connections idle for longer are closed, up to a sweep (100 ms) too early: keep it below UCS's own keep-alive.
     pub idle: Duration,
-    /// Connections of this worker at the most.
+    /// The most connections of this worker.
     pub connections: usize,
-    /// Requests of this worker that may wait for a connection.
+    /// The most requests of this worker that wait for a connection.
     pub queue: usize,
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// UCS cannot be reached.
     #[error("cannot connect to UCS: {0}")]
     Connect(#[source] io::Error),
-    /// It did not answer in time.
+    /// UCS did not accept in time.
     #[error("no connection to UCS within {0:?}")]
     TimedOut(Duration),
     /// All connections are in use and the queue is full, or the wait in it was too long.
@@ -42,22 +42,22 @@ pub enum ConnectError {
     Overload,
 }
 
-/// A connection that one exchange has for itself.
+/// A connection in use by one exchange.
 #[derive(Debug)]
 pub struct PooledConnection {
-    /// The connection; dropping it resets it, unless the exchange came to its regular end. In a box, as it changes hands often.
+    /// The connection; dropping it resets it, unless the exchange has completed. Boxed, as it is moved often.
     pub connection: Box<Connection>,
-    /// Whether an earlier exchange used it: only then can it turn out to be stale.
+    /// Whether an earlier exchange used it: only then can it be stale.
     pub reused: bool,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
-/// A connection keeps its place while it is idle, so that an exchange need not ask for one.
+/// An idle connection. It keeps its permit, so that the next exchange need not acquire one.
 #[derive(Debug)]
 struct Idle {
     connection: Box<Connection>,
-    /// `None`: a request that waited has got the place, and will come for the connection.
-    place: Option<OwnedSemaphorePermit>,
+    /// `None`: a waiting request got the permit, and will take the connection.
+    permit: Option<OwnedSemaphorePermit>,
     since: Instant,
 }
 
@@ -67,9 +67,9 @@ pub struct Pool {
     upstream: UpstreamUrl,
     limits: PoolLimits,
     idle: RefCell<Vec<Idle>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: Cell<usize>,
-    /// When the last sweep was: near enough for how long a connection has been idle.
+    /// The time of the last sweep: precise enough for idle times.
     swept: Cell<Instant>,
     metrics: Arc<WorkerMetrics>,
 }
@@ -81,62 +81,62 @@ impl Pool {
             upstream,
             limits,
             idle: RefCell::default(),
-            places: Arc::new(Semaphore::new(limits.connections)),
+            permits: Arc::new(Semaphore::new(limits.connections)),
             waiting: Cell::new(0),
             swept: Cell::new(Instant::now()),
             metrics,
         })
     }
 
-    /// The newest idle connection that still stands, if there is one that nobody waits for.
-    pub fn lease_idle(&self) -> Option<PooledConnection> {
-        let Idle { connection, place, since } = self.newest_standing()?;
-        match place.or_else(|| Arc::clone(&self.places).try_acquire_owned().ok()) {
-            Some(place) => Some(self.reuse(connection, place)),
+    /// Checks out the newest open idle connection, unless waiting requests need it.
+    pub fn checkout_idle(&self) -> Option<PooledConnection> {
+        let Idle { connection, permit, since } = self.newest_open()?;
+        match permit.or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok()) {
+            Some(permit) => Some(self.reuse(connection, permit)),
             None => {
-                self.idle.borrow_mut().push(Idle { connection, place: None, since });
+                self.idle.borrow_mut().push(Idle { connection, permit: None, since });
                 None
             }
         }
     }
 
-    /// A connection: the newest idle one that still stands (unless `fresh`), or a new one.
-    pub async fn lease(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
-        let place = self.place().await?;
-        if !fresh && let Some(idle) = self.newest_standing() {
-            return Ok(self.reuse(idle.connection, place));
+    /// Checks out a connection: the newest open idle one (unless `fresh`), or a new one.
+    pub async fn checkout(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
+        let permit = self.acquire().await?;
+        if !fresh && let Some(idle) = self.newest_open() {
+            return Ok(self.reuse(idle.connection, permit));
         }
         let mut connection = self.connect().await?;
         connection.begin_exchange();
-        Ok(PooledConnection { connection, reused: false, place })
+        Ok(PooledConnection { connection, reused: false, permit })
     }
 
-    /// Takes a connection back after the regular end of an exchange.
-    pub fn give_back(&self, lease: PooledConnection) {
-        let PooledConnection { mut connection, place, .. } = lease;
-        connection.rest();
-        let place = if self.waiting.get() > 0 { None } else { Some(place) };
-        self.idle.borrow_mut().push(Idle { connection, place, since: self.swept.get() });
+    /// Puts a connection back after a completed exchange.
+    pub fn put_back(&self, pooled: PooledConnection) {
+        let PooledConnection { mut connection, permit, .. } = pooled;
+        connection.shrink();
+        let permit = if self.waiting.get() > 0 { None } else { Some(permit) };
+        self.idle.borrow_mut().push(Idle { connection, permit, since: self.swept.get() });
     }
 
-    /// Counts an exchange that is tried again.
+    /// Counts a retry.
     pub fn count_retry(&self) {
         self.metrics.upstream_retried();
     }
 
-    /// Counts how an exchange failed that no client waits for any more.
+    /// Counts the failure of an exchange whose client has disconnected.
     pub fn count_fault(&self, fault: Option<UpstreamFault>) {
         fault.into_iter().for_each(|fault| self.metrics.upstream_failed(fault));
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
         let (now, limit) = (Instant::now(), self.limits.idle);
         self.swept.set(now);
         self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && now - idle.since < limit);
     }
 
-    fn newest_standing(&self) -> Option<Idle> {
+    fn newest_open(&self) -> Option<Idle> {
         loop {
             let idle = self.idle.borrow_mut().pop()?;
             if idle.connection.is_quiet() {
@@ -145,22 +145,22 @@ impl Pool {
         }
     }
 
-    fn reuse(&self, mut connection: Box<Connection>, place: OwnedSemaphorePermit) -> PooledConnection {
+    fn reuse(&self, mut connection: Box<Connection>, permit: OwnedSemaphorePermit) -> PooledConnection {
         self.metrics.upstream_reused();
         connection.begin_exchange();
-        PooledConnection { connection, reused: true, place }
+        PooledConnection { connection, reused: true, permit }
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(place);
+    async fn acquire(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
         }
         if self.waiting.get() >= self.limits.queue {
             return Err(ConnectError::Overload);
         }
         let _queued = Queued::new(&self.waiting);
-        let place = tokio::time::timeout(self.limits.connect_timeout, Arc::clone(&self.places).acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or(ConnectError::Overload)
+        let permit = tokio::time::timeout(self.limits.connect_timeout, Arc::clone(&self.permits).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or(ConnectError::Overload)
     }
 
     async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
@@ -168,14 +168,14 @@ impl Pool {
         let connecting = TcpStream::connect((self.upstream.host.as_str(), self.upstream.port));
         let stream = tokio::time::timeout(limit, connecting).await.map_err(|_| ConnectError::TimedOut(limit))?;
         let stream = stream.map_err(ConnectError::Connect)?;
-        // Small requests must not wait for the acknowledgement of earlier ones.
+        // Small requests must not wait for the acknowledgement of earlier packets.
         stream.set_nodelay(true).map_err(ConnectError::Connect)?;
         self.metrics.upstream_opened();
         Ok(Box::new(Connection::new(stream)))
     }
 }
 
-/// Counts one that waits; a waiter that goes away counts itself out.
+/// Counts a waiting request, until it is dropped.
 struct Queued<'a>(&'a Cell<usize>);
 
 impl<'a> Queued<'a> {

@@ -1,4 +1,4 @@
-//! A request as it goes to UCS: its head with the framing of this hop, and its body.
+//! Encodes a request to UCS: its head with the framing of this hop, and its body.
 
 use hyper::body::Body;
 
@@ -7,11 +7,11 @@ use crate::http1::writer::{BodyFraming, CHUNKED, MessageWriter, Parts, write_len
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::upstream::body::RequestBody;
 
-/// Room for the framing of a request, in bytes.
+/// Capacity for the framing of a request, in bytes.
 const FRAMING_BYTES: usize = 48;
 
-/// A request with this head and body. Of the head's own framing only the length of an empty body counts.
-pub(crate) fn sending(head: UpstreamHead, body: RequestBody) -> MessageWriter<RequestBody> {
+/// Encodes a request with this head and body. Of the client's framing only the length of an empty body is kept.
+pub(crate) fn encode(head: UpstreamHead, body: RequestBody) -> MessageWriter<RequestBody> {
     let UpstreamHead { mut bytes, says_length, trailers, .. } = head;
     let size = body.size_hint().exact();
     bytes.reserve(FRAMING_BYTES + copied_part(size));
@@ -29,7 +29,7 @@ pub(crate) fn sending(head: UpstreamHead, body: RequestBody) -> MessageWriter<Re
         }
     };
     bytes.extend_from_slice(b"\r\n");
-    // UCS need not begin with what cannot be ended.
+    // UCS need not receive the beginning of a request whose body failed.
     let sends_beginning = false;
     MessageWriter::new(Parts {
         head: bytes,

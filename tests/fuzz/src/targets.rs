@@ -92,7 +92,7 @@ fn said<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<String> {
         let next = now(std::future::poll_fn(|context| input.borrow_mut().poll_next(context)));
         match next {
             None => return said,
-            Some(Next::Fault(fault)) => said.push(fault.reason().to_owned()),
+            Some(Next::Malformed(error)) => said.push(error.reason().to_owned()),
             Some(Next::Request(head)) => {
                 let forwarded = check_forwarded(&head);
                 let mut body = ClientBody::new(Rc::clone(&input));

@@ -133,7 +133,7 @@ impl File {
             if path.last().is_some_and(|last| last == "self" || last == "*") && path.len() > 1 {
                 path.pop();
             }
-            if let Some(path) = self.from_root(&path, modules) {
+            if let Some(path) = self.whole_path(&path, modules) {
                 self.imports.push(Import { name, path, is_public });
             }
         }
@@ -163,7 +163,7 @@ impl File {
                 let imported = self.imports.iter().find(|import| import.name == path[0]);
                 let whole = match imported {
                     Some(import) => Some(import.path.iter().cloned().chain(path[1..].iter().cloned()).collect()),
-                    None => self.from_root(&path, modules),
+                    None => self.whole_path(&path, modules),
                 };
                 self.paths.extend(whole);
             }
@@ -175,7 +175,7 @@ impl File {
     }
 
     /// The path from the crate's root; `None` for other crates.
-    fn from_root(&self, path: &[String], modules: &BTreeMap<Path, String>) -> Option<Path> {
+    fn whole_path(&self, path: &[String], modules: &BTreeMap<Path, String>) -> Option<Path> {
         let mut base = self.module.clone();
         let mut rest = path;
         match path[0].as_str() {

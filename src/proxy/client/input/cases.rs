@@ -1,4 +1,4 @@
-//! Tests of what is read from a client: the cases under `tests/cases/wire`, and that no split of a stream changes a verdict.
+//! Tests of the input with the cases under `tests/cases/wire`: each has its verdict, and no split of a stream changes it.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
@@ -74,18 +74,18 @@ fn unescape_one(text: &str) -> (Vec<u8>, &str) {
     }
 }
 
-/// What one stream came to.
+/// One result of reading a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// Method and target, and the whole body.
     Request(String, Vec<u8>),
-    /// A head with this fault.
+    /// A head with this error.
     Fault(&'static str),
-    /// A body with this fault.
+    /// A body with this error.
     Body(&'static str),
 }
 
-/// A socket on which these pieces come one by one, and then the end.
+/// A socket that delivers these pieces one by one, and then the end.
 struct Pieces(VecDeque<Vec<u8>>);
 
 impl AsyncRead for Pieces {
@@ -95,7 +95,7 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// All that is read of a stream that comes in these pieces; it ends with the first fault.
+/// The results of a stream in these pieces, up to the first error.
 pub(super) fn read<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<Said> {
     read_within(LIMITS, pieces)
 }
@@ -109,14 +109,14 @@ fn read_within<'p>(limits: HeadLimits, pieces: impl IntoIterator<Item = &'p [u8]
     loop {
         match now(std::future::poll_fn(|context| input.borrow_mut().poll_next(context))) {
             None => return said,
-            Some(Next::Fault(fault)) => said.push(Said::Fault(fault.reason())),
+            Some(Next::Malformed(error)) => said.push(Said::Fault(error.reason())),
             Some(Next::Request(head)) => {
                 let target = [head.path(), head.query()].concat();
                 let line = format!("{} {}", head.method, String::from_utf8(target).unwrap());
                 input.borrow_mut().take_back(head);
                 match now(ClientBody::new(Rc::clone(&input)).collect()) {
                     Ok(body) => said.push(Said::Request(line, body.to_bytes().to_vec())),
-                    Err(_) => said.push(Said::Body(state.body_fault().map_or("unknown", RequestError::reason))),
+                    Err(_) => said.push(Said::Body(state.body_error().map_or("unknown", RequestError::reason))),
                 }
             }
         }
@@ -126,7 +126,7 @@ fn read_within<'p>(limits: HeadLimits, pieces: impl IntoIterator<Item = &'p [u8]
     }
 }
 
-/// The outcome of what never waits, as its socket never does.
+/// The output of a future that never waits, as its socket never does.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -184,7 +184,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(fragment(), 1..12).prop_map(|fragments| fragments.concat())
 }
 
-/// Requests in a row, and what is to be read of them.
+/// A series of requests, and the expected results.
 fn good_stream() -> impl Strategy<Value = (Vec<u8>, Vec<Said>)> {
     let body = prop::collection::vec(any::<u8>(), 0..40);
     let request = (body, prop::option::of(1..9_usize), "[!-~]{0,20}", "/[a-z0-9/%?&=._~-]{0,40}");
@@ -233,7 +233,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let faults = read([&bytes[..]]).into_iter().filter(|said| !matches!(said, Said::Request(..))).count();
-        prop_assert!(faults <= 1);
+        let errors = read([&bytes[..]]).into_iter().filter(|said| !matches!(said, Said::Request(..))).count();
+        prop_assert!(errors <= 1);
     }
 }

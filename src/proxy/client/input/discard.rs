@@ -1,6 +1,5 @@
-//! What a client sends and nobody needs: the body of a refused request, and what comes behind the last answer. It is read and
-//! dropped, past the same reader of framing that other bodies pass, so that no byte of it is read as a request. How long that
-//! may go on is the sweeper's to say: see [`DiscardLimits`](crate::proxy::client::DiscardLimits).
+//! Discards input: the body of a refused request, and input after the last response. Bodies pass the usual framing, so that no
+//! byte of them is read as a request. The sweeper limits the time: see [`DiscardLimits`](crate::proxy::client::DiscardLimits).
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -13,24 +12,23 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::ClientInput;
 
-/// The longest rest of a refused request's body that is read and dropped to keep the connection, in bytes: a new one would
-/// cost more.
+/// The longest rest of a body that is discarded to keep the connection, in bytes; beyond that, a new connection is cheaper.
 const DROPPED_REST: u64 = 64 * 1024;
 
 impl<R: AsyncRead + Unpin> ClientInput<R> {
-    /// Nobody takes the body any more: drops what has come of it. Whether the connection can serve another request: the body is
-    /// over, or its rest is short and surely comes. To be asked before the answer begins.
-    pub fn leave_body(&mut self) -> bool {
+    /// Discards the body, and returns whether the connection can serve another request: the body is complete, or its rest is
+    /// short and certain to arrive. To be called before the response begins.
+    pub fn discard_body(&mut self) -> bool {
         let has_begun = !self.unread.is_empty();
-        self.drop_body();
-        // RFC 9110, 10.1.1: who waits for 100 (Continue) and gets a final answer may send the body or not.
-        let comes = !self.ended && (has_begun || !self.expects);
+        self.drop_buffered_body();
+        // RFC 9110, 10.1.1: a client that gets a final response instead of 100 (Continue) may send the body or not.
+        let comes = !self.ended && (has_begun || !self.expects_continue);
         let is_short = self.body.left().is_some_and(|left| left == 0 || (comes && left <= DROPPED_REST));
         is_short && !self.failed
     }
 
-    /// Drops what has come of the body; what follows it stays.
-    fn drop_body(&mut self) {
+    /// Discards the received part of the body, and keeps the bytes after it.
+    fn drop_buffered_body(&mut self) {
         if self.failed || self.body.is_over() {
             return;
         }
@@ -40,9 +38,9 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
     }
 
-    /// Drops the rest of the body; false when it does not come to its end.
-    pub(super) fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        self.drop_body();
+    /// Discards the rest of the body; false if it never completes.
+    pub(super) fn poll_drop_rest(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        self.drop_buffered_body();
         while !self.failed && !self.body.is_over() {
             if self.ended {
                 self.failed = true;
@@ -54,21 +52,21 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         Poll::Ready(!self.failed)
     }
 
-    /// Reads and drops what the client still sends of its last request, so that it can read the answer: input that is unread
-    /// when the connection is closed makes the kernel send RST, which can destroy the answer on its way. The sweeper ends it
-    /// for those who send too much, or too little.
+    /// Discards the rest of the last request, so that the client can read its response: closing a connection with unread input
+    /// makes the kernel send RST, which can destroy the response in flight. The sweeper ends it for clients that send too long
+    /// or too slowly.
     pub async fn linger(input: &RefCell<ClientInput<R>>) {
         poll_fn(|context| input.borrow_mut().poll_linger(context)).await;
     }
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.drop_body();
+        self.drop_buffered_body();
         while !self.ended {
             if self.can_keep_alive() {
                 if self.unread.is_empty() {
                     break;
                 }
-                // Requests behind the last one.
+                // There are requests after the last one.
                 self.failed = true;
             }
             if self.failed {
@@ -80,7 +78,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         Poll::Ready(())
     }
 
-    /// Reads once, and drops what is of the body; all, when nobody can tell what is. Needs no memory but for trailers.
+    /// Reads once and discards the bytes of the body; all bytes if its end is unknown. Needs memory for trailers only.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.state.begin_discard();
         self.state.remember(context);
@@ -92,21 +90,21 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         let mut scratch = scratch.buffer.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch);
         let read = ready!(Pin::new(reader).poll_read(context, &mut buffer));
-        let mut came = buffer.filled();
+        let mut received = buffer.filled();
         self.state.note_bytes();
-        self.state.discarded(came.len());
-        self.ended = read.is_err() || came.is_empty();
+        self.state.discarded(received.len());
+        self.ended = read.is_err() || received.is_empty();
         if self.failed {
             return Poll::Ready(());
         }
         if self.unread.is_empty() {
-            match self.body.skip(came, &self.scratch.limits) {
-                Ok(length) => came = &came[length..],
+            match self.body.skip(received, &self.scratch.limits) {
+                Ok(length) => received = &received[length..],
                 Err(_) => self.failed = true,
             }
         }
-        self.unread.extend_from_slice(came);
-        self.drop_body();
+        self.unread.extend_from_slice(received);
+        self.drop_buffered_body();
         Poll::Ready(())
     }
 }

@@ -1,6 +1,5 @@
-//! What one client sends: request heads and bodies, taken from its socket when they are asked for. Every byte of the framing
-//! is judged before anybody acts on it, and an idle client holds no buffer. It answers nothing: a fault is the caller's to
-//! answer.
+//! The input of one client: request heads and bodies, read from its socket on demand. All framing is validated before it is
+//! used, and an idle client holds no buffer. It sends no responses: errors are returned to the caller.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,23 +16,23 @@ use tokio::net::tcp::OwnedReadHalf;
 use super::state::ConnectionState;
 use crate::http1::{BodyEvent, FramedBody, Framing, HeadLimits, RequestError, RequestHead};
 
-/// One read takes at most this much. It lies in the thread's scratch buffer, so idle connections hold no buffer at all.
+/// The most bytes of one read, in the thread's scratch buffer: so idle connections hold no buffer.
 const SCRATCH_BYTES: usize = 32 * 1024;
 
-/// So much is read ahead while an answer is under way, to notice a client that goes away; pipelined requests wait in it.
+/// The most bytes to read ahead while a response is in progress, to detect a disconnect; pipelined requests are kept there.
 const AHEAD_BYTES: usize = 32 * 1024;
 
 /// The longest buffer that a busy connection keeps from one request to the next, in bytes.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// What all connections of one thread share: the limits of their heads, and a read buffer that is empty between two polls.
+/// State shared by all connections of one thread: the limits of heads, and a read buffer that is empty between two polls.
 pub struct Scratch {
     limits: HeadLimits,
     buffer: RefCell<Box<[u8]>>,
 }
 
 impl Scratch {
-    /// One for each worker thread.
+    /// Creates the state of one worker thread.
     pub fn new(limits: HeadLimits) -> Rc<Scratch> {
         Rc::new(Scratch { limits, buffer: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()) })
     }
@@ -45,39 +44,39 @@ impl fmt::Debug for Scratch {
     }
 }
 
-/// What a client says next.
+/// The next input of a client.
 #[derive(Debug)]
 pub enum Next {
-    /// The head of a request; its body is to come. To be given back, for the next one: see [`ClientInput::take_back`].
+    /// The head of a request; its body follows. To be returned for reuse: see [`ClientInput::take_back`].
     Request(Box<RequestHead>),
-    /// What is no request: to be answered, and nothing more to be read.
-    Fault(RequestError),
+    /// A malformed request: respond, then stop reading.
+    Malformed(RequestError),
 }
 
-/// The side of a client's connection that is read.
+/// The read side of a client's connection.
 #[derive(Debug)]
 pub struct ClientInput<R = OwnedReadHalf> {
-    /// `None` once the connection is over: a body that somebody still holds must not keep it open.
+    /// `None` once the connection is over: a body that is still held must not keep it open.
     reader: Option<R>,
     scratch: Rc<Scratch>,
     state: Rc<ConnectionState>,
-    /// What was read and nobody has taken.
+    /// Bytes that were received and not yet consumed.
     unread: BytesMut,
-    /// The next head, as far as it was read; an idle connection keeps no room for it.
+    /// The next head, as far as it was read; absent while the connection is idle.
     head: Option<Box<RequestHead>>,
     body: FramedBody,
-    /// The client may wait for 100 (Continue) before it sends the body.
-    expects: bool,
-    /// The client sends no more.
+    /// The client may be waiting for 100 (Continue) before it sends the body.
+    expects_continue: bool,
+    /// The client has closed its side.
     ended: bool,
-    /// Where the next request begins can no longer be known.
+    /// The start of the next request is unknown.
     failed: bool,
-    /// The connection is over: nobody is to read on.
+    /// The connection is over: no more input is read.
     closed: bool,
 }
 
 impl<R: AsyncRead + Unpin> ClientInput<R> {
-    /// The input of a new connection. `state` is shared with the sweeper, `scratch` with the thread's other connections.
+    /// The input of a new connection. `state` is shared with the sweeper, `scratch` with the other connections of the thread.
     pub fn new(reader: R, state: Rc<ConnectionState>, scratch: Rc<Scratch>) -> ClientInput<R> {
         ClientInput {
             reader: Some(reader),
@@ -86,27 +85,27 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             unread: BytesMut::new(),
             head: None,
             body: FramedBody::Length(0),
-            expects: false,
+            expects_continue: false,
             ended: false,
             failed: false,
             closed: false,
         }
     }
 
-    /// The next request, behind the body of the last, of which what nobody has taken is dropped; `None` at the end. An unfinished
-    /// head at the end is dropped silently.
+    /// The next request, after the rest of the last one's body has been discarded; `None` at the end. An incomplete head at the
+    /// end is ignored.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Next>> {
-        if !self.body.is_over() && !ready!(self.poll_rest(context)) {
+        if !self.body.is_over() && !ready!(self.poll_drop_rest(context)) {
             return Poll::Ready(None);
         }
         loop {
             match self.take_head() {
                 Ok(Some(head)) => return Poll::Ready(Some(Next::Request(head))),
                 Ok(None) => {}
-                Err(fault) => return Poll::Ready(Some(self.refuse(fault))),
+                Err(error) => return Poll::Ready(Some(self.refuse(error))),
             }
-            if let Some(fault) = self.state.take_expired() {
-                return Poll::Ready(Some(self.refuse(fault)));
+            if let Some(error) = self.state.take_expired() {
+                return Poll::Ready(Some(self.refuse(error)));
             }
             if self.ended || self.state.is_stopping_between_requests() {
                 self.state.head_over();
@@ -124,10 +123,10 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
     }
 
-    fn refuse(&mut self, fault: RequestError) -> Next {
+    fn refuse(&mut self, error: RequestError) -> Next {
         self.state.head_over();
         self.failed = true;
-        Next::Fault(fault)
+        Next::Malformed(error)
     }
 
     fn take_head(&mut self) -> Result<Option<Box<RequestHead>>, RequestError> {
@@ -141,7 +140,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             return Ok(None);
         };
         self.state.head_over();
-        // A request that came alone takes the buffer with it, until it is answered: see `take_back`.
+        // A request that arrived alone takes the buffer with it until its response: see `take_back`.
         let is_alone = self.unread.len() == length;
         let bytes = if is_alone { std::mem::take(&mut self.unread) } else { self.unread.split_to(length) };
         self.body = match framing {
@@ -149,7 +148,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             Framing::Chunked => FramedBody::chunked(),
         };
         head.complete(bytes)?;
-        self.expects = head.asks.continues;
+        self.expects_continue = head.asks.continues;
         Ok(Some(head))
     }
 
@@ -160,7 +159,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             }
             match self.body.take(&mut self.unread, &self.scratch.limits) {
                 Ok(BodyEvent::Data(data)) => {
-                    // It must not be held by an empty buffer.
+                    // An empty buffer must not keep the data's memory.
                     if self.unread.is_empty() {
                         self.unread = BytesMut::new();
                     }
@@ -168,31 +167,31 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
                 }
                 Ok(BodyEvent::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(BodyEvent::End) => return Poll::Ready(None),
-                Ok(BodyEvent::More) if self.ended => self.break_body(Some(RequestError::BodyTruncated)),
+                Ok(BodyEvent::More) if self.ended => self.fail_body(Some(RequestError::BodyTruncated)),
                 Ok(BodyEvent::More) => {
-                    if std::mem::take(&mut self.expects) {
+                    if std::mem::take(&mut self.expects_continue) {
                         self.state.want_continue();
                     }
                     self.state.remember(context);
                     match ready!(self.poll_fill(context)) {
                         Ok(0) => self.ended = true,
                         Ok(_) => {}
-                        // Of the socket, not of the bytes: there is nobody to tell.
-                        Err(_) => self.break_body(None),
+                        // The socket failed, so no response is possible.
+                        Err(_) => self.fail_body(None),
                     }
                 }
-                Err(error) => self.break_body(Some(error)),
+                Err(error) => self.fail_body(Some(error)),
             }
         }
     }
 
-    fn break_body(&mut self, fault: Option<RequestError>) {
-        self.state.break_body(fault);
+    fn fail_body(&mut self, error: Option<RequestError>) {
+        self.state.fail_body(error);
         self.failed = true;
     }
 
-    /// Ready when the client has gone while its answer is awaited. A client may end its side and still wait (RFC 9112, 9.6):
-    /// with `ends` such a one is given up when the sweeper says so, without it only a broken connection counts.
+    /// Ready when the client disconnects while it waits for a response. A client may close its side and still wait (RFC 9112,
+    /// 9.6): with `ends` it is given up once the sweeper decides so; without, only a broken connection counts.
     pub fn poll_gone(&mut self, context: &mut Context<'_>, ends: bool) -> Poll<()> {
         if self.failed || !self.body.is_over() {
             return Poll::Pending;
@@ -211,7 +210,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         if ends && self.state.half_closed_is_gone() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The request is read no more: the next one can use its memory.
+    /// Takes a head back whose request is complete, to reuse its memory.
     pub fn take_back(&mut self, mut request: Box<RequestHead>) {
         let bytes = request.clear();
         if self.unread.is_empty() && bytes.capacity() <= KEPT_BYTES {
@@ -220,32 +219,32 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         self.head = Some(request);
     }
 
-    /// Gives back what only a busy connection needs, unless a request has begun.
-    pub fn rest(&mut self) {
+    /// Releases the memory that only a busy connection needs, unless a request has begun.
+    pub fn shrink(&mut self) {
         if self.unread.is_empty() {
             (self.unread, self.head) = (BytesMut::new(), None);
         }
     }
 
-    /// The answer begins: it is too late to ask for the body by 100 (Continue).
-    pub fn answer_begins(&mut self) {
-        self.expects = false;
+    /// The response begins: it is too late to send 100 (Continue).
+    pub fn response_begins(&mut self) {
+        self.expects_continue = false;
         self.state.takes_continue();
     }
 
-    /// Whether the next request begins where the last one ended.
+    /// Whether the connection can serve another request.
     pub fn can_keep_alive(&self) -> bool {
         !self.failed && self.body.is_over()
     }
 
-    /// The connection is over, whoever still holds its body.
+    /// Closes the read side, even if a body is still held.
     pub fn close(&mut self) {
         self.closed = true;
         self.reader = None;
         self.state.wake_reader();
     }
 
-    /// Reads once; 0 at the end of the client's side.
+    /// Reads once; 0 once the client has closed its side.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(reader) = &mut self.reader else { return Poll::Ready(Ok(0)) };
         let mut scratch = self.scratch.buffer.borrow_mut();
@@ -257,17 +256,17 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     }
 }
 
-/// The body of the request that was taken last.
+/// The body of the current request.
 #[derive(Debug)]
 pub struct ClientBody<R = OwnedReadHalf>(Rc<RefCell<ClientInput<R>>>);
 
-/// Why a body ended early: the connection's [`ConnectionState`] knows more.
+/// A body ended early; [`ConnectionState::body_error`] has the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the client's body ended early")]
 pub struct BodyFailed;
 
 impl<R> ClientBody<R> {
-    /// Of this connection.
+    /// The body of this connection's current request.
     pub fn new(input: Rc<RefCell<ClientInput<R>>>) -> ClientBody<R> {
         ClientBody(input)
     }

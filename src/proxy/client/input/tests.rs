@@ -1,4 +1,4 @@
-//! What comes out of a client's bytes: heads, bodies, faults, and what is kept between them.
+//! Tests of the input: heads, bodies, errors, and the memory that is reused between requests.
 
 #![allow(clippy::unwrap_used)]
 
@@ -31,7 +31,7 @@ fn good_requests_before_a_bad_one_are_read_first() {
 }
 
 #[test]
-fn an_end_inside_a_head_is_silent_and_inside_a_body_a_fault() {
+fn an_end_inside_a_head_is_silent_and_inside_a_body_an_error() {
     assert!(read([&b"GET / HTTP/1.1\r\nHo"[..]]).is_empty());
     let stream = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
     assert_eq!(read([&stream[..]]), [Said::Body("body_truncated")]);
@@ -78,7 +78,7 @@ async fn a_request_that_is_over_leaves_its_memory_and_nothing_else_to_the_next_o
         assert!(input.borrow().unread.capacity() > 0);
     }
     assert!(places.iter().all(|place| *place == places[0]), "the same box");
-    input.borrow_mut().rest();
+    input.borrow_mut().shrink();
     assert!(input.borrow().unread.capacity() == 0 && input.borrow().head.is_none());
 }
 
@@ -90,7 +90,7 @@ async fn what_has_come_of_the_next_request_outlives_the_last_one() {
     let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
     let Some(Next::Request(head)) = next else { panic!() };
     input.borrow_mut().take_back(head);
-    input.borrow_mut().rest();
+    input.borrow_mut().shrink();
     client.write_all(b"TP/1.1\r\nHost: b\r\n\r\n").await.unwrap();
     let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
     let Some(Next::Request(head)) = next else { panic!() };
@@ -120,7 +120,7 @@ async fn a_target_has_its_parts_in_every_form() {
 }
 
 #[tokio::test]
-async fn an_expired_head_is_a_fault_and_an_idle_connection_is_not_touched() {
+async fn an_expired_head_is_an_error_and_an_idle_connection_is_not_touched() {
     let (mut client, server) = duplex(1024);
     let (input, state) = input(server);
     let mut next = std::pin::pin!(poll_fn(|context| input.borrow_mut().poll_next(context)));
@@ -133,7 +133,10 @@ async fn an_expired_head_is_a_fault_and_an_idle_connection_is_not_touched() {
     assert!(next.as_mut().poll(&mut context).is_pending());
     assert!(state.head_started().is_some() && state.idle_since().is_none());
     state.expire(RequestError::HeaderTimeout);
-    assert!(matches!(next.as_mut().poll(&mut context), Poll::Ready(Some(Next::Fault(RequestError::HeaderTimeout)))));
+    assert!(matches!(
+        next.as_mut().poll(&mut context),
+        Poll::Ready(Some(Next::Malformed(RequestError::HeaderTimeout)))
+    ));
 }
 
 #[tokio::test]
@@ -169,7 +172,7 @@ async fn a_body_that_nobody_takes_is_passed_over_wherever_reads_end() {
                     Some(Next::Request(head)) => seen.push(format!("{} {}", head.method, head.path_text())),
                     other => seen.push(format!("{other:?}")),
                 }
-                input.borrow_mut().leave_body();
+                input.borrow_mut().discard_body();
             }
             // One byte less than there is: the rest of the body begins the next request.
             let second = if body == length { "1GET /b" } else { "GET /b" };
