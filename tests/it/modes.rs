@@ -9,7 +9,7 @@ use ucs_gateway::policy::mode::Mode;
 
 use crate::support::http::compose;
 use crate::support::tool::{run, run_with_input};
-use crate::support::{Connection, Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, request};
+use crate::support::{Connection, Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, nobody_listens, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -443,6 +443,18 @@ answers:
     let missing = request(gateway.data, "GET /a%20b", &[], b"");
     assert_eq!((missing.status, missing.text().as_str()), (404, "no GET /a%20b here"));
     assert_eq!(missing.header("content-type"), Some("text/plain"));
+}
+
+/// Every failure of UCS is the reason `upstream` of the table, whatever its own reason is.
+#[test]
+fn a_failure_of_ucs_can_have_another_format() {
+    let dir = TempDir::new();
+    let template = "unmatched: not_found\nanswers:\n  upstream: {content_type: text/plain, body: 'UCS: {reason}'}";
+    let routes = table_with(&dir, template);
+    let gateway = Gateway::bare(nobody_listens(), &["--routes", &routes]);
+    let failed = request(gateway.data, "GET /profiles/1", &[], b"");
+    assert_eq!((failed.status, failed.text().as_str()), (502, "UCS: upstream_unreachable"));
+    assert_eq!(failed.refusal(), Some("upstream_unreachable"));
 }
 
 #[test]

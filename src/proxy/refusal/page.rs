@@ -76,7 +76,12 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
         revision: record.as_ref().map(|record| record.revision),
         cause: record.as_ref().and_then(|record| record.cause.as_deref()),
     };
-    let template = table.answers.iter().find(|(other, _)| **other == *reason).map(|(_, template)| template);
+    let key = if refusal.upstream_fault().is_some() && status != StatusCode::SERVICE_UNAVAILABLE {
+        "upstream"
+    } else {
+        reason
+    };
+    let template = table.answers.iter().find(|(other, _)| **other == *key).map(|(_, template)| template);
     let (content_type, content) = match template {
         Some(template) => (template.content_type.as_ref(), fill(template, &problem, summary)),
         None => ("application/problem+json", problem.to_json()),
