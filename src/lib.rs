@@ -10,50 +10,50 @@
 //!
 //! The rooms, from the bottom up. An arrow points down, never up; `tests/it/architecture.rs` lists every one.
 
-/// The classification of requests and the rules of the mode. Pure: no I/O, no async, no clock.
+// The classification of requests and the rules of the mode. Pure: no I/O, no async, no clock.
 pub mod policy;
 
-/// Admission and in-flight counts: the one cell that both lines share.
+// Admission and in-flight counts: the one cell that both lines share.
 pub mod gate;
 
-/// The channel for mode-change requests and their results. It contains no policy.
+// The channel for mode-change requests and their results. It contains no policy.
 pub mod control_handle;
 
-/// SHA-256 in hex.
+// SHA-256 in hex.
 mod hex;
 
-/// Principals, their credentials and permissions.
+// Principals, their credentials and permissions.
 pub mod access;
 
-/// The address of UCS.
+// The address of UCS.
 pub mod upstream;
 
-/// Messages of HTTP/1.1 as bytes.
+// Messages of HTTP/1.1 as bytes.
 pub mod http1;
 
-/// The change line: the only writer of the mode.
+// The change line: the only writer of the mode.
 pub mod control;
 
-/// The request line: how bytes move.
+// The request line: how bytes move.
 pub mod proxy;
 
-/// Logs and metrics.
+// Logs and metrics.
 pub mod telemetry;
 
-/// The second listener, for operators and machines.
+// The second listener, for operators and machines.
 mod admin;
 
-/// The text of a route file → table.
+// The text of a route file → table.
 mod route_file;
 
-/// The command line's settings.
+// The command line's settings.
 pub mod config;
 
-/// The whole gateway, assembled, run and stopped.
+// The whole gateway, assembled, run and stopped.
 mod launch;
 
-/// One file for each command.
+// One file for each command.
 pub mod cli;
 
-/// A stand-in UCS, for the demo and the tests.
+// A stand-in UCS, for the demo and the tests.
 pub mod demo;

@@ -101,7 +101,7 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Creates the log of one worker. [`STDOUT`] must have been started.
+    /// Creates the log of one worker. `STDOUT` must have been started.
     pub fn new(format: LogFormat) -> AccessLog {
         let (buffer, clock) = Default::default();
         AccessLog { format, buffer, clock }
