@@ -23,6 +23,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest life of a connection without an accepted credential. A response in progress is still sent.
 const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(20);
 
+/// The time that open connections have for their end at a shutdown.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Serves a connection to its end.
 pub(super) async fn serve<S>(stream: S, arrival: Arrival, state: Arc<AdminState>)
 where
@@ -34,8 +37,10 @@ where
     tokio::select! {
         // First, so that no more work is done for an evicted connection.
         biased;
-        () = slot.evicted() => reset.set(),
-        () = serve_requests(stream, arrival, state) => {}
+        // Set within the future: the stream is dropped before the arm of the branch runs.
+        () = async { slot.evicted().await; reset.set(); } => {}
+        () = async { is_closed_for_long(&state).await; reset.set(); } => {}
+        () = serve_requests(stream, arrival, Arc::clone(&state)) => {}
     }
 }
 
@@ -66,6 +71,12 @@ where
     if let Err(error) = result {
         tracing::debug!(%error, "an admin connection ended early");
     }
+}
+
+/// Waits until the time that a shutdown leaves to connections is over.
+async fn is_closed_for_long(state: &AdminState) {
+    becomes_true(state.closing.clone()).await;
+    tokio::time::sleep(CLOSE_TIMEOUT).await;
 }
 
 async fn is_anonymous_for_long(slot: &ConnectionSlot) {

@@ -45,9 +45,6 @@ const ACCEPTS_IN_A_ROW: usize = 32;
 /// The send buffer of the kernel for a client that does not read. The kernel doubles the value.
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// The time that open connections have for their end at a shutdown.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The bound listener.
 #[derive(Debug)]
 pub(crate) enum AdminListener {
@@ -146,7 +143,7 @@ pub(crate) async fn serve(listener: AdminListener, parts: AdminParts, shutdown: 
     drop(listener);
     close.send_replace(true);
     let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
+    let _ = tokio::time::timeout(connection::CLOSE_TIMEOUT + Duration::from_secs(1), ended).await;
 }
 
 enum Stream {

@@ -150,8 +150,9 @@ impl Control {
                 self.clerk.serve_until(Until::Stopped, link.set(&base, target, &before, limit)).await?
             }
         };
-        self.judge_switch(target, &outcome)?;
-        self.clerk.interrupt(Until::Cancelled).map_or(Ok(()), |interrupt| Err(interrupt.into()))
+        let judged = self.judge_switch(target, &outcome);
+        // A cancel that came meanwhile decides, whatever the outcome at UCS.
+        self.clerk.interrupt(Until::Cancelled).map_or(judged, |interrupt| Err(interrupt.into()))
     }
 
     fn judge_switch(&mut self, target: Mode, outcome: &SetModeOutcome) -> Result<(), FlipFailure> {
@@ -189,7 +190,8 @@ impl Control {
         }
         let error = error_of(failure, Arc::clone(&self.record), report.clone());
         let is_cancelled = matches!(error, ChangeError::Cancelled(_));
-        let canceller = if is_cancelled { self.clerk.take_cancel() } else { None };
+        // Also when the flip failed otherwise: a cancel that was accepted gets its own record.
+        let canceller = self.clerk.take_cancel();
         let change = match &canceller {
             Some((change, _)) => Change::Set(change.clone()),
             None => Change::Revert { cause: error.reason().to_owned(), actor: Actor::gateway() },

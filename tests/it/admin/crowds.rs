@@ -1,7 +1,8 @@
 //! More clients of the admin port than it takes, of every kind that would like to stay: none keeps an operator or a probe
 //! out, for however long. See `crowd` for what they do.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::access::{over_unix, viewer_and_operator};
 use super::bearer;
 use crate::support::crowd::{Crowd, Kind};
-use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, eventually, http};
+use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, eventually, http, kernel};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -278,4 +279,32 @@ fn eventually_in(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_connection_that_makes_room_for_another_is_reset() {
+    let rig = Rig::new();
+    let mut oldest = TcpStream::connect(rig.gateway.admin).unwrap();
+    oldest.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _crowd: Vec<TcpStream> = (0..256).map(|_| TcpStream::connect(rig.gateway.admin).unwrap()).collect();
+    assert_eq!(oldest.read(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn of_clients_that_read_nothing_a_stop_leaves_nothing_with_the_system() {
+    let rig = Rig::new();
+    let admin = rig.gateway.admin;
+    let one = http::compose(admin, "GET /openapi.json", &[("Authorization", &bearer("operator-token"))], b"");
+    let _clients: Vec<Connection> = (0..3)
+        .map(|_| {
+            let mut client = Connection::open(admin).with_small_receive_buffer();
+            let _ = client.try_send(one.repeat(40));
+            client
+        })
+        .collect();
+    eventually("responses wait for their readers", || {
+        kernel::accepted_by(admin).iter().filter(|socket| socket.unsent > 0).count() == 3
+    });
+    assert!(rig.gateway.terminate(PATIENCE).success());
+    assert!(kernel::accepted_by(admin).is_empty(), "{:?}", kernel::accepted_by(admin));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 
-use super::script::Ucs;
+use super::script::{Takes, Ucs};
 use super::{QUICK, alarm, alarm_ends, flip, is_settled, refused_with, within};
 use crate::support::{Connection, Gateway, TempDir, admin, eventually, http, request};
 
@@ -109,6 +109,49 @@ fn an_end_that_was_taken_back_stays_away() {
     let back = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "1h"}));
     assert!(back.json()["expires"].is_string(), "{}", back.text());
     ucs.with(|says| says.hangs_at = None);
+}
+
+/// The cancel came while UCS was being set, and UCS then refuses: the cancel decides.
+#[test]
+fn an_end_that_was_taken_back_stays_away_although_ucs_refuses() {
+    let ucs = Ucs::start("production");
+    let gateway = Gateway::start(ucs.upstream.address, &QUICK);
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    ucs.with(|says| says.hangs_at = Some("/server/mode"));
+    let ending = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "1s"}));
+    assert_eq!(ending.status, 200, "{}", ending.text());
+    eventually("UCS is asked for production", || ucs.wishes().last().is_some_and(|mode| mode == "production"));
+    let mut canceller = Connection::open(gateway.admin);
+    admin::begin(&mut canceller, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
+    // A second change is refused as soon as the cancel has been accepted.
+    eventually("the cancel is accepted", || admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status == 409);
+    ucs.with(|says| (says.takes, says.hangs_at) = (Takes::Answers(500), None));
+    let back = canceller.read_reply();
+    let record = back.json();
+    assert_eq!(
+        (back.status, &record["cause"], &record["expires"]),
+        (200, &json!("cancelled"), &Value::Null),
+        "{record}"
+    );
+    is_settled(&gateway, "maintenance");
+}
+
+/// What a flip to maintenance asked of UCS takes effect when production is in force again.
+#[test]
+fn a_late_effect_of_the_flip_before_is_set_back() {
+    let ucs = Ucs::start("production");
+    let gateway = Gateway::start(ucs.upstream.address, &QUICK);
+    ucs.polled_again();
+    ucs.with(|says| says.takes = Takes::Lies);
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    ucs.with(|says| says.takes = Takes::Obeys);
+    assert_eq!(flip(&gateway, "production").status, 200);
+    ucs.polled_again();
+    ucs.with(|says| says.mode = "maintenance".to_owned());
+    eventually("UCS is set back", || ucs.mode() == "production");
+    ucs.polled_again();
+    ucs.polled_again();
+    is_settled(&gateway, "production");
 }
 
 #[test]

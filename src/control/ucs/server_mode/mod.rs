@@ -183,6 +183,11 @@ impl UpstreamMode {
         }
     }
 
+    /// Whether a call of the gateway's own may still take effect at UCS.
+    fn own_call_is_pending(&self) -> bool {
+        self.own_call_until.is_some_and(|until| Instant::now() < until)
+    }
+
     pub(crate) fn enabled(&self) -> bool {
         self.enabled
     }
@@ -252,7 +257,7 @@ impl UpstreamMode {
             guessed: record.cause.as_deref() == Some(FIRST_START),
             forced: record.force,
             refusals: self.refusals.1,
-            own_call: self.own_call_until.is_some_and(|until| Instant::now() < until),
+            own_call: self.own_call_is_pending(),
         };
         let decision = decide(&mut self.memory, &mut self.closed_in_a_row, &status, own_state);
         match decision {
@@ -327,8 +332,11 @@ impl UpstreamMode {
                 self.count_refusal(status.started.clone());
             }
             SetModeOutcome::Refused { status: None, .. } => self.count_refusal(self.incarnation()),
-            SetModeOutcome::Unclear(_) => self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout),
-            SetModeOutcome::Absent | SetModeOutcome::Gone(_) => {}
+            SetModeOutcome::Unclear(_) | SetModeOutcome::Absent | SetModeOutcome::Gone(_) => {}
+        }
+        // UCS received the call, so it may still take effect.
+        if !matches!(outcome, SetModeOutcome::Absent | SetModeOutcome::Gone(_)) {
+            self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
         }
         self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));
         false
