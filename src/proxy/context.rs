@@ -13,8 +13,10 @@ use super::class_limits::{ClassFull, ClassLimits, ClassPermit};
 use super::client::ConnectionState;
 use super::headers::{ForwardedInfo, RequestIds};
 use super::recorder::RequestRecorder;
+use super::refusal::Refusal;
 use super::refusal::cache::RefusalCache;
 use super::settings::ProxySettings;
+use super::upstream::error::ForwardError;
 use super::upstream::exchange::{ClientTask, Exchanges};
 use super::upstream::forward::Forwarder;
 use super::upstream::pool::Pool;
@@ -104,6 +106,13 @@ pub struct RequestContext<'a> {
     pub downstream: &'a Rc<Downstream>,
     /// Its head.
     pub head: &'a RequestHead,
+}
+
+impl RequestContext<'_> {
+    /// The refusal of a request that could not be forwarded: an error in the client's own body comes first.
+    pub fn failed(self, error: ForwardError) -> Refusal {
+        self.downstream.state.body_error().map_or(Refusal::Forward(error), Refusal::Request)
+    }
 }
 
 impl Worker {

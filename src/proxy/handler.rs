@@ -79,10 +79,7 @@ async fn forward(
             request_log.upstream_responded(upstream_response.status);
             Ok(Response::relay(upstream_response, &worker.buffers))
         }
-        Err(error) => {
-            let body_error = downstream.state.body_error();
-            Err(matched.refused(body_error.map_or(Refusal::Forward(error), Refusal::Request)))
-        }
+        Err(error) => Err(matched.refused(request.failed(error))),
     }
 }
 

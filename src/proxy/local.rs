@@ -165,7 +165,7 @@ pub async fn status(
     };
     let (status, fields, bytes) = match read {
         Ok(read) => read,
-        Err(error) => return Err(matched.refused(Refusal::Forward(error))),
+        Err(error) => return Err(matched.refused(request.failed(error))),
     };
     let record = worker.gate.published().record.clone();
     let document = with_mode(status, &bytes, record.as_deref());

@@ -265,6 +265,20 @@ fn a_body_of_set_server_mode_that_is_late_or_too_long_is_told_so() {
     assert_eq!(ucs.asked("POST", "/server/mode").len(), 0);
 }
 
+/// Also where the gateway reads UCS's response itself.
+#[test]
+fn a_malformed_body_has_one_reason_wherever_it_is_sent() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::start(ucs.address, &[]);
+    for line in ["POST /profiles", "GET /server/status"] {
+        let head = compose(gateway.data, line, &[("Transfer-Encoding", "chunked")], b"");
+        let mut client = Connection::open(gateway.data);
+        client.send([&head, &b"no size\r\n"[..]].concat());
+        let reply = client.read_reply();
+        assert_eq!((reply.status, reply.refusal()), (400, Some("chunk_size")), "{line}: {}", reply.text());
+    }
+}
+
 #[test]
 fn the_status_document_has_the_same_length_for_head() {
     let upstream = Scripted::start(|conn| {
