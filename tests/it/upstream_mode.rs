@@ -335,7 +335,7 @@ fn a_later_start_keeps_its_own_mode_and_sets_ucs_back() {
 fn requests_of_both_modes_go_on_while_ucs_switches() {
     let ucs = Ucs::usual();
     let gateway = start(ucs.address, &[]);
-    ucs.control().set_set_mode_delay(Duration::from_millis(400));
+    ucs.control().set_set_mode_delay(Duration::from_secs(3));
     let mut flipping = Connection::open(gateway.admin);
     admin::begin(&mut flipping, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
     eventually("UCS switches", || ucs.asked("POST", "/server/mode").len() == 1);
