@@ -25,8 +25,11 @@ mod hex;
 // Principals, their credentials and permissions.
 pub mod access;
 
-// The address of UCS.
-pub mod upstream;
+// Sockets, and the only place that names their options.
+mod transport;
+
+// One-shot calls over HTTP/1.1.
+mod http_client;
 
 // Messages of HTTP/1.1 as bytes.
 pub mod http1;

@@ -13,7 +13,6 @@ pub(crate) mod site;
 mod token_file;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +28,7 @@ pub use secrets::token_hash_hex;
 pub(crate) use secrets::{TokenHash, hash_password, new_token};
 pub(crate) use token_file::TOKEN_FILE;
 
+use crate::transport::Peer;
 use limiter::Limiter;
 use principal::{Credential, Member};
 use secrets::sha256;
@@ -47,14 +47,6 @@ const LONGEST_AUTHORIZATION: usize = 4096;
 
 /// The user name of the generated token, for clients that can only send Basic.
 const TOKEN_USER: &[u8] = b"admin";
-
-/// The origin of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Tcp(SocketAddr),
-    /// A unix socket, with the user id of the peer if the kernel reports one.
-    Unix(Option<u32>),
-}
 
 /// All principals, and the state of their authentication.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-const PEER: Peer = Peer::Tcp(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
+const PEER: Peer = Peer::Tcp(std::net::SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("ucs-gateway-access-{}-{name}", std::process::id()));

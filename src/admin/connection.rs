@@ -2,7 +2,6 @@
 //! while it is anonymous. Calls and permissions are decided elsewhere.
 
 use std::convert::Infallible;
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +9,12 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::calls;
 use super::connection_limits::ConnectionSlot;
 use super::deadline_io::{DeadlineIo, ResetOnDrop};
 use super::state::{AdminState, Arrival, becomes_true};
+use crate::transport::Stream;
 
 /// The timeout for receiving the head of a request, and the idle timeout of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,10 +26,7 @@ const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(20);
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S>(stream: S, arrival: Arrival, state: Arc<AdminState>)
-where
-    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
-{
+pub(super) async fn serve(stream: Stream, arrival: Arrival, state: Arc<AdminState>) {
     let slot = Arc::clone(&arrival.slot);
     let reset = ResetOnDrop::default();
     let stream = DeadlineIo::new(stream, reset.clone());
@@ -44,10 +40,7 @@ where
     }
 }
 
-async fn serve_requests<S>(stream: DeadlineIo<S>, arrival: Arrival, state: Arc<AdminState>)
-where
-    S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
-{
+async fn serve_requests(stream: DeadlineIo, arrival: Arrival, state: Arc<AdminState>) {
     let closing = becomes_true(state.closing.clone());
     let slot = Arc::clone(&arrival.slot);
     let service = service_fn(move |request| {

@@ -2,7 +2,6 @@
 //! is reset. Deadlines for reading are set elsewhere (`connection` for heads, `calls` for bodies). It knows no HTTP.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::transport::Stream;
+
 /// The longest time without any progress of a write.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -19,8 +20,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The stream, and the start of its pending writes.
-pub(super) struct DeadlineIo<S: AsFd> {
-    stream: S,
+pub(super) struct DeadlineIo {
+    stream: Stream,
     reset: ResetOnDrop,
     /// The start of the oldest pending write.
     pending_since: Option<Instant>,
@@ -41,8 +42,8 @@ impl ResetOnDrop {
     }
 }
 
-impl<S: AsFd> DeadlineIo<S> {
-    pub(super) fn new(stream: S, reset: ResetOnDrop) -> DeadlineIo<S> {
+impl DeadlineIo {
+    pub(super) fn new(stream: Stream, reset: ResetOnDrop) -> DeadlineIo {
         DeadlineIo { stream, reset, pending_since: None, stalled_since: None, alarm: None }
     }
 
@@ -83,7 +84,7 @@ impl<S: AsFd> DeadlineIo<S> {
     }
 }
 
-impl<S: AsyncRead + AsFd + Unpin> AsyncRead for DeadlineIo<S> {
+impl AsyncRead for DeadlineIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -93,7 +94,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for DeadlineIo<S> {
     }
 }
 
-impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for DeadlineIo<S> {
+impl AsyncWrite for DeadlineIo {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.track(written, context)
@@ -124,11 +125,10 @@ impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for DeadlineIo<S> {
     }
 }
 
-impl<S: AsFd> Drop for DeadlineIo<S> {
+impl Drop for DeadlineIo {
     fn drop(&mut self) {
         if self.reset.0.load(Ordering::Relaxed) {
-            // If that fails, the connection is broken already.
-            drop(socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)));
+            self.stream.reset_on_close();
         }
     }
 }

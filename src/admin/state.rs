@@ -8,10 +8,11 @@ use tokio::sync::watch;
 
 use super::connection_limits::ConnectionSlot;
 use super::rates::Rates;
-use crate::access::{Access, Peer};
+use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
 use crate::telemetry::Metrics;
+use crate::transport::Peer;
 
 /// Reads the newest journal entries, newest first; blocking.
 pub(crate) type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::access::Access;
 use crate::control_handle::{
@@ -17,6 +19,7 @@ use crate::gate::{Gate, Published};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
 use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 use crate::telemetry::Metrics;
+use crate::transport::Address;
 
 pub(crate) type Script = fn(&Gate, &ModeChange) -> Result<Flipped, ChangeError>;
 
@@ -172,7 +175,7 @@ async fn start_with(
         stopping: told,
     };
     adjust(&mut parts);
-    let listener = AdminListener::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = Listener::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), SOCKET_LIMITS).unwrap();
     let address = listener.local_addr().unwrap();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     tokio::spawn(serve(listener, parts, async move {
@@ -573,9 +576,9 @@ async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
 #[tokio::test]
 async fn a_unix_socket_serves_too_and_replaces_a_dead_one() {
     let path = std::env::temp_dir().join(format!("ucs-gateway-{}.sock", std::process::id()));
-    drop(AdminListener::unix(path.clone()).unwrap());
-    let listener = AdminListener::unix(path.clone()).unwrap();
-    assert!(AdminListener::unix(path.clone()).is_err(), "a living one is left alone");
+    drop(Listener::bind(&Address::Unix(path.clone()), SOCKET_LIMITS).unwrap());
+    let listener = Listener::bind(&Address::Unix(path.clone()), SOCKET_LIMITS).unwrap();
+    assert!(Listener::bind(&Address::Unix(path.clone()), SOCKET_LIMITS).is_err(), "a living one is left alone");
     drop(listener);
     std::fs::remove_file(path).unwrap();
 }

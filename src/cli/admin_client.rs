@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use http_body_util::{BodyExt, Full};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::access::TOKEN_FILE;
-use crate::config::{AdminAddress, HostPort, default_state_dir};
+use crate::config::default_state_dir;
+use crate::http_client::{self, Arriving};
+use crate::transport::{Address, HostPort, Stream};
 
 /// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(40);
 pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
-    pub(crate) admin: AdminAddress<HostPort>,
+    pub(crate) admin: Address<HostPort>,
     /// Token; prefer a file or the environment, as other users can see command lines
     // One token in 64 begins with a hyphen.
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
@@ -57,7 +55,7 @@ pub(super) enum CallError {
     #[error("the token is invalid: it contains a line break or another control character")]
     BadToken,
     #[error("cannot reach the gateway's admin API at {address}: {source}; is it running, and is --admin right?")]
-    Connect { address: AdminAddress<HostPort>, source: io::Error },
+    Connect { address: Address<HostPort>, source: io::Error },
     #[error("the connection to the admin API failed: {0}")]
     Broken(String),
     /// The response is a problem document.
@@ -81,7 +79,7 @@ impl Refusal {
 
 /// A client of one gateway.
 pub(super) struct AdminClient {
-    address: AdminAddress<HostPort>,
+    address: Address<HostPort>,
     authorization: HeaderValue,
 }
 
@@ -106,15 +104,12 @@ impl AdminClient {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, CallError> {
-        let exchange = timeout(patience, async {
+        let exchange = async {
             let response = self.send(method, target, body).await?;
             let status = response.status();
-            let collected = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
-            let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
-            Ok((status, bytes))
-        });
-        let (status, bytes) = exchange.await.map_err(|_| CallError::Broken("no response in time".to_owned()))??;
-        let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            Ok((status, document(response).await?))
+        };
+        let (status, document) = timeout(patience, exchange).await.map_err(late)??;
         if status.is_success() && document != Value::Null {
             return Ok(document);
         }
@@ -124,48 +119,17 @@ impl AdminClient {
     /// Opens the event stream.
     pub(super) async fn events(&self) -> Result<EventReader, CallError> {
         let opening = timeout(CONNECT_TIMEOUT, self.send(Method::GET, "/mode/events", None));
-        let response = opening.await.map_err(|_| CallError::Broken("no response in time".to_owned()))??;
+        let response = opening.await.map_err(late)??;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(EventReader { body: response.into_body(), text: Vec::new() });
         }
-        let collected = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
-        let bytes = collected.map_err(|error| CallError::Broken(error.to_string()))?.to_bytes();
-        let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Err(CallError::Refused(Box::new(Refusal { status, document })))
+        Err(CallError::Refused(Box::new(Refusal { status, document: document(response).await? })))
     }
 
-    async fn send(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Response<Incoming>, CallError> {
-        let unreachable = |source| CallError::Connect { address: self.address.clone(), source };
-        let late = |_| unreachable(io::Error::from(io::ErrorKind::TimedOut));
-        match &self.address {
-            AdminAddress::Tcp(address) => {
-                let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address.as_str()));
-                let stream = connecting.await.map_err(late)?.map_err(unreachable)?;
-                self.exchange(stream, method, target, body).await
-            }
-            AdminAddress::Unix(path) => {
-                let connecting = timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
-                let stream = connecting.await.map_err(late)?.map_err(unreachable)?;
-                self.exchange(stream, method, target, body).await
-            }
-        }
-    }
-
-    async fn exchange<S>(
-        &self,
-        stream: S,
-        method: Method,
-        target: &str,
-        body: Option<&Value>,
-    ) -> Result<Response<Incoming>, CallError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let broken = |error: hyper::Error| CallError::Broken(error.to_string());
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // Ends with the exchange; its error also reaches the sender.
-        tokio::spawn(connection);
+    async fn send(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Response<Arriving>, CallError> {
+        let connecting = http_client::connected(Stream::connect(&self.address), CONNECT_TIMEOUT).await;
+        let stream = connecting.map_err(|source| CallError::Connect { address: self.address.clone(), source })?;
         let text = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)
@@ -174,21 +138,35 @@ impl AdminClient {
             .header(AUTHORIZATION, self.authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(text)))
-            .map_err(|error| CallError::Broken(error.to_string()))?;
-        sender.send_request(request).await.map_err(broken)
+            .map_err(broken)?;
+        http_client::send(stream, request).await.map_err(broken)
     }
 
     fn host(&self) -> &str {
         match &self.address {
-            AdminAddress::Tcp(address) => address.as_str(),
-            AdminAddress::Unix(_) => "localhost",
+            Address::Tcp(address) => address.as_str(),
+            Address::Unix(_) => "localhost",
         }
     }
 }
 
+/// The body as JSON; null if it is not.
+async fn document(response: Response<Arriving>) -> Result<Value, CallError> {
+    let bytes = response.into_body().collect(MAX_RESPONSE).await.map_err(broken)?;
+    Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+fn broken(error: impl ToString) -> CallError {
+    CallError::Broken(error.to_string())
+}
+
+fn late(_: Elapsed) -> CallError {
+    CallError::Broken("no response in time".to_owned())
+}
+
 /// A reader of server-sent events.
 pub(super) struct EventReader {
-    body: Incoming,
+    body: Arriving,
     text: Vec<u8>,
 }
 
@@ -209,7 +187,7 @@ impl EventReader {
             let frame = timeout(SILENCE, self.body.frame()).await;
             match frame.map_err(|_| CallError::Broken("the event stream fell silent".to_owned()))? {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(CallError::Broken(error.to_string())),
+                Some(Err(error)) => return Err(broken(error)),
                 Some(Ok(frame)) => self.text.extend_from_slice(&frame.into_data().unwrap_or_default()),
             }
         }

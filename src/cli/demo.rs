@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::Parser;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -18,6 +17,7 @@ use crate::config::{ServeArgs, Settings};
 use crate::demo::{self, StandIn, StandInOptions};
 use crate::launch::{self, LaunchError, Ready};
 use crate::telemetry::{LogFormat, STDOUT};
+use crate::transport::TcpListener;
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]

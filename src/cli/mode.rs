@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, AdminClient, CallError};
 use super::output::{FAILED, MISCONFIGURED, fail};
-use crate::config::AdminAddress;
 use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
+use crate::transport::Address;
 
 /// The timeout of a call that changes nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -148,7 +148,7 @@ enum CommandError {
 
 async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
-    if let AdminAddress::Tcp(address) = &arguments.admin.admin
+    if let Address::Tcp(address) = &arguments.admin.admin
         && !address.is_loopback()
     {
         writeln!(io::stderr(), "ucs-gateway: warning: the token is sent to {address} in clear text")?;

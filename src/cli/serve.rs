@@ -27,7 +27,7 @@ pub(super) fn exit_code(error: &LaunchError) -> u8 {
         LaunchError::Control(_)
         | LaunchError::Store(_)
         | LaunchError::Listen { .. }
-        | LaunchError::AdminListen(_)
+        | LaunchError::AdminListen { .. }
         | LaunchError::Ended { .. }
         | LaunchError::System(_) => FAILED,
     }

@@ -102,7 +102,8 @@ fn read_password() -> Result<String, (String, u8)> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::access::{Access, Peer};
+    use crate::access::Access;
+    use crate::transport::Peer;
 
     #[tokio::test]
     async fn the_printed_lines_grant_the_permissions() {

@@ -11,12 +11,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, ValueEnum};
 
-use super::admin_address::AdminAddress;
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
 use crate::telemetry::LogFormat;
-use crate::upstream::UpstreamUrl;
+use crate::transport::{Address, UpstreamUrl};
 
 /// The highest limit of a request head, in bytes.
 const LONGEST_HEAD: u64 = 16 << 20;
@@ -43,7 +42,7 @@ pub struct ServeArgs {
         value_name = "HOST:PORT|unix:PATH",
         default_value = "127.0.0.1:8081"
     )]
-    pub(crate) admin_listen: AdminAddress,
+    pub(crate) admin_listen: Address,
 
     /// Additional host name that the admin port accepts in `Host`; repeatable.
     #[arg(long, env = "UCS_GATEWAY_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]

@@ -1,11 +1,9 @@
 //! The settings of `serve`: flags and environment variables as written (`args`), and their checked form (`settings`). It opens
 //! nothing and reads no file.
 
-mod admin_address;
 mod args;
 mod settings;
 
-pub(crate) use admin_address::{AdminAddress, HostPort};
 pub use args::ServeArgs;
 pub(crate) use args::StoreKind;
 pub(crate) use settings::default_state_dir;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::admin_address::AdminAddress;
 use super::args::{ServeArgs, StoreKind};
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::http1::HeadLimits;
@@ -14,6 +13,7 @@ use crate::proxy::upstream::exchange::ExchangeTimeouts;
 use crate::proxy::upstream::pool::PoolLimits;
 use crate::proxy::worker::{ClientTimeouts, ProxySettings};
 use crate::telemetry::LogFormat;
+use crate::transport::Address;
 
 /// The settings of the whole gateway.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Settings {
 /// The settings of the admin port.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminSettings {
-    pub(crate) listen: AdminAddress,
+    pub(crate) listen: Address,
     /// Host names by which it may be called, beside `localhost` and addresses.
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) metrics_open: bool,
@@ -85,10 +85,10 @@ impl Settings {
     /// Checks the arguments. Nothing that changes state is ever open to the network without named principals.
     pub fn new(args: ServeArgs) -> Result<Settings, SettingsError> {
         match &args.admin_listen {
-            AdminAddress::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
+            Address::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
                 return Err(SettingsError::OpenAdminPort(*address));
             }
-            AdminAddress::Tcp(_) | AdminAddress::Unix(_) => {}
+            Address::Tcp(_) | Address::Unix(_) => {}
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {

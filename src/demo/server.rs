@@ -16,7 +16,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -29,6 +28,7 @@ use super::record::{OpenExchange, Recorder};
 use super::response::{self, OperationResult, ResponseBody, ResponseGuard, UcsError};
 use super::store::Store;
 use crate::policy::mode::Mode;
+use crate::transport::{TcpListener, TcpStream};
 
 /// Largest body that an operation reads, in bytes. A larger one is received, counted, and refused with 413.
 const BODY_LIMIT: usize = 1 << 20;

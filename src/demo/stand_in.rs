@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -13,6 +12,7 @@ use super::options::StandInOptions;
 use super::record::{Exchange, Recorder};
 use super::server::{Shared, serve};
 use super::store::Store;
+use crate::transport::TcpListener;
 
 /// A running stand-in. It ends, with every connection and unfinished request, when it is dropped or stopped.
 pub struct StandIn {

@@ -9,7 +9,6 @@ use bytes::{Buf, Bytes};
 use hyper::HeaderMap;
 use hyper::body::Body;
 use tokio::io::AsyncWrite;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::buffers::{Buffer, COPIED_BYTES};
 use super::encode::{write_line, write_number};
@@ -138,9 +137,9 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     }
 
     /// Continues to write; ready when everything is written.
-    pub(crate) fn poll(
+    pub(crate) fn poll<W: AsyncWrite + Unpin>(
         &mut self,
-        writer: &mut OwnedWriteHalf,
+        writer: &mut W,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), WriteError>> {
         loop {
@@ -164,17 +163,14 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     }
 
     /// Writes some of the waiting bytes, in one system call.
-    fn poll_write(&self, writer: &mut OwnedWriteHalf, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write<W: AsyncWrite + Unpin>(&self, writer: &mut W, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let bytes = &self.bytes[self.written..];
         if !self.piece.is_empty() {
             let pieces = [IoSlice::new(bytes), IoSlice::new(&self.piece)];
             return Pin::new(writer).poll_write_vectored(context, &pieces);
         }
-        // send() costs the kernel less than writev(), and there is nearly always room, so no readiness check comes first.
-        match writer.try_write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pin::new(writer).poll_write(context, bytes),
-            wrote => Poll::Ready(wrote),
-        }
+        // send() costs the kernel less than writev().
+        Pin::new(writer).poll_write(context, bytes)
     }
 
     fn advance(&mut self, length: usize) {

@@ -1,13 +1,14 @@
 //! Errors at the start and during the run of the gateway.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::access::AccessSetupError;
-use crate::admin::AdminBindError;
 use crate::config::SettingsError;
 use crate::control::StartError;
 use crate::control::store::StoreError;
 use crate::route_file::TableError;
+use crate::transport::Address;
 
 /// Why the gateway cannot start or has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +22,9 @@ pub(crate) enum LaunchError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: String, source: std::io::Error },
-    #[error(transparent)]
-    AdminListen(#[from] AdminBindError),
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen for the admin API on {address}: {source}")]
+    AdminListen { address: Address, source: std::io::Error },
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error(transparent)]

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::Access;
-use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
-use crate::config::{AdminAddress, Settings, SettingsError, StoreKind};
+use crate::admin::{self, AdminParts};
+use crate::config::{Settings, SettingsError, StoreKind};
 use crate::control::store::file::StateDir;
 use crate::control::store::{Store, journal};
 use crate::control::ucs::client::{UpstreamClient, UpstreamCredentials};
@@ -24,6 +24,7 @@ use crate::gate::Gate;
 use crate::hex::sha256_hex;
 use crate::route_file;
 use crate::telemetry::Metrics;
+use crate::transport::{Listener, SocketLimits, listen};
 pub(crate) use error::LaunchError;
 use parts::Parts;
 use workers::{SharedParts, Workers};
@@ -53,9 +54,11 @@ pub(crate) async fn run(
 ) -> Result<(), LaunchError> {
     let (table, text) = route_file::load(&settings.routes)?;
     settings.check_class_limits(&table)?;
-    let data = listen(settings.listen)?;
+    let failed = |source| LaunchError::Listen { address: settings.listen, source };
+    let data = listen(settings.listen, SocketLimits::default()).map_err(failed)?;
     let listen = data.local_addr()?;
-    let admin_listener = bind_admin(&settings.admin.listen).await?;
+    let failed = |source| LaunchError::AdminListen { address: settings.admin.listen.clone(), source };
+    let admin_listener = Listener::bind(&settings.admin.listen, admin::SOCKET_LIMITS).map_err(failed)?;
     let admin_address =
         admin_listener.local_addr().map_or_else(|| settings.admin.listen.to_string(), |address| address.to_string());
 
@@ -105,7 +108,7 @@ impl Running {
         shared: SharedParts,
         stop_workers: watch::Sender<bool>,
         control: Control,
-        (data, admin): (std::net::TcpListener, AdminListener),
+        (data, admin): (std::net::TcpListener, Listener),
     ) -> Result<Running, LaunchError> {
         let (stop_control, control_stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -173,25 +176,6 @@ fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_ha
 
 async fn run_control(control: Control, mut stopped: watch::Receiver<bool>) {
     control.run(async move { drop(stopped.wait_for(|stopped| *stopped).await) }).await;
-}
-
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, LaunchError> {
-    let error = |source| LaunchError::Listen { address: address.to_string(), source };
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP)).map_err(error)?;
-    // A restart must not wait for the old connections' TIME_WAIT.
-    socket.set_reuse_address(true).map_err(error)?;
-    socket.set_nonblocking(true).map_err(error)?;
-    socket.bind(&address.into()).map_err(error)?;
-    socket.listen(4096).map_err(error)?;
-    Ok(socket.into())
-}
-
-async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, AdminBindError> {
-    match address {
-        AdminAddress::Tcp(address) => AdminListener::tcp(*address).await,
-        AdminAddress::Unix(path) => AdminListener::unix(path.clone()),
-    }
 }
 
 fn control_settings(settings: &Settings, state_dir: StateDir, text: &str) -> Result<ControlSettings, LaunchError> {

@@ -19,10 +19,11 @@ use super::response::{self, Response};
 use super::upstream::error::ForwardError;
 use super::upstream::exchange::GaveUp;
 use super::upstream::forward::UpstreamResponse;
-use crate::access::{AccessError, Peer, Permission, site};
+use crate::access::{AccessError, Permission, site};
 use crate::http1::{Fields, RequestHead};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
 use crate::telemetry::Outcome;
+use crate::transport::Peer;
 
 /// The longest body that is read into memory, in bytes. UCS's own documents have a few hundred.
 const MAX_DOCUMENT: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::upstream::exchange::ExchangeTimeouts;
 use super::upstream::pool::PoolLimits;
 use crate::http1::HeadLimits;
-use crate::upstream::UpstreamUrl;
+use crate::transport::UpstreamUrl;
 
 /// The settings of every worker.
 #[derive(Clone, Debug)]

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
@@ -21,6 +20,7 @@ pub use super::settings::{ClientTimeouts, ProxySettings};
 use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL};
 use crate::http1::RequestError;
+use crate::transport::{TcpListener, TcpStream, prepare_accepted};
 
 /// A client that has closed its sending side counts as gone after this time: TCP does not tell the two apart.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
@@ -135,13 +135,10 @@ impl Connections {
     }
 
     fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        // Small responses must not wait for the acknowledgement of earlier ones.
-        if stream.set_nodelay(true).is_err() {
+        if prepare_accepted(&stream, UNSENT_BYTES).is_err() {
             self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        // Not every kernel supports it.
-        drop(socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES));
         let downstream = Rc::new(Downstream {
             worker: Rc::clone(&self.worker),
             peer,

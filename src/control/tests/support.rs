@@ -21,7 +21,7 @@ use crate::control_handle::{ChangeError, ControlHandle, Flipped};
 use crate::gate::{Gate, Permit, Published, Refused, WorkerGate};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, Phase};
 use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
-use crate::upstream::UpstreamUrl;
+use crate::transport::UpstreamUrl;
 
 /// A folder that is removed with this value.
 pub struct Folder(PathBuf);

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use crate::upstream::UpstreamUrl;
+use crate::http_client;
+use crate::transport::UpstreamUrl;
 
 /// The largest accepted response body: more than any status document or schema.
 const LONGEST_BODY: usize = 4 << 20;
@@ -102,29 +101,12 @@ impl UpstreamClient {
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<CallResponse, CallError> {
         let request = self.request(method, path, body)?;
-        let stream = self.connect().await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
-        let response = async {
-            let response = sender.send_request(request).await.map_err(CallError::Broken)?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), LONGEST_BODY).collect().await.map_err(CallError::Body)?;
-            Ok(CallResponse { status, body: body.to_bytes() })
-        };
-        // The connection is driven here and not in a task, so that dropping the call closes the connection.
-        let mut connection = std::pin::pin!(connection);
-        let mut response = std::pin::pin!(response);
-        tokio::select! {
-            response = &mut response => response,
-            _ = &mut connection => response.await,
-        }
-    }
-
-    async fn connect(&self) -> Result<TcpStream, CallError> {
-        let connecting = TcpStream::connect((self.url.host.as_str(), self.url.port));
         let failed = |source| CallError::Connect { authority: self.url.authority.clone(), source };
-        let timed_out = || failed(std::io::Error::from(std::io::ErrorKind::TimedOut));
-        tokio::time::timeout(self.connect_timeout, connecting).await.map_err(|_| timed_out())?.map_err(failed)
+        let stream = http_client::connected(self.url.connect(), self.connect_timeout).await.map_err(failed)?;
+        let response = http_client::send(stream.into(), request).await.map_err(CallError::Broken)?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect(LONGEST_BODY).await.map_err(CallError::Body)?;
+        Ok(CallResponse { status, body })
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, CallError> {

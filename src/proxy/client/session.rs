@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use hyper::body::Body;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::input::{ClientBody, ClientInput, Next, Scratch};
 use crate::http1::RequestHead;
@@ -22,6 +20,7 @@ use crate::proxy::handler::{respond, respond_to_malformed};
 use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 use crate::proxy::response::http1::{self, ResponseFraming};
+use crate::transport::{TcpStream, WriteHalf, split};
 
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -30,7 +29,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// *idle* of benches/compare.
 pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
     let downstream = &downstream;
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = split(stream);
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
     let mut writer = ClientWriter { half: Some(writer), resets: false, unread_limit };
     let input = ClientInput::new(reader, Rc::clone(&downstream.state), scratch);
@@ -65,7 +64,7 @@ impl Drop for OpenInput {
 
 /// The write half of a client's connection.
 struct ClientWriter {
-    half: Option<OwnedWriteHalf>,
+    half: Option<WriteHalf>,
     /// Whether closing now resets the connection: while a response is in progress, as the kernel must keep nothing for a client
     /// that was given up, and an HTTP/1.0 client would take a FIN for the end of the body.
     resets: bool,
@@ -74,7 +73,7 @@ struct ClientWriter {
 }
 
 impl ClientWriter {
-    fn half(&mut self) -> &mut OwnedWriteHalf {
+    fn half(&mut self) -> &mut WriteHalf {
         self.half.as_mut().expect("it is taken only when this is dropped")
     }
 }
@@ -83,16 +82,10 @@ impl Drop for ClientWriter {
     /// Also runs when the whole task is aborted.
     fn drop(&mut self) {
         let Some(half) = self.half.take() else { return };
-        let stream: &TcpStream = half.as_ref();
-        let socket = socket2::SockRef::from(stream);
-        // An error means that the connection is already broken.
         if self.resets {
-            drop(socket.set_linger(Some(Duration::ZERO)));
-            // Dropping it would send a FIN first.
-            half.forget();
+            half.reset();
         } else {
-            // Otherwise the kernel would keep the rest forever for a client that does not read.
-            drop(socket.set_tcp_user_timeout(Some(self.unread_limit)));
+            half.close(self.unread_limit);
         }
     }
 }
@@ -177,7 +170,7 @@ fn framing_of(head: &RequestHead) -> ResponseFraming {
 async fn respond_to_client(
     downstream: &Rc<Downstream>,
     input: &Input,
-    writer: &OwnedWriteHalf,
+    writer: &WriteHalf,
     head: &RequestHead,
     request_log: RequestLog,
 ) -> Option<Box<Response>> {
@@ -197,7 +190,7 @@ async fn respond_to_client(
 }
 
 /// Sends 100 (Continue). Earlier responses were handed to the kernel, so a lack of room means that the client does not read.
-fn is_told_to_continue(writer: &OwnedWriteHalf) -> bool {
+fn is_told_to_continue(writer: &WriteHalf) -> bool {
     writer.try_write(CONTINUE).is_ok_and(|length| length == CONTINUE.len())
 }
 
@@ -233,7 +226,7 @@ async fn write(
 fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     downstream: &Downstream,
     input: &Input,
-    writer: &mut OwnedWriteHalf,
+    writer: &mut WriteHalf,
     message: &mut MessageWriter<B>,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), WriteError>> {

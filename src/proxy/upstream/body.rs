@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::AbortHandle;
 
 use crate::http1::{BodyEvent, FramedBody, RESPONSE_LIMITS, ResponseError};
@@ -16,6 +15,7 @@ use crate::proxy::client::{BodyFailed, ClientBody};
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Exchange, UploadState};
 use crate::proxy::upstream::pool::{Pool, PooledConnection};
+use crate::transport::WriteHalf;
 
 /// The request body, as sent to UCS.
 #[derive(Debug)]
@@ -153,11 +153,11 @@ pub struct UploadTask {
     /// The task.
     pub task: AbortHandle,
     /// The write half. Shared, as an aborted task is dropped later, and the connection must not live as long.
-    pub writer: SharedWriter,
+    pub(crate) writer: SharedWriter,
 }
 
 /// The write half of a connection to UCS, until the exchange is over.
-pub type SharedWriter = Rc<RefCell<Option<OwnedWriteHalf>>>;
+pub(crate) type SharedWriter = Rc<RefCell<Option<WriteHalf>>>;
 
 impl Download {
     /// The body of a response whose head has arrived. If the whole body has arrived with it, the exchange completes at once.
@@ -297,7 +297,7 @@ impl Drop for UploadTask {
         // It is borrowed only while the task is polled, which does not drop this. No FIN is sent, as the request may be
         // incomplete.
         let writer = self.writer.try_borrow_mut().ok().and_then(|mut writer| writer.take());
-        writer.into_iter().for_each(OwnedWriteHalf::forget);
+        writer.into_iter().for_each(WriteHalf::forget);
     }
 }
 

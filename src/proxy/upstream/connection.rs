@@ -3,12 +3,11 @@
 
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::transport::{ReadHalf, TcpStream, WriteHalf, reset_on_close, split};
 
 /// The room for one read: enough for most responses.
 const READ_BYTES: usize = 8 * 1024;
@@ -21,8 +20,8 @@ const LONG_READ_BYTES: usize = 64 * 1024;
 pub struct Connection {
     /// Bytes that were received and not yet consumed.
     pub unread: BytesMut,
-    reader: OwnedReadHalf,
-    writer: Option<OwnedWriteHalf>,
+    reader: ReadHalf,
+    writer: Option<WriteHalf>,
     /// Whether an exchange uses it that has not completed.
     is_in_use: bool,
 }
@@ -30,7 +29,7 @@ pub struct Connection {
 impl Connection {
     /// A new connection.
     pub fn new(stream: TcpStream) -> Connection {
-        let (reader, writer) = stream.into_split();
+        let (reader, writer) = split(stream);
         Connection { unread: BytesMut::new(), reader, writer: Some(writer), is_in_use: false }
     }
 
@@ -46,12 +45,12 @@ impl Connection {
     }
 
     /// The write half; `None` once it was taken.
-    pub fn writer(&mut self) -> Option<&mut OwnedWriteHalf> {
+    pub(crate) fn writer(&mut self) -> Option<&mut WriteHalf> {
         self.writer.as_mut()
     }
 
     /// Takes the write half, for a request that continues after its response has begun. The connection is not reused.
-    pub fn take_writer(&mut self) -> Option<OwnedWriteHalf> {
+    pub(crate) fn take_writer(&mut self) -> Option<WriteHalf> {
         self.writer.take()
     }
 
@@ -90,10 +89,10 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.is_in_use {
-            // An error means that the connection is already broken.
-            drop(socket2::SockRef::from(self.reader.as_ref()).set_linger(Some(Duration::ZERO)));
+            let stream: &TcpStream = self.reader.as_ref();
+            reset_on_close(stream);
             // Dropping it would send a FIN first.
-            self.writer.take().into_iter().for_each(OwnedWriteHalf::forget);
+            self.writer.take().into_iter().for_each(WriteHalf::forget);
         }
     }
 }

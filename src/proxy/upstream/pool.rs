@@ -8,12 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::proxy::upstream::connection::Connection;
 use crate::telemetry::{UpstreamFault, WorkerMetrics};
-use crate::upstream::UpstreamUrl;
+use crate::transport::UpstreamUrl;
 
 /// Limits of a worker's pool.
 #[derive(Clone, Copy, Debug)]
@@ -165,11 +164,8 @@ impl Pool {
 
     async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
         let limit = self.limits.connect_timeout;
-        let connecting = TcpStream::connect((self.upstream.host.as_str(), self.upstream.port));
-        let stream = tokio::time::timeout(limit, connecting).await.map_err(|_| ConnectError::TimedOut(limit))?;
-        let stream = stream.map_err(ConnectError::Connect)?;
-        // Small requests must not wait for the acknowledgement of earlier packets.
-        stream.set_nodelay(true).map_err(ConnectError::Connect)?;
+        let connecting = tokio::time::timeout(limit, self.upstream.connect());
+        let stream = connecting.await.map_err(|_| ConnectError::TimedOut(limit))?.map_err(ConnectError::Connect)?;
         self.metrics.upstream_opened();
         Ok(Box::new(Connection::new(stream)))
     }

@@ -1,7 +1,10 @@
-//! The URL of UCS. It opens no connection.
+//! The URL of UCS.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
+
+use super::tcp::TcpStream;
 
 /// A checked `http://host[:port][/base]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,16 @@ impl UpstreamUrl {
             port,
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })
+    }
+}
+
+impl UpstreamUrl {
+    /// Connects; the caller limits the time.
+    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        // Small requests must not wait for the acknowledgement of earlier packets.
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The address of the admin API, for the listener (an IP address) and for its clients (a host name). It resolves no name.
+//! An address, for a listener (an IP address) and for its clients (a host name). It resolves no name.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,31 +7,31 @@ use std::str::FromStr;
 
 /// `HOST:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AdminAddress<T = SocketAddr> {
+pub(crate) enum Address<T = SocketAddr> {
     Tcp(T),
     Unix(PathBuf),
 }
 
-impl<T: FromStr<Err: fmt::Display>> FromStr for AdminAddress<T> {
+impl<T: FromStr<Err: fmt::Display>> FromStr for Address<T> {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<AdminAddress<T>, String> {
+    fn from_str(text: &str) -> Result<Address<T>, String> {
         match text.strip_prefix("unix:") {
             Some("") => Err("unix: needs a path, as in unix:/run/ucs-gateway/admin.sock".to_owned()),
-            Some(path) => Ok(AdminAddress::Unix(path.into())),
+            Some(path) => Ok(Address::Unix(path.into())),
             None => text
                 .parse()
-                .map(AdminAddress::Tcp)
+                .map(Address::Tcp)
                 .map_err(|error| format!("{error}; write HOST:PORT or unix:PATH, e.g. 127.0.0.1:8081")),
         }
     }
 }
 
-impl<T: fmt::Display> fmt::Display for AdminAddress<T> {
+impl<T: fmt::Display> fmt::Display for Address<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AdminAddress::Tcp(address) => address.fmt(f),
-            AdminAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -81,12 +81,12 @@ mod tests {
     #[test]
     fn addresses_are_read_and_wrong_ones_rejected() {
         for text in ["127.0.0.1:8081", "[::1]:1", "gw.example:80", "unix:/run/x.sock"] {
-            assert_eq!(text.parse::<AdminAddress<HostPort>>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Address<HostPort>>().unwrap().to_string(), text);
         }
         for text in ["", "localhost", ":80", "unix:", "http://localhost:1", "host:99999"] {
-            assert!(text.parse::<AdminAddress<HostPort>>().is_err(), "{text}");
+            assert!(text.parse::<Address<HostPort>>().is_err(), "{text}");
         }
-        assert!("localhost:1".parse::<AdminAddress>().is_err(), "a listener takes no name");
+        assert!("localhost:1".parse::<Address>().is_err(), "a listener takes no name");
     }
 
     #[test]

@@ -1,0 +1,14 @@
+//! Sockets: listening, connecting, and the options that the kernel takes. The only room that names tokio's sockets; it knows
+//! neither HTTP nor any other room of the crate.
+
+mod address;
+mod listen;
+mod stream;
+mod tcp;
+mod upstream_url;
+
+pub(crate) use address::{Address, HostPort};
+pub(crate) use listen::{Listener, Peer, SocketLimits, listen};
+pub(crate) use stream::Stream;
+pub(crate) use tcp::{ReadHalf, TcpListener, TcpStream, WriteHalf, prepare_accepted, reset_on_close, split};
+pub(crate) use upstream_url::UpstreamUrl;
