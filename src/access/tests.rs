@@ -1,19 +1,11 @@
-//! Credentials through the front door: files in, principals or refusals out.
+//! Credentials: the text of access.yaml in, principals or errors out.
 #![allow(clippy::unwrap_used)]
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 use super::*;
 
 const PEER: Peer = Peer::Tcp(std::net::SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
-
-fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("ucs-gateway-access-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    folder
-}
 
 fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
@@ -36,34 +28,6 @@ fn two_principals() -> Access {
         hash_password(b"pass:word").unwrap()
     );
     from_yaml(&text)
-}
-
-#[tokio::test]
-async fn the_token_file_is_made_once_and_opens_everything() {
-    let folder = folder("token");
-    let access = Access::from_token_file(&folder).unwrap();
-    let path = folder.join(TOKEN_FILE);
-    let token = std::fs::read_to_string(&path).unwrap().trim().to_owned();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(token.len(), 43);
-    for header in [format!("Bearer {token}"), format!("bearer  {token}"), basic("admin", &token)] {
-        let principal = access.authenticate(Some(&header), PEER).await.unwrap();
-        assert_eq!((&*principal.name, principal.permissions), ("admin", Permissions::all()));
-    }
-    assert_eq!(access.authenticate(Some(&basic("root", &token)), PEER).await, Err(AccessError::Unknown));
-    let again = Access::from_token_file(&folder).unwrap();
-    assert!(again.authenticate(Some(&format!("Bearer {token}")), PEER).await.is_ok());
-    std::fs::remove_dir_all(folder).unwrap();
-}
-
-#[test]
-fn a_token_file_that_others_can_read_is_refused() {
-    let folder = folder("open");
-    Access::from_token_file(&folder).unwrap();
-    std::fs::set_permissions(folder.join(TOKEN_FILE), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let error = Access::from_token_file(&folder).unwrap_err().to_string();
-    assert!(error.contains("chmod 600"), "{error}");
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

@@ -83,6 +83,3 @@ async fn accept(listener: &Listener, limits: &Arc<ConnectionLimits>) -> std::io:
     let arrival = Arrival { peer, local: stream.local_ip(), slot: Arc::new(limits.take()) };
     Ok((stream, arrival))
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -310,7 +310,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::admin::tests::{Running, flip_at_once, start};
 
     #[derive(Parser)]
     struct Command {
@@ -349,39 +348,5 @@ mod tests {
         for wanted in ["drain of 12 ms", "waited for: 3 Query", "by ann (operator), revision 8", "not drained"] {
             assert!(told.contains(wanted), "{wanted}: {told}");
         }
-    }
-
-    fn arguments(running: &Running, arguments: &[&str]) -> (AdminClient, ModeArgs) {
-        let (address, token) = (running.address.to_string(), running.folder.join("admin.token"));
-        let admin = ["x", "--admin", &address, "--token-file", token.to_str().unwrap()];
-        let mode = Command::try_parse_from([&admin[..], arguments].concat()).unwrap().mode;
-        (AdminClient::new(&mode.admin).unwrap(), mode)
-    }
-
-    #[tokio::test]
-    async fn set_flips_a_running_gateway_and_get_shows_it() {
-        let running = start(flip_at_once).await;
-        let (client, mode) =
-            arguments(&running, &["set", "maintenance", "--reason", "night work", "--if-revision", "7"]);
-        let ModeCommand::Set(wanted) = &mode.command else { panic!("not set") };
-        assert_eq!(set(&client, wanted).await.unwrap()["report"]["changed"], json!(true));
-        let shown = describe_mode(&get(&client, "/mode").await.unwrap());
-        assert!(shown.starts_with("maintenance\n") && shown.contains("reason: night work"), "{shown}");
-        let preview = describe_preview(&get(&client, "/mode/preview?mode=production").await.unwrap());
-        assert!(preview.starts_with("a change to production would wait for 0"), "{preview}");
-        assert_eq!(describe_history(&get(&client, "/mode/history?limit=2").await.unwrap()).lines().count(), 2);
-    }
-
-    #[tokio::test]
-    async fn watch_reads_the_stream_and_a_wrong_token_is_refused() {
-        let running = start(flip_at_once).await;
-        let (client, mut mode) = arguments(&running, &["watch"]);
-        let mut events = client.events().await.unwrap();
-        let (name, event) = events.next().await.unwrap().unwrap();
-        assert_eq!((name.as_str(), &event["revision"]), ("record", &json!(7)));
-        mode.admin.token = Some("wrong".to_owned());
-        let refused = AdminClient::new(&mode.admin).unwrap().events().await.err().unwrap();
-        assert!(matches!(&refused, CallError::Refused(refusal) if refusal.status == 401), "{refused}");
-        assert_eq!(refused.to_string(), "the credential is not accepted");
     }
 }

@@ -97,33 +97,3 @@ fn read_password() -> Result<String, (String, u8)> {
     }
     Ok(password.to_owned())
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::access::Access;
-    use crate::transport::Peer;
-
-    #[tokio::test]
-    async fn the_printed_lines_grant_the_permissions() {
-        let permissions = vec![Permission::ModeSet, Permission::RoutesReload];
-        let principal = PrincipalArgs { name: "night: \"shift\"".to_owned(), permissions };
-        let printed = new_stanza(&principal).unwrap();
-        let token = printed.lines().nth(1).unwrap().trim_start_matches("# ").to_owned();
-        let password = stanza(
-            &PrincipalArgs { name: "console".to_owned(), permissions: vec![Permission::ModeSet] },
-            &[("user", "bob"), ("password_argon2", &hash_password(b"a long password").unwrap())],
-        );
-        let file = std::env::temp_dir().join(format!("ucs-gateway-token-{}.yaml", std::process::id()));
-        std::fs::write(&file, format!("version: 1\nprincipals:\n{printed}{password}")).unwrap();
-        let access = Access::from_yaml_file(&file).unwrap();
-        std::fs::remove_file(file).unwrap();
-        let peer = Peer::Tcp("127.0.0.1:1".parse().unwrap());
-        let found = access.authenticate(Some(&format!("Bearer {token}")), peer).await.unwrap();
-        assert_eq!(&*found.name, "night: \"shift\"");
-        assert!(found.permissions.allow(Permission::RoutesReload) && !found.permissions.allow(Permission::FleetWrite));
-        let basic = "Basic Ym9iOmEgbG9uZyBwYXNzd29yZA==";
-        assert_eq!(&*access.authenticate(Some(basic), peer).await.unwrap().name, "console");
-    }
-}

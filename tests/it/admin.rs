@@ -5,6 +5,8 @@ use crate::support::{Gateway, Reply, request};
 
 /// Who may: the token, access.yaml, names and sites, guesses.
 mod access;
+/// Methods, paths and bodies that no call takes.
+mod calls;
 /// That answers are what the documents say.
 mod contract;
 /// Too many clients.

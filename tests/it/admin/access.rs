@@ -330,6 +330,11 @@ fn a_unix_socket_answers_and_knows_its_peers() {
     let token_file = gateway.state_dir().join("admin.token");
     let told = run(&["mode", "--admin", &address, "--token-file", token_file.to_str().unwrap(), "get"]);
     assert_eq!((told.code, told.stdout.lines().next()), (Some(0), Some("production")), "{told:?}");
+    let other = TempDir::new();
+    let taken = Gateway::try_start_in(other.path(), ucs.address, &["--admin-listen", &address]);
+    let (status, log) = taken.err().expect("a socket that is in use is not replaced");
+    assert!(status.code() == Some(1) && log.join("\n").contains(&address), "{log:?}");
+    assert_eq!(over_unix(&socket, "GET /livez").0, 200);
     // Killed, so that the socket is left behind: the next one takes its place.
     gateway.kill();
     assert!(socket.exists());

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::{bearer, plain};
 use crate::support::{Connection, Gateway, Ucs, Upload, admin, eventually};
@@ -139,6 +142,11 @@ fn the_page_comes_without_a_credential_and_lets_nothing_else_in() {
     }
     assert!(!policy.contains("unsafe-"), "{policy}");
     let text = reply.text();
+    for (tag, rule) in [("script", "script-src"), ("style", "style-src")] {
+        let inline = text.split(&format!("<{tag}>")).nth(1).unwrap().split(&format!("</{tag}>")).next().unwrap();
+        let hash = STANDARD.encode(Sha256::digest(inline));
+        assert!(policy.contains(&format!("{rule} 'sha256-{hash}'")), "the only {tag} that may run: {policy}");
+    }
     assert!(!text.contains(&gateway.token()), "the page holds no token");
     for foreign in ["src=\"http", "href=\"http", "src=\"//", "@import", "onclick="] {
         assert!(!text.contains(foreign), "{foreign}");
