@@ -68,7 +68,7 @@ pub(crate) struct Flipped {
 
 /// The report of a flip: the time of its drain, and the requests that it waited for or abandoned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FlipReport {
+pub(crate) struct FlipReport {
     /// Whether anything changed; false if the mode was already in force.
     pub changed: bool,
     /// Milliseconds from the first publication to the end of the drain.
@@ -83,7 +83,7 @@ pub struct FlipReport {
 
 /// A number of requests of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OperationCount {
+pub(crate) struct OperationCount {
     /// The operation's name in the route table.
     pub operation: String,
     /// The class of the operation.
@@ -94,7 +94,7 @@ pub struct OperationCount {
 
 /// The reason why a change failed, with the record in force.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum ChangeError {
+pub(crate) enum ChangeError {
     /// `if_revision` named another revision.
     #[error("the record is at revision {}, not at the requested one", .0.revision)]
     Stale(Arc<ModeRecord>),

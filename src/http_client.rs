@@ -61,7 +61,9 @@ impl Body for Arriving {
 }
 
 /// Driven by the call and not by a task, so that dropping the call closes it; `None` once it is over.
-struct Connection(Option<Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>>);
+struct Connection(Option<Pin<Box<HttpConnection>>>);
+
+type HttpConnection = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
 
 impl Connection {
     fn drive(&mut self, context: &mut Context<'_>) {

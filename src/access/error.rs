@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Why a credential was rejected. No variant reveals which part was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccessError {
+pub(crate) enum AccessError {
     /// There is no `Authorization` header, and the peer is not a principal by itself.
     #[error("a credential is required: send \"Authorization: Bearer TOKEN\" or Basic user and password")]
     Missing,

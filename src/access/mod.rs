@@ -22,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::Semaphore;
 
-pub use error::{AccessError, AccessSetupError};
+pub(crate) use error::{AccessError, AccessSetupError};
 pub(crate) use principal::{Permission, Permissions, Principal};
 pub use secrets::token_hash_hex;
 pub(crate) use secrets::{TokenHash, hash_password, new_token};
@@ -68,7 +68,7 @@ impl Access {
     }
 
     /// Access as configured in access.yaml.
-    pub fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
+    pub(crate) fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
         let members =

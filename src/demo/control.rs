@@ -92,7 +92,7 @@ impl Control {
     }
 
     /// See [`StandInOptions::delay`]; from the next request on.
-    pub fn set_delay(&self, delay: Duration) {
+    pub(crate) fn set_delay(&self, delay: Duration) {
         self.change(|options| options.delay = delay);
     }
 

@@ -20,10 +20,10 @@ pub(crate) struct AdmissionState(u64);
 
 impl AdmissionState {
     /// No set is admitted.
-    pub const CLOSED: AdmissionState = AdmissionState(0);
+    pub(crate) const CLOSED: AdmissionState = AdmissionState(0);
 
     /// `admitted` by set index, `note` (29 bits) for the publisher, and the table's generation.
-    pub fn new(admitted: [bool; SETS], note: u32, generation: u32) -> AdmissionState {
+    pub(crate) fn new(admitted: [bool; SETS], note: u32, generation: u32) -> AdmissionState {
         let mut bits = u64::from(generation) << 32 | u64::from(note & 0x1fff_ffff) << SETS;
         for (index, open) in admitted.into_iter().enumerate() {
             bits |= u64::from(open) << index;
@@ -32,17 +32,17 @@ impl AdmissionState {
     }
 
     /// Whether the set with this index is admitted.
-    pub fn admits(self, set: usize) -> bool {
+    pub(crate) fn admits(self, set: usize) -> bool {
         self.0 & ADMITTED_MASK & (1 << set) != 0
     }
 
     /// The publisher's bits.
-    pub fn note(self) -> u32 {
+    pub(crate) fn note(self) -> u32 {
         (self.0 as u32) >> SETS
     }
 
     /// The generation of the table in force.
-    pub fn generation(self) -> u32 {
+    pub(crate) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }
@@ -68,7 +68,7 @@ struct PaddedState(AtomicU64);
 
 impl InFlightCounter {
     /// A closed counter with one shard per worker.
-    pub fn new(workers: usize) -> InFlightCounter {
+    pub(crate) fn new(workers: usize) -> InFlightCounter {
         let shard = |_| Shard { in_flight: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)] };
         InFlightCounter {
             state: PaddedState(AtomicU64::new(AdmissionState::CLOSED.0)),
@@ -82,7 +82,7 @@ impl InFlightCounter {
     /// The order matters: count, fence, read the state. The flip does the counterpart: write the state, fence, read the
     /// counts. So the flip sees the count, or the request sees the new state, or both.
     #[inline]
-    pub fn enter(&self, worker: usize, set: usize) -> AdmissionState {
+    pub(crate) fn enter(&self, worker: usize, set: usize) -> AdmissionState {
         let count = &self.shards[worker].in_flight[set];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -92,25 +92,25 @@ impl InFlightCounter {
     /// Ends the count of a request. For the shard's own worker only. Release: a reader of the zero also sees everything that
     /// the request did before.
     #[inline]
-    pub fn leave(&self, worker: usize, set: usize) {
+    pub(crate) fn leave(&self, worker: usize, set: usize) {
         let count = &self.shards[worker].in_flight[set];
         count.store(count.load(Ordering::Relaxed) - 1, Ordering::Release);
     }
 
     /// Writes the state: the old one admits no further requests. Counts read afterwards include every request that the old
     /// state admitted. For one writer only.
-    pub fn publish(&self, state: AdmissionState) {
+    pub(crate) fn publish(&self, state: AdmissionState) {
         self.state.0.store(state.0, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
     /// The state in force.
-    pub fn state(&self) -> AdmissionState {
+    pub(crate) fn state(&self) -> AdmissionState {
         AdmissionState(self.state.0.load(Ordering::Acquire))
     }
 
     /// Requests of a set in flight, over all shards.
-    pub fn in_flight(&self, set: usize) -> u64 {
+    pub(crate) fn in_flight(&self, set: usize) -> u64 {
         self.shards.iter().map(|shard| shard.in_flight[set].load(Ordering::Acquire)).sum()
     }
 }

@@ -30,21 +30,21 @@ struct Cell {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OperationCounts {
     /// The route, `None` for unmatched requests.
-    pub route: Option<RouteIndex>,
+    pub(crate) route: Option<RouteIndex>,
     /// The operation's name.
-    pub operation: Arc<str>,
+    pub(crate) operation: Arc<str>,
     /// Its class.
-    pub class: Arc<str>,
+    pub(crate) class: Arc<str>,
     /// The modes that admit it.
-    pub modes: ModeSet,
+    pub(crate) modes: ModeSet,
     /// In flight now.
-    pub in_flight: u64,
+    pub(crate) in_flight: u64,
     /// Admitted since the table came into force.
-    pub admitted: u64,
+    pub(crate) admitted: u64,
     /// Refused since the table came into force.
-    pub refused: u64,
+    pub(crate) refused: u64,
     /// Abandoned by the gateway since then, also after the table was replaced.
-    pub abandoned: u64,
+    pub(crate) abandoned: u64,
 }
 
 impl LiveTable {

@@ -50,11 +50,11 @@ pub(super) enum ChunkEvent {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     /// Bytes of framing.
-    pub framing: usize,
+    pub(crate) framing: usize,
     /// Bytes of data behind them.
-    pub data: usize,
+    pub(crate) data: usize,
     /// Why the piece ends here.
-    pub event: ChunkEvent,
+    pub(crate) event: ChunkEvent,
 }
 
 impl Chunks {

@@ -147,7 +147,7 @@ impl RequestError {
     }
 
     /// The status of the response to it: 400, 408, 414 or 431.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             RequestError::TargetTooLong => StatusCode::URI_TOO_LONG,
             RequestError::HeadTooLarge | RequestError::TooManyHeaders | RequestError::TrailersTooLarge => {

@@ -54,13 +54,13 @@ fn lower_name(line: &mut [u8]) -> usize {
 /// The parts of a response head.
 pub(super) struct ResponseParts {
     /// The length of the head, with its empty line.
-    pub length: usize,
+    pub(crate) length: usize,
     /// The status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Whether its version is HTTP/1.0.
-    pub is_http10: bool,
+    pub(crate) is_http10: bool,
     /// The field lines.
-    pub places: Vec<FieldPlace>,
+    pub(crate) places: Vec<FieldPlace>,
 }
 
 /// Parses the response head at the beginning of `bytes`, with at most `most` field lines.

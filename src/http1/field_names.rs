@@ -4,7 +4,7 @@ use hyper::header::HeaderName;
 
 /// The listed names, sorted; usually none.
 #[derive(Debug, Default)]
-pub struct FieldNames(Option<Box<[HeaderName]>>);
+pub(crate) struct FieldNames(Option<Box<[HeaderName]>>);
 
 impl FieldNames {
     /// The names in these lists; an entry that is not a field name is ignored.

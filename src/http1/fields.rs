@@ -44,8 +44,8 @@ pub(super) struct Span {
 /// The places of a field's name and value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldPlace {
-    pub name: Span,
-    pub value: Span,
+    pub(crate) name: Span,
+    pub(crate) value: Span,
 }
 
 impl Span {
@@ -112,7 +112,7 @@ pub struct FieldLine<'a> {
     /// Its value, without the white space around it.
     pub value: &'a [u8],
     /// The whole line, if it was received as `name: value` with CR LF behind it: then it can be copied.
-    pub plain: Option<&'a [u8]>,
+    pub(crate) plain: Option<&'a [u8]>,
 }
 
 impl Fields {

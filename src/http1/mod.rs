@@ -33,11 +33,11 @@ mod trailers;
 pub(crate) mod writer;
 
 pub use body::{BodyEvent, FramedBody};
-pub use buffers::{Buffer, Buffers};
+pub(crate) use buffers::{Buffer, Buffers};
 pub(crate) use buffers::{copied_part, room_for};
-pub use error::RequestError;
-pub use field_names::FieldNames;
-pub use fields::{FieldLine, Fields};
+pub(crate) use error::RequestError;
+pub(crate) use field_names::FieldNames;
+pub(crate) use fields::Fields;
 pub use limits::HeadLimits;
 pub(crate) use request_head::Framing;
 pub use request_head::{Expectations, RequestHead};

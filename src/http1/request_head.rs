@@ -23,10 +23,10 @@ pub struct RequestHead {
 /// The places of a request target's parts; absent ones are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Target {
-    pub authority: Span,
-    pub path: Span,
+    pub(crate) authority: Span,
+    pub(crate) path: Span,
     /// Includes the question mark.
-    pub query: Span,
+    pub(crate) query: Span,
 }
 
 impl RequestHead {
@@ -67,9 +67,9 @@ pub struct Expectations {
     /// `Connection: keep-alive`.
     pub keep_alive: bool,
     /// `TE: trailers`.
-    pub trailers: bool,
+    pub(crate) trailers: bool,
     /// `Expect: 100-continue`; ignored in HTTP/1.0 (RFC 9110, 10.1.1).
-    pub continues: bool,
+    pub(crate) continues: bool,
 }
 
 /// The framing of a request's body.

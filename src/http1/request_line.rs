@@ -18,9 +18,9 @@ pub(super) const LINE_BESIDE_TARGET: usize = METHOD_BYTES + 2 + "HTTP/1.1".len()
 /// The parts of a request line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RequestLine {
-    pub method: Span,
-    pub target: Target,
-    pub is_http10: bool,
+    pub(crate) method: Span,
+    pub(crate) target: Target,
+    pub(crate) is_http10: bool,
 }
 
 /// Parses a request line, a subslice of `head`.

@@ -62,17 +62,17 @@ pub(crate) enum BodyFraming {
 #[derive(Debug)]
 pub(crate) struct Parts<B> {
     /// The whole head with its empty line.
-    pub head: Buffer,
-    pub framing: BodyFraming,
-    pub body: B,
+    pub(crate) head: Buffer,
+    pub(crate) framing: BodyFraming,
+    pub(crate) body: B,
     /// Whether there is no body to send.
-    pub over: bool,
+    pub(crate) over: bool,
     /// Whether the connection closes after the message.
-    pub closes: bool,
+    pub(crate) closes: bool,
     /// Whether only the end of the connection marks the end of the body.
-    pub ends_by_closing: bool,
+    pub(crate) ends_by_closing: bool,
     /// Whether the bytes before an error of the body are still sent.
-    pub sends_beginning: bool,
+    pub(crate) sends_beginning: bool,
 }
 
 impl<B> MessageWriter<B> {

@@ -11,57 +11,57 @@ use crate::policy::table::{Route, RouteAnswer, RouteTable, Unmatched};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The method as given.
-    pub method: String,
+    pub(crate) method: String,
     /// The path as given.
-    pub path: String,
+    pub(crate) path: String,
     /// The canonical path, which is also the one that is forwarded; absent when the path is refused.
-    pub canonical_path: Option<String>,
+    pub(crate) canonical_path: Option<String>,
     /// The route that takes the request.
-    pub route: Option<RouteView>,
+    pub(crate) route: Option<RouteView>,
     /// Later routes that also match, but lose because the first listed match wins.
-    pub shadowed: Vec<RouteView>,
+    pub(crate) shadowed: Vec<RouteView>,
     /// The handling in production.
-    pub production: Handling,
+    pub(crate) production: Handling,
     /// The handling in maintenance.
-    pub maintenance: Handling,
+    pub(crate) maintenance: Handling,
     /// The handling while a flip is under way.
-    pub switching: Handling,
+    pub(crate) switching: Handling,
 }
 
 /// A route as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RouteView {
+pub(crate) struct RouteView {
     /// Its name in the UCS documentation.
-    pub operation: String,
+    pub(crate) operation: String,
     /// UCS document ID.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// The method it takes; `ANY` for all.
-    pub method: String,
+    pub(crate) method: String,
     /// Its template or regular expression, with the base path in front.
-    pub pattern: String,
+    pub(crate) pattern: String,
     /// Its class.
-    pub class: String,
+    pub(crate) class: String,
     /// The modes that admit it.
-    pub modes: Vec<Mode>,
+    pub(crate) modes: Vec<Mode>,
     /// `set_mode` or `status` when the gateway responds in place of UCS.
-    pub answer: Option<&'static str>,
+    pub(crate) answer: Option<&'static str>,
     /// Whether it is refused with 404 when UCS has no profile schema.
-    pub needs_profile_schema: bool,
+    pub(crate) needs_profile_schema: bool,
     /// Line in the file, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// The handling of the request in one mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Handling {
+pub(crate) struct Handling {
     /// `forwarded`, `answered` (by the gateway) or `refused`.
-    pub verdict: &'static str,
+    pub(crate) verdict: &'static str,
     /// The status of the gateway's own response; absent when UCS decides.
-    pub status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// The reason in the gateway's response, e.g. `mode`.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The same in a sentence.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 /// Explains the handling of `method` on `raw_path` (without its query) by `table`.

@@ -64,7 +64,7 @@ pub enum PathRefusal {
 
 impl PathRefusal {
     /// The name of the reason in problem documents, logs and metrics.
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             PathRefusal::NotAbsolute => "not_absolute",
             PathRefusal::EncodedSlash => "encoded_slash",
@@ -107,7 +107,7 @@ impl<'a> CanonicalPath<'a> {
     }
 
     /// The canonical text, when it differs from the parsed one.
-    pub fn rewritten(self) -> Option<String> {
+    pub(crate) fn rewritten(self) -> Option<String> {
         match self.0 {
             Cow::Borrowed(_) => None,
             Cow::Owned(text) => Some(text),

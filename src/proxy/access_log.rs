@@ -23,33 +23,33 @@ const BUFFER: usize = 64 * 1024;
 
 /// The entry of one request, completed by [`Completed`].
 #[derive(Debug)]
-pub struct AccessLogEntry {
+pub(crate) struct AccessLogEntry {
     /// The request's method.
-    pub method: Method,
+    pub(crate) method: Method,
     /// The path and the request id.
-    pub text: RequestText,
+    pub(crate) text: RequestText,
     /// The table that classified it.
-    pub table: Rc<TableRef>,
+    pub(crate) table: Rc<TableRef>,
     /// The route that it matched.
-    pub route: Option<RouteIndex>,
+    pub(crate) route: Option<RouteIndex>,
     /// Its class, in the table.
-    pub class: Option<usize>,
+    pub(crate) class: Option<usize>,
     /// The status of the response; 0 if the client disconnected before there was one.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The revision of the mode record that admitted or refused it.
-    pub revision: u64,
+    pub(crate) revision: u64,
 }
 
 /// The texts of a request: ASCII, concatenated in a reused buffer.
 #[derive(Debug)]
-pub struct RequestText {
+pub(crate) struct RequestText {
     both: Buffer,
     path_length: usize,
 }
 
 impl RequestText {
     /// Copies both texts.
-    pub fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> RequestText {
+    pub(crate) fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> RequestText {
         let mut both = buffers.take(path.len() + request_id.len());
         both.extend_from_slice(path);
         both.extend_from_slice(request_id);
@@ -57,39 +57,39 @@ impl RequestText {
     }
 
     /// The path as classified (or as sent, if it was refused), without the query.
-    pub fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         &self.both[..self.path_length]
     }
 
     /// The request id, as UCS gets it.
-    pub fn request_id(&self) -> &[u8] {
+    pub(crate) fn request_id(&self) -> &[u8] {
         &self.both[self.path_length..]
     }
 }
 
 impl AccessLogEntry {
     /// The operation's name.
-    pub fn operation(&self) -> &str {
+    pub(crate) fn operation(&self) -> &str {
         self.route.map_or("-", |route| &self.table.table().routes[route as usize].operation)
     }
 
     /// The name of its class.
-    pub fn class(&self) -> &str {
+    pub(crate) fn class(&self) -> &str {
         self.class.map_or("none", |class| &self.table.table().classes[class].name)
     }
 }
 
 /// The facts that are known only when the request is complete.
 #[derive(Clone, Copy, Debug)]
-pub struct Completed<'a> {
+pub(crate) struct Completed<'a> {
     /// The client's address.
-    pub peer: &'a str,
+    pub(crate) peer: &'a str,
     /// The outcome.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Bytes of the response body.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// The time from the request's head to the last byte of the response.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 /// The access log of one worker.
@@ -102,13 +102,13 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Creates the log of one worker. `STDOUT` must have been started.
-    pub fn new(format: LogFormat) -> AccessLog {
+    pub(crate) fn new(format: LogFormat) -> AccessLog {
         let (buffer, clock) = Default::default();
         AccessLog { format, buffer, clock }
     }
 
     /// Writes one line.
-    pub fn write(&self, entry: &AccessLogEntry, completed: Completed<'_>) {
+    pub(crate) fn write(&self, entry: &AccessLogEntry, completed: Completed<'_>) {
         let mut buffer = self.buffer.borrow_mut();
         let mut clock = self.clock.borrow_mut();
         match self.format {
@@ -129,7 +129,7 @@ impl AccessLog {
     }
 
     /// Sends the buffered lines to standard output.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let mut buffer = self.buffer.borrow_mut();
         if !buffer.is_empty() {
             hand_over(&mut buffer);

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassLimit {
     /// The name of the class in the route table.
-    pub class: String,
+    pub(crate) class: String,
     /// The most requests in flight, over all workers; at least 1.
-    pub most: usize,
+    pub(crate) most: usize,
 }
 
 impl std::str::FromStr for ClassLimit {
@@ -37,12 +37,12 @@ struct ClassCounter {
 
 /// Counts a request of its class in flight, until it is dropped.
 #[derive(Debug)]
-pub struct ClassPermit(Arc<ClassCounter>);
+pub(crate) struct ClassPermit(Arc<ClassCounter>);
 
 /// The class has reached its limit.
 #[derive(Debug, thiserror::Error)]
 #[error("class {class} has reached its limit of requests in flight (--max-in-flight: {most})")]
-pub struct ClassFull {
+pub(crate) struct ClassFull {
     class: String,
     most: usize,
 }
@@ -55,12 +55,12 @@ impl ClassLimits {
     }
 
     /// The position of a class's limit; `None` if it has none.
-    pub fn position(&self, class: &str) -> Option<usize> {
+    pub(crate) fn position(&self, class: &str) -> Option<usize> {
         self.0.iter().position(|counter| counter.limit.class == class)
     }
 
     /// Takes a permit of the class at this [`position`](Self::position).
-    pub fn enter(&self, position: usize) -> Result<ClassPermit, ClassFull> {
+    pub(crate) fn enter(&self, position: usize) -> Result<ClassPermit, ClassFull> {
         let counter = &self.0[position];
         let most = counter.limit.most;
         // The counter orders no other memory, so relaxed is enough.

@@ -11,25 +11,25 @@ use crate::policy::table::{Route, RouteIndex, Unmatched};
 
 /// A request that was classified.
 #[derive(Debug)]
-pub struct RouteMatch {
+pub(crate) struct RouteMatch {
     /// The table that classified it.
-    pub table: Rc<TableRef>,
+    pub(crate) table: Rc<TableRef>,
     /// The route that it matches; `None` if it is unmatched and forwarded as a class.
-    pub index: Option<RouteIndex>,
+    pub(crate) index: Option<RouteIndex>,
     /// Its canonical path, if that differs from the path that was sent.
-    pub rewritten: Option<String>,
+    pub(crate) rewritten: Option<String>,
     /// Counts it in flight, if it was admitted.
-    pub permit: Option<Permit>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl RouteMatch {
     /// The route that it matches.
-    pub fn route(&self) -> Option<&Route> {
+    pub(crate) fn route(&self) -> Option<&Route> {
         self.index.map(|index| &self.table.table().routes[index as usize])
     }
 
     /// The index of its class in the table; `None` if it has none.
-    pub fn class(&self) -> Option<usize> {
+    pub(crate) fn class(&self) -> Option<usize> {
         match (self.route(), self.table.table().unmatched) {
             (Some(route), _) => Some(route.class),
             (None, Unmatched::Class(class)) => Some(class),
@@ -38,12 +38,12 @@ impl RouteMatch {
     }
 
     /// A refusal of this request, which matched a route.
-    pub fn refused(self, refusal: Refusal) -> Refused {
+    pub(crate) fn refused(self, refusal: Refusal) -> Refused {
         Refused { refusal, matched: Some(self) }
     }
 
     /// Drops the permit: the request no longer counts as in flight.
-    pub fn without_permit(mut self) -> RouteMatch {
+    pub(crate) fn without_permit(mut self) -> RouteMatch {
         self.permit = None;
         self
     }
@@ -51,11 +51,11 @@ impl RouteMatch {
 
 /// A refused request, with its route if it matched one.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The reason.
-    pub refusal: Refusal,
+    pub(crate) refusal: Refusal,
     /// The match, if there was one.
-    pub matched: Option<RouteMatch>,
+    pub(crate) matched: Option<RouteMatch>,
 }
 
 impl From<Refusal> for Refused {
@@ -66,7 +66,7 @@ impl From<Refusal> for Refused {
 
 /// Classifies a request and passes it through the gate. An admitted request has a permit.
 #[expect(clippy::result_large_err, reason = "a box would cost every refusal an allocation")]
-pub fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch, Refused> {
+pub(crate) fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch, Refused> {
     let path = CanonicalPath::parse(head.path()).map_err(Refusal::Path)?;
     loop {
         let table = gate.table();

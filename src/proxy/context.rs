@@ -49,25 +49,25 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Worker {
     /// The worker's handle of the gate.
-    pub gate: WorkerGate,
+    pub(crate) gate: WorkerGate,
     /// Forwards requests to UCS.
-    pub forwarder: Forwarder,
+    pub(crate) forwarder: Forwarder,
     /// Counters and access log.
-    pub recorder: Rc<RequestRecorder>,
+    pub(crate) recorder: Rc<RequestRecorder>,
     /// The channel for mode changes.
-    pub control_handle: ControlHandle,
+    pub(crate) control_handle: ControlHandle,
     /// The principals and their permissions.
-    pub access: Arc<Access>,
+    pub(crate) access: Arc<Access>,
     /// Buffers for outgoing messages.
-    pub buffers: Rc<Buffers>,
+    pub(crate) buffers: Rc<Buffers>,
     /// Cached pages of refusals by the mode.
-    pub refusals: RefusalCache,
+    pub(crate) refusals: RefusalCache,
     /// Generates the ids of requests that have none.
-    pub request_ids: RequestIds,
+    pub(crate) request_ids: RequestIds,
     /// The `Host` of requests that have none.
-    pub upstream_host: HeaderValue,
+    pub(crate) upstream_host: HeaderValue,
     /// The `Date` of responses that have none (RFC 9110, 5.6.7), at most one sweep old.
-    pub date: RefCell<String>,
+    pub(crate) date: RefCell<String>,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
     /// The slots of each class, for the table with this generation.
@@ -84,33 +84,33 @@ struct ClassSlot {
 
 /// One client's connection.
 #[derive(Debug)]
-pub struct Downstream {
+pub(crate) struct Downstream {
     /// Its worker.
-    pub worker: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     /// The client's address.
-    pub peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// The state of the connection, as its reader sees it.
-    pub state: Rc<ConnectionState>,
+    pub(crate) state: Rc<ConnectionState>,
     /// The forwarding fields that its requests get.
-    pub forwarded: ForwardedInfo,
+    pub(crate) forwarded: ForwardedInfo,
     /// Whether the request in progress may change something in UCS: then it continues when the client disconnects.
-    pub mutating: Cell<bool>,
+    pub(crate) mutating: Cell<bool>,
     /// The task that serves the connection.
-    pub task: ClientTask,
+    pub(crate) task: ClientTask,
 }
 
 /// One request, with its client's connection.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestContext<'a> {
+pub(crate) struct RequestContext<'a> {
     /// The connection that it arrived on.
-    pub downstream: &'a Rc<Downstream>,
+    pub(crate) downstream: &'a Rc<Downstream>,
     /// Its head.
-    pub head: &'a RequestHead,
+    pub(crate) head: &'a RequestHead,
 }
 
 impl RequestContext<'_> {
     /// The refusal of a request that could not be forwarded: an error in the client's own body comes first.
-    pub fn failed(self, error: ForwardError) -> Refusal {
+    pub(crate) fn failed(self, error: ForwardError) -> Refusal {
         self.downstream.state.body_error().map_or(Refusal::Forward(error), Refusal::Request)
     }
 }
@@ -146,12 +146,12 @@ impl Worker {
     }
 
     /// The slot of a class in the metrics; looked up once per table.
-    pub fn class_slot(&self, table: &TableRef, class: Option<usize>) -> usize {
+    pub(crate) fn class_slot(&self, table: &TableRef, class: Option<usize>) -> usize {
         class.map_or(self.no_class, |class| self.slots_of(table, class).metrics)
     }
 
     /// Takes a permit of the class; `None` if the class has no limit.
-    pub fn enter_class(&self, table: &TableRef, class: Option<usize>) -> Result<Option<ClassPermit>, ClassFull> {
+    pub(crate) fn enter_class(&self, table: &TableRef, class: Option<usize>) -> Result<Option<ClassPermit>, ClassFull> {
         let position = class.and_then(|class| self.slots_of(table, class).position);
         position.map(|position| self.class_limits.enter(position)).transpose()
     }

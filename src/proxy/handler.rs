@@ -15,7 +15,11 @@ use crate::http1::RequestError;
 use crate::policy::table::RouteAnswer;
 
 /// Handles a request; every request gets a response.
-pub async fn respond(request: RequestContext<'_>, body: ClientBody, mut request_log: RequestLog) -> Box<Response> {
+pub(crate) async fn respond(
+    request: RequestContext<'_>,
+    body: ClientBody,
+    mut request_log: RequestLog,
+) -> Box<Response> {
     let response = match handle(request, body, &mut request_log).await {
         Ok(response) => response,
         Err(refused) => refusal::respond::respond(request.downstream, Some(request.head), &refused, &mut request_log),
@@ -24,7 +28,7 @@ pub async fn respond(request: RequestContext<'_>, body: ClientBody, mut request_
 }
 
 /// Responds to a malformed request.
-pub fn respond_to_malformed(
+pub(crate) fn respond_to_malformed(
     downstream: &Downstream,
     error: RequestError,
     mut request_log: RequestLog,

@@ -44,7 +44,7 @@ struct SetServerMode {
 
 /// Handles Set Server Mode: authorizes the caller by the gateway's own principals, changes the mode, and responds once the flip
 /// has settled.
-pub async fn set_mode(
+pub(crate) async fn set_mode(
     request: RequestContext<'_>,
     matched: RouteMatch,
     body: ClientBody,
@@ -135,7 +135,7 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
 }
 
 /// Handles Query Server Status: UCS's own document, with the authoritative mode of the gateway.
-pub async fn status(
+pub(crate) async fn status(
     request: RequestContext<'_>,
     mut matched: RouteMatch,
     body: ClientBody,

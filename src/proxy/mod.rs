@@ -1,7 +1,7 @@
 //! The data plane: it moves requests from a client's connection through the gate to UCS, and responses back. It neither
 //! classifies requests (`policy`) nor sets the mode (`control`).
 
-pub mod access_log;
+pub(crate) mod access_log;
 pub mod class_limits;
 mod classify;
 pub mod client;
@@ -15,5 +15,5 @@ mod refusal;
 mod request_log;
 mod response;
 mod settings;
-pub mod upstream;
+pub(crate) mod upstream;
 pub mod worker;

@@ -10,10 +10,10 @@ use super::context::RequestContext;
 use super::headers::{self, Destination, ProxyFields, UpstreamHead};
 
 /// The status in the access log of a request that got no response.
-pub const NO_STATUS: u16 = 0;
+pub(crate) const NO_STATUS: u16 = 0;
 
 /// Makes the head for UCS: the classified path, one host, no hop-by-hop fields, and none of the fields in `without`.
-pub fn upstream_head(
+pub(crate) fn upstream_head(
     request: RequestContext<'_>,
     matched: &RouteMatch,
     method: &Method,
@@ -34,7 +34,7 @@ pub fn upstream_head(
 }
 
 /// The access log entry of an admitted request.
-pub fn admitted_entry(
+pub(crate) fn admitted_entry(
     request: RequestContext<'_>,
     matched: &RouteMatch,
     status: u16,

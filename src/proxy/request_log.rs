@@ -12,33 +12,33 @@ use crate::telemetry::Outcome;
 
 /// The record of one request. It is counted and logged when it is dropped, with the last byte of the response.
 #[derive(Debug)]
-pub struct RequestLog {
+pub(crate) struct RequestLog {
     downstream: Rc<Downstream>,
     started: Instant,
     /// The slot of the request's class in the metrics.
-    pub class_slot: usize,
+    pub(crate) class_slot: usize,
     /// The request's outcome.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// The entry for the access log; kept only if there is a log.
-    pub entry: Option<Box<AccessLogEntry>>,
+    pub(crate) entry: Option<Box<AccessLogEntry>>,
     bytes: u64,
 }
 
 impl RequestLog {
     /// Starts the record of a request.
-    pub fn open(downstream: &Rc<Downstream>, started: Instant) -> RequestLog {
+    pub(crate) fn open(downstream: &Rc<Downstream>, started: Instant) -> RequestLog {
         downstream.state.begin_response();
         let downstream = Rc::clone(downstream);
         RequestLog { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, entry: None, bytes: 0 }
     }
 
     /// Whether there is an access log.
-    pub fn is_logged(&self) -> bool {
+    pub(crate) fn is_logged(&self) -> bool {
         self.downstream.worker.recorder.access_log.is_some()
     }
 
     /// UCS responded with this status.
-    pub fn upstream_responded(&mut self, status: StatusCode) {
+    pub(crate) fn upstream_responded(&mut self, status: StatusCode) {
         self.outcome = Outcome::forwarded(status.as_u16());
         if let Some(entry) = &mut self.entry {
             entry.status = status.as_u16();
@@ -46,12 +46,12 @@ impl RequestLog {
     }
 
     /// Counts bytes of the response body that were handed to the client's connection.
-    pub fn sent(&mut self, bytes: usize) {
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
     /// The response ended early, because of this error.
-    pub fn cut_short(&mut self, error: &ForwardError) {
+    pub(crate) fn cut_short(&mut self, error: &ForwardError) {
         self.outcome = error.outcome();
         if let Some(fault) = error.upstream_fault() {
             self.downstream.worker.recorder.metrics.upstream_failed(fault);

@@ -11,28 +11,28 @@ use crate::transport::UpstreamUrl;
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
     /// The URL of UCS.
-    pub upstream: UpstreamUrl,
+    pub(crate) upstream: UpstreamUrl,
     /// Deadlines of an exchange.
-    pub timeouts: ExchangeTimeouts,
+    pub(crate) timeouts: ExchangeTimeouts,
     /// Limits of each worker's pool.
-    pub pool: PoolLimits,
+    pub(crate) pool: PoolLimits,
     /// Limits of a request's head.
-    pub wire: HeadLimits,
+    pub(crate) wire: HeadLimits,
     /// Deadlines of a client's connection.
-    pub clients: ClientTimeouts,
+    pub(crate) clients: ClientTimeouts,
     /// The longest request body, in bytes.
-    pub max_body: u64,
+    pub(crate) max_body: u64,
     /// The most client connections of all workers together; a further one is closed at once.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
 }
 
 /// Deadlines of a client's connection.
 #[derive(Clone, Copy, Debug)]
-pub struct ClientTimeouts {
+pub(crate) struct ClientTimeouts {
     /// From the first byte of a request head to its end.
-    pub header: Duration,
+    pub(crate) header: Duration,
     /// How long a connection may be idle between requests, or before the first.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// How long requests in flight may continue after shutdown is requested.
-    pub stop: Duration,
+    pub(crate) stop: Duration,
 }

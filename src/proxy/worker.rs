@@ -16,7 +16,7 @@ use super::client::{DiscardLimits, Scratch, session};
 use super::context::{Downstream, date_now};
 pub use super::context::{Shared, Worker};
 use super::headers::ForwardedInfo;
-pub use super::settings::{ClientTimeouts, ProxySettings};
+pub(crate) use super::settings::{ClientTimeouts, ProxySettings};
 use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL};
 use crate::http1::RequestError;
@@ -222,10 +222,10 @@ async fn sweep(connections: Rc<Connections>) {
 
 /// Counts a connection while it is open, however its task ends.
 #[derive(Debug)]
-pub struct Connected {
+pub(crate) struct Connected {
     connections: Rc<Connections>,
     /// The client's connection.
-    pub downstream: Rc<Downstream>,
+    pub(crate) downstream: Rc<Downstream>,
 }
 
 impl Connected {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// How a change can end: `settled`, or the reason of its error.
-pub const CHANGE_OUTCOMES: [&str; 9] = [
+pub(crate) const CHANGE_OUTCOMES: [&str; 9] = [
     "settled",
     "stale",
     "switching",
@@ -21,25 +21,25 @@ pub struct ControlStats {
     /// Changes that ended, by [`CHANGE_OUTCOMES`].
     changes: [AtomicU64; CHANGE_OUTCOMES.len()],
     /// Saves of the record that failed, retries included.
-    pub save_errors: AtomicU64,
+    pub(crate) save_errors: AtomicU64,
     /// Reloads that put a table in force or found the same content.
-    pub reloads_ok: AtomicU64,
+    pub(crate) reloads_ok: AtomicU64,
     /// Reloads that left the old table in force.
-    pub reloads_failed: AtomicU64,
+    pub(crate) reloads_failed: AtomicU64,
     /// Whether the last reload failed; false before the first one.
-    pub last_reload_failed: AtomicBool,
+    pub(crate) last_reload_failed: AtomicBool,
     /// When the last successful reload was, in seconds since 1970; 0 before the first one.
-    pub last_reload_time: AtomicI64,
+    pub(crate) last_reload_time: AtomicI64,
     /// Schema probes that found a schema.
-    pub probes_defined: AtomicU64,
+    pub(crate) probes_defined: AtomicU64,
     /// Schema probes that found none.
-    pub probes_undefined: AtomicU64,
+    pub(crate) probes_undefined: AtomicU64,
     /// Schema probes without a conclusion.
-    pub probes_unknown: AtomicU64,
+    pub(crate) probes_unknown: AtomicU64,
     /// Polls of UCS's status that failed.
-    pub upstream_poll_errors: AtomicU64,
+    pub(crate) upstream_poll_errors: AtomicU64,
     /// Times that UCS was set back to the gateway's mode.
-    pub upstream_set_back: AtomicU64,
+    pub(crate) upstream_set_back: AtomicU64,
 }
 
 impl ControlStats {

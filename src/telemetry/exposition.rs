@@ -19,7 +19,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 impl Metrics {
     /// The content type of [`render`](Self::render).
-    pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
+    pub(crate) const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
     /// All metrics as OpenMetrics text, with the state of the gate as the caller read it.
     pub fn render(self: &Arc<Self>, gate: GateSample) -> Result<String, fmt::Error> {

@@ -8,30 +8,30 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct GateSample {
     /// Requests in flight, by the name of the set of modes that admits them.
-    pub in_flight: Vec<(&'static str, u64)>,
+    pub(crate) in_flight: Vec<(&'static str, u64)>,
     /// Requests in flight, by class.
-    pub class_in_flight: BTreeMap<Arc<str>, u64>,
+    pub(crate) class_in_flight: BTreeMap<Arc<str>, u64>,
     /// Abandoned exchanges, by class.
-    pub abandoned: BTreeMap<Arc<str>, u64>,
+    pub(crate) abandoned: BTreeMap<Arc<str>, u64>,
     /// Every mode, with whether it is in force; during a flip, whether it is the target.
-    pub modes: Vec<(&'static str, bool)>,
+    pub(crate) modes: Vec<(&'static str, bool)>,
     /// A flip is under way.
-    pub is_switching: bool,
+    pub(crate) is_switching: bool,
     /// UCS has no profile schema.
-    pub is_schema_undefined: bool,
+    pub(crate) is_schema_undefined: bool,
     /// An alarm is published.
-    pub has_alarm: bool,
+    pub(crate) has_alarm: bool,
     /// `None` before the first record.
-    pub record: Option<RecordSample>,
+    pub(crate) record: Option<RecordSample>,
 }
 
 /// The numbers of the record in force; times are in seconds since 1970.
 #[derive(Debug)]
 pub struct RecordSample {
     /// The revision.
-    pub revision: u64,
+    pub(crate) revision: u64,
     /// When the mode or the flip began.
-    pub since: u64,
+    pub(crate) since: u64,
     /// When the mode ends by itself.
-    pub expires: Option<u64>,
+    pub(crate) expires: Option<u64>,
 }

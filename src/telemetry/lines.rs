@@ -67,7 +67,7 @@ impl LineQueue {
     }
 
     /// Starts the thread that writes to `stream`, unless it is already running.
-    pub fn start(&'static self, stream: &impl AsFd) -> io::Result<()> {
+    pub(crate) fn start(&'static self, stream: &impl AsFd) -> io::Result<()> {
         if self.lock().is_running {
             return Ok(());
         }
@@ -83,7 +83,7 @@ impl LineQueue {
     }
 
     /// Queues whole lines, or drops them if the queue is full.
-    pub fn push(&self, lines: &[u8]) {
+    pub(crate) fn push(&self, lines: &[u8]) {
         let mut waiting = self.lock();
         if waiting.total() + lines.len() > self.limit {
             drop(waiting);
@@ -95,27 +95,27 @@ impl LineQueue {
     }
 
     /// `stderr` or `stdout`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
     /// The number of dropped lines so far.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until the thread has ended, which only a fault causes.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.ended.notified().await;
     }
 
     /// The name of the writing thread.
-    pub fn thread(&self) -> String {
+    pub(crate) fn thread(&self) -> String {
         format!("log-{}", self.name)
     }
 
     /// Waits a short time for all lines to be written. For the end of the process.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let until = Instant::now() + LAST_FLUSH;
         let mut waiting = self.lock();
         while waiting.is_running && waiting.total() > 0 {

@@ -75,7 +75,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in the order of their slots.
-    pub const ALL: [Outcome; 21] = [
+    pub(crate) const ALL: [Outcome; 21] = [
         Outcome::Forwarded2xx,
         Outcome::Forwarded3xx,
         Outcome::Forwarded4xx,
@@ -158,7 +158,7 @@ pub enum UpstreamFault {
 
 impl UpstreamFault {
     /// All, in the order of their slots.
-    pub const ALL: [UpstreamFault; 7] = [
+    pub(crate) const ALL: [UpstreamFault; 7] = [
         UpstreamFault::Connect,
         UpstreamFault::ConnectTimeout,
         UpstreamFault::FirstByteTimeout,

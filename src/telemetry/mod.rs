@@ -21,7 +21,7 @@ pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object per line.
     Json,
     /// Human-readable, in colour on a terminal.
@@ -30,7 +30,8 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// Every name with its meaning.
-    pub const NAMES: &[(&str, &str)] = &[("json", "For machines: one JSON object a line"), ("human", "For people")];
+    pub(crate) const NAMES: &[(&str, &str)] =
+        &[("json", "For machines: one JSON object a line"), ("human", "For people")];
 }
 
 impl std::str::FromStr for LogFormat {

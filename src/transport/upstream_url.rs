@@ -8,21 +8,21 @@ use super::tcp::TcpStream;
 
 /// A checked `http://host[:port][/base]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamUrl {
+pub(crate) struct UpstreamUrl {
     /// The value of `Host`: `host:port`, without the port if it was omitted.
-    pub authority: String,
+    pub(crate) authority: String,
     /// Name or address; an IPv6 address without its brackets.
-    pub host: String,
+    pub(crate) host: String,
     /// 80 by default.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Prefix of every path, without a trailing slash; empty for none.
-    pub base_path: String,
+    pub(crate) base_path: String,
 }
 
 /// Why a text is not a valid upstream URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{url}\" cannot be the upstream: {fault}; write for example http://127.0.0.1:8080")]
-pub struct UpstreamUrlError {
+pub(crate) struct UpstreamUrlError {
     url: String,
     fault: &'static str,
 }
@@ -37,7 +37,7 @@ impl UpstreamUrlError {
 
 impl UpstreamUrl {
     /// Parses a URL, with a base path or without.
-    pub fn parse(text: &str) -> Result<UpstreamUrl, UpstreamUrlError> {
+    pub(crate) fn parse(text: &str) -> Result<UpstreamUrl, UpstreamUrlError> {
         let wrong = |fault| UpstreamUrlError::new(text, fault);
         let uri: hyper::Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
         match uri.scheme_str() {

@@ -18,22 +18,22 @@ use crate::policy::table::{Methods, OTHER_METHOD, Route, RouteAnswer, RouteIndex
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
     /// The route.
-    pub route: RouteIndex,
+    pub(crate) route: RouteIndex,
     /// The earlier routes that together take all of its requests, ascending. Empty when no path matches the route.
-    pub shadowed_by: Vec<RouteIndex>,
+    pub(crate) shadowed_by: Vec<RouteIndex>,
     /// A path (with base path) that matches the route; `None` when there is none.
-    pub example_path: Option<String>,
+    pub(crate) example_path: Option<String>,
 }
 
 /// Two routes of different class or modes that share a method and a path. Intended when the first is the special case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Overlap {
     /// The earlier route, which wins.
-    pub first: RouteIndex,
+    pub(crate) first: RouteIndex,
     /// The later route.
-    pub second: RouteIndex,
+    pub(crate) second: RouteIndex,
     /// A path (with base path) that both take.
-    pub example_path: String,
+    pub(crate) example_path: String,
 }
 
 /// The handling of one request by a table.
@@ -65,13 +65,13 @@ pub(crate) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
     /// The method; `OTHER` stands for any that neither table names.
-    pub method: String,
+    pub(crate) method: String,
     /// The path, with base path.
-    pub example_path: String,
+    pub(crate) example_path: String,
     /// The verdict of the old table.
-    pub old: Verdict,
+    pub(crate) old: Verdict,
     /// The verdict of the new table.
-    pub new: Verdict,
+    pub(crate) new: Verdict,
 }
 
 /// The routes that can never match because earlier ones, alone or together, take all of their requests.

@@ -11,10 +11,10 @@ use crate::policy::table::{RegexAutomaton, RouteIndex};
 
 /// All regexes of all tables, and the shape of canonical paths, in one automaton.
 pub(super) struct Paths {
-    pub automaton: RegexAutomaton,
+    pub(crate) automaton: RegexAutomaton,
     /// Table and route of each pattern. The patterns after these are one per table, for the paths below its base path, and
     /// those of shape and of nested escapes.
-    pub owners: Vec<(usize, RouteIndex)>,
+    pub(crate) owners: Vec<(usize, RouteIndex)>,
     /// The pattern of shape; the next one is that of nested escapes.
     shape: usize,
     /// One byte of each class that the automaton tells apart, readable ones preferred.
@@ -54,7 +54,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 impl Paths {
-    pub fn new(regexes: Vec<(usize, RouteIndex, String)>, base_paths: &[&str]) -> Option<Paths> {
+    pub(crate) fn new(regexes: Vec<(usize, RouteIndex, String)>, base_paths: &[&str]) -> Option<Paths> {
         let owners: Vec<_> = regexes.iter().map(|(table, route, _)| (*table, *route)).collect();
         let mut patterns: Vec<String> = regexes.into_iter().map(|(_, _, pattern)| pattern).collect();
         patterns.extend(base_paths.iter().map(|base_path| format!("{}(?:/(?s:.)*)?", escape(base_path))));
@@ -67,12 +67,12 @@ impl Paths {
         Some(Paths { automaton, owners, shape, representatives, known: HashMap::new() })
     }
 
-    pub fn after(&self, state: StateID, bytes: &[u8]) -> StateID {
+    pub(crate) fn after(&self, state: StateID, bytes: &[u8]) -> StateID {
         bytes.iter().fold(state, |state, byte| self.automaton.dfa.next_state(state, *byte))
     }
 
     /// The patterns that match a path which ends in `state`; `None` when the path is not canonical.
-    pub fn matching(&self, state: StateID) -> Option<Vec<usize>> {
+    pub(crate) fn matching(&self, state: StateID) -> Option<Vec<usize>> {
         let dfa = &self.automaton.dfa;
         let end = dfa.next_eoi_state(state);
         if !dfa.is_match_state(end) {
@@ -91,7 +91,11 @@ impl Paths {
 
     /// Segments that equal none of `literals`, each with the state that it leads to from `boundary`: one for each
     /// distinguishable state.
-    pub fn other_segments(&mut self, boundary: StateID, literals: &BTreeSet<Box<str>>) -> Vec<(String, StateID)> {
+    pub(crate) fn other_segments(
+        &mut self,
+        boundary: StateID,
+        literals: &BTreeSet<Box<str>>,
+    ) -> Vec<(String, StateID)> {
         if !self.known.contains_key(&boundary) {
             let found = self.segments_but(boundary, &BTreeSet::new());
             self.known.insert(boundary, found);

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use super::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, OnTimeout, Phase};
 
 /// The drain timeout if neither the change nor the operator sets one.
-pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The format that this program writes and reads.
-pub const RECORD_FORMAT: u32 = 1;
+pub(crate) const RECORD_FORMAT: u32 = 1;
 
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// A mode is requested. During a flip, a request for its `from` cancels the flip.
     Set(ModeChange),
     /// The flip under way is over; `drained` is true if no request of the old mode was in flight.
@@ -40,7 +40,7 @@ pub enum Change {
 
 /// The reason why a change does not apply to a record. The record stays unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// `if_revision` names another revision.
     #[error("the record is not at the requested revision")]
     Stale,
@@ -92,7 +92,7 @@ impl ModeRecord {
     }
 
     /// While switching, the mode that is being left; settled, the mode itself: what is in force if nothing goes on.
-    pub fn stable_mode(&self) -> Mode {
+    pub(crate) fn stable_mode(&self) -> Mode {
         self.from.unwrap_or(self.mode)
     }
 
@@ -147,7 +147,7 @@ impl ModeRecord {
 
 impl Actor {
     /// The gateway itself.
-    pub fn gateway() -> Actor {
+    pub(crate) fn gateway() -> Actor {
         Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
     }
 }
@@ -155,7 +155,7 @@ impl Actor {
 /// The record that follows from `record` by `change`. Pure and total. The result is `record` itself (the request was already
 /// fulfilled) or has a higher revision; revisions are assumed to stay below 2^63, which a gateway that flips every
 /// microsecond reaches after 290,000 years.
-pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<ModeRecord, Refusal> {
+pub(crate) fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<ModeRecord, Refusal> {
     match (change, record.phase) {
         (Change::Set(requested), _) if requested.if_revision.is_some_and(|named| named != record.revision) => {
             Err(Refusal::Stale)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, RECORD_FORMAT, Refusal, apply};
+pub(crate) use apply::{Change, Refusal, apply};
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl ModeSet {
     pub const ALL: [ModeSet; 3] = [ModeSet::Production, ModeSet::Maintenance, ModeSet::Both];
 
     /// 0, 1 or 2: the place of this set in the gate's counters.
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         match self {
             ModeSet::Production => 0,
             ModeSet::Maintenance => 1,
@@ -69,7 +69,7 @@ impl ModeSet {
     }
 
     /// The set that holds just `mode`.
-    pub fn only(mode: Mode) -> ModeSet {
+    pub(crate) fn only(mode: Mode) -> ModeSet {
         match mode {
             Mode::Production => ModeSet::Production,
             Mode::Maintenance => ModeSet::Maintenance,
@@ -85,7 +85,7 @@ impl ModeSet {
 /// Whether a record is at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The mode is in force and drained (or `drained` says that it is not).
     Settled,
     /// A flip to `mode` is under way: operations of either single mode are refused.
@@ -94,17 +94,17 @@ pub enum Phase {
 
 /// Who caused a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
+pub(crate) struct Actor {
     /// By which way.
-    pub kind: ActorKind,
+    pub(crate) kind: ActorKind,
     /// The principal's name, or the gateway's word for itself.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// By which way a change came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ActorKind {
+pub(crate) enum ActorKind {
     /// The admin API, the CLI or the web page.
     Operator,
     /// Set Server Mode on the data port.
@@ -120,7 +120,7 @@ pub enum ActorKind {
 /// What to do when the drain is not over at its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OnTimeout {
+pub(crate) enum OnTimeout {
     /// Restore the old mode and name what still runs.
     #[default]
     Revert,
@@ -135,48 +135,48 @@ pub enum OnTimeout {
 #[serde(deny_unknown_fields)]
 pub struct ModeRecord {
     /// Version of this format: 1.
-    pub format: u32,
+    pub(crate) format: u32,
     /// Grows by at least one with every saved record.
     pub revision: u64,
     /// The mode in force; while switching, the target.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// Settled or switching.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// While switching: the mode that is being left.
-    pub from: Option<Mode>,
+    pub(crate) from: Option<Mode>,
     /// While switching: when the mode that is being left would have ended by itself; a revert brings it back.
     #[serde(default)]
-    pub from_expires: Option<Timestamp>,
+    pub(crate) from_expires: Option<Timestamp>,
     /// While switching: whether the mode that is being left had been drained; a revert changes nothing about it.
     #[serde(default)]
-    pub from_drained: Option<bool>,
+    pub(crate) from_drained: Option<bool>,
     /// While switching: when the drain is given up.
-    pub deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
     /// When the current mode (or this switch) began.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// Who caused it.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
     /// The operator's own words.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The gateway's own word for an automatic or upstream change, e.g. `no_profile_schema`.
-    pub cause: Option<String>,
+    pub(crate) cause: Option<String>,
     /// When the mode ends by itself and the other one follows.
-    pub expires: Option<Timestamp>,
+    pub(crate) expires: Option<Timestamp>,
     /// After a flip: whether nothing that the mode forbids was in flight when it settled. `false` after a forced commit.
-    pub drained: Option<bool>,
+    pub(crate) drained: Option<bool>,
     /// While switching: how long the drain may take, in whole milliseconds.
-    pub drain_timeout_ms: Option<u64>,
+    pub(crate) drain_timeout_ms: Option<u64>,
     /// While switching: what happens at the deadline.
-    pub on_timeout: Option<OnTimeout>,
+    pub(crate) on_timeout: Option<OnTimeout>,
     /// Whether a missing profile schema was overridden.
-    pub force: bool,
+    pub(crate) force: bool,
     /// Hash of the newest journal entry, so that a cut-off tail shows.
-    pub journal_head: Option<String>,
+    pub(crate) journal_head: Option<String>,
 }
 
 /// The end of a requested mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// This long after it settled.
     After(Duration),
     /// Never: an existing expiry is removed.
@@ -185,30 +185,30 @@ pub enum End {
 
 /// A requested change of the mode, from any source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModeChange {
+pub(crate) struct ModeChange {
     /// The requested mode.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// The requester.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
     /// The operator's reason.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The gateway's cause for an automatic change.
-    pub cause: Option<String>,
+    pub(crate) cause: Option<String>,
     /// Reject the change unless the record still has this revision.
-    pub if_revision: Option<u64>,
+    pub(crate) if_revision: Option<u64>,
     /// The drain timeout; the gateway's default if absent.
-    pub drain_timeout: Option<Duration>,
+    pub(crate) drain_timeout: Option<Duration>,
     /// The action at the drain timeout; `Revert` if absent.
-    pub on_timeout: Option<OnTimeout>,
+    pub(crate) on_timeout: Option<OnTimeout>,
     /// The expiry of the mode; if absent, a mode already in force keeps its expiry.
-    pub expires_in: Option<End>,
+    pub(crate) expires_in: Option<End>,
     /// Switch to production even if no profile schema is defined.
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 impl ModeChange {
     /// A change to `mode` that leaves everything else at its default.
-    pub fn to(mode: Mode, actor: Actor) -> ModeChange {
+    pub(crate) fn to(mode: Mode, actor: Actor) -> ModeChange {
         ModeChange {
             mode,
             actor,

@@ -8,13 +8,13 @@ use crate::policy::table::Issue;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Diagnostic {
     /// The file's name as given by the caller.
-    pub file: String,
+    pub(crate) file: String,
     /// From 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// From 1, in characters.
-    pub column: usize,
+    pub(crate) column: usize,
     /// The problem and its correction.
-    pub issue: Issue,
+    pub(crate) issue: Issue,
 }
 
 impl fmt::Display for Diagnostic {
@@ -26,13 +26,13 @@ impl fmt::Display for Diagnostic {
 /// The start of a value in the text: line and column, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
-    pub line: usize,
-    pub column: usize,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl Span {
     /// The start of the file.
-    pub const START: Span = Span { line: 1, column: 1 };
+    pub(crate) const START: Span = Span { line: 1, column: 1 };
 }
 
 /// The diagnostics of one file so far.
@@ -42,25 +42,25 @@ pub(super) struct Diagnostics<'f> {
 }
 
 impl<'f> Diagnostics<'f> {
-    pub fn of(file: &'f str) -> Diagnostics<'f> {
+    pub(crate) fn of(file: &'f str) -> Diagnostics<'f> {
         Diagnostics { file, list: Vec::new() }
     }
 
-    pub fn add(&mut self, at: Span, issue: Issue) {
+    pub(crate) fn add(&mut self, at: Span, issue: Issue) {
         self.list.push(Diagnostic { file: self.file.to_owned(), line: at.line, column: at.column, issue });
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.list.len()
     }
 
     /// `Ok` when there are none, else all of them.
-    pub fn verdict(&mut self) -> Result<(), Vec<Diagnostic>> {
+    pub(crate) fn verdict(&mut self) -> Result<(), Vec<Diagnostic>> {
         if self.list.is_empty() { Ok(()) } else { Err(self.take()) }
     }
 
     /// All of them, in the order of the file.
-    pub fn take(&mut self) -> Vec<Diagnostic> {
+    pub(crate) fn take(&mut self) -> Vec<Diagnostic> {
         self.list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         std::mem::take(&mut self.list)
     }

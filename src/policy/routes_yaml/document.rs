@@ -36,26 +36,26 @@ const DEFAULT_CLASSES: [(&str, ModeSet); 4] = [
 /// The contents of a file, as far as they are valid.
 #[derive(Default)]
 pub(super) struct PartialTable {
-    pub base_path: Arc<str>,
-    pub classes: Vec<Class>,
+    pub(crate) base_path: Arc<str>,
+    pub(crate) classes: Vec<Class>,
     /// `None` when it is absent or invalid: not found.
-    pub unmatched: Option<Unmatched>,
-    pub answers: Vec<(Arc<str>, AnswerTemplate)>,
-    pub routes: Vec<PartialRoute>,
+    pub(crate) unmatched: Option<Unmatched>,
+    pub(crate) answers: Vec<(Arc<str>, AnswerTemplate)>,
+    pub(crate) routes: Vec<PartialRoute>,
     /// Whether `routes` is a list.
-    pub has_routes: bool,
+    pub(crate) has_routes: bool,
 }
 
 /// A route and the spans that the table-wide rules report.
 pub(super) struct PartialRoute {
-    pub at: Span,
-    pub path_at: Span,
-    pub modes_at: Span,
-    pub method_at: Span,
+    pub(crate) at: Span,
+    pub(crate) path_at: Span,
+    pub(crate) modes_at: Span,
+    pub(crate) method_at: Span,
     /// Known even when another key of the route is invalid.
-    pub answer: Option<RouteAnswer>,
+    pub(crate) answer: Option<RouteAnswer>,
     /// `None` when a key of the route is invalid.
-    pub route: Option<Route>,
+    pub(crate) route: Option<Route>,
 }
 
 /// Reads the whole file.

@@ -19,7 +19,12 @@ pub(super) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     /// Reads `node`, named `what` in messages, e.g. "a route". `None` when it is not a map.
-    pub fn of(node: &'n Node, what: &'static str, known: &[&str], diagnostics: &mut Diagnostics) -> Option<Fields<'n>> {
+    pub(crate) fn of(
+        node: &'n Node,
+        what: &'static str,
+        known: &[&str],
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Fields<'n>> {
         let entries = entries(node, what, diagnostics)?;
         for (key, _) in &entries {
             if !known.contains(&key.name.as_str()) {
@@ -35,12 +40,12 @@ impl<'n> Fields<'n> {
     }
 
     /// The value under `name`, if there is one.
-    pub fn get(&self, name: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| *node)
     }
 
     /// The value under `name`; a diagnostic when there is none.
-    pub fn need(&self, name: &str, instead: &str, diagnostics: &mut Diagnostics) -> Option<&'n Node> {
+    pub(crate) fn need(&self, name: &str, instead: &str, diagnostics: &mut Diagnostics) -> Option<&'n Node> {
         let found = self.get(name);
         if found.is_none() {
             diagnostics.add(self.at, Issue::new("", format!("{} has no \"{name}\"", self.what), instead));

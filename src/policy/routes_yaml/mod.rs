@@ -24,7 +24,7 @@ use crate::policy::table::{
     Issue, Pattern, Route, RouteAnswer, RouteIndex, RouteTable, RouteTableParts, Unmatched, without_names,
 };
 
-pub use self::diagnostic::Diagnostic;
+pub(crate) use self::diagnostic::Diagnostic;
 pub(crate) use self::schema::json_schema;
 
 /// The maximum size of a file, in bytes.

@@ -12,8 +12,8 @@ const DEPTH_LIMIT: usize = 16;
 
 /// A value with its span.
 pub(super) struct Node {
-    pub at: Span,
-    pub content: Content,
+    pub(crate) at: Span,
+    pub(crate) content: Content,
 }
 
 pub(super) enum Content {
@@ -26,8 +26,8 @@ pub(super) enum Content {
 
 /// A key of a map with its span.
 pub(super) struct Key {
-    pub at: Span,
-    pub name: String,
+    pub(crate) at: Span,
+    pub(crate) name: String,
 }
 
 /// The single document of `text`, or the first issue that makes it unreadable.
@@ -55,7 +55,7 @@ const EMPTY: &str = "write version, routes and the other keys of docs/routes.md"
 
 impl Node {
     /// The same tree without spans.
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => Value::Sequence(items.iter().map(Node::to_value).collect()),

@@ -3,13 +3,13 @@
 /// One problem with a piece of text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}{instead}", if instead.is_empty() { "" } else { ": " })]
-pub struct Issue {
+pub(crate) struct Issue {
     /// The offending text; empty when something is missing.
-    pub offending: String,
+    pub(crate) offending: String,
     /// The problem.
-    pub message: String,
+    pub(crate) message: String,
     /// The correction; may be empty.
-    pub instead: String,
+    pub(crate) instead: String,
 }
 
 impl Issue {

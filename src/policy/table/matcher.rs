@@ -34,7 +34,11 @@ pub(crate) struct Matcher {
 
 impl Matcher {
     /// Packs the compiled automata. `routes` are the methods of all routes, in their order.
-    pub fn new(automaton: &SegmentAutomaton, regexes: Option<RegexAutomaton>, routes: &[&RouteMethod]) -> Matcher {
+    pub(crate) fn new(
+        automaton: &SegmentAutomaton,
+        regexes: Option<RegexAutomaton>,
+        routes: &[&RouteMethod],
+    ) -> Matcher {
         let methods = Methods::of(routes.iter().copied());
         let own: Vec<Option<usize>> = routes.iter().map(|method| methods.column_of(method)).collect();
         let templates = Templates::pack(automaton, &own, methods.count());
@@ -44,7 +48,7 @@ impl Matcher {
 
     /// The first listed route for `method` on `path`: empty, or beginning with `/`, canonical, without the base path.
     #[inline]
-    pub fn find(&self, method: &str, path: &[u8]) -> Option<RouteIndex> {
+    pub(crate) fn find(&self, method: &str, path: &[u8]) -> Option<RouteIndex> {
         let column = self.methods.column(method);
         let mut found = self.templates.find(column, path);
         if let Some(regexes) = &self.regexes
@@ -56,7 +60,7 @@ impl Matcher {
     }
 
     /// Every route that takes `method` on `path`, ascending. It allocates, so requests in flight do not use it.
-    pub fn find_all(&self, method: &str, path: &[u8]) -> Vec<RouteIndex> {
+    pub(crate) fn find_all(&self, method: &str, path: &[u8]) -> Vec<RouteIndex> {
         let column = self.methods.column(method);
         let mut routes = Vec::new();
         if let Some(row) = self.templates.row(path) {
@@ -243,15 +247,15 @@ fn hash(segment: &[u8]) -> u64 {
 /// One anchored automaton of several patterns, each of which must match the whole path.
 #[derive(Debug)]
 pub(crate) struct RegexAutomaton {
-    pub dfa: dense::DFA<Vec<u32>>,
-    pub start: StateID,
+    pub(crate) dfa: dense::DFA<Vec<u32>>,
+    pub(crate) start: StateID,
     /// The route of each pattern.
-    pub routes: Vec<RouteIndex>,
+    pub(crate) routes: Vec<RouteIndex>,
 }
 
 impl RegexAutomaton {
     /// Builds the automaton of `patterns`, as `parse_regex` gives them.
-    pub fn build(routes: Vec<RouteIndex>, patterns: &[String]) -> Result<RegexAutomaton, Issue> {
+    pub(crate) fn build(routes: Vec<RouteIndex>, patterns: &[String]) -> Result<RegexAutomaton, Issue> {
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)

@@ -20,7 +20,7 @@ const FIRST_EXTRA: usize = 8;
 
 impl Methods {
     /// The methods that `routes` name.
-    pub fn of<'a>(routes: impl Iterator<Item = &'a RouteMethod>) -> Methods {
+    pub(crate) fn of<'a>(routes: impl Iterator<Item = &'a RouteMethod>) -> Methods {
         let mut methods = Methods::default();
         for method in routes {
             if let RouteMethod::Only(name) = method
@@ -33,16 +33,16 @@ impl Methods {
     }
 
     /// The methods that are not well-known.
-    pub fn extra(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn extra(&self) -> impl Iterator<Item = &str> {
         self.extra.iter().map(|name| &**name)
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         FIRST_EXTRA + self.extra.len()
     }
 
     #[inline]
-    pub fn column(&self, method: &str) -> usize {
+    pub(crate) fn column(&self, method: &str) -> usize {
         match method {
             "GET" => GET,
             "POST" => 2,
@@ -56,7 +56,7 @@ impl Methods {
     }
 
     /// The column of a route's own method; `None` takes all.
-    pub fn column_of(&self, method: &RouteMethod) -> Option<usize> {
+    pub(crate) fn column_of(&self, method: &RouteMethod) -> Option<usize> {
         match method {
             RouteMethod::Any => None,
             RouteMethod::Only(name) => Some(self.column(name)),

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use self::matcher::Matcher;
 use crate::policy::path::CanonicalPath;
 
-pub use self::issue::Issue;
+pub(crate) use self::issue::Issue;
 pub(in crate::policy) use self::matcher::RegexAutomaton;
 pub(in crate::policy) use self::methods::{Methods, OTHER_METHOD, takes};
 pub use self::route::{AnswerTemplate, Class, Pattern, Route, RouteAnswer, RouteIndex, RouteMethod, Unmatched};
@@ -60,24 +60,24 @@ pub struct RouteTableParts {
 #[error("{issue}")]
 pub struct CompileError {
     /// The route with the error; `None` when it concerns the table.
-    pub route: Option<RouteIndex>,
+    pub(crate) route: Option<RouteIndex>,
     /// The problem and its correction.
-    pub issue: Issue,
+    pub(crate) issue: Issue,
 }
 
 /// The contents of one file, checked and compiled.
 #[derive(Debug)]
 pub struct RouteTable {
     /// Prefix of every path, without a trailing slash; empty for none.
-    pub base_path: Arc<str>,
+    pub(crate) base_path: Arc<str>,
     /// Classes in the order of the file.
-    pub classes: Vec<Class>,
+    pub(crate) classes: Vec<Class>,
     /// Routes in the order of the file.
     pub routes: Vec<Route>,
     /// The handling of requests that match no route.
-    pub unmatched: Unmatched,
+    pub(crate) unmatched: Unmatched,
     /// Bodies by reason (`mode`, `no_profile_schema`, `unmatched`, …), in place of problem documents.
-    pub answers: Vec<(Arc<str>, AnswerTemplate)>,
+    pub(crate) answers: Vec<(Arc<str>, AnswerTemplate)>,
     matcher: Matcher,
 }
 
@@ -121,15 +121,15 @@ impl RouteTable {
 /// The patterns of all routes, parsed but not compiled.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Patterns {
-    pub templates: Vec<(RouteIndex, Vec<Segment>)>,
-    pub regex_routes: Vec<RouteIndex>,
+    pub(crate) templates: Vec<(RouteIndex, Vec<Segment>)>,
+    pub(crate) regex_routes: Vec<RouteIndex>,
     /// Whole-path patterns, in the order of `regex_routes`.
-    pub regexes: Vec<String>,
+    pub(crate) regexes: Vec<String>,
 }
 
 impl Patterns {
     /// Parses the pattern of every route; the invalid ones go to `errors`.
-    pub fn read(routes: &[Route], errors: &mut Vec<CompileError>) -> Patterns {
+    pub(crate) fn read(routes: &[Route], errors: &mut Vec<CompileError>) -> Patterns {
         let mut patterns = Patterns::default();
         for (index, route) in (0..).zip(routes) {
             match &route.pattern {

@@ -124,7 +124,7 @@ pub enum Unmatched {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerTemplate {
     /// Sent as `Content-Type`.
-    pub content_type: Arc<str>,
+    pub(crate) content_type: Arc<str>,
     /// Text with the placeholders of docs/routes.md, each filled in as the inside of a JSON string.
-    pub body: Arc<str>,
+    pub(crate) body: Arc<str>,
 }

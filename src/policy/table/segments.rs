@@ -14,24 +14,24 @@ const MAX_TRANSITIONS: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct SegmentAutomaton {
     /// The text of each literal, by its id.
-    pub literals: Vec<Box<str>>,
-    pub states: Vec<SegmentState>,
+    pub(crate) literals: Vec<Box<str>>,
+    pub(crate) states: Vec<SegmentState>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct SegmentState {
     /// Literal id to state, sorted by id.
-    pub by_literal: Vec<(u32, u32)>,
+    pub(crate) by_literal: Vec<(u32, u32)>,
     /// The target of any other segment; `None` when no template matches it.
-    pub otherwise: Option<u32>,
+    pub(crate) otherwise: Option<u32>,
     /// The routes whose template ends here, ascending.
-    pub routes: Vec<RouteIndex>,
+    pub(crate) routes: Vec<RouteIndex>,
 }
 
 impl SegmentAutomaton {
     /// Determinises the trie of `templates`: a state is the set of trie nodes that the segments so far can reach, so
     /// matching never backtracks.
-    pub fn build(templates: &[(RouteIndex, Vec<Segment>)]) -> Result<SegmentAutomaton, Issue> {
+    pub(crate) fn build(templates: &[(RouteIndex, Vec<Segment>)]) -> Result<SegmentAutomaton, Issue> {
         let mut trie = Trie::default();
         for (route, segments) in templates {
             trie.insert(*route, segments);

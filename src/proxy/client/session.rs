@@ -27,7 +27,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Serves a client until its connection is over. This future is a large part of the memory of an idle connection: see the row
 /// *idle* of benches/compare.
-pub async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
+pub(crate) async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
     let downstream = &downstream;
     let (reader, writer) = split(stream);
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();

@@ -16,11 +16,11 @@ const STOPPING_DISCARD: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct DiscardLimits {
     /// The total time.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// The time without a byte.
-    pub silence: Duration,
+    pub(crate) silence: Duration,
     /// The least average rate in bytes per second, once it has lasted as long as `silence`; 0 for no limit.
-    pub min_rate: u64,
+    pub(crate) min_rate: u64,
 }
 
 /// Input that is read and discarded.
@@ -66,13 +66,13 @@ impl ConnectionState {
     }
 
     /// When the first byte of an incomplete head arrived.
-    pub fn head_started(&self) -> Option<Instant> {
+    pub(crate) fn head_started(&self) -> Option<Instant> {
         self.head_started.get()
     }
 
     /// Since when the connection has been idle between two requests. The time counts from the first call that finds it idle: the
     /// sweeper calls often enough, and requests need not read the clock.
-    pub fn idle_since(&self) -> Option<Instant> {
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
         if self.idle.get() && self.idle_since.get().is_none() {
             self.idle_since.set(Some(Instant::now()));
         }
@@ -81,7 +81,7 @@ impl ConnectionState {
 
     /// Rejects a head that has begun, with this error (in practice [`RequestError::HeaderTimeout`]). No effect once the head is
     /// complete. Idle connections are closed by the worker.
-    pub fn expire(&self, error: RequestError) {
+    pub(crate) fn expire(&self, error: RequestError) {
         if self.head_started.get().is_some() {
             self.expired.set(Some(error));
             self.wake_reader();
@@ -89,35 +89,35 @@ impl ConnectionState {
     }
 
     /// Makes an idle connection release the memory that only a busy one needs.
-    pub fn shrink(&self) {
+    pub(crate) fn shrink(&self) {
         if !self.shrunk.replace(true) {
             self.wake_reader();
         }
     }
 
     /// Whether the connection has been idle for long enough to release memory.
-    pub fn is_shrunk(&self) -> bool {
+    pub(crate) fn is_shrunk(&self) -> bool {
         self.shrunk.get()
     }
 
     /// Takes no further request.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.set(true);
         self.wake_reader();
     }
 
     /// Whether the connection closes after the response in progress.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
     /// A response is in progress from now on.
-    pub fn begin_response(&self) {
+    pub(crate) fn begin_response(&self) {
         self.responses.set(self.responses.get() + 1);
     }
 
     /// The response is over, sent or not.
-    pub fn end_response(&self) {
+    pub(crate) fn end_response(&self) {
         self.responses.set(self.responses.get() - 1);
         self.gone.set(false);
         if self.responses.get() == 0 && self.half_closed_since.take().is_some() {
@@ -126,55 +126,55 @@ impl ConnectionState {
     }
 
     /// Whether a response is in progress.
-    pub fn is_responding(&self) -> bool {
+    pub(crate) fn is_responding(&self) -> bool {
         self.responses.get() > 0
     }
 
     /// Since when the client has closed its side: it waits for a response or is gone, which TCP does not tell apart.
-    pub fn half_closed_since(&self) -> Option<Instant> {
+    pub(crate) fn half_closed_since(&self) -> Option<Instant> {
         self.half_closed_since.get()
     }
 
     /// Counts the half-closed client as gone.
-    pub fn give_up_half_closed(&self) {
+    pub(crate) fn give_up_half_closed(&self) {
         self.gone.set(true);
         self.wake_reader();
     }
 
     /// Whether 100 (Continue) must be sent; true once per request.
-    pub fn takes_continue(&self) -> bool {
+    pub(crate) fn takes_continue(&self) -> bool {
         self.continue_wanted.take()
     }
 
     /// Bytes of a response wait for the client; `moved` if it has read some since the last call.
-    pub fn wait_for_reading(&self, moved: bool) {
+    pub(crate) fn wait_for_reading(&self, moved: bool) {
         if moved || self.unread_since.get().is_none() {
             self.unread_since.set(Some(Instant::now()));
         }
     }
 
     /// The client has read everything so far.
-    pub fn all_read(&self) {
+    pub(crate) fn all_read(&self) {
         self.unread_since.set(None);
     }
 
     /// Since when the client has read nothing of a pending response.
-    pub fn unread_since(&self) -> Option<Instant> {
+    pub(crate) fn unread_since(&self) -> Option<Instant> {
         self.unread_since.get()
     }
 
     /// The connection is closed because the client does not read.
-    pub fn give_up_unread(&self) {
+    pub(crate) fn give_up_unread(&self) {
         self.unread.set(true);
     }
 
     /// Whether the connection was closed because the client did not read.
-    pub fn ended_unread(&self) -> bool {
+    pub(crate) fn ended_unread(&self) -> bool {
         self.unread.get()
     }
 
     /// Whether input has been discarded for too long.
-    pub fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
+    pub(crate) fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
         let Some(Discard { began, moved, bytes }) = self.discard.get() else { return false };
         let (took, silent) = (began.elapsed(), moved.elapsed());
         let time = if self.stopping.get() { limits.time.min(STOPPING_DISCARD) } else { limits.time };

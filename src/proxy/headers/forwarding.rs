@@ -32,7 +32,7 @@ impl ForwardedInfo {
     }
 
     /// The client's address; an IPv4-mapped one in its IPv4 form.
-    pub fn peer(&self) -> &str {
+    pub(crate) fn peer(&self) -> &str {
         &self.peer
     }
 }
@@ -63,7 +63,7 @@ impl RequestIds {
     }
 
     /// The client's id if it is safe to log; otherwise 32 lower-case hexadecimal digits that no other call has returned.
-    pub fn id_of(&self, fields: &Fields) -> String {
+    pub(crate) fn id_of(&self, fields: &Fields) -> String {
         match client_id(fields) {
             Some(id) => String::from_utf8_lossy(id).into_owned(),
             None => String::from_utf8_lossy(&self.fresh()).into_owned(),

@@ -9,7 +9,7 @@ use hyper::Method;
 use self::connection_options::ConnectionOptions;
 use self::forwarding::{FieldSet, ForwardedField, VIA, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
-pub use self::names::UCS_GATEWAY;
+pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_override, is_unwanted_upstream};
 use crate::http1::encode::{pass_line, write_all, write_field, write_list};
 use crate::http1::{Buffer, FieldNames, Fields};
@@ -40,19 +40,19 @@ pub struct UpstreamHead {
     /// The request line and the field lines.
     pub bytes: Buffer,
     /// Whether its method is safe (RFC 9110, 9.2.1).
-    pub is_safe: bool,
+    pub(crate) is_safe: bool,
     /// Whether its method is HEAD, whose response has no body.
-    pub is_head: bool,
+    pub(crate) is_head: bool,
     /// Whether the client declared a length: then an empty body declares one, too.
-    pub says_length: bool,
+    pub(crate) says_length: bool,
     /// The trailers that it announces.
-    pub trailers: FieldNames,
+    pub(crate) trailers: FieldNames,
     request_id: Range<usize>,
 }
 
 impl UpstreamHead {
     /// The request id for UCS. ASCII.
-    pub fn request_id(&self) -> &[u8] {
+    pub(crate) fn request_id(&self) -> &[u8] {
         &self.bytes[self.request_id.clone()]
     }
 }
@@ -130,9 +130,9 @@ fn disposition_of_extension(name: &[u8]) -> Disposition {
 #[derive(Debug, Default)]
 pub struct ResponseMeta {
     /// Whether it has a `Date`.
-    pub dated: bool,
+    pub(crate) dated: bool,
     /// The trailers that it announces.
-    pub trailers: FieldNames,
+    pub(crate) trailers: FieldNames,
 }
 
 /// Writes UCS's field lines for the client: without hop-by-hop fields, the fields that `Connection` names, `UCS-Gateway`, and

@@ -4,17 +4,17 @@
 use hyper::header::HeaderName;
 
 /// The field that marks responses of the gateway. It is dropped from the messages of clients and UCS, so it cannot be forged.
-pub const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
+pub(crate) const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
 
 /// Fields that describe the message and not the hop.
-pub fn is_end_to_end(name: &[u8]) -> bool {
+pub(crate) fn is_end_to_end(name: &[u8]) -> bool {
     matches!(name, b"host" | b"content-length" | b"transfer-encoding" | b"trailer")
 }
 
 /// Fields of one hop only, whether or not `Connection` names them. `TE` is one of them: the gateway forwards trailers, but does
 /// not ask UCS for them. `Trailer` is not, as trailers are forwarded.
 #[inline]
-pub fn is_hop_by_hop(name: &[u8]) -> bool {
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,
         b"connection"
@@ -31,12 +31,12 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
 
 /// Fields that could make UCS, or a server in front of it, handle another request than the classified one; for names that begin
 /// with `x-`, see [`is_override`].
-pub fn is_unwanted_upstream(name: &[u8]) -> bool {
+pub(crate) fn is_unwanted_upstream(name: &[u8]) -> bool {
     name == UCS_GATEWAY.as_str().as_bytes() || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 
 /// Overrides of the method, and of the path or prefix, that servlet filters and proxies support.
-pub fn is_override(name: &[u8]) -> bool {
+pub(crate) fn is_override(name: &[u8]) -> bool {
     is_plain_override(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 

@@ -16,19 +16,19 @@ const MARK: &str = "\u{7f}";
 
 /// The cached pages of one table's operations, for one mode record.
 #[derive(Debug, Default)]
-pub struct RefusalCache(RefCell<Option<CachedPages>>);
+pub(crate) struct RefusalCache(RefCell<Option<CachedPages>>);
 
 /// The key of a cached page.
 #[derive(Clone, Copy, Debug)]
-pub struct Key<'a> {
+pub(crate) struct Key<'a> {
     /// The mode record in force.
-    pub published: &'a Arc<Published>,
+    pub(crate) published: &'a Arc<Published>,
     /// The table's generation.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// How many routes the table has.
-    pub routes: usize,
+    pub(crate) routes: usize,
     /// The route.
-    pub index: RouteIndex,
+    pub(crate) index: RouteIndex,
 }
 
 #[derive(Debug)]

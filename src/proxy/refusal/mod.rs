@@ -23,7 +23,7 @@ use crate::telemetry::{Outcome, UpstreamFault};
 
 /// The reason why a request was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The request is malformed, or late.
     #[error(transparent)]
     Request(RequestError),
@@ -67,7 +67,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The status of the response.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Refusal::Request(error) => error.status(),
             Refusal::Path(_) | Refusal::BadModeRequest(_) => StatusCode::BAD_REQUEST,
@@ -82,7 +82,7 @@ impl Refusal {
     }
 
     /// The machine-readable reason: stable, snake case, part of the contract.
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Refusal::Request(error) => error.reason(),
             Refusal::Path(refusal) => refusal.reason(),
@@ -102,7 +102,7 @@ impl Refusal {
     }
 
     /// The outcome in the metrics.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Refusal::Request(error) if error.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
             Refusal::Request(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) => Outcome::BadRequest,
@@ -119,7 +119,7 @@ impl Refusal {
     }
 
     /// The mode record behind the refusal, if there is one.
-    pub fn record(&self) -> Option<Arc<ModeRecord>> {
+    pub(crate) fn record(&self) -> Option<Arc<ModeRecord>> {
         match self {
             Refusal::Mode(published) | Refusal::NoSchema(published) => published.record.clone(),
             Refusal::Change(error) => error.record(),
@@ -137,13 +137,13 @@ impl Refusal {
     }
 
     /// The kind of failure, if UCS failed.
-    pub fn upstream_fault(&self) -> Option<UpstreamFault> {
+    pub(crate) fn upstream_fault(&self) -> Option<UpstreamFault> {
         if let Refusal::Forward(error) = self { error.upstream_fault() } else { None }
     }
 
     /// Whether the connection closes after the response: the start of the next request is unknown, or the client was too slow
     /// (RFC 9110, 15.5.9).
-    pub fn closes(&self) -> bool {
+    pub(crate) fn closes(&self) -> bool {
         match self {
             Refusal::Request(_) | Refusal::Stopping => true,
             Refusal::Forward(_) => self.status() == StatusCode::REQUEST_TIMEOUT,

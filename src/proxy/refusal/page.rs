@@ -18,15 +18,15 @@ const DEFAULT_RETRY_SECONDS: u64 = 30;
 
 /// A summary of the refused request.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestSummary<'a> {
+pub(crate) struct RequestSummary<'a> {
     /// Its method.
-    pub method: &'a Method,
+    pub(crate) method: &'a Method,
     /// Its path without the query; empty if it is unknown.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// The name of the operation, if a route matched.
-    pub operation: Option<&'a str>,
+    pub(crate) operation: Option<&'a str>,
     /// The class, if a route matched.
-    pub class: Option<&'a str>,
+    pub(crate) class: Option<&'a str>,
 }
 
 /// A problem document of RFC 9457. Unknown members are omitted.
@@ -57,9 +57,9 @@ impl Problem<'_> {
 /// The part of a refusal that does not depend on the time.
 pub(crate) struct Page {
     /// The field lines.
-    pub lines: Vec<u8>,
+    pub(crate) lines: Vec<u8>,
     /// The body.
-    pub content: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &RouteTable) -> Page {

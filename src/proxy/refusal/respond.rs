@@ -19,7 +19,7 @@ use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 
 /// Responds to a refused request; `head` is absent if the request is malformed.
-pub fn respond(
+pub(crate) fn respond(
     downstream: &Downstream,
     head: Option<&RequestHead>,
     refused: &Refused,

@@ -13,7 +13,7 @@ use crate::telemetry::Outcome;
 
 /// The body of a response to a client.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(crate) struct ResponseBody {
     source: Source,
     /// Absent until the response is sent.
     request_log: Option<RequestLog>,
@@ -27,24 +27,24 @@ enum Source {
 
 impl ResponseBody {
     /// A body of the gateway itself.
-    pub fn own(content: Bytes) -> ResponseBody {
+    pub(crate) fn own(content: Bytes) -> ResponseBody {
         ResponseBody { source: Source::Own((!content.is_empty()).then_some(content)), request_log: None }
     }
 
     /// Reports the progress and the end of the body to the request's record.
-    pub fn log_to(&mut self, request_log: RequestLog) {
+    pub(crate) fn log_to(&mut self, request_log: RequestLog) {
         self.request_log = Some(request_log);
     }
 
     /// The client disconnected before it had received all of it, even if the last piece had been handed over.
-    pub fn client_gone(&mut self) {
+    pub(crate) fn client_gone(&mut self) {
         if let (Source::Relay(_), Some(request_log)) = (&self.source, &mut self.request_log) {
             request_log.outcome = Outcome::ClientGone;
         }
     }
 
     /// The body of UCS's response.
-    pub fn relay(download: Download) -> ResponseBody {
+    pub(crate) fn relay(download: Download) -> ResponseBody {
         ResponseBody { source: Source::Relay(download), request_log: None }
     }
 }

@@ -12,20 +12,20 @@ use crate::http1::{Buffers, FieldNames, room_for};
 
 /// The framing of a response, as the client's request demands.
 #[derive(Clone, Copy, Debug)]
-pub struct ResponseFraming {
+pub(crate) struct ResponseFraming {
     /// The request's method is HEAD.
-    pub is_head: bool,
+    pub(crate) is_head: bool,
     /// The client speaks HTTP/1.0.
-    pub is_http10: bool,
+    pub(crate) is_http10: bool,
     /// The connection closes after the response.
-    pub closes: bool,
+    pub(crate) closes: bool,
     /// The client accepts trailers.
-    pub takes_trailers: bool,
+    pub(crate) takes_trailers: bool,
 }
 
 impl ResponseFraming {
     /// The framing of a response to a malformed request.
-    pub fn last() -> ResponseFraming {
+    pub(crate) fn last() -> ResponseFraming {
         ResponseFraming { is_head: false, is_http10: false, closes: true, takes_trailers: false }
     }
 }

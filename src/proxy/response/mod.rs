@@ -17,28 +17,28 @@ use super::upstream::forward::UpstreamResponse;
 use crate::http1::encode::{write_line, write_number};
 use crate::http1::{Buffer, Buffers, Fields, declared_length};
 
-pub use body::ResponseBody;
+pub(crate) use body::ResponseBody;
 
 /// Capacity for the field lines of a typical response, in bytes.
 const FIELDS_ROOM: usize = 512;
 
 /// A response. Always boxed, as it is returned through several futures.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     /// Its status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Its field lines, without those of framing.
-    pub fields: Buffer,
+    pub(crate) fields: Buffer,
     /// Facts about the field lines that the encoder needs.
-    pub meta: ResponseMeta,
+    pub(crate) meta: ResponseMeta,
     /// The length that a response without a body declares (RFC 9110, 8.6).
-    pub length: Option<u64>,
+    pub(crate) length: Option<u64>,
     /// Whether the connection closes after it.
-    pub closes: bool,
+    pub(crate) closes: bool,
     /// Whether the rest of the request's body is discarded.
-    pub discards_body: bool,
+    pub(crate) discards_body: bool,
     /// Its body.
-    pub body: ResponseBody,
+    pub(crate) body: ResponseBody,
 }
 
 impl Response {
@@ -57,12 +57,12 @@ impl Response {
     }
 
     /// A response of the gateway itself, without field lines.
-    pub fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
+    pub(crate) fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
         Response::new(status, ResponseBody::own(content), buffers)
     }
 
     /// A response of UCS whose body is streamed.
-    pub fn relay(upstream_response: UpstreamResponse, buffers: &Rc<Buffers>) -> Box<Response> {
+    pub(crate) fn relay(upstream_response: UpstreamResponse, buffers: &Rc<Buffers>) -> Box<Response> {
         let UpstreamResponse { status, fields, body } = upstream_response;
         let has_none = body.is_end_stream();
         let mut response = Response::new(status, ResponseBody::relay(body), buffers);
@@ -74,7 +74,7 @@ impl Response {
     }
 
     /// A response of UCS whose body was read into memory.
-    pub fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
+    pub(crate) fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
         let mut response = Response::own(status, content, buffers);
         response.meta = headers::to_downstream(fields, &mut response.fields);
         response.add(UCS_GATEWAY, "answered");
@@ -82,24 +82,24 @@ impl Response {
     }
 
     /// Attaches the request's record, which ends with the body.
-    pub fn with(mut self: Box<Response>, request_log: RequestLog) -> Box<Response> {
+    pub(crate) fn with(mut self: Box<Response>, request_log: RequestLog) -> Box<Response> {
         self.body.log_to(request_log);
         self
     }
 
     /// Adds a field line; the value must not contain a line break.
-    pub fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
+    pub(crate) fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
         write_line(&mut self.fields, name.as_str().as_bytes(), value.as_ref());
     }
 
     /// Adds a field line with a number of seconds.
-    pub fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
+    pub(crate) fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
         write_number(&mut self.fields, name.as_str().as_bytes(), seconds);
     }
 }
 
 /// A JSON response of the gateway that is not a refusal.
-pub fn json(status: StatusCode, document: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Response> {
+pub(crate) fn json(status: StatusCode, document: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Response> {
     let mut response = Response::own(status, Bytes::from(document), buffers);
     response.add(CONTENT_TYPE, "application/json");
     response.add(CACHE_CONTROL, "no-store");

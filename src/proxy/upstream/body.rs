@@ -19,7 +19,7 @@ use crate::transport::WriteHalf;
 
 /// The request body, as sent to UCS.
 #[derive(Debug)]
-pub enum RequestBody {
+pub(crate) enum RequestBody {
     /// There is none.
     Empty,
     /// The client's body, streamed.
@@ -28,7 +28,7 @@ pub enum RequestBody {
 
 /// A body that is read from the client.
 #[derive(Debug)]
-pub struct Upload {
+pub(crate) struct Upload {
     incoming: ClientBody,
     exchange: Rc<Exchange>,
     left: u64,
@@ -36,7 +36,7 @@ pub struct Upload {
 
 impl RequestBody {
     /// The client's body with at most `limit` bytes; its state is kept in the exchange.
-    pub fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> RequestBody {
+    pub(crate) fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> RequestBody {
         if incoming.is_end_stream() {
             return RequestBody::Empty;
         }
@@ -111,7 +111,7 @@ impl Drop for Upload {
 
 /// The body of UCS's response, streamed. Dropping it early aborts the exchange, or completes it if it is mutating.
 #[derive(Debug)]
-pub struct Download(BodyState);
+pub(crate) struct Download(BodyState);
 
 #[derive(Debug)]
 enum BodyState {
@@ -132,26 +132,26 @@ struct Stream {
 
 /// The resources of an exchange until its response is complete.
 #[derive(Debug)]
-pub struct ExchangeGuard {
+pub(crate) struct ExchangeGuard {
     /// The connection to UCS.
-    pub pooled: PooledConnection,
+    pub(crate) pooled: PooledConnection,
     /// The pool that the connection is put back to.
-    pub pool: Rc<Pool>,
+    pub(crate) pool: Rc<Pool>,
     /// The task that sends the rest of the request, if UCS responded before it had all of it.
-    pub uploading: Option<UploadTask>,
+    pub(crate) uploading: Option<UploadTask>,
     /// Whether the response must be read to its end even if the client disconnects.
-    pub mutating: bool,
+    pub(crate) mutating: bool,
     /// Whether UCS keeps the connection open after this response.
-    pub keeps_open: bool,
+    pub(crate) keeps_open: bool,
     /// Holds the permit. Declared after the connection, which must be closed before the permit is dropped.
-    pub exchange: Rc<Exchange>,
+    pub(crate) exchange: Rc<Exchange>,
 }
 
 /// A task that sends the rest of a request; dropping it aborts the task.
 #[derive(Debug)]
-pub struct UploadTask {
+pub(crate) struct UploadTask {
     /// The task.
-    pub task: AbortHandle,
+    pub(crate) task: AbortHandle,
     /// The write half. Shared, as an aborted task is dropped later, and the connection must not live as long.
     pub(crate) writer: SharedWriter,
 }
@@ -161,7 +161,7 @@ pub(crate) type SharedWriter = Rc<RefCell<Option<WriteHalf>>>;
 
 impl Download {
     /// The body of a response whose head has arrived. If the whole body has arrived with it, the exchange completes at once.
-    pub fn new(body: FramedBody, mut guard: ExchangeGuard) -> Download {
+    pub(crate) fn new(body: FramedBody, mut guard: ExchangeGuard) -> Download {
         let unread = &mut guard.pooled.connection.unread;
         let left = body.left().and_then(|left| usize::try_from(left).ok()).filter(|left| *left <= unread.len());
         match left {

@@ -17,9 +17,9 @@ const LONG_READ_BYTES: usize = 64 * 1024;
 
 /// A connection to UCS.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Bytes that were received and not yet consumed.
-    pub unread: BytesMut,
+    pub(crate) unread: BytesMut,
     reader: ReadHalf,
     writer: Option<WriteHalf>,
     /// Whether an exchange uses it that has not completed.
@@ -28,19 +28,19 @@ pub struct Connection {
 
 impl Connection {
     /// A new connection.
-    pub fn new(stream: TcpStream) -> Connection {
+    pub(crate) fn new(stream: TcpStream) -> Connection {
         let (reader, writer) = split(stream);
         Connection { unread: BytesMut::new(), reader, writer: Some(writer), is_in_use: false }
     }
 
     /// An exchange begins. If the connection is closed before the exchange completes, it is reset: buffered bytes of the request
     /// must not reach UCS after the exchange was given up.
-    pub fn begin_exchange(&mut self) {
+    pub(crate) fn begin_exchange(&mut self) {
         self.is_in_use = true;
     }
 
     /// The exchange has completed.
-    pub fn end_exchange(&mut self) {
+    pub(crate) fn end_exchange(&mut self) {
         self.is_in_use = false;
     }
 
@@ -55,30 +55,30 @@ impl Connection {
     }
 
     /// Whether the write half was taken.
-    pub fn is_split(&self) -> bool {
+    pub(crate) fn is_split(&self) -> bool {
         self.writer.is_none()
     }
 
     /// Whether it can serve another request: it has its write half, and no unsolicited bytes.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.writer.is_some() && self.unread.is_empty()
     }
 
     /// Whether UCS has neither closed it nor sent anything, as far as the event loop knows. Costs no system call.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let read = self.reader.try_read(&mut [0]);
         self.is_whole() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Releases memory that only a long body needed.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.unread.capacity() > READ_BYTES {
             self.unread = BytesMut::new();
         }
     }
 
     /// Reads once; `left` is the number of bytes that the body still lacks, if known. 0 when UCS has closed its side.
-    pub fn poll_fill(&mut self, left: Option<u64>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, left: Option<u64>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let wanted = left.map_or(READ_BYTES, |left| usize::try_from(left).unwrap_or(LONG_READ_BYTES));
         let room = wanted.clamp(READ_BYTES, LONG_READ_BYTES);
         self.unread.reserve(room);

@@ -8,41 +8,41 @@ use crate::policy::mode::{Mode, ModeRecord, Phase};
 
 /// A flip in progress.
 #[derive(Clone, Copy, Debug)]
-pub struct FlipUnderWay {
+pub(crate) struct FlipUnderWay {
     /// Identifies the flip.
     revision: u64,
     /// The flip waits for requests that only this mode admits.
-    pub leaving: Mode,
+    pub(crate) leaving: Mode,
     drain_timeout: Duration,
 }
 
 impl FlipUnderWay {
     /// The flip of a record; `None` if the record is settled.
-    pub fn of(record: &ModeRecord) -> Option<FlipUnderWay> {
+    pub(crate) fn of(record: &ModeRecord) -> Option<FlipUnderWay> {
         let drain_timeout = record.drain_timeout_ms.map_or(Duration::MAX, Duration::from_millis);
         let flip = FlipUnderWay { revision: record.revision, leaving: record.stable_mode(), drain_timeout };
         (record.phase == Phase::Switching).then_some(flip)
     }
 
     /// The total time that its drain may wait for one client.
-    pub fn client_limit(&self, longest: Duration) -> Duration {
+    pub(crate) fn client_limit(&self, longest: Duration) -> Duration {
         longest.min(self.drain_timeout / 3)
     }
 }
 
 /// The last flip that the worker has seen: its revision, and the time when it was first seen.
 #[derive(Debug)]
-pub struct FlipSeen(Cell<(u64, Instant)>);
+pub(crate) struct FlipSeen(Cell<(u64, Instant)>);
 
 impl FlipSeen {
     /// No flip yet.
-    pub fn none() -> FlipSeen {
+    pub(crate) fn none() -> FlipSeen {
         FlipSeen(Cell::new((0, Instant::now())))
     }
 
     /// Whether the drain of this flip may still be in progress; after its timeout, `on_timeout` decides about the requests in
     /// flight.
-    pub fn is_draining(&self, flip: &FlipUnderWay, now: Instant) -> bool {
+    pub(crate) fn is_draining(&self, flip: &FlipUnderWay, now: Instant) -> bool {
         let (revision, since) = self.0.get();
         if revision != flip.revision {
             self.0.set((flip.revision, now));
@@ -54,11 +54,11 @@ impl FlipSeen {
 
 /// The total time that one exchange has waited for its client during a flip: the flip's revision, and the time.
 #[derive(Debug, Default)]
-pub struct ClientWait(Cell<(u64, Duration)>);
+pub(crate) struct ClientWait(Cell<(u64, Duration)>);
 
 impl ClientWait {
     /// Adds the time since the last sweep, if the exchange waits for its client; returns the total.
-    pub fn count(&self, flip: &FlipUnderWay, lapse: Duration, waits: bool) -> Duration {
+    pub(crate) fn count(&self, flip: &FlipUnderWay, lapse: Duration, waits: bool) -> Duration {
         let (revision, waited) = self.0.get();
         // The first sweep adds nothing: part of the time was before the flip.
         let is_known = revision == flip.revision;

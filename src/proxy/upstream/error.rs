@@ -7,7 +7,7 @@ use crate::telemetry::{Outcome, UpstreamFault};
 
 /// The reason why there is no response of UCS to pass on.
 #[derive(Debug, thiserror::Error)]
-pub enum ForwardError {
+pub(crate) enum ForwardError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -33,7 +33,7 @@ pub enum ForwardError {
 
 impl ForwardError {
     /// The outcome in the metrics, of a refusal or of a response that ended early.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             ForwardError::Connect(ConnectError::Overload) => Outcome::Overload,
             ForwardError::Connect(ConnectError::TimedOut(_)) => Outcome::UpstreamTimeout,
@@ -51,7 +51,7 @@ impl ForwardError {
     }
 
     /// The kind of failure, if UCS failed.
-    pub fn upstream_fault(&self) -> Option<UpstreamFault> {
+    pub(crate) fn upstream_fault(&self) -> Option<UpstreamFault> {
         match self {
             ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
             ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),

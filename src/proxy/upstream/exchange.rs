@@ -15,28 +15,28 @@ use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 
 /// The interval of the sweep: the precision of every timeout of an exchange.
-pub const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The longest time between two sweeps that counts as waiting for a client: after a pause of the machine, bytes may be pending.
 const LONGEST_LAPSE: Duration = Duration::from_secs(1);
 
 /// The time limits of an exchange.
 #[derive(Clone, Copy, Debug)]
-pub struct ExchangeTimeouts {
+pub(crate) struct ExchangeTimeouts {
     /// From the last byte of the request to the first byte of the response.
-    pub first_byte: Duration,
+    pub(crate) first_byte: Duration,
     /// Between two pieces of a body, in either direction.
-    pub idle_body: Duration,
+    pub(crate) idle_body: Duration,
     /// The least average rate of a client in bytes per second, once the exchange has waited for it for `idle_body` in total;
     /// 0 for no limit.
-    pub min_rate: u64,
+    pub(crate) min_rate: u64,
     /// The total time that a flip's drain may wait for a client.
-    pub drain_client: Duration,
+    pub(crate) drain_client: Duration,
 }
 
 /// The reason why the gateway gave up an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GaveUp {
+pub(crate) enum GaveUp {
     /// UCS did not begin to respond in time.
     FirstByte,
     /// UCS stalled in the middle of its response.
@@ -55,7 +55,7 @@ pub enum GaveUp {
 
 /// The state of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadState {
+pub(crate) enum UploadState {
     /// More is to come.
     Running,
     /// All of it was passed on.
@@ -89,23 +89,23 @@ impl Waiting {
 
 /// The task that serves a client's connection.
 #[derive(Clone, Debug, Default)]
-pub struct ClientTask(Rc<OnceCell<AbortHandle>>);
+pub(crate) struct ClientTask(Rc<OnceCell<AbortHandle>>);
 
 impl ClientTask {
     /// Sets the task, once it has been spawned.
-    pub fn set(&self, task: AbortHandle) {
+    pub(crate) fn set(&self, task: AbortHandle) {
         self.0.get_or_init(|| task);
     }
 
     /// Closes the connection at once.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.0.get().inspect(|task| task.abort());
     }
 }
 
 /// All exchanges of one worker.
 #[derive(Debug)]
-pub struct Exchanges {
+pub(crate) struct Exchanges {
     slots: RefCell<Slots>,
     /// The worker's coarse clock: the time of the last sweep.
     now: Cell<Instant>,
@@ -121,7 +121,7 @@ struct Slots {
 
 /// One exchange. Dropping it before [`finish`](Self::finish) abandons what was sent.
 #[derive(Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     permit: RefCell<Option<Permit>>,
     /// The permit of its class, if that has a limit; kept as long as the gate's permit.
     class_permit: RefCell<Option<ClassPermit>>,
@@ -154,7 +154,7 @@ struct Pace {
 
 impl Exchanges {
     /// No exchanges yet.
-    pub fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
+    pub(crate) fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
         Rc::new(Exchanges {
             slots: RefCell::default(),
             now: Cell::new(Instant::now()),
@@ -165,7 +165,7 @@ impl Exchanges {
 
     /// Begins an exchange. `client` is the task of the client's connection: it is aborted if the exchange is given up after its
     /// response has begun.
-    pub fn begin(
+    pub(crate) fn begin(
         self: &Rc<Self>,
         permit: Permit,
         class_permit: Option<ClassPermit>,
@@ -199,19 +199,19 @@ impl Exchanges {
     }
 
     /// The longest silence within a body.
-    pub fn idle_body(&self) -> Duration {
+    pub(crate) fn idle_body(&self) -> Duration {
         self.timeouts.idle_body
     }
 
     /// Whether none is under way.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let slots = self.slots.borrow();
         slots.exchanges.len() == slots.free.len()
     }
 
     /// Gives up the exchanges that are past their deadline, those whose client has blocked a flip for too long and, during a
     /// cut, those that it concerns.
-    pub fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
+    pub(crate) fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
         let before = self.now.replace(Instant::now());
         let flip = flip.filter(|flip| self.flip_seen.is_draining(flip, self.now.get()));
         let lapse = self.now.get().saturating_duration_since(before).min(LONGEST_LAPSE);
@@ -275,19 +275,19 @@ impl Exchanges {
 
 impl Exchange {
     /// The request is about to be sent: from now on, bytes may have reached UCS.
-    pub fn sent(&self) {
+    pub(crate) fn sent(&self) {
         self.sent.set(true);
         self.wait(Waiting::Response);
     }
 
     /// No byte of the request was processed: it may be sent on another connection.
-    pub fn was_not_sent(&self) {
+    pub(crate) fn was_not_sent(&self) {
         self.sent.set(false);
         self.wait(Waiting::Connection);
     }
 
     /// Registers the task that waits for bytes of this exchange, to be woken when it is given up.
-    pub fn wake_when_given_up(&self, context: &Context<'_>) {
+    pub(crate) fn wake_when_given_up(&self, context: &Context<'_>) {
         let mut mover = self.mover.borrow_mut();
         match &mut *mover {
             Some(waker) => waker.clone_from(context.waker()),
@@ -296,7 +296,7 @@ impl Exchange {
     }
 
     /// The head of the response has arrived; the exchange waits for the next piece of its body.
-    pub fn response_began(&self) {
+    pub(crate) fn response_began(&self) {
         self.responded.set(true);
         self.wait(Waiting::UpstreamBody);
         // A fast upload must not compensate for slow reading.
@@ -304,7 +304,7 @@ impl Exchange {
     }
 
     /// The exchange waits for the next piece of the request body.
-    pub fn wait_for_client_body(&self) {
+    pub(crate) fn wait_for_client_body(&self) {
         self.awaits_body.set(true);
         if self.waiting.get() != Waiting::ClientBody {
             self.wait(Waiting::ClientBody);
@@ -312,53 +312,53 @@ impl Exchange {
     }
 
     /// A piece of the request body arrived, or its end: now the exchange waits for UCS.
-    pub fn client_body_arrived(&self) {
+    pub(crate) fn client_body_arrived(&self) {
         self.awaits_body.set(false);
         // If UCS has begun to respond before it has the whole request, its response must make progress like any other.
         self.wait(if self.responded.get() { Waiting::UpstreamBody } else { Waiting::Response });
     }
 
     /// The request body is not read any further, whether complete or not.
-    pub fn awaits_no_body(&self) {
+    pub(crate) fn awaits_no_body(&self) {
         self.awaits_body.set(false);
     }
 
     /// The exchange waits for the next piece of the response body.
-    pub fn wait_for_upstream_body(&self) {
+    pub(crate) fn wait_for_upstream_body(&self) {
         if self.waiting.get() != Waiting::UpstreamBody {
             self.wait(Waiting::UpstreamBody);
         }
     }
 
     /// A piece of the response was handed to the client's connection.
-    pub fn wait_for_client_reading(&self) {
+    pub(crate) fn wait_for_client_reading(&self) {
         self.wait(Waiting::ClientReading);
     }
 
     /// Counts bytes of a body that came from the client, or were handed to it.
-    pub fn client_moved(&self, bytes: usize) {
+    pub(crate) fn client_moved(&self, bytes: usize) {
         let pace = self.pace.get();
         self.pace.set(Pace { moved: pace.moved + bytes as u64, ..pace });
     }
 
     /// The reason why the gateway gave up, if it did.
-    pub fn gave_up(&self) -> Option<GaveUp> {
+    pub(crate) fn gave_up(&self) -> Option<GaveUp> {
         self.gave_up.get()
     }
 
     /// The state of the request body; `Done` if there is none.
-    pub fn upload(&self) -> UploadState {
+    pub(crate) fn upload(&self) -> UploadState {
         self.upload.get()
     }
 
     /// Sets the state of the request body.
-    pub fn set_upload(&self, state: UploadState) {
+    pub(crate) fn set_upload(&self, state: UploadState) {
         self.upload.set(state);
     }
 
     /// Completes the exchange: the response was received in full, so the permit is dropped. After any other end, UCS may still be
     /// working on the request.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         // Given up at the same moment: it counts as abandoned.
         if self.gave_up.get().is_none() {
             self.sent.set(false);

@@ -25,30 +25,30 @@ use crate::proxy::upstream::request;
 
 /// The response of UCS.
 #[derive(Debug)]
-pub struct UpstreamResponse {
+pub(crate) struct UpstreamResponse {
     /// Its status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Its field lines, as received.
-    pub fields: Fields,
+    pub(crate) fields: Fields,
     /// Its body, streamed.
-    pub body: Download,
+    pub(crate) body: Download,
 }
 
 /// Forwards the requests of one worker.
 #[derive(Debug)]
-pub struct Forwarder {
+pub(crate) struct Forwarder {
     /// Connections to UCS.
-    pub pool: Rc<Pool>,
+    pub(crate) pool: Rc<Pool>,
     /// Exchanges in progress.
-    pub exchanges: Rc<Exchanges>,
+    pub(crate) exchanges: Rc<Exchanges>,
     /// The longest request body, in bytes.
-    pub max_body: u64,
+    pub(crate) max_body: u64,
 }
 
 impl Forwarder {
     /// Sends a request and waits for the head of the response. If the caller is dropped during a mutating request, the exchange
     /// still runs to its end, within its deadlines.
-    pub async fn forward(
+    pub(crate) async fn forward(
         &self,
         permit: Permit,
         class_permit: Option<ClassPermit>,

@@ -1,10 +1,10 @@
 //! The side of UCS: connections and their pool, the exchange that holds a permit, and forwarding of requests.
 
-pub mod body;
+pub(crate) mod body;
 mod connection;
 pub(crate) mod drain_watch;
-pub mod error;
-pub mod exchange;
-pub mod forward;
-pub mod pool;
+pub(crate) mod error;
+pub(crate) mod exchange;
+pub(crate) mod forward;
+pub(crate) mod pool;
 mod request;

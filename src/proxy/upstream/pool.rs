@@ -16,20 +16,20 @@ use crate::transport::UpstreamUrl;
 
 /// Limits of a worker's pool.
 #[derive(Clone, Copy, Debug)]
-pub struct PoolLimits {
+pub(crate) struct PoolLimits {
     /// The time limit of connecting, and of waiting in the queue.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// Connections idle for longer are closed, up to a sweep (100 ms) too early: keep it below UCS's own keep-alive.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// The most connections of this worker.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// The most requests of this worker that wait for a connection.
-    pub queue: usize,
+    pub(crate) queue: usize,
 }
 
 /// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// UCS cannot be reached.
     #[error("cannot connect to UCS: {0}")]
     Connect(#[source] io::Error),
@@ -43,11 +43,11 @@ pub enum ConnectError {
 
 /// A connection in use by one exchange.
 #[derive(Debug)]
-pub struct PooledConnection {
+pub(crate) struct PooledConnection {
     /// The connection; dropping it resets it, unless the exchange has completed. Boxed, as it is moved often.
-    pub connection: Box<Connection>,
+    pub(crate) connection: Box<Connection>,
     /// Whether an earlier exchange used it: only then can it be stale.
-    pub reused: bool,
+    pub(crate) reused: bool,
     permit: OwnedSemaphorePermit,
 }
 
@@ -62,7 +62,7 @@ struct Idle {
 
 /// The pool of one worker.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     upstream: UpstreamUrl,
     limits: PoolLimits,
     idle: RefCell<Vec<Idle>>,
@@ -75,7 +75,7 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(upstream: UpstreamUrl, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
+    pub(crate) fn new(upstream: UpstreamUrl, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
         Rc::new(Pool {
             upstream,
             limits,
@@ -88,7 +88,7 @@ impl Pool {
     }
 
     /// Checks out the newest open idle connection, unless waiting requests need it.
-    pub fn checkout_idle(&self) -> Option<PooledConnection> {
+    pub(crate) fn checkout_idle(&self) -> Option<PooledConnection> {
         let Idle { connection, permit, since } = self.newest_open()?;
         match permit.or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok()) {
             Some(permit) => Some(self.reuse(connection, permit)),
@@ -100,7 +100,7 @@ impl Pool {
     }
 
     /// Checks out a connection: the newest open idle one (unless `fresh`), or a new one.
-    pub async fn checkout(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
+    pub(crate) async fn checkout(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
         let permit = self.acquire().await?;
         if !fresh && let Some(idle) = self.newest_open() {
             return Ok(self.reuse(idle.connection, permit));
@@ -111,7 +111,7 @@ impl Pool {
     }
 
     /// Puts a connection back after a completed exchange.
-    pub fn put_back(&self, pooled: PooledConnection) {
+    pub(crate) fn put_back(&self, pooled: PooledConnection) {
         let PooledConnection { mut connection, permit, .. } = pooled;
         connection.shrink();
         let permit = if self.waiting.get() > 0 { None } else { Some(permit) };
@@ -119,17 +119,17 @@ impl Pool {
     }
 
     /// Counts a retry.
-    pub fn count_retry(&self) {
+    pub(crate) fn count_retry(&self) {
         self.metrics.upstream_retried();
     }
 
     /// Counts the failure of an exchange whose client has disconnected.
-    pub fn count_fault(&self, fault: Option<UpstreamFault>) {
+    pub(crate) fn count_fault(&self, fault: Option<UpstreamFault>) {
         fault.into_iter().for_each(|fault| self.metrics.upstream_failed(fault));
     }
 
     /// Closes connections that have been idle for too long.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let (now, limit) = (Instant::now(), self.limits.idle);
         self.swept.set(now);
         self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && now - idle.since < limit);

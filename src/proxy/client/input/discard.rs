@@ -18,7 +18,7 @@ const DROPPED_REST: u64 = 64 * 1024;
 impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// Discards the body, and returns whether the connection can serve another request: the body is complete, or its rest is
     /// short and certain to arrive. To be called before the response begins.
-    pub fn discard_body(&mut self) -> bool {
+    pub(crate) fn discard_body(&mut self) -> bool {
         let has_begun = !self.unread.is_empty();
         self.drop_buffered_body();
         // RFC 9110, 10.1.1: a client that gets a final response instead of 100 (Continue) may send the body or not.
@@ -55,7 +55,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// Discards the rest of the last request, so that the client can read its response: closing a connection with unread input
     /// makes the kernel send RST, which can destroy the response in flight. The sweeper ends it for clients that send too long
     /// or too slowly.
-    pub async fn linger(input: &RefCell<ClientInput<R>>) {
+    pub(crate) async fn linger(input: &RefCell<ClientInput<R>>) {
         poll_fn(|context| input.borrow_mut().poll_linger(context)).await;
     }
 

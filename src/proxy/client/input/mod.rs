@@ -192,7 +192,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
 
     /// Ready when the client disconnects while it waits for a response. A client may close its side and still wait (RFC 9112,
     /// 9.6): with `ends` it is given up once the sweeper decides so; without, only a broken connection counts.
-    pub fn poll_gone(&mut self, context: &mut Context<'_>, ends: bool) -> Poll<()> {
+    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>, ends: bool) -> Poll<()> {
         if self.failed || !self.body.is_over() {
             return Poll::Pending;
         }
@@ -220,14 +220,14 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     }
 
     /// Releases the memory that only a busy connection needs, unless a request has begun.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.unread.is_empty() {
             (self.unread, self.head) = (BytesMut::new(), None);
         }
     }
 
     /// The response begins: it is too late to send 100 (Continue).
-    pub fn response_begins(&mut self) {
+    pub(crate) fn response_begins(&mut self) {
         self.expects_continue = false;
         self.state.takes_continue();
     }
@@ -238,7 +238,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     }
 
     /// Closes the read side, even if a body is still held.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.closed = true;
         self.reader = None;
         self.state.wake_reader();
