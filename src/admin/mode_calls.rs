@@ -50,7 +50,7 @@ struct WantedChange {
 /// UCS takes the mode in any case, so the admin API does too.
 fn mode_in_any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
     let text = String::deserialize(deserializer)?;
-    read_mode(&text).ok_or_else(|| {
+    text.parse().map_err(|_| {
         let wanted = "write \"production\" or \"maintenance\"";
         serde::de::Error::custom(format!("{:?} is not a mode; {wanted}", text.chars().take(40).collect::<String>()))
     })
@@ -66,10 +66,6 @@ fn revision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D
     let wrong =
         || serde::de::Error::custom(format!("invalid value: {number}, expected a revision, which is a whole number"));
     revision.map(Some).ok_or_else(wrong)
-}
-
-fn read_mode(text: &str) -> Option<Mode> {
-    [Mode::Production, Mode::Maintenance].into_iter().find(|mode| text.eq_ignore_ascii_case(mode.as_str()))
 }
 
 /// The record, flat, with the current counts.
@@ -228,7 +224,7 @@ pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<A
 /// The requests that a flip to `mode` would refuse: those that only the other mode admits, by operation, in flight and recent.
 pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<AdminResponse, Problem> {
     let [mode] = query::read(query, ["mode"])?;
-    let mode = mode.as_deref().and_then(read_mode);
+    let mode = mode.and_then(|mode| mode.parse::<Mode>().ok());
     let mode = mode.ok_or_else(|| bad("mode: must be production or maintenance, e.g. ?mode=maintenance"))?;
     let gate = &state.parts.gate;
     let published = gate.published();

@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, AdminClient, CallError};
 use super::output::{FAILED, MISCONFIGURED, fail};
+use crate::config::named;
 use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
@@ -51,14 +53,16 @@ enum ModeCommand {
     /// Show the requests that a mode change would refuse now
     Preview {
         /// Target mode
-        mode: ModeName,
+        #[arg(value_parser = mode_names())]
+        mode: Mode,
     },
 }
 
 #[derive(Args, Debug)]
 struct SetArgs {
     /// Target mode
-    mode: ModeName,
+    #[arg(value_parser = mode_names())]
+    mode: Mode,
     /// Reason, recorded in the history
     #[arg(long)]
     reason: Option<String>,
@@ -69,8 +73,8 @@ struct SetArgs {
     #[arg(long)]
     drain_timeout: Option<Written>,
     /// Action at the drain timeout
-    #[arg(long)]
-    on_timeout: Option<OnTimeoutName>,
+    #[arg(long, value_parser = named::<OnTimeout>(OnTimeout::NAMES))]
+    on_timeout: Option<OnTimeout>,
     /// Change the mode only if the record still has this revision
     #[arg(long)]
     if_revision: Option<u64>,
@@ -79,39 +83,9 @@ struct SetArgs {
     force: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeName {
-    Production,
-    Maintenance,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OnTimeoutName {
-    /// Revert to the previous mode
-    Revert,
-    /// Abort the remaining requests, then change the mode
-    Cut,
-    /// Change the mode although requests are still running
-    Commit,
-}
-
-impl ModeName {
-    fn mode(self) -> Mode {
-        match self {
-            ModeName::Production => Mode::Production,
-            ModeName::Maintenance => Mode::Maintenance,
-        }
-    }
-}
-
-impl OnTimeoutName {
-    fn choice(self) -> OnTimeout {
-        match self {
-            OnTimeoutName::Revert => OnTimeout::Revert,
-            OnTimeoutName::Cut => OnTimeout::Cut,
-            OnTimeoutName::Commit => OnTimeout::Commit,
-        }
-    }
+/// The names of the modes.
+fn mode_names() -> impl TypedValueParser<Value = Mode> {
+    PossibleValuesParser::new(Mode::ALL.map(Mode::as_str)).try_map(|name| name.parse())
 }
 
 /// Runs the command.
@@ -161,7 +135,7 @@ async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
             (get(&client, &format!("/mode/history?limit={limit}")).await?, describe_history)
         }
         ModeCommand::Preview { mode } => {
-            (get(&client, &format!("/mode/preview?mode={}", mode.mode())).await?, describe_preview)
+            (get(&client, &format!("/mode/preview?mode={}", mode)).await?, describe_preview)
         }
     };
     let text = if arguments.json { format!("{document}\n") } else { print(&document) };
@@ -198,12 +172,12 @@ async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<Value, CommandErr
 
 fn set_body(wanted: &SetArgs) -> Value {
     let mut body = Map::new();
-    body.insert("mode".to_owned(), json!(wanted.mode.mode()));
+    body.insert("mode".to_owned(), json!(wanted.mode));
     let mut add = |name: &str, value: Option<Value>| value.map(|value| body.insert(name.to_owned(), value));
     add("reason", wanted.reason.as_ref().map(|reason| json!(reason)));
     add("if_revision", wanted.if_revision.map(|revision| json!(revision)));
     add("drain_timeout", wanted.drain_timeout.map(|timeout| json!(timeout)));
-    add("on_timeout", wanted.on_timeout.map(|choice| json!(choice.choice())));
+    add("on_timeout", wanted.on_timeout.map(|choice| json!(choice)));
     add("expires_in", wanted.expires_in.map(|expires| json!(expires)));
     add("force", wanted.force.then_some(Value::Bool(true)));
     Value::Object(body)

@@ -190,7 +190,7 @@ pub(crate) enum StoreKind {
 }
 
 /// Parses a domain type that lists its names, each with its meaning.
-fn named<T>(names: &'static [(&'static str, &'static str)]) -> impl TypedValueParser<Value = T>
+pub(crate) fn named<T>(names: &'static [(&'static str, &'static str)]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = String> + Clone + Send + Sync + 'static,
 {

@@ -5,6 +5,6 @@ mod args;
 mod settings;
 
 pub use args::ServeArgs;
-pub(crate) use args::StoreKind;
+pub(crate) use args::{StoreKind, named};
 pub(crate) use settings::default_state_dir;
 pub use settings::{Settings, SettingsError};

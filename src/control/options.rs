@@ -27,9 +27,7 @@ impl FromStr for InitialMode {
     fn from_str(text: &str) -> Result<InitialMode, String> {
         match text {
             "auto" => Ok(InitialMode::Auto),
-            "production" => Ok(InitialMode::Fixed(Mode::Production)),
-            "maintenance" => Ok(InitialMode::Fixed(Mode::Maintenance)),
-            _ => Err("write auto, production or maintenance".to_owned()),
+            mode => mode.parse().map(InitialMode::Fixed),
         }
     }
 }

@@ -153,7 +153,7 @@ impl WorkerThread {
             let access_log = self.access_log.map(AccessLog::new);
             let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log };
             let worker = Worker::new(index, gate, &self.settings, &shared, recorder);
-            worker::run(worker, index, self.listener, self.handover, Rc::new(self.settings), shared).await
+            worker::run(worker, self.listener, self.handover, Rc::new(self.settings), shared).await
         });
         // The remaining requests are dropped before the end is reported.
         runtime.shutdown_background();

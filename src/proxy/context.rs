@@ -48,6 +48,8 @@ pub struct Shared {
 /// The state that all connections of one worker share.
 #[derive(Debug)]
 pub struct Worker {
+    /// Its place among the workers.
+    pub(crate) index: usize,
     /// The worker's handle of the gate.
     pub(crate) gate: WorkerGate,
     /// Forwards requests to UCS.
@@ -128,6 +130,7 @@ impl Worker {
         let exchanges = Exchanges::new(settings.timeouts);
         let host = HeaderValue::from_str(&settings.upstream.authority);
         Rc::new(Worker {
+            index,
             gate,
             forwarder: Forwarder { pool, exchanges, max_body: settings.max_body },
             recorder: Rc::new(recorder),

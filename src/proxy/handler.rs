@@ -7,7 +7,7 @@ use super::classify::{Refused, RouteMatch, decide};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext, Worker};
 use super::local;
-use super::outgoing::{NO_STATUS, admitted_entry, upstream_head};
+use super::outgoing::prepare;
 use super::refusal::{self, Refusal};
 use super::request_log::RequestLog;
 use super::response::Response;
@@ -65,19 +65,11 @@ async fn forward(
 ) -> Result<Box<Response>, Refused> {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    let Some(permit) = matched.permit.take() else { return Err(matched.refused(Refusal::Stopping)) };
-    let class_permit = match worker.enter_class(&matched.table, matched.class()) {
-        Ok(class_permit) => class_permit,
-        Err(full) => {
-            drop(permit);
-            return Err(matched.refused(Refusal::ClassFull(full)));
-        }
+    let (admission, outgoing) = match prepare(request, &mut matched, &head.method, &[], request_log) {
+        Ok(prepared) => prepared,
+        Err(refusal) => return Err(matched.refused(refusal)),
     };
-    let outgoing = upstream_head(request, &matched, &head.method, &[]);
-    if request_log.is_logged() {
-        request_log.entry = Some(Box::new(admitted_entry(request, &matched, NO_STATUS, outgoing.request_id())));
-    }
-    match worker.forwarder.forward(permit, class_permit, outgoing, body, Some(downstream.task.clone())).await {
+    match worker.forwarder.forward(admission, outgoing, body, Some(downstream.task.clone())).await {
         Ok(upstream_response) => {
             note_schema(worker, &matched, upstream_response.status);
             request_log.upstream_responded(upstream_response.status);

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::classify::{Refused, RouteMatch};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext};
-use super::outgoing::{NO_STATUS, admitted_entry, upstream_head};
+use super::outgoing::{admitted_entry, prepare};
 use super::refusal::Refusal;
 use super::request_log::RequestLog;
 use super::response::{self, Response};
@@ -128,10 +128,7 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
         return Err(format!("{EXPECTED}: the body must be a JSON object"));
     }
     let body: SetServerMode = serde_json::from_slice(bytes).map_err(|error| format!("{EXPECTED}: {error}"))?;
-    [Mode::Production, Mode::Maintenance]
-        .into_iter()
-        .find(|mode| body.mode.eq_ignore_ascii_case(mode.as_str()))
-        .ok_or_else(|| format!("{EXPECTED}: there is no mode {:?}", body.mode))
+    body.mode.parse().map_err(|error| format!("{EXPECTED}: {error}"))
 }
 
 /// Handles Query Server Status: UCS's own document, with the authoritative mode of the gateway.
@@ -144,23 +141,15 @@ pub(crate) async fn status(
     request_log.outcome = Outcome::Answered;
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    let Some(permit) = matched.permit.take() else { return Err(matched.refused(Refusal::Stopping)) };
-    let class_permit = match worker.enter_class(&matched.table, matched.class()) {
-        Ok(class_permit) => class_permit,
-        Err(full) => {
-            drop(permit);
-            return Err(matched.refused(Refusal::ClassFull(full)));
-        }
-    };
     // The response to HEAD states the length of the document, so the document is fetched.
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     // The document is modified here, so it must be complete, unencoded, and not a 304.
-    let outgoing = upstream_head(request, &matched, method, &NOT_OF_THE_WHOLE);
-    if request_log.is_logged() {
-        request_log.entry = Some(Box::new(admitted_entry(request, &matched, NO_STATUS, outgoing.request_id())));
-    }
+    let (admission, outgoing) = match prepare(request, &mut matched, method, &NOT_OF_THE_WHOLE, request_log) {
+        Ok(prepared) => prepared,
+        Err(refusal) => return Err(matched.refused(refusal)),
+    };
     // The client has received no part of the response yet, so a failure is a refusal and never a truncated response.
-    let read = match worker.forwarder.forward(permit, class_permit, outgoing, body, None).await {
+    let read = match worker.forwarder.forward(admission, outgoing, body, None).await {
         Ok(upstream_response) => read_document(upstream_response).await,
         Err(error) => Err(error),
     };

@@ -1,4 +1,4 @@
-//! The upstream head of an admitted request, and its entry in the access log. It sends nothing.
+//! Prepares an admitted request for UCS: its place in its class, its head, and its entry in the access log. It sends nothing.
 
 use std::rc::Rc;
 
@@ -8,17 +8,33 @@ use super::access_log::{AccessLogEntry, RequestText};
 use super::classify::RouteMatch;
 use super::context::RequestContext;
 use super::headers::{self, Destination, ProxyFields, UpstreamHead};
+use super::refusal::Refusal;
+use super::request_log::RequestLog;
+use super::upstream::exchange::Admission;
 
 /// The status in the access log of a request that got no response.
-pub(crate) const NO_STATUS: u16 = 0;
+const NO_STATUS: u16 = 0;
 
-/// Makes the head for UCS: the classified path, one host, no hop-by-hop fields, and none of the fields in `without`.
-pub(crate) fn upstream_head(
+/// Takes the request's permits and makes its head for UCS, with this method and none of the fields in `without`.
+pub(crate) fn prepare(
     request: RequestContext<'_>,
-    matched: &RouteMatch,
+    matched: &mut RouteMatch,
     method: &Method,
     without: &[&str],
-) -> UpstreamHead {
+    request_log: &mut RequestLog,
+) -> Result<(Admission, UpstreamHead), Refusal> {
+    let worker = &request.downstream.worker;
+    let permit = matched.permit.take().ok_or(Refusal::Stopping)?;
+    let class_permit = worker.enter_class(&matched.table, matched.class()).map_err(Refusal::ClassFull)?;
+    let head = upstream_head(request, matched, method, without);
+    if request_log.is_logged() {
+        request_log.entry = Some(Box::new(admitted_entry(request, matched, NO_STATUS, head.request_id())));
+    }
+    Ok((Admission { permit, class_permit }, head))
+}
+
+/// The classified path, one host, no hop-by-hop fields.
+fn upstream_head(request: RequestContext<'_>, matched: &RouteMatch, method: &Method, without: &[&str]) -> UpstreamHead {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
     // RFC 9112, 3.2.2: the authority of an absolute-form target overrides Host.

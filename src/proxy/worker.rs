@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -40,14 +40,13 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 /// local runtime.
 pub async fn run(
     worker: Rc<Worker>,
-    index: usize,
     listener: std::net::TcpListener,
     mut handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
     settings: Rc<ProxySettings>,
     shared: Shared,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let connections = Rc::new(Connections::new(worker, index, settings, shared));
+    let connections = Rc::new(Connections::new(worker, settings, shared));
     let mut sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
     let mut stop = connections.shared.stop.clone();
     let mut is_failing = false;
@@ -69,7 +68,7 @@ pub async fn run(
             Some((stream, peer)) = handover.recv() => match TcpStream::from_std(stream) {
                 Ok(stream) => connections.serve(stream, peer),
                 // The connection was counted before it was handed over.
-                Err(_) => drop(connections.shared.loads[index].fetch_sub(1, Ordering::Relaxed)),
+                Err(_) => drop(connections.load().fetch_sub(1, Ordering::Relaxed)),
             },
             ended = &mut sweeper => return Err(without_sweeper(ended)),
             _ = stop.wait_for(|stop| *stop) => break,
@@ -94,7 +93,6 @@ fn without_sweeper(ended: Result<(), JoinError>) -> io::Error {
 #[derive(Debug)]
 struct Connections {
     worker: Rc<Worker>,
-    index: usize,
     settings: Rc<ProxySettings>,
     shared: Shared,
     scratch: Rc<Scratch>,
@@ -104,9 +102,14 @@ struct Connections {
 }
 
 impl Connections {
-    fn new(worker: Rc<Worker>, index: usize, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
+    fn new(worker: Rc<Worker>, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
         let scratch = Scratch::new(settings.wire);
-        Connections { worker, index, settings, shared, scratch, open: RefCell::default(), is_full: Cell::new(false) }
+        Connections { worker, settings, shared, scratch, open: RefCell::default(), is_full: Cell::new(false) }
+    }
+
+    /// The number of this worker's connections.
+    fn load(&self) -> &AtomicUsize {
+        &self.shared.loads[self.worker.index]
     }
 
     /// Serves a new connection here, or hands it to the worker with the fewest connections.
@@ -122,10 +125,12 @@ impl Connections {
             return;
         }
         self.is_full.set(false);
-        let least = (0..loads.len()).min_by_key(|index| (load(*index), *index != self.index)).unwrap_or(self.index);
+        let least = (0..loads.len())
+            .min_by_key(|index| (load(*index), *index != self.worker.index))
+            .unwrap_or(self.worker.index);
         // Counted before it is handed over, so that the next connection is placed accordingly.
         loads[least].fetch_add(1, Ordering::Relaxed);
-        if least == self.index {
+        if least == self.worker.index {
             return self.serve(stream, peer);
         }
         let handed = stream.into_std().map(|stream| self.shared.handovers[least].send((stream, peer)).is_ok());
@@ -136,7 +141,7 @@ impl Connections {
 
     fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         if prepare_accepted(&stream, UNSENT_BYTES).is_err() {
-            self.shared.loads[self.index].fetch_sub(1, Ordering::Relaxed);
+            self.load().fetch_sub(1, Ordering::Relaxed);
             return;
         }
         let downstream = Rc::new(Downstream {
@@ -237,7 +242,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.connections.shared.loads[self.connections.index].fetch_sub(1, Ordering::Relaxed);
+        self.connections.load().fetch_sub(1, Ordering::Relaxed);
         self.connections.worker.recorder.metrics.client_disconnected();
         self.connections.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &self.downstream));
     }

@@ -84,7 +84,7 @@ impl Stand {
             tokio::task::spawn_local(beside);
             let recorder = RequestRecorder { metrics: self.metrics.worker(0), access_log: None };
             let worker = Worker::new(0, self.gate.worker_gate(0), &settings, &shared, recorder);
-            worker::run(worker, 0, self.listener, handover, Rc::new(settings), shared).await.unwrap();
+            worker::run(worker, self.listener, handover, Rc::new(settings), shared).await.unwrap();
         });
         std::fs::remove_dir_all(&self.state_dir).unwrap();
     }

@@ -27,11 +27,11 @@ pub(super) fn explore(tables: &[&RouteTable], visit: &mut impl FnMut(&str, &[Vec
         for literal in &literals {
             let targets = explorer.step(&states, Some(literal));
             let end = explorer.paths.after(boundary, literal.as_bytes());
-            explorer.arrive(&prefix, literal, targets, end, visit);
+            explorer.arrive(format!("{prefix}{literal}"), targets, end, visit);
         }
         let targets = explorer.step(&states, None);
         for (segment, end) in explorer.paths.other_segments(boundary, &literals) {
-            explorer.arrive(&prefix, &segment, targets.clone(), end, visit);
+            explorer.arrive(format!("{prefix}{segment}"), targets.clone(), end, visit);
         }
     }
     true
@@ -100,16 +100,8 @@ impl Explorer {
         self.tables.iter().zip(states).map(lead).collect()
     }
 
-    /// Visits the path that ends after `segment`, also with a trailing slash, and queues its continuation.
-    fn arrive(
-        &mut self,
-        prefix: &str,
-        segment: &str,
-        states: States,
-        end: StateID,
-        visit: &mut impl FnMut(&str, &[Vec<RouteIndex>]),
-    ) {
-        let path = format!("{prefix}{segment}");
+    /// Visits a path, also with a trailing slash, and queues its continuation.
+    fn arrive(&mut self, path: String, states: States, end: StateID, visit: &mut impl FnMut(&str, &[Vec<RouteIndex>])) {
         if !self.see(&path, &states, end, visit) {
             return;
         }

@@ -3,6 +3,7 @@
 mod apply;
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Both modes.
+    pub(crate) const ALL: [Mode; 2] = [Mode::Production, Mode::Maintenance];
+
     /// The one that this mode is not.
     pub fn other(self) -> Mode {
         match self {
@@ -35,6 +39,16 @@ impl Mode {
             Mode::Production => "production",
             Mode::Maintenance => "maintenance",
         }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    /// In any case, as UCS reads it.
+    fn from_str(text: &str) -> Result<Mode, String> {
+        let mode = Mode::ALL.into_iter().find(|mode| text.eq_ignore_ascii_case(mode.as_str()));
+        mode.ok_or_else(|| format!("there is no mode {text:?}"))
     }
 }
 
@@ -128,6 +142,28 @@ pub(crate) enum OnTimeout {
     Cut,
     /// Commit with `drained: false`.
     Commit,
+}
+
+impl OnTimeout {
+    /// Every name with its meaning.
+    pub(crate) const NAMES: &[(&str, &str)] = &[
+        ("revert", "Revert to the previous mode"),
+        ("cut", "Abort the remaining requests, then change the mode"),
+        ("commit", "Change the mode although requests are still running"),
+    ];
+}
+
+impl FromStr for OnTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnTimeout, String> {
+        match text {
+            "revert" => Ok(OnTimeout::Revert),
+            "cut" => Ok(OnTimeout::Cut),
+            "commit" => Ok(OnTimeout::Commit),
+            _ => Err("write revert, cut or commit".to_owned()),
+        }
+    }
 }
 
 /// The authoritative record. In JSON the fields stand flat at the top level.

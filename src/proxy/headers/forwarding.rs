@@ -109,25 +109,36 @@ impl FieldSet {
     }
 }
 
-/// Writes the forwarding fields, given those `seen` among the client's lines, and returns the range of the request id.
+/// The forwarding fields that a client sent.
+pub(super) struct ClientFields<'a> {
+    pub(super) fields: &'a Fields,
+    pub(super) options: &'a ConnectionOptions,
+    /// Those among `fields`.
+    pub(super) seen: FieldSet,
+}
+
+impl<'a> ClientFields<'a> {
+    /// The values of a field that the client sent and did not name in `Connection`.
+    fn values(&self, name: &'static str, field: ForwardedField) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let of_client = self.seen.has(field) && !self.options.removes(name.as_bytes());
+        self.fields.values(name).take(if of_client { usize::MAX } else { 0 })
+    }
+}
+
+/// Writes the forwarding fields, merged with those of the client, and returns the range of the request id.
 pub(super) fn write_forwarding(
     bytes: &mut Vec<u8>,
     host: &[u8],
-    fields: &Fields,
-    options: &ConnectionOptions,
-    seen: FieldSet,
+    client: &ClientFields<'_>,
     own: ProxyFields<'_>,
 ) -> Range<usize> {
-    if seen.is_empty() {
+    if client.seen.is_empty() {
         write_own(bytes, host, own.hop);
     } else {
-        write_merged(bytes, host, fields, options, seen, own.hop);
+        write_merged(bytes, host, client, own.hop);
     }
-    let id = if seen.has(ForwardedField::RequestId) && !options.removes(X_REQUEST_ID.as_bytes()) {
-        client_id(fields)
-    } else {
-        None
-    };
+    let is_kept = client.seen.has(ForwardedField::RequestId) && !client.options.removes(X_REQUEST_ID.as_bytes());
+    let id = if is_kept { client_id(client.fields) } else { None };
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
         Some(id) => write_field(bytes, X_REQUEST_ID, id),
@@ -143,28 +154,14 @@ fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo) {
 }
 
 /// Writes the fields, merged with those of the client.
-fn write_merged(
-    bytes: &mut Vec<u8>,
-    host: &[u8],
-    fields: &Fields,
-    options: &ConnectionOptions,
-    seen: FieldSet,
-    hop: &ForwardedInfo,
-) {
-    let values = |name: &'static str, field: ForwardedField| {
-        let of_client = seen.has(field) && !options.removes(name.as_bytes());
-        fields.values(name).take(if of_client { usize::MAX } else { 0 })
-    };
+fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, hop: &ForwardedInfo) {
+    let values = |name, field| client.values(name, field);
     write_list(bytes, "x-forwarded-for", values("x-forwarded-for", ForwardedField::ForwardedFor), &hop.peer);
-    write_else(
-        bytes,
-        "x-forwarded-proto",
-        values("x-forwarded-proto", ForwardedField::ForwardedProto),
-        hop.proto.as_bytes(),
-    );
+    let protos = values("x-forwarded-proto", ForwardedField::ForwardedProto);
+    write_else(bytes, "x-forwarded-proto", protos, hop.proto.as_bytes());
     write_else(bytes, "x-forwarded-host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
     write_list(bytes, "via", values("via", ForwardedField::Via), VIA);
-    if seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
+    if client.seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
         for name in ["traceparent", "tracestate"] {
             values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));
         }
@@ -211,7 +208,9 @@ mod tests {
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
         write_own(&mut at_once, b"ucs:8080", &hop);
-        write_merged(&mut by_parts, b"ucs:8080", &fields, &ConnectionOptions::by(&fields), FieldSet::default(), &hop);
+        let options = ConnectionOptions::by(&fields);
+        let client = ClientFields { fields: &fields, options: &options, seen: FieldSet::default() };
+        write_merged(&mut by_parts, b"ucs:8080", &client, &hop);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use hyper::Method;
 
 use self::connection_options::ConnectionOptions;
-use self::forwarding::{FieldSet, ForwardedField, VIA, write_forwarding};
+use self::forwarding::{ClientFields, FieldSet, ForwardedField, VIA, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
 pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_override, is_unwanted_upstream};
@@ -84,7 +84,8 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
             Disposition::Forwarding(field) => seen.note(field),
         }
     }
-    let request_id = write_forwarding(&mut bytes, to.host, fields, &options, seen, own);
+    let client = ClientFields { fields, options: &options, seen };
+    let request_id = write_forwarding(&mut bytes, to.host, &client, own);
     let trailers = if has_trailer { FieldNames::by(fields.values("trailer")) } else { FieldNames::default() };
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }

@@ -20,6 +20,15 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time between two sweeps that counts as waiting for a client: after a pause of the machine, bytes may be pending.
 const LONGEST_LAPSE: Duration = Duration::from_secs(1);
 
+/// The permits of an admitted request.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    /// Counts it in flight.
+    pub(crate) permit: Permit,
+    /// Counts it in flight in its class, if that has a limit.
+    pub(crate) class_permit: Option<ClassPermit>,
+}
+
 /// The time limits of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeTimeouts {
@@ -165,17 +174,12 @@ impl Exchanges {
 
     /// Begins an exchange. `client` is the task of the client's connection: it is aborted if the exchange is given up after its
     /// response has begun.
-    pub(crate) fn begin(
-        self: &Rc<Self>,
-        permit: Permit,
-        class_permit: Option<ClassPermit>,
-        client: Option<ClientTask>,
-    ) -> Rc<Exchange> {
+    pub(crate) fn begin(self: &Rc<Self>, admission: Admission, client: Option<ClientTask>) -> Rc<Exchange> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or(slots.exchanges.len());
         let exchange = Rc::new(Exchange {
-            permit: RefCell::new(Some(permit)),
-            class_permit: RefCell::new(class_permit),
+            permit: RefCell::new(Some(admission.permit)),
+            class_permit: RefCell::new(admission.class_permit),
             sent: Cell::new(false),
             waiting: Cell::new(Waiting::Connection),
             progress: Cell::new(self.now.get()),

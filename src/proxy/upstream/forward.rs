@@ -11,15 +11,13 @@ use std::task::{Context, Poll, ready};
 use hyper::StatusCode;
 use hyper::body::Body;
 
-use crate::gate::Permit;
 use crate::http1::writer::{MessageWriter, WriteError};
 use crate::http1::{Fields, HEAD_BYTES, ResponseError, ResponseHead, read_response_head};
-use crate::proxy::class_limits::ClassPermit;
 use crate::proxy::client::ClientBody;
 use crate::proxy::headers::UpstreamHead;
 use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
 use crate::proxy::upstream::error::ForwardError;
-use crate::proxy::upstream::exchange::{ClientTask, Exchange, Exchanges, UploadState};
+use crate::proxy::upstream::exchange::{Admission, ClientTask, Exchange, Exchanges, UploadState};
 use crate::proxy::upstream::pool::{ConnectError, Pool, PooledConnection};
 use crate::proxy::upstream::request;
 
@@ -50,8 +48,7 @@ impl Forwarder {
     /// still runs to its end, within its deadlines.
     pub(crate) async fn forward(
         &self,
-        permit: Permit,
-        class_permit: Option<ClassPermit>,
+        admission: Admission,
         head: UpstreamHead,
         body: ClientBody,
         client: Option<ClientTask>,
@@ -60,7 +57,7 @@ impl Forwarder {
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = self.exchanges.begin(permit, class_permit, client);
+        let exchange = self.exchanges.begin(admission, client);
         let mut forwarding = Forwarding {
             stage: Stage::Start(Attempt::First),
             pool: Rc::clone(&self.pool),

@@ -106,7 +106,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     runtime.block_on(async {
         let recorder = RequestRecorder { metrics: metrics.worker(0), access_log: None };
         let worker = Worker::new(0, gate.worker_gate(0), &settings, &shared, recorder);
-        worker::run(worker, 0, listener, handover, Rc::new(settings), shared).await.unwrap();
+        worker::run(worker, listener, handover, Rc::new(settings), shared).await.unwrap();
     });
 }
 

@@ -247,7 +247,7 @@ pub fn code_of(text: &str) -> &str {
 }
 
 /// Names and the punctuation that paths are made of; comments, strings and all else are left out.
-fn tokens_of(code: &str) -> Vec<&str> {
+pub fn tokens_of(code: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let bytes = code.as_bytes();
     let mut at = 0;
