@@ -31,30 +31,45 @@ struct Discard {
     bytes: u64,
 }
 
+/// What the reader is doing, as far as deadlines depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+enum Reading {
+    /// It reads a body or waits for a response, which have deadlines elsewhere.
+    #[default]
+    Request,
+    /// It waits between two requests. The time counts from the first look of the sweeper, which looks often enough: requests
+    /// need not read the clock.
+    Idle { since: Option<Instant>, is_shrunk: bool },
+    /// It has the beginning of a head, which the sweeper may have rejected.
+    Head { since: Instant, expired: Option<RequestError> },
+    /// The client has closed its side while a response is in progress: it waits for that, or counts as gone.
+    HalfClosed { since: Instant, is_gone: bool },
+    /// It discards input.
+    Discarding(Discard),
+}
+
+/// What the writer is doing.
+#[derive(Clone, Copy, Debug, Default)]
+enum Writing {
+    /// The client has read everything so far.
+    #[default]
+    Current,
+    /// Bytes wait for the client, which has read nothing since this time.
+    Waiting { since: Instant },
+    /// The connection was closed because the client does not read.
+    GaveUp,
+}
+
 /// The shared state of one connection.
 #[derive(Debug, Default)]
 pub struct ConnectionState {
+    reading: Cell<Reading>,
+    writing: Cell<Writing>,
     body_error: Cell<Option<RequestError>>,
-    head_started: Cell<Option<Instant>>,
-    idle: Cell<bool>,
-    idle_since: Cell<Option<Instant>>,
-    expired: Cell<Option<RequestError>>,
-    /// The requests of this connection whose response is not complete.
-    responses: Cell<usize>,
-    /// When the client closed its side while a response was in progress.
-    half_closed_since: Cell<Option<Instant>>,
-    /// The half-closed client counts as gone.
-    gone: Cell<bool>,
     /// The client waits for 100 (Continue).
     continue_wanted: Cell<bool>,
-    /// Since when the client has read nothing of a pending response.
-    unread_since: Cell<Option<Instant>>,
-    /// The connection was closed because the client did not read.
-    unread: Cell<bool>,
-    /// Idle for long enough to release memory.
-    shrunk: Cell<bool>,
-    /// The client's input is read and discarded.
-    discard: Cell<Option<Discard>>,
+    /// The requests of this connection whose response is not complete.
+    responses: Cell<usize>,
     stopping: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
@@ -67,37 +82,37 @@ impl ConnectionState {
 
     /// When the first byte of an incomplete head arrived.
     pub(crate) fn head_started(&self) -> Option<Instant> {
-        self.head_started.get()
+        if let Reading::Head { since, .. } = self.reading.get() { Some(since) } else { None }
     }
 
-    /// Since when the connection has been idle between two requests. The time counts from the first call that finds it idle: the
-    /// sweeper calls often enough, and requests need not read the clock.
+    /// Since when the connection has been idle between two requests, counted from the first call that finds it idle.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
-        if self.idle.get() && self.idle_since.get().is_none() {
-            self.idle_since.set(Some(Instant::now()));
-        }
-        self.idle_since.get()
+        let Reading::Idle { since, is_shrunk } = self.reading.get() else { return None };
+        let since = Some(since.unwrap_or_else(Instant::now));
+        self.reading.set(Reading::Idle { since, is_shrunk });
+        since
     }
 
     /// Rejects a head that has begun, with this error (in practice [`RequestError::HeaderTimeout`]). No effect once the head is
     /// complete. Idle connections are closed by the worker.
     pub(crate) fn expire(&self, error: RequestError) {
-        if self.head_started.get().is_some() {
-            self.expired.set(Some(error));
+        if let Reading::Head { since, .. } = self.reading.get() {
+            self.reading.set(Reading::Head { since, expired: Some(error) });
             self.wake_reader();
         }
     }
 
     /// Makes an idle connection release the memory that only a busy one needs.
     pub(crate) fn shrink(&self) {
-        if !self.shrunk.replace(true) {
+        if let Reading::Idle { since, is_shrunk: false } = self.reading.get() {
+            self.reading.set(Reading::Idle { since, is_shrunk: true });
             self.wake_reader();
         }
     }
 
     /// Whether the connection has been idle for long enough to release memory.
     pub(crate) fn is_shrunk(&self) -> bool {
-        self.shrunk.get()
+        matches!(self.reading.get(), Reading::Idle { is_shrunk: true, .. })
     }
 
     /// Takes no further request.
@@ -119,8 +134,11 @@ impl ConnectionState {
     /// The response is over, sent or not.
     pub(crate) fn end_response(&self) {
         self.responses.set(self.responses.get() - 1);
-        self.gone.set(false);
-        if self.responses.get() == 0 && self.half_closed_since.take().is_some() {
+        let Reading::HalfClosed { since, .. } = self.reading.get() else { return };
+        if self.is_responding() {
+            self.reading.set(Reading::HalfClosed { since, is_gone: false });
+        } else {
+            self.reading.set(Reading::Request);
             self.wake_reader();
         }
     }
@@ -132,13 +150,24 @@ impl ConnectionState {
 
     /// Since when the client has closed its side: it waits for a response or is gone, which TCP does not tell apart.
     pub(crate) fn half_closed_since(&self) -> Option<Instant> {
-        self.half_closed_since.get()
+        if let Reading::HalfClosed { since, .. } = self.reading.get() { Some(since) } else { None }
     }
 
     /// Counts the half-closed client as gone.
     pub(crate) fn give_up_half_closed(&self) {
-        self.gone.set(true);
-        self.wake_reader();
+        if let Reading::HalfClosed { since, .. } = self.reading.get() {
+            self.reading.set(Reading::HalfClosed { since, is_gone: true });
+            self.wake_reader();
+        }
+    }
+
+    /// Whether the half-closed client counts as gone; the first call starts its grace period.
+    pub(crate) fn half_closed_is_gone(&self) -> bool {
+        if let Reading::HalfClosed { is_gone, .. } = self.reading.get() {
+            return is_gone;
+        }
+        self.reading.set(Reading::HalfClosed { since: Instant::now(), is_gone: false });
+        false
     }
 
     /// Whether 100 (Continue) must be sent; true once per request.
@@ -146,36 +175,44 @@ impl ConnectionState {
         self.continue_wanted.take()
     }
 
+    pub(crate) fn want_continue(&self) {
+        self.continue_wanted.set(true);
+    }
+
     /// Bytes of a response wait for the client; `moved` if it has read some since the last call.
     pub(crate) fn wait_for_reading(&self, moved: bool) {
-        if moved || self.unread_since.get().is_none() {
-            self.unread_since.set(Some(Instant::now()));
+        match self.writing.get() {
+            Writing::Current => self.writing.set(Writing::Waiting { since: Instant::now() }),
+            Writing::Waiting { .. } if moved => self.writing.set(Writing::Waiting { since: Instant::now() }),
+            Writing::Waiting { .. } | Writing::GaveUp => {}
         }
     }
 
     /// The client has read everything so far.
     pub(crate) fn all_read(&self) {
-        self.unread_since.set(None);
+        if let Writing::Waiting { .. } = self.writing.get() {
+            self.writing.set(Writing::Current);
+        }
     }
 
     /// Since when the client has read nothing of a pending response.
     pub(crate) fn unread_since(&self) -> Option<Instant> {
-        self.unread_since.get()
+        if let Writing::Waiting { since } = self.writing.get() { Some(since) } else { None }
     }
 
     /// The connection is closed because the client does not read.
     pub(crate) fn give_up_unread(&self) {
-        self.unread.set(true);
+        self.writing.set(Writing::GaveUp);
     }
 
     /// Whether the connection was closed because the client did not read.
     pub(crate) fn ended_unread(&self) -> bool {
-        self.unread.get()
+        matches!(self.writing.get(), Writing::GaveUp)
     }
 
     /// Whether input has been discarded for too long.
     pub(crate) fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
-        let Some(Discard { began, moved, bytes }) = self.discard.get() else { return false };
+        let Reading::Discarding(Discard { began, moved, bytes }) = self.reading.get() else { return false };
         let (took, silent) = (began.elapsed(), moved.elapsed());
         let time = if self.stopping.get() { limits.time.min(STOPPING_DISCARD) } else { limits.time };
         let is_slow = took > limits.silence && (bytes as f64) < limits.min_rate as f64 * took.as_secs_f64();
@@ -184,70 +221,65 @@ impl ConnectionState {
 
     /// Input is discarded from now on; no effect if it already is.
     pub(crate) fn begin_discard(&self) {
-        if self.discard.get().is_none() {
+        if !matches!(self.reading.get(), Reading::Discarding(_)) {
             let now = Instant::now();
-            self.discard.set(Some(Discard { began: now, moved: now, bytes: 0 }));
+            self.reading.set(Reading::Discarding(Discard { began: now, moved: now, bytes: 0 }));
         }
     }
 
     /// Counts discarded bytes.
     pub(crate) fn discarded(&self, length: usize) {
-        let more =
-            |discard: Discard| Discard { moved: Instant::now(), bytes: discard.bytes + length as u64, ..discard };
-        self.discard.set(self.discard.get().map(more));
+        if let Reading::Discarding(discard) = self.reading.get() {
+            let bytes = discard.bytes + length as u64;
+            self.reading.set(Reading::Discarding(Discard { moved: Instant::now(), bytes, ..discard }));
+        }
     }
 
     /// Input is no longer discarded.
     pub(crate) fn end_discard(&self) {
-        self.discard.set(None);
-    }
-
-    /// Whether the half-closed client counts as gone; the first call starts its grace period.
-    pub(crate) fn half_closed_is_gone(&self) -> bool {
-        if self.half_closed_since.get().is_none() {
-            self.half_closed_since.set(Some(Instant::now()));
+        if let Reading::Discarding(_) = self.reading.get() {
+            self.reading.set(Reading::Request);
         }
-        self.gone.get()
     }
 
     /// The error of a head that was rejected by [`expire`](Self::expire).
     pub(crate) fn take_expired(&self) -> Option<RequestError> {
-        self.expired.take().filter(|_| self.head_started.get().is_some())
+        if let Reading::Head { expired, .. } = self.reading.get() { expired } else { None }
     }
 
     pub(crate) fn is_stopping_between_requests(&self) -> bool {
-        self.stopping.get() && self.head_started.get().is_none()
+        self.stopping.get() && self.head_started().is_none()
     }
 
     /// A head is incomplete; `begun` if more than empty lines have arrived.
     pub(crate) fn note_head(&self, begun: bool) {
-        if begun && self.head_started.get().is_none() {
-            self.head_started.set(Some(Instant::now()));
+        if begun && self.head_started().is_none() {
+            self.reading.set(Reading::Head { since: Instant::now(), expired: None });
         }
     }
 
     pub(crate) fn head_over(&self) {
-        self.head_started.set(None);
+        if let Reading::Head { .. } = self.reading.get() {
+            self.reading.set(Reading::Request);
+        }
     }
 
     pub(crate) fn fail_body(&self, error: Option<RequestError>) {
         self.body_error.set(error);
     }
 
-    pub(crate) fn want_continue(&self) {
-        self.continue_wanted.set(true);
-    }
-
     /// Bytes arrived, or the end.
     pub(crate) fn note_bytes(&self) {
-        self.idle.set(false);
-        self.idle_since.set(None);
-        self.shrunk.set(false);
+        if let Reading::Idle { .. } = self.reading.get() {
+            self.reading.set(Reading::Request);
+        }
     }
 
     /// There is nothing to read, between two requests or inside a head.
     pub(crate) fn note_waiting(&self) {
-        self.idle.set(self.head_started.get().is_none());
+        if !matches!(self.reading.get(), Reading::Idle { .. } | Reading::Head { .. }) {
+            self.reading.set(Reading::Idle { since: None, is_shrunk: false });
+        }
     }
 
     pub(crate) fn wake_reader(&self) {
