@@ -3,6 +3,7 @@
 pub mod analysis;
 pub(crate) mod duration;
 pub mod explain;
+pub(crate) mod flip;
 pub mod mode;
 pub mod path;
 pub mod routes_yaml;

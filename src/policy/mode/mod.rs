@@ -118,7 +118,7 @@ pub enum ActorKind {
 }
 
 /// What to do when the drain is not over at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnTimeout {
     /// Restore the old mode and name what still runs.
