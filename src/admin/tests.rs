@@ -130,7 +130,7 @@ async fn work(mut inbox: CommandReceiver, gate: Arc<Gate>, script: Script) {
             Command::SetMode(change, answer) => {
                 let _ = answer.send(script(&gate, &change));
             }
-            Command::Reload(answer) => {
+            Command::Reload(_, answer) => {
                 let live = gate.replace_table(table());
                 let routes = live.table().routes.len();
                 let (generation, changed) = (live.generation(), false);
@@ -501,7 +501,7 @@ async fn a_table_with_faults_is_answered_with_all_of_them() {
     let (running, inbox) = start_with(None, |_| ()).await;
     let mut inbox = inbox.unwrap();
     tokio::spawn(async move {
-        while let Some(Command::Reload(answer)) = inbox.commands.recv().await {
+        while let Some(Command::Reload(_, answer)) = inbox.commands.recv().await {
             let _ = answer.send(Err(ReloadError::Faults("routes.yaml:3: x\nroutes.yaml:9: y".to_owned())));
         }
     });

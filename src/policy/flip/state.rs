@@ -171,14 +171,20 @@ pub(crate) enum Applied {
 pub(crate) enum Event {
     Requested(Wish),
     /// The look at the profile schema is over.
-    Looked { undefined: bool },
+    Looked {
+        undefined: bool,
+    },
     /// The drain, or the drain after a cut, is over: complete, or its time is up.
-    Drained { complete: bool },
+    Drained {
+        complete: bool,
+    },
     UpstreamAnswered(UpstreamAnswer),
     /// The grace after a crash is over.
     GraceOver,
     /// The save under way is over.
-    SaveEnded { saved: bool },
+    SaveEnded {
+        saved: bool,
+    },
     /// Time to save the record in force again.
     RetryDue,
     Stop,

@@ -1,8 +1,8 @@
 //! The step function: what follows from an event.
 
 use super::state::{
-    Applied, Brief, Effect, Event, Failure, Flip, NextRecord, Outcome, Purpose, RecordKind, Saving, SettledDrain, State,
-    Step, Ticket, UpstreamAnswer, Wish,
+    Applied, Brief, Effect, Event, Failure, Flip, NextRecord, Outcome, Purpose, RecordKind, Saving, SettledDrain,
+    State, Step, Ticket, UpstreamAnswer, Wish,
 };
 use crate::policy::mode::{Mode, OnTimeout};
 
@@ -11,13 +11,13 @@ impl State {
     /// reported before.
     pub(crate) fn found(record: Brief, used: u64) -> (State, Vec<Effect>) {
         let tried = used.max(record.revision);
-        let mut state =
-            State { in_force: record, unsaved: false, tried, saving: None, flip: None, stopping: false };
+        let mut state = State { in_force: record, unsaved: false, tried, saving: None, flip: None, stopping: false };
         if !record.switching {
             return (state, Vec::new());
         }
         // Nothing of a single mode is admitted until the grace is over.
-        let flip = Flip { step: Step::Grace, touched_upstream: true, ..Flip::to(record.mode, OnTimeout::Revert, false) };
+        let flip =
+            Flip { step: Step::Grace, touched_upstream: true, ..Flip::to(record.mode, OnTimeout::Revert, false) };
         state.flip = Some(flip);
         (state, vec![Effect::Begin(Step::Grace)])
     }
@@ -33,7 +33,8 @@ impl State {
     }
 
     /// Whether the record in force is kept in memory only.
-    pub(crate) fn is_unsaved(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_unsaved(&self) -> bool {
         self.unsaved
     }
 

@@ -23,7 +23,8 @@ const DRAINED: Event = Event::Drained { complete: true };
 /// A flip to maintenance by requester 1, up to a step.
 fn flipping(step: Step) -> State {
     let mut state = production();
-    let way = [wish(1, Mode::Maintenance, Applied::Flip), SAVED, DRAINED, Event::UpstreamAnswered(UpstreamAnswer::InStep)];
+    let way =
+        [wish(1, Mode::Maintenance, Applied::Flip), SAVED, DRAINED, Event::UpstreamAnswered(UpstreamAnswer::InStep)];
     for event in way {
         if state.step_under_way() != Some(step) {
             state.step(event);

@@ -458,9 +458,7 @@ impl World {
         let Record { brief, kind, .. } = record;
         let settles = matches!(kind, RecordKind::Settled(_)) && brief.mode == Mode::Production;
         let is_forced = self.switching.is_some_and(|switching| match switching.kind {
-            RecordKind::Requested(ticket) => {
-                self.asked.iter().any(|(open, asked)| *open == ticket && asked.force)
-            }
+            RecordKind::Requested(ticket) => self.asked.iter().any(|(open, asked)| *open == ticket && asked.force),
             _ => false,
         });
         if settles && !is_forced && !self.ucs_agrees {
