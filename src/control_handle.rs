@@ -225,5 +225,5 @@ impl ControlHandle {
     }
 }
 
-/// The time that a requester should allow for a flip beyond its drain timeout: UCS's own wait and two saves.
+/// The time that a client that does not know the gateway's settings allows for a flip beyond its drain timeout.
 pub(crate) const FLIP_SLACK: Duration = Duration::from_secs(120);

@@ -13,7 +13,7 @@ use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::access::Principal;
-use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
+use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
@@ -102,7 +102,7 @@ fn no_record() -> Problem {
 /// Changes the mode, and responds once the flip has ended.
 pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let change = read_change(body, &caller)?;
-    let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + FLIP_SLACK;
+    let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + state.parts.flip_slack;
     tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "mode change requested");
     let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that disconnects does not stop its change.

@@ -175,6 +175,7 @@ async fn start_with(
         metrics_open: false,
         allowed_hosts: vec!["gw.example".to_owned()],
         drain_timeout: Duration::from_secs(60),
+        flip_slack: Duration::from_secs(120),
         stopping: told,
     };
     adjust(&mut parts);

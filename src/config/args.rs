@@ -81,6 +81,10 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM_POLL", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) upstream_poll: Duration,
 
+    /// Time that a flip to production allows for UCS's own Set Server Mode, at most 15 s of it to maintenance.
+    #[arg(long, env = "UCS_GATEWAY_SET_MODE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = parse_duration)]
+    pub(crate) set_mode_timeout: Duration,
+
     /// Path, below base_path, that shows whether UCS has a profile schema; `off` disables the probe.
     #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE", value_name = "PATH|off", default_value = "/metadata/profiles", value_parser = parse_schema_probe)]
     pub(crate) schema_probe: String,

@@ -32,8 +32,8 @@ use workers::{SharedParts, Workers};
 /// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 
-/// The timeout of Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
-const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
+/// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
+const SAVES: Duration = Duration::from_secs(30);
 
 /// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
@@ -143,6 +143,7 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
         metrics_open: settings.admin.metrics_open,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
         drain_timeout: settings.drain_timeout,
+        flip_slack: settings.orphan_grace + settings.upstream.set_mode_timeout + SAVES,
         stopping: shared.stopping,
     }
 }
@@ -220,7 +221,7 @@ fn control_settings(settings: &Settings, state_dir: LocalDir, text: &str) -> Res
         },
         upstream_mode: upstream.mode,
         upstream_poll_interval: upstream.poll_interval,
-        set_mode_timeout: UPSTREAM_SET_MODE,
+        set_mode_timeout: upstream.set_mode_timeout,
         schema_probe_path: upstream.schema_probe.clone(),
         schema_probe_interval: upstream.schema_probe_interval,
         load_routes: Arc::new(load),

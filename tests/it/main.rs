@@ -39,6 +39,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// Cancels, stops and requests at every step of a flip.
+mod flip_events;
+
 /// What is promised when UCS, clients and disks misbehave in the middle of a flip or of a start.
 mod surroundings;
 
