@@ -4,42 +4,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 
 use crate::control::Control;
+use crate::control::requests::{Ended, Request, Requester};
 use crate::control::stats::count_change;
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
 use crate::policy::mode::{self, ActorKind, Change, Mode, Phase, Refusal, SchemaKnowledge};
-
-/// The result of a change.
-pub(super) type Ended = Result<Flipped, ChangeError>;
-
-/// A change that was requested, and its requester.
-pub(super) struct Request {
-    pub change: Change,
-    requester: Requester,
-}
-
-/// Who receives the result of a change.
-pub(super) enum Requester {
-    Command(oneshot::Sender<Ended>),
-    /// The record's own end.
-    Expiry,
-    EndForce,
-    /// The automatic switch to maintenance, by its cause.
-    Close(&'static str),
-    /// UCS is followed to maintenance; with the words of its refusal of production, if it refused.
-    Follow(Option<String>),
-    /// The first mode that UCS reports replaces a guess.
-    Adopt(Mode),
-}
-
-impl From<oneshot::Sender<Ended>> for Requester {
-    fn from(reply: oneshot::Sender<Ended>) -> Requester {
-        Requester::Command(reply)
-    }
-}
 
 impl Control {
     /// Requests a change.

@@ -14,7 +14,7 @@ use crate::control::drain::{AbandonedSoFar, Drain, unfinished};
 use crate::control::stats::add_one;
 use crate::control::store::{Fact, Saved, StoreError};
 use crate::control::ucs::link::{Reading, SetModeOutcome};
-use crate::control::ucs::schema::{Look, ProbeContext};
+use crate::control::work::WorkEnd;
 use crate::control::{FIRST_RETRY, Retry, SLOWEST_RETRY};
 use crate::control_handle::FlipReport;
 use crate::policy::flip::{
@@ -27,36 +27,6 @@ const CUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The longest wait for UCS in a flip to maintenance: it settles without UCS, which is set later.
 const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
-
-/// What concerns the flip under way, or the last one, beside its state.
-#[derive(Default)]
-pub(super) struct FlipFacts {
-    /// Its switching record, once that is durable.
-    pub switching: Option<ModeRecord>,
-    pub report: FlipReport,
-    pub drain_began: Option<Instant>,
-    /// What had been abandoned at the end of the drain.
-    pub abandoned: AbandonedSoFar,
-    pub upstream_until: Option<Instant>,
-    /// Why UCS is not in the target mode.
-    pub upstream_words: String,
-    /// Why the last save failed.
-    pub save_error: String,
-}
-
-/// The end of the work of a step.
-pub(super) enum WorkEnd {
-    Looked(Option<Look>, ProbeContext),
-    Drained {
-        complete: bool,
-    },
-    /// UCS's status, before Set Server Mode.
-    UpstreamRead(Reading),
-    UpstreamSet(SetModeOutcome),
-    /// The gateway does not use UCS's mode.
-    NoUpstreamMode,
-    GraceOver,
-}
 
 impl Control {
     /// Steps the state, and performs what follows.

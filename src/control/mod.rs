@@ -14,12 +14,15 @@ mod local_writes;
 mod options;
 mod reactions;
 mod reload;
+mod requests;
+mod route_reader;
 mod slot;
 mod start;
 
 mod stats;
 pub mod store;
 pub(crate) mod ucs;
+mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -32,18 +35,18 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::control::changes::Request;
 use crate::control::drain::AbandonedSoFar;
 use crate::control::expiry::ExpiryTrouble;
-use crate::control::flip::{FlipFacts, WorkEnd};
 use crate::control::in_force::InForce;
 use crate::control::local_writes::LocalWrites;
-use crate::control::reload::{Reload, ReloadEnd};
+use crate::control::requests::Request;
+use crate::control::route_reader::{Reload, ReloadEnd};
 use crate::control::slot::Slot;
 use crate::control::store::{Fact, LocalState, RecordStore, Saved, StoreError, Token};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::schema::{ProbeContext, ProbeResult, SchemaProbe};
 use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
+use crate::control::work::{FlipFacts, WorkEnd};
 use crate::control_handle::{Command, CommandReceiver};
 use crate::gate::Gate;
 use crate::policy::flip::{self as machine, Step, Ticket};
@@ -51,7 +54,7 @@ use crate::policy::mode::{Change, Mode, ModeRecord, ModeSet};
 use crate::telemetry::ControlStats;
 
 pub(crate) use options::{InitialMode, UpstreamModeUse};
-pub(crate) use reload::{LoadedRoutes, RouteLoader};
+pub(crate) use route_reader::{LoadedRoutes, RouteLoader};
 pub use start::StartError;
 pub(crate) use start::start;
 

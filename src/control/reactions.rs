@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::control::Control;
-use crate::control::changes::{Ended, Requester};
+use crate::control::requests::{Ended, Requester};
 use crate::control::stats::{add_one, count_probe};
 use crate::control::store::{Fact, StoreError};
 use crate::control::ucs::link::{Reading, SetModeOutcome};

@@ -9,15 +9,15 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::control::expiry::ExpiryTrouble;
-use crate::control::flip::FlipFacts;
 use crate::control::in_force::InForce;
 use crate::control::local_writes::LocalWrites;
-use crate::control::reload::Reload;
+use crate::control::route_reader::Reload;
 use crate::control::slot::Slot;
 use crate::control::store::{Fact, LoadedLocal, LoadedRecord, Saved, StoreError, Token};
 use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::control::ucs::schema::{SchemaProbe, StatusLink};
 use crate::control::ucs::server_mode::{FIRST_START, UpstreamMemory, UpstreamMode};
+use crate::control::work::FlipFacts;
 use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamModeUse};
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;

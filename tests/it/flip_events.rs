@@ -179,14 +179,14 @@ fn joined(gateway: &Gateway, ucs: &Ucs, change: &Value) -> (Connection, [Connect
 fn a_request_for_the_target_gets_the_result_and_the_report_of_the_flip() {
     let ucs = Ucs::start("production");
     let gateway = Gateway::start(ucs.upstream.address, &QUICK);
-    let (client, askers) = joined(&gateway, &ucs, &json!({"mode": "maintenance", "drain_timeout": "1s"}));
+    let (mut client, askers) = joined(&gateway, &ucs, &json!({"mode": "maintenance", "drain_timeout": "1s"}));
     for mut asker in askers {
         let late = asker.read_reply();
         is(&late, 504, "drain_timeout");
         assert_eq!(late.json()["report"]["still_running"][0]["count"], 1, "{}", late.text());
     }
     ucs.with(|says| says.hangs_at = None);
-    drop(client);
+    assert_eq!(client.read_reply().status, 200);
     let (mut client, mut askers) = joined(&gateway, &ucs, &json!({"mode": "maintenance"}));
     ucs.with(|says| says.hangs_at = None);
     assert_eq!(client.read_reply().status, 200);

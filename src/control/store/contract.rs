@@ -44,11 +44,11 @@ impl Token {
     /// The mark of a store that holds nothing.
     pub const NOTHING: Token = Token(0);
 
-    pub(in crate::control::store) fn new(mark: u64) -> Token {
+    pub(super) fn new(mark: u64) -> Token {
         Token(mark)
     }
 
-    pub(in crate::control::store) fn mark(self) -> u64 {
+    pub(super) fn mark(self) -> u64 {
         self.0
     }
 }
@@ -61,7 +61,7 @@ pub struct Saved<T> {
 }
 
 impl<T> Saved<T> {
-    pub(in crate::control::store) fn new(content: T, token: Token) -> Saved<T> {
+    pub(super) fn new(content: T, token: Token) -> Saved<T> {
         Saved { content, token }
     }
 
