@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -16,9 +17,10 @@ use crate::access::Principal;
 use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
-use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
+use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Promise};
+use crate::policy::written_time::WrittenTime;
 
-/// The longest reason, in characters.
+/// The longest reason, and the longest message, in characters.
 const LONGEST_REASON: usize = 500;
 
 /// The longest drain timeout that a caller may request.
@@ -38,11 +40,13 @@ struct WantedChange {
     #[serde(deserialize_with = "mode_in_any_case")]
     mode: Mode,
     reason: Option<String>,
+    message: Option<String>,
     #[serde(default, deserialize_with = "revision")]
     if_revision: Option<u64>,
     drain_timeout: Option<Written>,
     on_timeout: Option<OnTimeout>,
     expires_in: Option<WrittenEnd>,
+    back_at: Option<WrittenTime>,
     #[serde(default)]
     force: bool,
 }
@@ -165,12 +169,14 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         return Err(fault("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}".to_owned()));
     }
     let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(what_is_wrong(body, &error)))?;
-    if let Some(reason) = &wanted.reason
-        && (reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control))
-    {
-        return Err(fault(format!(
-            "reason: at most {LONGEST_REASON} characters, and none of them a control character"
-        )));
+    for (name, text) in [("reason", &wanted.reason), ("message", &wanted.message)] {
+        if let Some(text) = text
+            && (text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control))
+        {
+            return Err(fault(format!(
+                "{name}: at most {LONGEST_REASON} characters, and none of them a control character"
+            )));
+        }
     }
     if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
         return Err(fault("drain_timeout: at most 24h".to_owned()));
@@ -178,12 +184,18 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     if matches!(wanted.expires_in, Some(WrittenEnd::After(after)) if after.0 < SHORTEST_EXPIRY) {
         return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
     }
+    if matches!(wanted.back_at, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
+        return Err(fault("back_at: must be in the future; \"never\" to promise no time".to_owned()));
+    }
     Ok(ModeChange {
         mode: wanted.mode,
         actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
-        message: None,
-        back_at: None,
+        message: wanted.message.map(|message| message.trim().to_owned()),
+        back_at: wanted.back_at.map(|time| match time {
+            WrittenTime::At(time) => Promise::At(time),
+            WrittenTime::Never => Promise::Never,
+        }),
         cause: None,
         if_revision: wanted.if_revision,
         drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),

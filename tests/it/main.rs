@@ -54,6 +54,9 @@ mod cross_site;
 /// A UCS without a profile schema.
 mod no_schema;
 
+/// What an operator tells clients, and when they come again.
+mod told;
+
 /// UCS's own mode, followed and set.
 mod upstream_mode;
 
