@@ -17,7 +17,7 @@ use crate::access::Principal;
 use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
-use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Promise};
+use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, When};
 use crate::policy::written_time::WrittenTime;
 
 /// The longest reason, and the longest message, in characters.
@@ -47,6 +47,7 @@ struct WantedChange {
     on_timeout: Option<OnTimeout>,
     expires_in: Option<WrittenEnd>,
     back_at: Option<WrittenTime>,
+    at: Option<WrittenTime>,
     #[serde(default)]
     force: bool,
 }
@@ -108,11 +109,14 @@ pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> R
     let change = read_change(body, &caller)?;
     let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + FLIP_SLACK;
     tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "mode change requested");
+    let is_later = matches!(change.at, Some(When::At(_)));
     let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that disconnects does not stop its change.
     let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
     match tokio::time::timeout(patience, asked).await {
-        Ok(Ok(Ok(flipped))) => Ok(settled(state, &flipped)),
+        Ok(Ok(Ok(flipped))) => {
+            Ok(settled(state, &flipped, if is_later { StatusCode::ACCEPTED } else { StatusCode::OK }))
+        }
         Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
         Err(_) => {
@@ -122,11 +126,11 @@ pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> R
     }
 }
 
-fn settled(state: &AdminState, flipped: &Flipped) -> AdminResponse {
+fn settled(state: &AdminState, flipped: &Flipped, status: StatusCode) -> AdminResponse {
     let gate = &state.parts.gate;
     let mut document = document(gate, &gate.published(), &flipped.record);
     document["report"] = json!(flipped.report);
-    response::json(StatusCode::OK, &document)
+    response::json(status, &document)
 }
 
 /// The problem of each error of a change.
@@ -184,18 +188,18 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     if matches!(wanted.expires_in, Some(WrittenEnd::After(after)) if after.0 < SHORTEST_EXPIRY) {
         return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
     }
-    if matches!(wanted.back_at, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
-        return Err(fault("back_at: must be in the future; \"never\" to promise no time".to_owned()));
+    for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
+        if matches!(time, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
+            return Err(fault(format!("{name}: must be in the future; \"never\" takes it away")));
+        }
     }
     Ok(ModeChange {
         mode: wanted.mode,
         actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
         message: wanted.message.map(|message| message.trim().to_owned()),
-        back_at: wanted.back_at.map(|time| match time {
-            WrittenTime::At(time) => Promise::At(time),
-            WrittenTime::Never => Promise::Never,
-        }),
+        back_at: wanted.back_at.map(when),
+        at: wanted.at.map(when),
         cause: None,
         if_revision: wanted.if_revision,
         drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),
@@ -206,6 +210,13 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         }),
         force: wanted.force,
     })
+}
+
+fn when(time: WrittenTime) -> When {
+    match time {
+        WrittenTime::At(time) => When::At(time),
+        WrittenTime::Never => When::Never,
+    }
 }
 
 /// The parser reports a column, but the member is more useful. So each member is parsed alone.

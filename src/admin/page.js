@@ -57,6 +57,8 @@
     at("reason").textContent = record.reason || record.cause || "–";
     const back = record.back_at ? "back at " + when(record.back_at) : "";
     at("told").textContent = [record.message, back].filter(Boolean).join("; ") || "–";
+    const next = record.scheduled;
+    at("scheduled").textContent = next ? `${next.mode} at ${when(next.at)} by ${next.actor.name}` : "–";
     at("schema").textContent = record.schema;
     at("revision").textContent = record.revision;
     document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;

@@ -75,6 +75,9 @@ struct SetArgs {
     /// Change back automatically after this time, e.g. 2h; `never` removes an expiry
     #[arg(long)]
     expires_in: Option<WrittenEnd>,
+    /// Change at this time: HH:MM (the next one, local time) or an RFC 3339 time; `never` cancels the scheduled change
+    #[arg(long, value_parser = local_time)]
+    at: Option<WrittenTime>,
     /// Drain timeout: how long to wait for requests in flight, e.g. 60s
     #[arg(long)]
     drain_timeout: Option<Written>,
@@ -184,6 +187,7 @@ async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
     }
     let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
         ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),
+        ModeCommand::Set(wanted) if wanted.at.is_some() => (set(&client, wanted).await?, describe_mode),
         ModeCommand::Set(wanted) => (set(&client, wanted).await?, describe_flip),
         ModeCommand::Watch => return watch(&client, arguments.json).await,
         ModeCommand::History { limit } => {
@@ -232,6 +236,7 @@ fn set_body(wanted: &SetArgs) -> Value {
     add("reason", wanted.reason.as_ref().map(|reason| json!(reason)));
     add("message", wanted.message.as_ref().map(|message| json!(message)));
     add("back_at", wanted.back_at.map(|time| json!(time)));
+    add("at", wanted.at.map(|time| json!(time)));
     add("if_revision", wanted.if_revision.map(|revision| json!(revision)));
     add("drain_timeout", wanted.drain_timeout.map(|timeout| json!(timeout)));
     add("on_timeout", wanted.on_timeout.map(|choice| json!(choice.choice())));

@@ -24,10 +24,17 @@ pub(super) fn describe_mode(document: &Value) -> String {
         }
     }
     lines.extend(describe_drain_outcome(document));
+    lines.extend(describe_scheduled(&document["scheduled"]));
     let counts = &document["in_flight"];
     let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
     lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
     lines.join("\n") + "\n"
+}
+
+fn describe_scheduled(scheduled: &Value) -> Option<String> {
+    let (mode, at) = (scheduled["mode"].as_str()?, scheduled["at"].as_str()?);
+    let reason = scheduled["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(format!("scheduled: {mode} at {at} by {}{reason}", scheduled["actor"]["name"].as_str().unwrap_or("-")))
 }
 
 /// What is not sure about the drain of a mode.
@@ -75,8 +82,14 @@ pub(super) fn describe_history(document: &Value) -> String {
         let (since, mode, phase) = (word("since"), word("mode"), word("phase"));
         text.push_str(format!("{:>6}  {since}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
         text.push('\n');
-        if let Some(drain) = describe_drain_outcome(record) {
-            text.push_str(&format!("        {drain}\n"));
+        // Further lines of an entry are indented.
+        let scheduled = match entry["kind"].as_str() {
+            Some("scheduled") => describe_scheduled(&record["scheduled"]),
+            Some("unscheduled") => Some("the scheduled change was taken away".to_owned()),
+            _ => None,
+        };
+        for line in [describe_drain_outcome(record), scheduled].into_iter().flatten() {
+            text.push_str(&format!("        {line}\n"));
         }
     }
     if text.is_empty() { "no changes yet\n".to_owned() } else { text }

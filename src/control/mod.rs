@@ -117,6 +117,8 @@ struct Alarms {
     followed: Option<String>,
     /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
+    /// A scheduled flip was missed or failed; cleared when an operator or client changes the mode.
+    scheduled: Option<String>,
 }
 
 /// The next attempt to save the record in force.
@@ -131,6 +133,7 @@ enum Event {
     Stop,
     Command(Command),
     Expired,
+    ScheduledDue,
     RetrySave,
     SchemaProbed(ProbeResult),
     SchemaHinted,
@@ -163,6 +166,7 @@ impl Control {
                     let _ = reply.send(ended);
                 }
                 Event::Expired => self.expire().await,
+                Event::ScheduledDue => self.run_scheduled().await,
                 Event::RetrySave => self.retry_save().await,
                 Event::SchemaProbed(seen) => self.on_schema_probed(seen).await,
                 Event::SchemaHinted => self.on_schema_hint(),
@@ -176,11 +180,13 @@ impl Control {
         let (base, context) = self.probe_context();
         let revision = self.record.revision;
         let (expires, not_before) = (self.record.expires, self.expiry_not_before);
+        let scheduled = self.record.scheduled.as_ref().map(|scheduled| scheduled.at);
         let retry_at = self.retry.map(|retry| retry.at);
         tokio::select! {
             biased;
             next = self.clerk.next() => next.map_or(Event::Stop, Event::Command),
             () = expiry_due(expires, not_before) => Event::Expired,
+            () = expiry::due(scheduled) => Event::ScheduledDue,
             () = sleep_until(retry_at) => Event::RetrySave,
             () = self.schema_hint.noticed() => Event::SchemaHinted,
             seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
@@ -201,7 +207,8 @@ impl Control {
         count_change(&self.stats, &ended);
         let is_requested = matches!(self.record.actor.kind, ActorKind::Operator | ActorKind::Client);
         if ended.is_ok() && is_requested {
-            let cleared = [self.alarms.start.take(), self.alarms.followed.take()];
+            let Alarms { start, followed, scheduled, .. } = &mut self.alarms;
+            let cleared = [start.take(), followed.take(), scheduled.take()];
             if cleared.iter().any(Option::is_some) {
                 self.publish();
             }
@@ -306,8 +313,8 @@ impl Control {
     }
 
     fn publish(&self) {
-        let Alarms { start, save, upstream, followed, expiry } = &self.alarms;
-        let alarms = [start, save, upstream, followed, expiry];
+        let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
+        let alarms = [start, save, upstream, followed, expiry, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let record = Some(Arc::clone(&self.record));

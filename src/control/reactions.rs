@@ -1,6 +1,7 @@
 //! Automatic changes: control lets a mode expire, observes the profile schema and UCS's own mode, and reacts to both. The
 //! rules are in `ucs`.
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -32,6 +33,29 @@ impl Control {
         if self.expiry_trouble.failures > 1 {
             self.alarms.expiry = Some(format!("the mode expired, but switching back failed: {error}"));
             self.publish();
+        }
+    }
+
+    /// Flips because the time of a scheduled flip has come. One that is too late or fails is given up, with an alarm: the
+    /// operator decides again.
+    pub(super) async fn run_scheduled(&mut self) {
+        let Some(scheduled) = self.record.scheduled.clone() else { return };
+        let words = format!("the flip to {} scheduled for {}", scheduled.mode, scheduled.at);
+        let (cause, alarm) = if scheduled.is_missed(Timestamp::now()) {
+            ("schedule_missed", format!("{words} was missed, and is not made up for"))
+        } else {
+            match self.change(&Change::RunScheduled { drain_timeout: self.drain_timeout }).await {
+                Ok(_) | Err(ChangeError::Cancelled(_) | ChangeError::ShuttingDown) => return,
+                Err(error) => ("schedule_failed", format!("{words} failed: {error}")),
+            }
+        };
+        warn!("{alarm}");
+        self.alarms.scheduled = Some(alarm);
+        // A flip that had begun has left the record already.
+        match self.next(&Change::GiveUpScheduled { cause: cause.to_owned() }) {
+            // Kept in memory and retried if it cannot be saved; no requester waits.
+            Ok(given_up) => drop(self.save_or_keep(given_up).await),
+            Err(_) => self.publish(),
         }
     }
 
