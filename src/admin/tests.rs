@@ -101,6 +101,7 @@ fn record(revision: u64, mode: Mode, phase: Phase) -> ModeRecord {
         drain_timeout_ms: None,
         on_timeout: None,
         force: false,
+        scheduled: None,
         attempt: None,
         journal_head: None,
         unknown: serde_json::Map::new(),

@@ -162,5 +162,6 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
         clients: ClientTimeouts { header: args.header_timeout, idle: args.idle_timeout, stop: args.stop_timeout },
         max_body: args.max_body,
         max_connections: args.max_connections,
+        max_retry_after: args.max_retry_after,
     }
 }

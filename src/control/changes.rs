@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::control::Control;
 use crate::control::requests::{Ended, Request, Requester};
 use crate::control::stats::count_change;
+use crate::control::{Alarms, Control};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
 use crate::policy::mode::{self, ActorKind, Change, Mode, Phase, Refusal, SchemaKnowledge};
@@ -40,11 +40,18 @@ impl Control {
         };
         let (mode, on_timeout, force) = match change {
             Change::Set(wanted) => (wanted.mode, wanted.on_timeout.unwrap_or_default(), wanted.force),
+            Change::RunScheduled { .. } => {
+                record.scheduled.as_ref().map_or((record.mode, Default::default(), false), |to| {
+                    (to.mode, to.on_timeout.unwrap_or_default(), to.force)
+                })
+            }
             Change::Expire { .. } => (record.mode.other(), Default::default(), false),
             _ => (record.mode, Default::default(), false),
         };
         let lacks_schema = mode == Mode::Production && !force && self.schema.knowledge() == SchemaKnowledge::Undefined;
-        let requested = matches!(requester, Requester::Command(_));
+        // What is scheduled for later neither joins a flip nor cancels it.
+        let is_later = matches!(change, Change::Set(wanted) if wanted.at.is_some());
+        let requested = matches!(requester, Requester::Command(_)) && !is_later;
         Some(Wish { ticket, mode, requested, applied, on_timeout, force, lacks_schema })
     }
 
@@ -57,7 +64,8 @@ impl Control {
         }
         let is_requested = matches!(self.record().actor.kind, ActorKind::Operator | ActorKind::Client);
         if ended.is_ok() && is_requested {
-            let cleared = [self.alarms.start.take(), self.alarms.followed.take()];
+            let Alarms { start, followed, scheduled, .. } = &mut self.alarms;
+            let cleared = [start.take(), followed.take(), scheduled.take()];
             if cleared.iter().any(Option::is_some) {
                 self.publish();
             }

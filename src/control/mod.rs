@@ -3,7 +3,7 @@
 //! `policy::mode` decides which record may follow another, `policy::flip` what follows from an event.
 //!
 //! Reading order: this loop, `changes` (from a change to its result), `flip` (the effects of the step function), `reactions`
-//! (automatic changes), `reload`, `start`, and below these the stores and the calls to UCS.
+//! and `timed` (automatic changes), `reload`, `start`, and below these the stores and the calls to UCS.
 
 mod changes;
 mod drain;
@@ -21,6 +21,7 @@ mod start;
 
 mod stats;
 pub mod store;
+mod timed;
 pub(crate) mod ucs;
 mod work;
 
@@ -128,6 +129,7 @@ pub(crate) struct Control {
     abandoned_before: HashMap<Mode, AbandonedSoFar>,
     expiry_not_before: Instant,
     expiry_trouble: ExpiryTrouble,
+    scheduled_not_before: Instant,
     stats: Arc<ControlStats>,
 }
 
@@ -144,6 +146,8 @@ struct Alarms {
     followed: Option<String>,
     /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
+    /// A scheduled flip was missed or failed; cleared when an operator or client changes the mode.
+    scheduled: Option<String>,
 }
 
 /// The next attempt to save the record in force.
@@ -171,6 +175,7 @@ enum Event {
     WorkEnded(WorkEnd),
     Command(Command),
     Expired,
+    ScheduledDue,
     RetrySave,
     Reload(ReloadEnd),
     SchemaProbed(ProbeResult),
@@ -228,9 +233,11 @@ impl Control {
         let (base, context) = self.probe_context();
         let step = self.state.step_under_way();
         let record = self.in_force.record();
-        let expires = record.expires.filter(|_| self.state.is_idle() && !self.state.is_stopping());
+        let is_free = self.state.is_idle() && !self.state.is_stopping();
+        let expires = record.expires.filter(|_| is_free);
+        let scheduled = record.scheduled.as_ref().map(|scheduled| scheduled.at).filter(|_| is_free);
         let (revision, not_before) = (record.revision, self.expiry_not_before);
-        let retry_at = self.retry.map(|retry| retry.at).filter(|_| self.state.is_idle() && !self.state.is_stopping());
+        let retry_at = self.retry.map(|retry| retry.at).filter(|_| is_free);
         tokio::select! {
             biased;
             event = stop.next() => event,
@@ -239,6 +246,7 @@ impl Control {
             end = self.work.end() => Event::WorkEnded(end),
             end = self.reload.end() => Event::Reload(end),
             () = expiry_due(expires, not_before) => Event::Expired,
+            () = expiry_due(scheduled, self.scheduled_not_before) => Event::ScheduledDue,
             () = sleep_until(retry_at) => Event::RetrySave,
             () = self.inbox.schema_hint.noticed() => Event::SchemaHinted,
             seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
@@ -256,6 +264,7 @@ impl Control {
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
             Event::Command(Command::Reload(when, reply)) => self.request_reload(when, reply),
             Event::Expired => self.expire(),
+            Event::ScheduledDue => self.run_scheduled(),
             Event::RetrySave => self.feed(machine::Event::RetryDue),
             Event::Reload(end) => self.on_reload_ended(end),
             Event::SchemaProbed(seen) => self.on_schema_probed(seen),
@@ -280,8 +289,8 @@ impl Control {
 
     /// Publishes the record in force with what else is known.
     fn publish(&self) {
-        let Alarms { start, save, upstream, followed, expiry } = &self.alarms;
-        let alarms = [start, save, upstream, followed, expiry];
+        let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
+        let alarms = [start, save, upstream, followed, expiry, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         self.in_force.show(self.schema.knowledge(), alarm);

@@ -1,9 +1,5 @@
-//! Automatic changes: control lets a mode expire, observes the profile schema and UCS's own mode, and reacts to both. The
-//! rules are in `ucs`.
+//! Automatic changes: control observes the profile schema and UCS's own mode, and reacts to both. The rules are in `ucs`.
 
-use std::sync::Arc;
-
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::control::Control;
@@ -15,7 +11,7 @@ use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witnes
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::flip::Step;
-use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
+use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, SchemaKnowledge};
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
 const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
@@ -24,11 +20,6 @@ const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
 
 impl Control {
-    /// Flips because the mode expired.
-    pub(super) fn expire(&mut self) {
-        self.submit(Change::Expire { drain_timeout: self.drain_timeout }, Requester::Expiry);
-    }
-
     /// The result of an automatic change.
     pub(super) fn automatic_change_ended(&mut self, requester: Requester, ended: Ended) {
         match (requester, ended) {
@@ -42,22 +33,9 @@ impl Control {
             (Requester::Adopt(mode), Err(error)) => {
                 warn!(%error, %mode, "cannot adopt the first mode that UCS reports")
             }
-            (Requester::Expiry | Requester::EndForce | Requester::Close(_) | Requester::Command(_), _) => {}
-        }
-    }
-
-    /// A failure is retried with growing waits, and raises an alarm from the second time on, unless the expiry was removed.
-    fn expiry_failed(&mut self, error: &ChangeError) {
-        let record = Arc::clone(self.record());
-        if record.expires.is_none() || record.phase == Phase::Switching {
-            return;
-        }
-        let wait = self.expiry_trouble.failed(record.expires);
-        warn!(%error, ?wait, "the mode expired, but switching back failed");
-        self.expiry_not_before = Instant::now() + wait;
-        if self.expiry_trouble.failures > 1 {
-            self.alarms.expiry = Some(format!("the mode expired, but switching back failed: {error}"));
-            self.publish();
+            (Requester::Scheduled(words), Err(error)) => self.scheduled_failed(&words, &error),
+            (Requester::GiveUp, Err(ChangeError::NotDurable { .. })) => self.scheduled_kept(),
+            (_, _) => {}
         }
     }
 

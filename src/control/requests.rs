@@ -19,6 +19,10 @@ pub(super) enum Requester {
     Command(oneshot::Sender<Ended>),
     /// The record's own end.
     Expiry,
+    /// The scheduled flip, in words.
+    Scheduled(String),
+    /// A scheduled flip is given up.
+    GiveUp,
     EndForce,
     /// The automatic switch to maintenance, by its cause.
     Close(&'static str),

@@ -195,6 +195,7 @@ fn assemble(
         abandoned_before: HashMap::new(),
         expiry_not_before: now,
         expiry_trouble: ExpiryTrouble::default(),
+        scheduled_not_before: now,
         stats: Arc::new(ControlStats::default()),
         gate,
         inbox,

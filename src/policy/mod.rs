@@ -8,3 +8,4 @@ pub mod mode;
 pub mod path;
 pub mod routes_yaml;
 pub mod table;
+pub(crate) mod written_time;

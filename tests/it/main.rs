@@ -57,6 +57,12 @@ mod cross_site;
 /// A UCS without a profile schema.
 mod no_schema;
 
+/// Flips at a time to come.
+mod scheduled;
+
+/// What an operator tells clients, and when they come again.
+mod told;
+
 /// UCS's own mode, followed and set.
 mod upstream_mode;
 
