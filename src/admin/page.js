@@ -31,6 +31,16 @@
     return document;
   }
 
+  const names = (counts) => (counts || []).map((one) => `${one.count} × ${one.operation}`).join(", ");
+
+  // What is not sure about the drain of a mode.
+  function unsure(record) {
+    const named = names(record.abandoned);
+    if (record.drain === "forced") return "; forced while operations of the other mode were running: " + named;
+    if (record.drain !== "assumed") return "";
+    return "; operations of the other mode were given up on: " + (named || "those of a gateway that was killed");
+  }
+
   function showRecord(record) {
     if (state.record && record.revision < state.record.revision) return;
     const changed = !state.record || state.record.revision !== record.revision;
@@ -41,10 +51,14 @@
     if (at("mode-name").textContent !== name) at("mode-name").textContent = name;
     at("phase").textContent = switching
       ? `switching from ${record.from}, until ${when(record.deadline)} at most`
-      : record.drained === false ? "in force; not drained: operations of the other mode may still have been running" : "in force";
+      : "in force" + unsure(record);
     at("since").textContent = when(record.since);
     at("actor").textContent = `${record.actor.name} (${record.actor.kind})`;
     at("reason").textContent = record.reason || record.cause || "–";
+    const back = record.back_at ? "back at " + when(record.back_at) : "";
+    at("told").textContent = [record.message, back].filter(Boolean).join("; ") || "–";
+    const next = record.scheduled;
+    at("scheduled").textContent = next ? `${next.mode} at ${when(next.at)} by ${next.actor.name}` : "–";
     at("schema").textContent = record.schema;
     at("revision").textContent = record.revision;
     document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;
@@ -161,6 +175,7 @@
     const wanted = { mode: at("to").value, on_timeout: at("late").value };
     if (state.record) wanted.if_revision = state.record.revision;
     if (at("why").value.trim()) wanted.reason = at("why").value.trim();
+    if (at("say").value.trim()) wanted.message = at("say").value.trim();
     if (at("ends").value) wanted.expires_in = at("ends").value;
     if (at("wait").value) wanted.drain_timeout = at("wait").value;
     if (at("force").checked) wanted.force = true;
@@ -190,13 +205,13 @@
     try {
       const response = await call("PUT", "/mode", wanted);
       const answer = await response.json();
-      const names = (counts) => (counts || []).map((one) => `${one.count} × ${one.operation}`).join(", ");
       const report = answer.report || {};
       if (response.ok) {
         let text = report.changed === false ? `Already in ${answer.mode}.` : `${answer.mode} is in force, after ${report.drain_ms} ms.`;
         if (names(report.abandoned)) text += `\nGiven up on: ${names(report.abandoned)}`;
-        if (answer.drained === false) text += `\nNot drained; still running: ${names(report.still_running)}`;
-        say("result", text, answer.drained === false);
+        const forced = answer.drain === "forced";
+        if (forced) text += `\nForced; still running: ${names(report.still_running)}`;
+        say("result", text, forced);
         showRecord(answer);
       } else {
         const still = names(report.still_running);

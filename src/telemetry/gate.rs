@@ -33,5 +33,9 @@ pub struct RecordSample {
     /// When the mode or the flip began.
     pub(crate) since: u64,
     /// When the mode ends by itself.
-    pub(crate) expires: Option<u64>,
+    pub expires: Option<u64>,
+    /// When the scheduled flip begins.
+    pub scheduled: Option<u64>,
+    /// How the mode was drained; `None` while switching.
+    pub drain: Option<&'static str>,
 }

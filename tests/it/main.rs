@@ -36,6 +36,12 @@ mod stand_in;
 /// Kills at random moments, state files that are damaged, and a disk that takes no more.
 mod crash;
 
+/// The record in files over versions, and what it says of its drain.
+mod records;
+
+/// Cancels, stops and requests at every step of a flip.
+mod flip_events;
+
 /// What is promised when UCS, clients and disks misbehave in the middle of a flip or of a start.
 mod surroundings;
 
@@ -50,6 +56,12 @@ mod cross_site;
 
 /// A UCS without a profile schema.
 mod no_schema;
+
+/// Flips at a time to come.
+mod scheduled;
+
+/// What an operator tells clients, and when they come again.
+mod told;
 
 /// UCS's own mode, followed and set.
 mod upstream_mode;

@@ -1,6 +1,8 @@
 //! The mode, its record, and the pure rule by which one record follows another. It keeps no clock and does no I/O.
 
 mod apply;
+mod record;
+mod scheduled;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use apply::{Change, Refusal, apply};
+pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
+pub use scheduled::Scheduled;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,120 +100,6 @@ impl ModeSet {
     }
 }
 
-/// Whether a record is at rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Phase {
-    /// The mode is in force and drained (or `drained` says that it is not).
-    Settled,
-    /// A flip to `mode` is under way: operations of either single mode are refused.
-    Switching,
-}
-
-/// Who caused a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Actor {
-    /// By which way.
-    pub(crate) kind: ActorKind,
-    /// The principal's name, or the gateway's word for itself.
-    pub(crate) name: String,
-}
-
-/// By which way a change came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ActorKind {
-    /// The admin API, the CLI or the web page.
-    Operator,
-    /// Set Server Mode on the data port.
-    Client,
-    /// The record's own `expires`.
-    Expiry,
-    /// The gateway: no profile schema, first start, recovery after a crash.
-    Automatic,
-    /// UCS switched by itself.
-    Upstream,
-}
-
-/// What to do when the drain is not over at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnTimeout {
-    /// Restore the old mode and name what still runs.
-    #[default]
-    Revert,
-    /// Abort what still runs, wait the orphan grace, commit.
-    Cut,
-    /// Commit with `drained: false`.
-    Commit,
-}
-
-impl OnTimeout {
-    /// Every name with its meaning.
-    pub(crate) const NAMES: &[(&str, &str)] = &[
-        ("revert", "Revert to the previous mode"),
-        ("cut", "Abort the remaining requests, then change the mode"),
-        ("commit", "Change the mode although requests are still running"),
-    ];
-}
-
-impl FromStr for OnTimeout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<OnTimeout, String> {
-        match text {
-            "revert" => Ok(OnTimeout::Revert),
-            "cut" => Ok(OnTimeout::Cut),
-            "commit" => Ok(OnTimeout::Commit),
-            _ => Err("write revert, cut or commit".to_owned()),
-        }
-    }
-}
-
-/// The authoritative record. In JSON the fields stand flat at the top level.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModeRecord {
-    /// Version of this format: 1.
-    pub(crate) format: u32,
-    /// Grows by at least one with every saved record.
-    pub revision: u64,
-    /// The mode in force; while switching, the target.
-    pub(crate) mode: Mode,
-    /// Settled or switching.
-    pub(crate) phase: Phase,
-    /// While switching: the mode that is being left.
-    pub(crate) from: Option<Mode>,
-    /// While switching: when the mode that is being left would have ended by itself; a revert brings it back.
-    #[serde(default)]
-    pub(crate) from_expires: Option<Timestamp>,
-    /// While switching: whether the mode that is being left had been drained; a revert changes nothing about it.
-    #[serde(default)]
-    pub(crate) from_drained: Option<bool>,
-    /// While switching: when the drain is given up.
-    pub(crate) deadline: Option<Timestamp>,
-    /// When the current mode (or this switch) began.
-    pub(crate) since: Timestamp,
-    /// Who caused it.
-    pub(crate) actor: Actor,
-    /// The operator's own words.
-    pub(crate) reason: Option<String>,
-    /// The gateway's own word for an automatic or upstream change, e.g. `no_profile_schema`.
-    pub(crate) cause: Option<String>,
-    /// When the mode ends by itself and the other one follows.
-    pub(crate) expires: Option<Timestamp>,
-    /// After a flip: whether nothing that the mode forbids was in flight when it settled. `false` after a forced commit.
-    pub(crate) drained: Option<bool>,
-    /// While switching: how long the drain may take, in whole milliseconds.
-    pub(crate) drain_timeout_ms: Option<u64>,
-    /// While switching: what happens at the deadline.
-    pub(crate) on_timeout: Option<OnTimeout>,
-    /// Whether a missing profile schema was overridden.
-    pub(crate) force: bool,
-    /// Hash of the newest journal entry, so that a cut-off tail shows.
-    pub(crate) journal_head: Option<String>,
-}
-
 /// The end of a requested mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -219,15 +109,30 @@ pub(crate) enum End {
     Never,
 }
 
+/// A time, or that there is none any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// This time.
+    At(Timestamp),
+    /// None: an earlier one is taken away.
+    Never,
+}
+
 /// A requested change of the mode, from any source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ModeChange {
     /// The requested mode.
     pub(crate) mode: Mode,
     /// The requester.
-    pub(crate) actor: Actor,
-    /// The operator's reason.
-    pub(crate) reason: Option<String>,
+    pub actor: Actor,
+    /// The operator's reason, for the history.
+    pub reason: Option<String>,
+    /// The message for clients; empty removes that of a mode that stays.
+    pub message: Option<String>,
+    /// When clients may expect the other mode.
+    pub back_at: Option<When>,
+    /// Make the change at this time, or take away the one that is scheduled; at once if absent.
+    pub at: Option<When>,
     /// The gateway's cause for an automatic change.
     pub(crate) cause: Option<String>,
     /// Reject the change unless the record still has this revision.
@@ -249,6 +154,9 @@ impl ModeChange {
             mode,
             actor,
             reason: None,
+            message: None,
+            back_at: None,
+            at: None,
             cause: None,
             if_revision: None,
             drain_timeout: None,

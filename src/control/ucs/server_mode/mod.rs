@@ -33,6 +33,9 @@ pub(crate) struct UpstreamMemory {
     pub agreed: Option<UpstreamStatus>,
     /// The incarnation that went to maintenance by itself, until it is seen in production or the gateway sets it.
     pub closed_itself: Option<UpstreamStatus>,
+    /// Members that this program does not know: kept and written back.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The reaction to a status of UCS.
