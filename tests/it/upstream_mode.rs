@@ -183,7 +183,7 @@ fn switching() -> (Ucs, Gateway, Connection) {
 
 #[test]
 fn a_ucs_that_takes_its_time_is_waited_for() {
-    let (ucs, gateway, mut flipping) = switching();
+    let (ucs, _gateway, mut flipping) = switching();
     assert!(flipping.is_silent_for(Duration::from_millis(600)), "it did not wait");
     ucs.control().set_holding_switches(false);
     let reply = flipping.read_reply();

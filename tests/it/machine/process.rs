@@ -14,9 +14,10 @@ fn a_pause_over_the_deadline_of_a_drain_leaves_one_truth() {
     let ucs = Ucs::usual();
     let gateway = Gateway::bare(ucs.address, &["--orphan-grace", "50ms"]);
     let upload = Upload::begin(&gateway, &ucs);
+    let revision = ready(&gateway)["revision"].clone();
     let mut asker = Connection::open(gateway.admin);
     admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance", "drain_timeout": "3s"})));
-    eventually("the flip began", || ready(&gateway)["phase"] == "switching");
+    eventually("the flip began", || ready(&gateway)["revision"] != revision);
     gateway.signal("STOP");
     std::thread::sleep(Duration::from_secs(3));
     gateway.signal("CONT");
