@@ -165,7 +165,8 @@ async fn accept(listener: &AdminListener, limits: &Arc<ConnectionLimits>) -> std
             (Stream::Unix(stream), Peer::Unix(uid), None)
         }
     };
-    Ok((stream, Arrival { peer, local, slot: Arc::new(limits.take()) }))
+    let slot = Arc::new(limits.take(&peer));
+    Ok((stream, Arrival { peer, local, slot }))
 }
 
 #[cfg(test)]
