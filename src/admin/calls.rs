@@ -92,13 +92,15 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
     match (call, caller) {
         (Call::SetMode, Some(caller)) => {
             check_json(&head.headers)?;
+            let body = read_body(body).await?;
             arrival.slot.begin_change()?;
-            mode_calls::set(state, caller, &read_body(body).await?).await
+            mode_calls::set(state, caller, &body).await
         }
         (Call::Reload, Some(caller)) => {
             check_json(&head.headers)?;
+            let body = read_body(body).await?;
             arrival.slot.begin_change()?;
-            route_calls::reload(state, &caller, &read_body(body).await?).await
+            route_calls::reload(state, &caller, &body).await
         }
         (Call::ShowMode, _) => mode_calls::show(state),
         (Call::Events, _) if head.method == Method::HEAD => {

@@ -1,13 +1,16 @@
-//! The limits of connections to the admin port. A new connection always gets a slot; if need be, the oldest anonymous
-//! connection is evicted for it. Authenticated connections have slots of their own; when these are full, the principal with
+//! The limits of connections to the admin port. A new connection always gets a slot; if need be, an anonymous connection is
+//! evicted for it: the oldest of the address with the most, so that a flood evicts its own. Authenticated connections have slots of their own; when these are full, the principal with
 //! the most connections loses one, so that no client can lock out another. Event streams are counted separately. A connection
 //! with a mode change in progress is never evicted. It moves no bytes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use crate::transport::Peer;
 
 /// Maximum number of connections without an accepted credential.
 const MAX_ANONYMOUS: usize = 256;
@@ -51,7 +54,7 @@ struct Connection {
 /// The principal of a connection, by name.
 #[derive(Debug)]
 enum Identity {
-    Anonymous,
+    Anonymous(Origin),
     Authenticated(Arc<str>),
     Streaming(Arc<str>),
 }
@@ -59,10 +62,22 @@ enum Identity {
 impl Identity {
     fn name(&self) -> Option<&str> {
         match self {
-            Identity::Anonymous => None,
+            Identity::Anonymous(_) => None,
             Identity::Authenticated(name) | Identity::Streaming(name) => Some(name),
         }
     }
+}
+
+/// Where an anonymous connection comes from: its address, of IPv6 the /64, which one client has as a whole. None over a
+/// unix socket.
+type Origin = Option<IpAddr>;
+
+fn origin(peer: &Peer) -> Origin {
+    let Peer::Tcp(address) = peer else { return None };
+    Some(match address.ip().to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+        address => address,
+    })
 }
 
 /// The work in progress for a connection.
@@ -91,14 +106,15 @@ pub(super) enum LimitReached {
 
 impl ConnectionLimits {
     /// A slot for a new connection.
-    pub(super) fn take(self: &Arc<Self>) -> ConnectionSlot {
+    pub(super) fn take(self: &Arc<Self>, peer: &Peer) -> ConnectionSlot {
         let evicted = Arc::new(Notify::new());
+        let origin = origin(peer);
         let mut table = self.lock();
-        table.make_room_for_anonymous();
+        table.make_room_for_anonymous(origin);
         let number = table.next;
         table.next += 1;
         let connection = Connection {
-            identity: Identity::Anonymous,
+            identity: Identity::Anonymous(origin),
             work: Work::Idle,
             was_served: false,
             evicted: Arc::clone(&evicted),
@@ -114,25 +130,34 @@ impl ConnectionLimits {
 }
 
 impl Table {
-    fn make_room_for_anonymous(&mut self) {
-        let anonymous =
-            || self.open.iter().filter(|(_, connection)| matches!(connection.identity, Identity::Anonymous));
+    fn make_room_for_anonymous(&mut self, origin: Origin) {
+        let anonymous = || {
+            self.open.iter().filter_map(|(number, connection)| match connection.identity {
+                Identity::Anonymous(origin) => Some((*number, origin, connection.work)),
+                Identity::Authenticated(_) | Identity::Streaming(_) => None,
+            })
+        };
         let count = anonymous().count();
         if count < MAX_ANONYMOUS {
             self.is_logged &= count > MAX_ANONYMOUS / 2;
             return;
         }
+        let mut each = HashMap::from([(origin, 1usize)]);
+        anonymous().for_each(|(_, origin, _)| *each.entry(origin).or_default() += 1);
         // A connection whose password is being verified is evicted last; the attempt limiter keeps those few.
-        let oldest = anonymous().min_by_key(|(number, connection)| (connection.work == Work::Check, **number));
-        let oldest = oldest.map(|(number, _)| *number);
-        self.evict(oldest);
+        let leaving = anonymous().max_by_key(|(number, origin, work)| {
+            let has = each.get(origin).copied().unwrap_or_default();
+            (*work != Work::Check, has, std::cmp::Reverse(*number))
+        });
+        let leaving = leaving.map(|(number, ..)| number);
+        self.evict(leaving);
     }
 
     fn make_room_for(&mut self, principal: &str) -> Result<(), LimitReached> {
         let authenticated = || {
             self.open.iter().filter_map(|(number, connection)| match &connection.identity {
                 Identity::Authenticated(name) => Some((*number, &**name, connection.work)),
-                Identity::Anonymous | Identity::Streaming(_) => None,
+                Identity::Anonymous(_) | Identity::Streaming(_) => None,
             })
         };
         if authenticated().count() < MAX_AUTHENTICATED {
@@ -175,7 +200,7 @@ impl ConnectionSlot {
 
     /// Whether no credential has been accepted yet.
     pub(super) fn is_anonymous(&self) -> bool {
-        self.with(|connection| matches!(connection.identity, Identity::Anonymous)).unwrap_or(false)
+        self.with(|connection| matches!(connection.identity, Identity::Anonymous(_))).unwrap_or(false)
     }
 
     /// Marks a call in progress, until the guard is dropped.
@@ -220,7 +245,7 @@ impl ConnectionSlot {
                 *name = Arc::clone(principal);
                 return Ok(());
             }
-            Some(Identity::Anonymous) => {}
+            Some(Identity::Anonymous(_)) => {}
         }
         table.make_room_for(principal)?;
         if let Some(connection) = table.open.get_mut(&self.number) {
@@ -229,7 +254,8 @@ impl ConnectionSlot {
         Ok(())
     }
 
-    /// Marks that the call is a change, which protects the connection from eviction.
+    /// Marks that the call is a change, which protects the connection from eviction. To be called with the whole body at
+    /// hand: a half-sent change must not take the place of a whole one.
     pub(super) fn begin_change(&self) -> Result<(), LimitReached> {
         let mut table = self.limits.lock();
         let Some(Connection { identity: Identity::Authenticated(own), .. }) = table.open.get(&self.number) else {
@@ -256,7 +282,7 @@ impl ConnectionSlot {
         let streams = || {
             table.open.values().filter_map(|connection| match &connection.identity {
                 Identity::Streaming(name) => Some(name),
-                Identity::Anonymous | Identity::Authenticated(_) => None,
+                Identity::Anonymous(_) | Identity::Authenticated(_) => None,
             })
         };
         if streams().filter(|name| *name == own).count() >= MAX_STREAMS_PER_PRINCIPAL {

@@ -80,6 +80,6 @@ pub(crate) async fn serve(listener: Listener, parts: AdminParts, shutdown: impl 
 
 async fn accept(listener: &Listener, limits: &Arc<ConnectionLimits>) -> std::io::Result<(Stream, Arrival)> {
     let (stream, peer) = listener.accept().await?;
-    let arrival = Arrival { peer, local: stream.local_ip(), slot: Arc::new(limits.take()) };
-    Ok((stream, arrival))
+    let (local, slot) = (stream.local_ip(), Arc::new(limits.take(&peer)));
+    Ok((stream, Arrival { peer, local, slot }))
 }

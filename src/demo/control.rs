@@ -32,6 +32,7 @@ pub struct Control {
     options: Mutex<StandInOptions>,
     counters: Mutex<Counters>,
     holding: watch::Sender<bool>,
+    holding_switches: watch::Sender<bool>,
 }
 
 impl Control {
@@ -41,6 +42,7 @@ impl Control {
             options: Mutex::new(options),
             counters: Mutex::default(),
             holding: watch::Sender::new(false),
+            holding_switches: watch::Sender::new(false),
         }
     }
 
@@ -96,11 +98,6 @@ impl Control {
         self.change(|options| options.delay = delay);
     }
 
-    /// See [`StandInOptions::set_mode_delay`].
-    pub fn set_set_mode_delay(&self, delay: Duration) {
-        self.change(|options| options.set_mode_delay = delay);
-    }
-
     /// See [`StandInOptions::failing`].
     pub fn set_failing(&self, status: Option<u16>) {
         self.change(|options| options.failing = status);
@@ -112,9 +109,23 @@ impl Control {
         self.holding.send_replace(holding);
     }
 
+    /// While held, Set Server Mode waits for the running requests and then does not end: UCS keeps switching until
+    /// released.
+    pub fn set_holding_switches(&self, holding: bool) {
+        self.holding_switches.send_replace(holding);
+    }
+
+    /// Whether a switch of the mode is under way.
+    pub fn is_switching(&self) -> bool {
+        self.mode_switch.is_switching()
+    }
+
     pub(super) async fn released(&self) {
-        // The sender lives as long as `self`, so the wait cannot fail.
-        let _ = self.holding.subscribe().wait_for(|holding| !holding).await;
+        until_false(&self.holding).await;
+    }
+
+    pub(super) async fn switches_released(&self) {
+        until_false(&self.holding_switches).await;
     }
 
     pub(super) fn options(&self) -> StandInOptions {
@@ -183,6 +194,11 @@ impl Control {
             },
         })
     }
+}
+
+async fn until_false(flag: &watch::Sender<bool>) {
+    // The sender lives as long as the settings, so the wait cannot fail.
+    let _ = flag.subscribe().wait_for(|set| !set).await;
 }
 
 /// A change over HTTP: its name stands in the path, its members in the body.

@@ -2,6 +2,7 @@
 //! the "Server Mode" page: 503 outside the mode, 503 to everything while switching, and a switch waits for the running
 //! requests that the new mode forbids.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ impl ModeSwitch {
         self.state.borrow().mode
     }
 
+    pub(super) fn is_switching(&self) -> bool {
+        self.state.borrow().switching
+    }
+
     pub(super) fn started(&self) -> Timestamp {
         self.state.borrow().started
     }
@@ -83,9 +88,9 @@ impl ModeSwitch {
         outcome.map(|()| RunningRequest { state: Arc::clone(&self.state), scope })
     }
 
-    /// Set Server Mode: refuses all requests, waits, takes `extra` longer, and opens in `target`. A target that is
-    /// already in force is reached at once (undocumented).
-    pub(super) async fn switch(&self, target: Mode, extra: Duration) -> Result<(), Unavailable> {
+    /// Set Server Mode: refuses all requests, waits for the running ones and for `released`, and opens in `target`. A
+    /// target that is already in force refuses nothing meanwhile (undocumented).
+    pub(super) async fn switch(&self, target: Mode, released: impl Future<Output = ()>) -> Result<(), Unavailable> {
         let mut begun = Ok(());
         self.state.send_if_modified(|state| {
             if state.switching {
@@ -104,7 +109,7 @@ impl ModeSwitch {
             Mode::Production => drop(tokio::time::timeout(WAIT_FOR_SCHEMA_REQUESTS, quiet).await),
             Mode::Maintenance => drop(quiet.await),
         }
-        tokio::time::sleep(extra).await;
+        released.await;
         self.set(target);
         Ok(())
     }
@@ -160,7 +165,7 @@ mod tests {
         let mode_switch = ModeSwitch::new(Mode::Production);
         let write = mode_switch.admit(Scope::Data, Some(ModeSet::Production)).unwrap();
         let read = mode_switch.admit(Scope::Schema, Some(ModeSet::Both)).unwrap();
-        let switch = mode_switch.switch(Mode::Maintenance, Duration::ZERO);
+        let switch = mode_switch.switch(Mode::Maintenance, std::future::ready(()));
         tokio::pin!(switch);
         tokio::select! {
             biased;
@@ -168,7 +173,7 @@ mod tests {
             () = std::future::ready(()) => {}
         }
         assert_eq!(mode_switch.admit(Scope::Server, Some(ModeSet::Both)).err(), Some(Unavailable::Switching));
-        assert_eq!(mode_switch.switch(Mode::Production, Duration::ZERO).await, Err(Unavailable::Switching));
+        assert_eq!(mode_switch.switch(Mode::Production, std::future::ready(())).await, Err(Unavailable::Switching));
         drop(write);
         switch.await.unwrap();
         drop(read);

@@ -26,8 +26,6 @@ pub struct StandInOptions {
     pub initial_mode: Mode,
     /// The least time that a request takes.
     pub delay: Duration,
-    /// How much longer Set Server Mode takes, after it has waited for running requests.
-    pub set_mode_delay: Duration,
     /// The status (400 to 599) of every response; `None` for normal service.
     pub failing: Option<u16>,
     /// Whether every exchange is kept for [`StandIn::record`](super::StandIn::record).
@@ -48,7 +46,6 @@ impl StandInOptions {
             login: None,
             initial_mode: Mode::Production,
             delay: Duration::ZERO,
-            set_mode_delay: Duration::ZERO,
             failing: None,
             record: false,
         }

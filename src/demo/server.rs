@@ -169,7 +169,7 @@ async fn set_mode(shared: &Shared, call: &Call) -> OperationResult {
         "maintenance" => Mode::Maintenance,
         _ => return Err(UcsError::bad_request("mode must be \"production\" or \"maintenance\"")),
     };
-    let switched = shared.control.mode_switch.switch(target, call.options.set_mode_delay).await;
+    let switched = shared.control.mode_switch.switch(target, shared.control.switches_released()).await;
     switched.map_err(|reason| unavailable("POST", &call.uri, reason))?;
     let mut response = response::json(200, &json!({"server changed": target}));
     response.headers_mut().insert(LOCATION, HeaderValue::from_static("/server/status"));

@@ -121,6 +121,8 @@ const REQUESTS: &[&str] = &[
     "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /b HTTP/1.0\r\n\r\nGET /c HTTP/1.0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nokGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "PUT /a?b#c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n000a;x\r\n0123456789\r\n0\r\nA: b\r\n\r\n",
+    "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5; a=b\r\nHello\r\n0;\ta = b ;c\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5 ;a=b\r\nHello\r\n0\r\n\r\n",
 ];
 
 /// Responses with every framing, and those in which readers are known to differ.

@@ -32,7 +32,11 @@ pub const REQUEST_FRAMING: &[Row] = &[
     ("bare_lf", "accepts", BARE_LF),
     ("bare_lf", "waits", "RFC 9112, 7.1.2: hyper waits for CR LF behind a trailer that ends in LF"),
     ("chunk_extension", "accepts", EXTENSION),
-    ("chunk_size", "accepts", "RFC 9112, 7.1: no white space stands behind a size; hyper skips it"),
+    (
+        "chunk_size",
+        "accepts",
+        "RFC 9112, 7.1.1: white space is allowed behind a size before \";\" alone; here, only behind it",
+    ),
     ("connect", "accepts", CONNECT),
     ("empty_lines", "accepts", EMPTY_LINES),
     ("encoding_unsupported", "accepts", CODING),

@@ -36,11 +36,16 @@ struct Hits {
 
 #[test]
 fn kills_at_any_moment_lose_no_acknowledged_flip() {
-    let rounds = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 1000 } else { 150 };
+    let rounds: u32 = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 1000 } else { 150 };
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
     let mut told = Told { mode: Mode::Production, revision: 0, unanswered: None };
     let mut hits = Hits::default();
-    for round in 0..rounds {
+    let enough = |hits: &Hits| hits.recovered >= rounds / 50 && hits.completed + hits.not_begun > 0;
+    // On a slow machine most kills come before the flip: then more of them are needed.
+    for round in 0..10 * rounds {
+        if round >= rounds && enough(&hits) {
+            break;
+        }
         // Spread evenly over the time, in another order than that of the rounds.
         let moment = Duration::from_secs_f64((f64::from(round) * 0.618_034).fract() * 0.040);
         let gateway = Gateway::start_in(dir.path(), ucs.address, &["--orphan-grace", "20ms"]);
@@ -56,7 +61,7 @@ fn kills_at_any_moment_lose_no_acknowledged_flip() {
     let gateway = Gateway::start_in(dir.path(), ucs.address, &["--orphan-grace", "20ms"]);
     hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits);
     eprintln!("{rounds} kills, {} revisions: {hits:?}", told.revision);
-    assert!(hits.recovered >= rounds / 50 && hits.completed + hits.not_begun > 0, "{hits:?}");
+    assert!(enough(&hits), "{hits:?}");
 }
 
 /// Waits until a restarted gateway has settled and compares.
@@ -139,7 +144,6 @@ fn begin_upload(gateway: &Gateway, ucs: &Ucs) -> Connection {
 #[test]
 fn a_crash_in_a_drain_is_taken_back_after_the_grace() {
     let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
-    // Long enough to be asked in.
     let flags = [&ALONE[..7], &["5s"]].concat();
     let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
     let _client = begin_upload(&gateway, &ucs);
@@ -151,8 +155,10 @@ fn a_crash_in_a_drain_is_taken_back_after_the_grace() {
     let restarted = Instant::now();
     let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
     for line in ["GET /profiles/1", "POST /metadata/identification-keys"] {
-        let refused = request(gateway.data, line, &[], b"");
-        assert_eq!((refused.status, refused.refusal()), (503, Some("switching")), "{line}: {}", refused.text());
+        let reply = request(gateway.data, line, &[], b"");
+        // A slow machine may ask after the grace.
+        let is_over = restarted.elapsed() >= Duration::from_secs(5);
+        assert!(is_over || reply.refusal() == Some("switching"), "{line}: {} {}", reply.status, reply.text());
     }
     assert_eq!(request(gateway.data, "GET /metadata/identification-keys", &[], b"").status, 200);
     eventually("it is taken back", || admin::mode(&gateway)["phase"] == "settled");
@@ -188,20 +194,18 @@ fn an_orderly_stop_in_a_drain_ends_well() {
 #[test]
 fn only_an_orderly_stop_spares_the_next_flip_the_grace() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
-    let flags = [&ALONE[..7], &["3s"]].concat();
-    let flip = |mode: &str, since: Instant| {
-        let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    let flip = |mode: &str, grace: &'static str| {
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &[&ALONE[..7], &[grace]].concat());
         let settled = admin::set_mode(&gateway, &json!({"mode": mode}));
         assert_eq!(settled.status, 200, "{}", settled.text());
-        (gateway, settled.json()["report"]["drain_ms"].as_u64().unwrap(), since.elapsed())
+        gateway
     };
-    let (gateway, drain_ms, _) = flip("maintenance", Instant::now());
-    assert!(drain_ms < 3000, "a first start has nothing behind it: {drain_ms}");
-    assert!(gateway.terminate(PATIENCE).success());
-    let (gateway, drain_ms, _) = flip("production", Instant::now());
-    assert!(drain_ms < 3000, "nor has one after an orderly stop: {drain_ms}");
-    gateway.kill();
-    let (_gateway, _, took) = flip("maintenance", Instant::now());
+    // Neither a first start nor one after an orderly stop has anything to wait for: else it would be for an hour.
+    assert!(flip("maintenance", "1h").terminate(PATIENCE).success());
+    flip("production", "1h").kill();
+    let restarted = Instant::now();
+    let _gateway = flip("maintenance", "3s");
+    let took = restarted.elapsed();
     assert!(took >= Duration::from_secs(3), "what a killed one left at UCS is given its time: {took:?}");
 }
 

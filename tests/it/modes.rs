@@ -1,8 +1,6 @@
 //! What a client meets on the data port: Set Server Mode as documented, the status document, what no route takes,
 //! answers in another format, and when to come back.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
@@ -495,20 +493,21 @@ fn retry_after_tells_when_the_mode_ends() {
 
 #[test]
 fn a_client_that_leaves_does_not_stop_what_it_asked_for() {
-    let ucs = Ucs::usual();
+    let ucs = Ucs::start(StandInOptions { initial_mode: Mode::Maintenance, ..StandInOptions::new() });
     let gateway = Gateway::start(ucs.address, &[]);
-    ucs.control().set_set_mode_delay(Duration::from_millis(300));
+    ucs.control().set_holding_switches(true);
     let mut client = Connection::open(gateway.data);
-    let (token, body) = (gateway.token(), r#"{"mode":"maintenance"}"#);
+    let (token, body) = (gateway.token(), r#"{"mode":"production"}"#);
     client.send(format!(
         "POST /server/mode HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     ));
-    eventually("UCS is asked", || ucs.asked("POST", "/server/mode").len() == 1);
+    eventually("UCS switches", || ucs.control().is_switching());
     drop(client);
+    ucs.control().set_holding_switches(false);
     eventually("the flip settles", || {
         let record = admin::mode(&gateway);
-        record["mode"] == "maintenance" && record["phase"] == "settled"
+        record["mode"] == "production" && record["phase"] == "settled"
     });
-    assert_eq!(ucs.control().mode(), Mode::Maintenance);
+    assert_eq!(ucs.control().mode(), Mode::Production);
 }

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use ucs_gateway::demo::{StandIn, StandInOptions, seed};
 use ucs_gateway::policy::mode::Mode;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Requests to the seeded data in production: method, path, body and the expected status.
 const EXAMPLES: &[(&str, &str, &str, u16)] = &[

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
@@ -169,15 +169,25 @@ fn credentials_that_cannot_be_read_stop_the_start() {
     }
 }
 
+/// A UCS that switches to production until it is released, and the flip that waits for it. For production a UCS is waited
+/// for longest.
+fn switching() -> (Ucs, Gateway, Connection) {
+    let ucs = Ucs::start(StandInOptions { initial_mode: Mode::Maintenance, ..StandInOptions::new() });
+    let gateway = start(ucs.address, &[]);
+    ucs.control().set_holding_switches(true);
+    let mut flipping = Connection::open(gateway.admin);
+    admin::begin(&mut flipping, &gateway, "PUT /mode", Some(&json!({"mode": "production"})));
+    eventually("UCS switches", || ucs.control().is_switching());
+    (ucs, gateway, flipping)
+}
+
 #[test]
 fn a_ucs_that_takes_its_time_is_waited_for() {
-    let ucs = Ucs::usual();
-    let gateway = start(ucs.address, &[]);
-    ucs.control().set_set_mode_delay(Duration::from_millis(600));
-    let began = Instant::now();
-    let reply = flip(&gateway, "maintenance");
-    assert_eq!((reply.status, ucs.control().mode()), (200, Mode::Maintenance), "{}", reply.text());
-    assert!(began.elapsed() >= Duration::from_millis(600));
+    let (ucs, _gateway, mut flipping) = switching();
+    assert!(flipping.is_silent_for(Duration::from_millis(600)), "it did not wait");
+    ucs.control().set_holding_switches(false);
+    let reply = flipping.read_reply();
+    assert_eq!((reply.status, ucs.control().mode()), (200, Mode::Production), "{}", reply.text());
     assert_eq!(ucs.asked("POST", "/server/mode").len(), 1, "it is not asked twice");
 }
 
@@ -333,15 +343,11 @@ fn a_later_start_keeps_its_own_mode_and_sets_ucs_back() {
 
 #[test]
 fn requests_of_both_modes_go_on_while_ucs_switches() {
-    let ucs = Ucs::usual();
-    let gateway = start(ucs.address, &[]);
-    ucs.control().set_set_mode_delay(Duration::from_secs(3));
-    let mut flipping = Connection::open(gateway.admin);
-    admin::begin(&mut flipping, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
-    eventually("UCS switches", || ucs.asked("POST", "/server/mode").len() == 1);
+    let (ucs, gateway, mut flipping) = switching();
     let read = request(gateway.data, "GET /metadata/identification-keys", &[], b"");
     assert_eq!((read.status, read.refusal()), (503, None), "the gateway lets it pass, and UCS refuses it: {read:?}");
     let profile = request(gateway.data, "GET /profiles/1", &[], b"");
     assert_eq!(profile.refusal(), Some("switching"));
+    ucs.control().set_holding_switches(false);
     assert_eq!(flipping.read_reply().status, 200);
 }

@@ -6,7 +6,7 @@ use crate::policy::mode::{ModeRecord, Refusal};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// Another process has locked the directory.
     #[error("the state directory {} is in use by another process; give each gateway its own --state-dir", .0.display())]
     InUse(PathBuf),

@@ -52,7 +52,7 @@ pub(crate) enum Change {
 
 /// The reason why a change does not apply to a record. The record stays unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// `if_revision` names another revision.
     #[error("the record is not at the requested revision")]
     Stale,

@@ -80,9 +80,11 @@ fn what_goes_wrong_is_documented_too() {
     let gateway = Gateway::start(ucs.address, &[]);
     let document = document(&gateway);
     let put = |change: Value| admin::set_mode(&gateway, &change);
-    let upload = Upload::begin(&gateway, &ucs);
+    let held = Upload::begin_held(&gateway, &ucs);
     let late = put(json!({"mode": "maintenance", "drain_timeout": "1ms"}));
     assert_eq!(late.status, 504, "{}", late.text());
+    assert_eq!(held.finish_held(&ucs).status, 201);
+    let upload = Upload::begin(&gateway, &ucs);
     let mut asker = Connection::open(gateway.admin);
     admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
     crate::support::eventually("the flip began", || admin::mode(&gateway)["phase"] == "switching");

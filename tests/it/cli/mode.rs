@@ -88,12 +88,12 @@ fn what_the_gateway_refuses_is_told_and_ends_with_1() {
     let stale = mode(&gateway, &["set", "maintenance", "--if-revision", "99"]);
     assert_eq!((stale.code, stale.stdout.as_str()), (Some(1), ""), "{stale:?}");
     assert!(stale.stderr.contains("read GET /mode and decide again"), "{}", stale.stderr);
-    let upload = Upload::begin(&gateway, &ucs);
+    let upload = Upload::begin_held(&gateway, &ucs);
     let late = mode(&gateway, &["set", "maintenance", "--drain-timeout", "50ms", "--json"]);
     assert_eq!(late.code, Some(1), "{late:?}");
     assert!(late.stderr.contains("still running: 1 Create Customer Profile"), "{}", late.stderr);
     assert_eq!(serde_json::from_str::<Value>(&late.stdout).unwrap()["reason"], "drain_timeout");
-    assert_eq!(upload.finish().status, 201);
+    assert_eq!(upload.finish_held(&ucs).status, 201);
     let address = gateway.admin.to_string();
     let stranger = run(&["mode", "--admin", &address, "--token", "wrong", "get"]);
     assert_eq!(stranger.code, Some(1), "{stranger:?}");

@@ -1,7 +1,7 @@
 //! Disks that are full, read-only, slow or broken: requests go on, a flip that cannot be kept does not happen, and what
 //! an operator was told is what the next start finds.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
@@ -209,20 +209,39 @@ fn a_disk_that_hangs_holds_up_the_flip_and_nothing_else() {
     machine.syncs_take(Duration::from_secs(3600));
     let mut asker = Connection::open(gateway.admin);
     admin::begin(&mut asker, &gateway, "PUT /mode", Some(&to("maintenance")));
-    let until = Instant::now() + Duration::from_millis(700);
-    let mut served = 0;
-    while Instant::now() < until {
+    for _ in 0..20 {
         let reply = request(gateway.data, "GET /profiles/absent", &[], b"");
         assert_eq!((reply.status, reply.refusal()), (404, None));
         assert_eq!((&ready(&gateway)["mode"], &ready(&gateway)["revision"]), (&json!("production"), &revision));
         assert_eq!(admin::call(&gateway, "GET /mode/history", None).status, 200);
-        served += 1;
     }
-    assert!(served > 5, "{served}");
     assert!(asker.is_silent_for(Duration::from_millis(50)));
     machine.syncs_take(Duration::ZERO);
     let settled = asker.read_reply();
     assert_eq!((settled.status, &settled.json()["mode"]), (200, &json!("maintenance")), "{}", settled.text());
+}
+
+/// A limit of one principal: here, by changes that wait for the disk.
+#[test]
+fn each_principal_has_so_many_changes_under_way_and_no_more() {
+    let (ucs, machine) = (modeless(), Machine::new());
+    let gateway = machine.start(ucs.address, &ALONE);
+    machine.syncs_take(Duration::from_secs(3600));
+    let begin = |_| {
+        let mut asker = Connection::open(gateway.admin);
+        admin::begin(&mut asker, &gateway, "PUT /mode", Some(&to("maintenance")));
+        asker
+    };
+    let mut askers: Vec<Connection> = (0..17).map(begin).collect();
+    let is_told = |asker: &mut Connection| !asker.is_silent_for(Duration::from_millis(1));
+    eventually("one is told", || askers.iter_mut().any(is_told));
+    let refused = askers.iter_mut().position(is_told).unwrap();
+    let refused = askers.swap_remove(refused).read_reply();
+    assert_eq!((refused.status, &refused.json()["reason"]), (429, &json!("too_many_changes")), "{}", refused.text());
+    assert!(askers.iter_mut().all(|asker| asker.is_silent_for(Duration::from_millis(1))));
+    machine.syncs_take(Duration::ZERO);
+    let status = askers.iter_mut().map(|asker| asker.read_reply().status).collect::<Vec<_>>();
+    assert!(status.contains(&200) && !status.contains(&429), "{status:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Parts of the gateway that die or hang for real, one at a time: the process ends with exit code 1 as soon as one is
 //! dead, and what was acknowledged is what the next start finds.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use ucs_gateway::demo::StandInOptions;
@@ -106,9 +106,6 @@ fn a_worker_that_hangs_is_not_alive() {
     machine.hang_thread("worker-1");
     eventually("it is noticed", || live().status == 503);
     assert_eq!(live().json(), json!({"live": false, "silent": ["worker-1"]}));
-    let asked = Instant::now();
-    assert_eq!(live().status, 503);
-    assert!(asked.elapsed() < Duration::from_secs(5), "a probe does not wait for long");
     machine.mend_threads();
     eventually("it is alive again", || live().status == 200);
 }

@@ -3,6 +3,7 @@
 //! send for ever to a gateway that needs none of it.
 
 use std::process::Command;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::POST;
@@ -101,17 +102,20 @@ fn a_client_that_was_too_slow_can_still_read_that_it_was() {
 /// A UCS that refuses what it has read the head of, and reads no more.
 #[test]
 fn an_early_answer_of_ucs_reaches_a_client_that_sends_all_at_once() {
-    let upstream = Scripted::start(|conn| {
+    let (heard, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let upstream = Scripted::start(move |conn| {
         conn.read_head();
         conn.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\n\r\nlogin");
         conn.leaves_unread();
-        std::thread::sleep(Duration::from_secs(1));
+        let _ = told.lock().unwrap().recv_timeout(PATIENCE);
     });
     let gateway = Gateway::bare(upstream.address, &[]);
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, POST, &[], &vec![b'x'; 8 * LONG]));
     let reply = client.read_reply();
     assert_eq!((reply.status, reply.text()), (401, "login".to_owned()));
+    heard.send(()).unwrap();
 }
 
 const OPEN: &str = "ucs_gateway_client_connections_open";

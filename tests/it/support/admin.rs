@@ -33,6 +33,15 @@ pub fn mode(gateway: &Gateway) -> Value {
     reply.json()
 }
 
+/// The requests of one class that have ended, whatever their outcome was.
+#[track_caller]
+pub fn ended(gateway: &Gateway, class: &str) -> f64 {
+    let text = call(gateway, "GET /metrics", None).text();
+    let family = format!("ucs_gateway_requests_total{{class=\"{class}\",");
+    let values = text.lines().filter(|line| line.starts_with(&family)).map(|line| line.rsplit(' ').next().unwrap());
+    values.map(|value| value.parse::<f64>().unwrap()).sum()
+}
+
 /// One series of `/metrics` by its name and labels exactly as printed, as in `ucs_gateway_in_flight{set="both"}`. A
 /// series that is not printed is 0, if its family is.
 #[track_caller]

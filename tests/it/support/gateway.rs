@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{TempDir, tool};
 
 /// How long a start may take: longer than any other wait, because the gateway may first ask UCS for its mode.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A running `ucs-gateway serve`. It is killed when dropped.
 pub struct Gateway {

@@ -19,6 +19,22 @@ impl Upload {
         Upload(client)
     }
 
+    /// The same for a flip with a short drain timeout: the client has sent all, and UCS holds it, as it holds everything then.
+    #[track_caller]
+    pub fn begin_held(gateway: &Gateway, ucs: &Ucs) -> Upload {
+        ucs.control().set_holding(true);
+        let mut upload = Upload::begin(gateway, ucs);
+        upload.0.send("}");
+        upload
+    }
+
+    /// Lets UCS go on with what it holds; the answer.
+    #[track_caller]
+    pub fn finish_held(mut self, ucs: &Ucs) -> Reply {
+        ucs.control().set_holding(false);
+        self.0.read_reply()
+    }
+
     /// Sends the last byte; the answer.
     #[track_caller]
     pub fn finish(mut self) -> Reply {

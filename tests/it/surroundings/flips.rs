@@ -86,9 +86,11 @@ const KEYS: &str = "POST /metadata/identification-keys";
 
 /// In maintenance until a second from now, with an operation under way that keeps it from being left.
 fn ends_in_a_second(gateway: &Gateway, ucs: &Ucs) -> Connection {
-    assert_eq!(admin::set_mode(gateway, &json!({"mode": "maintenance", "expires_in": "1s"})).status, 200);
+    assert_eq!(flip(gateway, "maintenance").status, 200);
     ucs.with(|says| says.hangs_at = Some("identification-keys"));
-    begin(gateway, ucs, KEYS, "{}")
+    let client = begin(gateway, ucs, KEYS, "{}");
+    assert_eq!(admin::set_mode(gateway, &json!({"mode": "maintenance", "expires_in": "1s"})).status, 200);
+    client
 }
 
 #[test]
@@ -158,15 +160,21 @@ fn a_late_effect_of_the_flip_before_is_set_back() {
 fn an_end_can_be_taken_away() {
     let ucs = Ucs::start("production");
     let gateway = Gateway::start(ucs.upstream.address, &QUICK);
-    let ending = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "2s"})).json();
+    // Again where the machine was so slow that the end may have come first.
+    let (began, ending, endless) = loop {
+        let began = Instant::now();
+        let ending = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "2s"})).json();
+        let endless = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "never"}));
+        if began.elapsed() < Duration::from_secs(2) {
+            break (began, ending, endless);
+        }
+    };
     assert!(ending["expires"].is_string(), "{ending}");
-    let began = Instant::now();
-    let endless = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "never"}));
     assert_eq!((endless.status, &endless.json()["expires"]), (200, &Value::Null), "{}", endless.text());
     assert!(endless.json()["revision"].as_u64() > ending["revision"].as_u64(), "{}", endless.text());
     let again = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "never"})).json();
     assert_eq!(again["revision"], endless.json()["revision"], "there is none to take away");
-    within(Duration::from_secs(10), "the end has passed", || began.elapsed() > Duration::from_millis(2500));
+    within(Duration::from_secs(10), "the end has passed", || began.elapsed() > Duration::from_secs(5));
     is_settled(&gateway, "maintenance");
 }
 
@@ -211,6 +219,7 @@ fn a_drain_that_waits_for_graces_alone_is_waited_for_beyond_its_deadline() {
     let ucs = crate::support::Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() });
     let gateway = Gateway::bare(ucs.address, &["--orphan-grace", "2s"]);
     ucs.control().set_holding(true);
+    let began = Instant::now();
     for count in 1..=3 {
         let mut client = Connection::open(gateway.data);
         client.send(http::compose(gateway.data, PROFILE, &[], b""));
@@ -221,15 +230,19 @@ fn a_drain_that_waits_for_graces_alone_is_waited_for_beyond_its_deadline() {
     let mut asker = Connection::open(gateway.admin);
     let change = json!({"mode": "maintenance", "drain_timeout": "300ms"});
     admin::begin(&mut asker, &gateway, "PUT /mode", Some(&change));
-    eventually("the flip began", || admin::mode(&gateway)["phase"] == "switching");
-    let record = admin::mode(&gateway);
+    eventually("the flip began", || admin::mode(&gateway)["mode"] == "maintenance");
+    let within_the_grace = began.elapsed() < Duration::from_secs(2);
+    let settled = asker.read_reply();
+    assert_eq!((settled.status, &settled.json()["report"]["still_running"]), (200, &json!([])), "{}", settled.text());
+    // A slow machine may have begun the flip after the first graces.
+    assert!(!within_the_grace || settled.json()["drain"] == "assumed", "{}", settled.text());
+    assert!(!within_the_grace || settled.json()["report"]["abandoned"][0]["count"] == 3, "{}", settled.text());
+    let history = admin::call(&gateway, "GET /mode/history", None).json();
+    let records = history["entries"].as_array().unwrap().iter().map(|entry| &entry["record"]);
+    let record = records.into_iter().find(|record| record["phase"] == "switching").expect("the flip's own record");
     let time = |name: &str| record[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let promised = time("deadline").duration_since(time("since"));
     assert_eq!(promised.as_millis(), 2300, "drain timeout and grace: {record}");
-    let settled = asker.read_reply();
-    assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("assumed")), "{}", settled.text());
-    assert_eq!(settled.json()["report"]["abandoned"][0]["count"], 3);
-    assert_eq!(settled.json()["report"]["still_running"], json!([]));
 }
 
 /// The same for what a killed gateway may have left at UCS.
