@@ -8,6 +8,8 @@ use crate::support::tool::{Run, run};
 mod demo;
 /// `mode …` against a running gateway.
 mod mode;
+/// `check` and `diff` where the search is hard.
+mod proofs;
 /// `serve`: how it starts, refuses to start, and stops.
 mod serve;
 /// `check`, `explain`, `diff`, `schema`: what is said about tables.

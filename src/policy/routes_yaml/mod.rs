@@ -141,7 +141,7 @@ fn compile(partial: PartialTable, mut diagnostics: Diagnostics) -> Result<RouteT
         of_file.for_each(|(at, issue)| diagnostics.add(at, issue));
         diagnostics.take()
     })?;
-    for unreachable in analysis::unreachable(&table) {
+    for unreachable in analysis::unreachable(&table).list {
         diagnostics.add(span_of(unreachable.route), unreachable_issue(&table, &unreachable));
     }
     diagnostics.verdict()?;
