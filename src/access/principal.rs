@@ -1,8 +1,17 @@
 //! Principals, their permissions and the credentials that prove them. It verifies nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::secrets::{PasswordHash, TokenHash};
+
+/// The origin of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Tcp(SocketAddr),
+    /// A unix socket, with the user id of the peer if the kernel reports one.
+    Unix(Option<u32>),
+}
 
 /// A permission of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,5 +8,5 @@ mod settings;
 pub(crate) use admin_address::{AdminAddress, HostPort};
 pub use args::ServeArgs;
 pub(crate) use args::StoreKind;
-pub(crate) use settings::default_state_dir;
 pub use settings::{Settings, SettingsError};
+pub(crate) use settings::{check_class_limits, default_state_dir};

@@ -6,4 +6,5 @@ pub mod explain;
 pub mod mode;
 pub mod path;
 pub mod routes_yaml;
+pub(crate) mod strict_yaml;
 pub mod table;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, watch};
@@ -68,6 +69,10 @@ pub struct Worker {
     pub upstream_host: HeaderValue,
     /// The `Date` of responses that have none (RFC 9110, 5.6.7), at most one sweep old.
     pub date: RefCell<String>,
+    /// The longest `Retry-After` of a 503.
+    pub max_retry_after: Duration,
+    /// Whether the gateway itself responds to `GET /livez`.
+    pub livez: bool,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
     /// The slots of each class, for the table with this generation.
@@ -138,6 +143,8 @@ impl Worker {
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),
+            max_retry_after: settings.max_retry_after,
+            livez: settings.livez,
             metrics: Arc::clone(&shared.metrics),
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),

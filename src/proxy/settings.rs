@@ -24,6 +24,10 @@ pub struct ProxySettings {
     pub max_body: u64,
     /// The most client connections of all workers together; a further one is closed at once.
     pub max_connections: usize,
+    /// The longest `Retry-After` of a 503.
+    pub max_retry_after: Duration,
+    /// Whether the gateway itself responds to `GET /livez`.
+    pub livez: bool,
 }
 
 /// Deadlines of a client's connection.

@@ -21,6 +21,8 @@ pub struct GateSample {
     pub is_schema_undefined: bool,
     /// An alarm is published.
     pub has_alarm: bool,
+    /// Whether the last reading of access.yaml failed.
+    pub has_access_fault: bool,
     /// `None` before the first record.
     pub record: Option<RecordSample>,
 }

@@ -1,6 +1,8 @@
 //! The page of a refusal: a problem document (RFC 9457), or the operator's template instead. It knows nothing about the
 //! connection.
 
+use std::time::Duration;
+
 use hyper::Method;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -13,8 +15,8 @@ use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::table::{AnswerTemplate, RouteTable};
 use crate::proxy::headers::UCS_GATEWAY;
 
-/// The default of `Retry-After`, in seconds.
-const DEFAULT_RETRY_SECONDS: u64 = 30;
+/// The longest `Retry-After` while the mode is switching: a flip that settles earlier than its deadline is the rule.
+const LONGEST_WHILE_SWITCHING: u64 = 5;
 
 /// A summary of the refused request.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,9 @@ struct Problem<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
+    /// When the mode ends by itself, as `Retry-After` may be shorter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<&'a str>,
 }
 
 impl Problem<'_> {
@@ -65,6 +70,7 @@ pub(crate) struct Page {
 pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &RouteTable) -> Page {
     let record = refusal.record();
     let (status, reason) = (refusal.status(), refusal.reason());
+    let expires = record.as_ref().and_then(|record| record.expires).map(|end| end.to_string());
     let problem = Problem {
         title: title(refusal, status),
         status: status.as_u16(),
@@ -74,6 +80,7 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
         operation: summary.operation,
         class: summary.class,
         revision: record.as_ref().map(|record| record.revision),
+        expires: expires.as_deref(),
         cause: record.as_ref().and_then(|record| record.cause.as_deref()),
     };
     let key = if refusal.upstream_fault().is_some() && status != StatusCode::SERVICE_UNAVAILABLE {
@@ -140,14 +147,17 @@ fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRe
     }
 }
 
-/// The value of `Retry-After`, in seconds.
-pub(crate) fn retry_after(record: Option<&ModeRecord>) -> u64 {
+/// The value of `Retry-After`, in seconds: the time to the end of what refuses, but no more than `longest`, as clients hold a
+/// thread for so long.
+pub(crate) fn retry_after(record: Option<&ModeRecord>, longest: Duration) -> u64 {
     let end = record.and_then(|record| match record.phase {
         Phase::Settled => record.expires,
         Phase::Switching => record.deadline,
     });
-    let Some(end) = end else { return DEFAULT_RETRY_SECONDS };
-    u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0).max(1)
+    let is_switching = record.is_some_and(|record| record.phase == Phase::Switching);
+    let longest = if is_switching { longest.as_secs().min(LONGEST_WHILE_SWITCHING) } else { longest.as_secs() };
+    let left = end.map_or(longest, |end| u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0));
+    left.min(longest).max(1)
 }
 
 /// Replaces the placeholders of a template, each escaped as in a JSON string.
@@ -164,6 +174,7 @@ fn fill(template: &AnswerTemplate, problem: &Problem<'_>, summary: RequestSummar
         ("{reason}", problem.reason),
         ("{revision}", &revision),
         ("{class}", problem.class.unwrap_or_default()),
+        ("{expires}", problem.expires.unwrap_or_default()),
     ];
     let mut filled = String::with_capacity(template.body.len() + problem.detail.len() + 64);
     let mut rest = &*template.body;
