@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::access::TOKEN_FILE;
+use crate::access::{TOKEN_FILE, trimmed};
 use crate::config::{AdminAddress, HostPort, default_state_dir};
 
 /// The timeout for connecting.
@@ -82,19 +82,25 @@ impl Refusal {
 /// A client of one gateway.
 pub(super) struct AdminClient {
     address: AdminAddress<HostPort>,
-    authorization: HeaderValue,
+    /// None over a unix socket: the kernel tells the gateway who calls.
+    authorization: Option<HeaderValue>,
 }
 
 impl AdminClient {
     /// Reads the token; does not connect yet.
     pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
-        let token = match &arguments.token {
-            Some(token) => token.clone(),
-            None => read_token(arguments)?,
+        let by_socket = matches!(arguments.admin, AdminAddress::Unix(_)) && arguments.token_file.is_none();
+        let token = match arguments.token.clone().map_or_else(|| read_token(arguments), Ok) {
+            Err(CallError::Token { .. }) if by_socket => None,
+            token => Some(token?),
         };
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| CallError::BadToken)?;
-        authorization.set_sensitive(true);
+        let authorization = token.map(|token| {
+            let value = HeaderValue::from_str(&format!("Bearer {}", trimmed(&token)));
+            let mut value = value.map_err(|_| CallError::BadToken)?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let authorization = authorization.transpose()?;
         Ok(AdminClient { address: arguments.admin.clone(), authorization })
     }
 
@@ -167,11 +173,11 @@ impl AdminClient {
         // Ends with the exchange; its error also reaches the sender.
         tokio::spawn(connection);
         let text = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, self.host())
-            .header(AUTHORIZATION, self.authorization.clone())
+        let mut request = Request::builder().method(method).uri(target).header(HOST, self.host());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(text)))
             .map_err(|error| CallError::Broken(error.to_string()))?;

@@ -27,9 +27,9 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     };
     let overlaps = analysis::overlaps(&table);
     let verdict = if overlaps.cut_short.is_none() { "no faults" } else { "no fault found" };
-    print(&format!("{}: {} routes, {verdict}\n", args.file.display(), table.routes.len()));
-    print(&summary(&table, &overlaps.list));
-    let Some(why) = overlaps.cut_short else { return ExitCode::SUCCESS };
+    let heading = format!("{}: {} routes, {verdict}\n", args.file.display(), table.routes.len());
+    let printed = print(&(heading + &summary(&table, &overlaps.list)), ExitCode::SUCCESS);
+    let Some(why) = overlaps.cut_short else { return printed };
     let unknown =
         "not proven: there may be routes that can never match, and more overlaps, as the search was cut short";
     fail(FAILED, format!("{unknown}: {why}"))

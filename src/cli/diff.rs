@@ -27,22 +27,23 @@ pub(crate) fn run(args: &DiffArgs) -> ExitCode {
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };
     let settings = analysis::setting_differences(&old, &new);
-    for difference in &settings {
-        print(&format!("{}\n  - {}\n  + {}\n", difference.setting, difference.old, difference.new));
-    }
     let requests = analysis::diff(&old, &new);
+    let mut text = String::new();
+    for difference in &settings {
+        text += &format!("{}\n  - {}\n  + {}\n", difference.setting, difference.old, difference.new);
+    }
     for difference in &requests.list {
         let (old, new) = (in_words(&difference.old, &difference.new), in_words(&difference.new, &difference.old));
-        print(&format!("{} {}\n  - {old}\n  + {new}\n", difference.method, difference.example_path));
+        text += &format!("{} {}\n  - {old}\n  + {new}\n", difference.method, difference.example_path);
     }
-    if let Some(why) = requests.cut_short {
-        return fail(FAILED, format!("not proven: there may be more differences, as the search was cut short: {why}"));
+    match requests.cut_short {
+        Some(why) => {
+            print(&text, ExitCode::SUCCESS);
+            fail(FAILED, format!("not proven: there may be more differences, as the search was cut short: {why}"))
+        }
+        None if text.is_empty() => print("no difference: both tables handle every request alike\n", ExitCode::SUCCESS),
+        None => print(&text, ExitCode::from(FAILED)),
     }
-    if settings.is_empty() && requests.list.is_empty() {
-        print("no difference: both tables handle every request alike\n");
-        return ExitCode::SUCCESS;
-    }
-    ExitCode::from(FAILED)
 }
 
 /// What differs from `other` is always named.

@@ -51,6 +51,7 @@ enum ModeCommand {
     /// Show the requests that a mode change would refuse now
     Preview {
         /// Target mode
+        #[arg(ignore_case = true)]
         mode: ModeName,
     },
 }
@@ -58,6 +59,7 @@ enum ModeCommand {
 #[derive(Args, Debug)]
 struct SetArgs {
     /// Target mode
+    #[arg(ignore_case = true)]
     mode: ModeName,
     /// Reason, recorded in the history
     #[arg(long)]
