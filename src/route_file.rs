@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::policy::routes_yaml::{self, Diagnostic};
+use crate::policy::strict_yaml::list_of;
 use crate::policy::table::RouteTable;
 
 /// Why a file yields no table.
@@ -11,7 +12,7 @@ pub(crate) enum TableError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     /// All faults of a file.
-    #[error("{} has {} and is not used{}", path.display(), count(faults.len()), list(faults))]
+    #[error("{}", list_of(path, faults))]
     Faults { path: PathBuf, faults: Vec<Diagnostic> },
 }
 
@@ -21,12 +22,4 @@ pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
     let table = routes_yaml::parse(&text, &path.display().to_string())
         .map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;
     Ok((table, text))
-}
-
-fn list(faults: &[Diagnostic]) -> String {
-    faults.iter().map(|fault| format!("\n{fault}")).collect()
-}
-
-fn count(faults: usize) -> String {
-    if faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") }
 }

@@ -1,5 +1,5 @@
-//! access.yaml: text to principals. It reports all faults at once, each with its remedy; errors of the YAML parser have line
-//! and column. It verifies no credential.
+//! access.yaml: text to principals, by the strict reader. All faults are reported at once, each with file, line, text and
+//! remedy. It verifies no credential.
 //!
 //! ```yaml
 //! version: 1
@@ -20,147 +20,199 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::principal::{Credential, Member, Permission, Permissions, Principal};
 use super::secrets::{PasswordHash, TokenHash};
+use crate::policy::strict_yaml::{
+    self, Diagnostic, Diagnostics, Fields, Node, entries, list, name, text, version, whole_number,
+};
+use crate::policy::table::Issue;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AccessFile {
-    version: u32,
-    #[serde(default)]
-    roles: BTreeMap<String, Vec<String>>,
-    principals: Vec<PrincipalEntry>,
+const FILE_KEYS: [&str; 3] = ["version", "roles", "principals"];
+const PRINCIPAL_KEYS: [&str; 8] =
+    ["name", "token_sha256", "user", "password_argon2", "unix_uid", "client_certificate", "roles", "permissions"];
+
+/// The longest name of a principal, in bytes.
+const LONGEST_NAME: usize = 100;
+
+type Roles<'n> = BTreeMap<&'n str, Permissions>;
+
+/// Reads the text of access.yaml. `file` is the name for diagnostics.
+pub(super) fn parse(text: &str, file: &str) -> Result<Vec<Member>, Vec<Diagnostic>> {
+    let mut diagnostics = Diagnostics::of(file);
+    const KEYS: &str = "write version, principals and the other keys of docs/admin-api.md";
+    let Some(root) = strict_yaml::tree(text, KEYS, &mut diagnostics) else { return Err(diagnostics.take()) };
+    let members = read(&root, &mut diagnostics);
+    diagnostics.verdict()?;
+    strict_yaml::compare_readings(text, &root, &mut diagnostics);
+    diagnostics.verdict()?;
+    Ok(members)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PrincipalEntry {
-    name: String,
-    token_sha256: Option<String>,
-    user: Option<String>,
-    password_argon2: Option<String>,
-    unix_uid: Option<u32>,
-    client_certificate: Option<serde::de::IgnoredAny>,
-    #[serde(default)]
-    roles: Vec<String>,
-    #[serde(default)]
-    permissions: Vec<String>,
-}
-
-/// Reads the text of access.yaml.
-pub(super) fn parse(text: &str) -> Result<Vec<Member>, Vec<String>> {
-    let file: AccessFile = serde_yaml::from_str(text).map_err(|error| vec![error.to_string()])?;
-    let mut faults = Vec::new();
-    if file.version != 1 {
-        faults.push(format!("version: {} is not supported; write version: 1", file.version));
+fn read(root: &Node, diagnostics: &mut Diagnostics) -> Vec<Member> {
+    let Some(file) = Fields::of(root, "the file", &FILE_KEYS, diagnostics) else { return Vec::new() };
+    if let Some(node) = file.need("version", "add version: 1", diagnostics) {
+        version(node, diagnostics);
     }
-    let roles = read_roles(&file.roles, &mut faults);
+    let roles = file.get("roles").map(|node| read_roles(node, diagnostics)).unwrap_or_default();
     let mut members: Vec<Member> = Vec::new();
-    for (place, entry) in file.principals.into_iter().enumerate() {
-        let at = format!("principal {} ({:?})", place + 1, entry.name);
-        match read_principal(entry, &roles) {
-            Ok(member) => match members.iter().find_map(|earlier| clash(earlier, &member)) {
-                Some(fault) => faults.push(format!("{at}: {fault}")),
-                None => members.push(member),
-            },
-            Err(wrong) => faults.extend(wrong.into_iter().map(|fault| format!("{at}: {fault}"))),
+    let instead = "add principals: with a list, each item starting with \"- name:\"";
+    let Some(node) = file.need("principals", instead, diagnostics) else { return members };
+    let wanted = "a list, each item starting with \"- name:\"";
+    let items = list(node, "principals", wanted, diagnostics).unwrap_or_default();
+    if items.is_empty() {
+        let message = "principals must not be empty, as no one could change the mode";
+        diagnostics.add(node.at, Issue::new("", message, "add at least one"));
+    }
+    for item in items {
+        let Some(member) = read_principal(item, &roles, diagnostics) else { continue };
+        match members.iter().find_map(|earlier| clash(earlier, &member)) {
+            Some(message) => {
+                diagnostics.add(item.at, Issue::new(&member.principal.name, message, "remove one of them"))
+            }
+            None => members.push(member),
         }
     }
-    if members.is_empty() && faults.is_empty() {
-        faults.push("principals: must not be empty, as no one could change the mode; add at least one".to_owned());
-    }
-    if faults.is_empty() { Ok(members) } else { Err(faults) }
+    members
 }
 
-fn read_roles(roles: &BTreeMap<String, Vec<String>>, faults: &mut Vec<String>) -> BTreeMap<String, Permissions> {
-    let mut read = BTreeMap::new();
-    for (role, names) in roles {
-        match read_permissions(names) {
-            Ok(permissions) => {
-                read.insert(role.clone(), permissions);
-            }
-            Err(fault) => {
-                faults.push(format!("role {role:?}: {fault}"));
-                // Defined nevertheless, so that its principals do not report it again.
-                read.insert(role.clone(), Permissions::default());
-            }
-        }
-    }
-    read
+/// A role with faults is defined nevertheless, so that its principals do not report it again.
+fn read_roles<'n>(node: &'n Node, diagnostics: &mut Diagnostics) -> Roles<'n> {
+    let written = entries(node, "roles", diagnostics).unwrap_or_default();
+    written
+        .into_iter()
+        .map(|(key, node)| (key.name.as_str(), read_permissions(node, &format!("role {:?}", key.name), diagnostics)))
+        .collect()
 }
 
-fn read_permissions(names: &[String]) -> Result<Permissions, String> {
+fn read_permissions(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Permissions {
     let known = || Permission::ALL.map(Permission::as_str).join(", ");
-    let read = |name: &String| {
-        Permission::from_name(name)
-            .ok_or_else(|| format!("{name:?} is not a permission; the permissions are {}", known()))
-    };
-    names.iter().map(read).collect()
-}
-
-fn read_principal(entry: PrincipalEntry, roles: &BTreeMap<String, Permissions>) -> Result<Member, Vec<String>> {
-    let mut faults = Vec::new();
-    if entry.name.is_empty() || entry.name.len() > 100 || entry.name.chars().any(char::is_control) {
-        faults.push("name: must have 1 to 100 printable characters".to_owned());
-    }
-    let mut permissions = Permissions::default();
-    for role in &entry.roles {
-        match roles.get(role) {
-            Some(granted) => permissions = permissions.and(*granted),
-            None => faults.push(format!("roles: role {role:?} is not defined; define it under \"roles\"")),
-        }
-    }
-    match read_permissions(&entry.permissions) {
-        Ok(granted) => permissions = permissions.and(granted),
-        Err(fault) => faults.push(format!("permissions: {fault}")),
-    }
-    if entry.roles.is_empty() && entry.permissions.is_empty() {
-        faults.push("grants no roles or permissions; add at least one".to_owned());
-    }
-    let credential = read_credential(&entry).map_err(|fault| faults.push(fault)).ok();
-    match credential {
-        Some(credential) if faults.is_empty() => {
-            Ok(Member { principal: Principal { name: entry.name.into(), permissions }, credential })
-        }
-        _ => Err(faults),
-    }
-}
-
-fn read_credential(entry: &PrincipalEntry) -> Result<Credential, String> {
-    if entry.client_certificate.is_some() {
-        return Err(
-            "client_certificate: is not supported yet; use token_sha256, user and password_argon2, or unix_uid"
-                .to_owned(),
-        );
-    }
-    match (&entry.token_sha256, &entry.user, &entry.password_argon2, entry.unix_uid) {
-        (Some(hex), None, None, None) => TokenHash::from_hex(hex)
-            .map(|hash| Credential::Token { hash, basic: false })
-            .ok_or_else(|| "token_sha256: must be 64 hex digits; `ucs-gateway token new` prints one".to_owned()),
-        (None, Some(user), Some(phc), None) => {
-            if user.is_empty() || user.contains(':') {
-                return Err("user: must not be empty or contain a colon".to_owned());
+    let items = list(node, what, "a list of permissions, as in [mode:read]", diagnostics).unwrap_or_default();
+    let mut permissions = Vec::new();
+    for item in items {
+        let Some(written) = text(item, "a permission", diagnostics) else { continue };
+        match Permission::from_name(written) {
+            Some(permission) => permissions.push(permission),
+            None => {
+                let message = format!("{written:?} is not a permission");
+                diagnostics.add(item.at, Issue::new(written, message, format!("the permissions are {}", known())));
             }
-            let hash = PasswordHash::parse(phc).map_err(|fault| format!("password_argon2: {fault}"))?;
-            Ok(Credential::Password { user: user.clone(), hash: Box::new(hash) })
         }
-        (None, None, None, Some(uid)) => Ok(Credential::UnixUid(uid)),
-        (None, Some(_), None, None) | (None, None, Some(_), None) => {
-            Err("user and password_argon2 must be set together".to_owned())
+    }
+    permissions.into_iter().collect()
+}
+
+fn read_principal(node: &Node, roles: &Roles, diagnostics: &mut Diagnostics) -> Option<Member> {
+    let faults_before = diagnostics.count();
+    let fields = Fields::of(node, "a principal", &PRINCIPAL_KEYS, diagnostics)?;
+    let own_name = fields.need("name", "add name: with the name for history and logs", diagnostics);
+    let own_name = own_name.and_then(|node| {
+        let written = name(node, "name", diagnostics)?;
+        if written.len() > LONGEST_NAME {
+            let message = format!("the name has more than {LONGEST_NAME} bytes");
+            diagnostics.add(node.at, Issue::new(written, message, "write a shorter one"));
         }
-        (None, None, None, None) => {
-            Err("has no credential; write token_sha256, or user and password_argon2, or unix_uid".to_owned())
+        Some(written)
+    });
+    let permissions = granted(node, &fields, roles, diagnostics);
+    let credential = credential(node, &fields, diagnostics);
+    match (own_name, credential) {
+        (Some(name), Some(credential)) if diagnostics.count() == faults_before => {
+            Some(Member { principal: Principal { name: name.into(), permissions }, credential })
         }
-        _ => Err("has more than one kind of credential; add a principal for each".to_owned()),
+        _ => None,
+    }
+}
+
+fn granted(node: &Node, fields: &Fields, roles: &Roles, diagnostics: &mut Diagnostics) -> Permissions {
+    let (own_roles, own_permissions) = (fields.get("roles"), fields.get("permissions"));
+    let mut permissions = Permissions::default();
+    let items = own_roles.and_then(|node| list(node, "roles", "a list of roles, as in [operator]", diagnostics));
+    for item in items.unwrap_or_default() {
+        let Some(written) = text(item, "a role", diagnostics) else { continue };
+        match roles.get(written) {
+            Some(granted) => permissions = permissions.and(*granted),
+            None => {
+                let message = format!("role {written:?} is not defined");
+                diagnostics.add(item.at, Issue::new(written, message, "define it under \"roles\""));
+            }
+        }
+    }
+    if let Some(node) = own_permissions {
+        permissions = permissions.and(read_permissions(node, "permissions", diagnostics));
+    }
+    let is_empty = |node: Option<&Node>| node.is_none_or(|node| node.is_empty_list());
+    if is_empty(own_roles) && is_empty(own_permissions) {
+        let message = "a principal has no roles and no permissions";
+        diagnostics.add(node.at, Issue::new("", message, "add roles: or permissions:"));
+    }
+    permissions
+}
+
+fn credential(node: &Node, fields: &Fields, diagnostics: &mut Diagnostics) -> Option<Credential> {
+    const INSTEAD: &str = "write token_sha256, or user and password_argon2, or unix_uid";
+    if let Some(node) = fields.get("client_certificate") {
+        diagnostics.add(node.at, Issue::new("client_certificate", "client_certificate is not supported yet", INSTEAD));
+        return None;
+    }
+    let keys = ["token_sha256", "user", "password_argon2", "unix_uid"].map(|key| fields.get(key));
+    match keys {
+        [Some(node), None, None, None] => {
+            let written = text(node, "token_sha256", diagnostics)?;
+            let hash = TokenHash::from_hex(written);
+            if hash.is_none() {
+                let instead = "`ucs-gateway token new` prints one";
+                diagnostics.add(node.at, Issue::new(written, "token_sha256 must be 64 hex digits", instead));
+            }
+            Some(Credential::Token { hash: hash?, basic: false })
+        }
+        [None, Some(user), Some(hash), None] => password(user, hash, diagnostics),
+        [None, None, None, Some(node)] => {
+            let uid = u32::try_from(whole_number(node, "unix_uid", diagnostics)?);
+            if uid.is_err() {
+                diagnostics.add(node.at, Issue::new("", "unix_uid is too large", "write the number of a user"));
+            }
+            uid.ok().map(Credential::UnixUid)
+        }
+        [None, Some(node), None, None] | [None, None, Some(node), None] => {
+            let message = "user and password_argon2 must be set together";
+            diagnostics.add(node.at, Issue::new("", message, "`ucs-gateway token password` prints both"));
+            None
+        }
+        [None, None, None, None] => {
+            diagnostics.add(node.at, Issue::new("", "a principal has no credential", INSTEAD));
+            None
+        }
+        _ => {
+            let message = "a principal has more than one kind of credential";
+            diagnostics.add(node.at, Issue::new("", message, "add a principal for each"));
+            None
+        }
+    }
+}
+
+fn password(user: &Node, hash: &Node, diagnostics: &mut Diagnostics) -> Option<Credential> {
+    let name = text(user, "user", diagnostics);
+    if let Some(name) = name.filter(|name| name.is_empty() || name.contains(':')) {
+        let message = "user must not be empty or contain a colon";
+        diagnostics.add(user.at, Issue::new(name, message, "write the name that the client sends"));
+        return None;
+    }
+    let written = text(hash, "password_argon2", diagnostics)?;
+    match PasswordHash::parse(written) {
+        Ok(hash) => Some(Credential::Password { user: name?.to_owned(), hash: Box::new(hash) }),
+        Err(fault) => {
+            let instead = "`ucs-gateway token password` prints one";
+            diagnostics.add(hash.at, Issue::new("", format!("password_argon2 {fault}"), instead));
+            None
+        }
     }
 }
 
 /// Two principals must not share a name or a credential: the journal could not distinguish them.
 fn clash(earlier: &Member, later: &Member) -> Option<String> {
-    if earlier.principal.name == later.principal.name {
-        return Some("the name is already used by an earlier principal".to_owned());
+    let name = &earlier.principal.name;
+    if *name == later.principal.name {
+        return Some(format!("the name {name:?} is already used by an earlier principal"));
     }
     let same = match (&earlier.credential, &later.credential) {
         (Credential::Token { hash: one, .. }, Credential::Token { hash: other, .. }) => one == other,
@@ -168,5 +220,5 @@ fn clash(earlier: &Member, later: &Member) -> Option<String> {
         (Credential::UnixUid(one), Credential::UnixUid(other)) => one == other,
         _ => false,
     };
-    same.then(|| format!("has the same credential or user as {:?}", earlier.principal.name))
+    same.then(|| format!("{:?} has the same credential or user as {name:?}", later.principal.name))
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::policy::strict_yaml::{Diagnostic, list_of};
+
 /// Why a credential was rejected. No variant reveals which part was wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccessError {
@@ -15,7 +17,7 @@ pub(crate) enum AccessError {
     /// No principal has this credential.
     #[error("the credential is not accepted")]
     Unknown,
-    /// Too many failed attempts, over all callers.
+    /// Too many failed attempts of this client.
     #[error("too many failed attempts; try again in {} s", .retry_after.as_secs())]
     Throttled {
         /// The wait until the next attempt, in whole seconds, at least one.
@@ -35,12 +37,12 @@ pub enum AccessSetupError {
         source: std::io::Error,
     },
     /// The file was read and has faults.
-    #[error("{}{}", path.display(), faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
+    #[error("{}", list_of(path, faults))]
     Faults {
         /// The file.
         path: PathBuf,
         /// Every fault, with its position.
-        faults: Vec<String>,
+        faults: Vec<Diagnostic>,
     },
     /// The token file is unusable.
     #[error("admin token {}: {detail}", path.display())]

@@ -2,7 +2,7 @@
 //!
 //! A bearer token is compared by its SHA-256 in constant time; a 256-bit token cannot be guessed, so a valid one is
 //! accepted even while failed attempts are being throttled. A password costs an Argon2 verification, which runs on a
-//! blocking thread, at most two at once, and never for a throttled caller.
+//! blocking thread, at most two at once, and never for a throttled caller. Each port has its own limits.
 
 mod access_yaml;
 mod error;
@@ -13,23 +13,23 @@ pub(crate) mod site;
 mod token_file;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use error::{AccessError, AccessSetupError};
 pub(crate) use principal::{Permission, Permissions, Principal};
 pub use secrets::token_hash_hex;
 pub(crate) use secrets::{TokenHash, hash_password, new_token};
-pub(crate) use token_file::TOKEN_FILE;
+pub(crate) use token_file::{TOKEN_FILE, trimmed};
 
 use crate::transport::Peer;
-use limiter::Limiter;
+use limiter::{Attempt, Limiter};
 use principal::{Credential, Member};
 use secrets::sha256;
 
@@ -42,18 +42,40 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// The number of cached password verifications.
 const REMEMBERED: usize = 64;
 
+/// The timeout for reading access.yaml again: its file system may hang.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The longest accepted `Authorization` value, in bytes.
 const LONGEST_AUTHORIZATION: usize = 4096;
 
 /// The user name of the generated token, for clients that can only send Basic.
 const TOKEN_USER: &[u8] = b"admin";
 
-/// All principals, and the state of their authentication.
+/// The principals, and the limits of one port.
 #[derive(Debug)]
 pub struct Access {
-    principals: Arc<[Member]>,
+    principals: Arc<Principals>,
     limiter: Mutex<Limiter>,
     verifications: Arc<Semaphore>,
+}
+
+/// The principals in force, shared by both ports.
+#[derive(Debug)]
+struct Principals {
+    /// access.yaml, if that is where they come from.
+    file: Option<PathBuf>,
+    members: watch::Sender<Arc<Members>>,
+    /// The reason why the last reading of the file was not put in force.
+    fault: Mutex<Option<String>>,
+}
+
+/// The principals of one reading.
+#[derive(Debug)]
+struct Members {
+    /// The text, for comparison.
+    fingerprint: [u8; 32],
+    list: Vec<Member>,
+    /// Verified passwords. They end with the reading, so that a removed one is not accepted from memory.
     remembered: Mutex<HashMap<[u8; 32], (usize, Instant)>>,
 }
 
@@ -64,48 +86,141 @@ impl Access {
         let token = token_file::read_or_create(state_dir)?;
         let principal = Principal { name: Arc::from("admin"), permissions: Permissions::all() };
         let credential = Credential::Token { hash: TokenHash::of(&token), basic: true };
-        Ok(Access::new(vec![Member { principal, credential }]))
+        Ok(Access::new(Members::new(vec![Member { principal, credential }], ""), None))
     }
 
     /// Access as configured in access.yaml.
-    pub(crate) fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
-        let members =
-            access_yaml::parse(&text).map_err(|faults| AccessSetupError::Faults { path: path.to_owned(), faults })?;
-        Ok(Access::new(members))
+    pub fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
+        Ok(Access::new(read_file(path)?, Some(path.to_owned())))
     }
 
-    fn new(members: Vec<Member>) -> Access {
-        Access {
-            principals: members.into(),
-            limiter: Mutex::new(Limiter::new(Instant::now())),
-            verifications: Arc::new(Semaphore::new(VERIFICATIONS)),
-            remembered: Mutex::new(HashMap::new()),
+    fn new(members: Members, file: Option<PathBuf>) -> Access {
+        Access::of(Arc::new(Principals {
+            file,
+            members: watch::Sender::new(Arc::new(members)),
+            fault: Mutex::default(),
+        }))
+    }
+
+    fn of(principals: Arc<Principals>) -> Access {
+        let verifications = Arc::new(Semaphore::new(VERIFICATIONS));
+        Access { principals, limiter: Mutex::default(), verifications }
+    }
+
+    /// The same principals with limits of its own, so that guesses on one port do not count on the other.
+    pub(crate) fn for_another_port(&self) -> Access {
+        Access::of(Arc::clone(&self.principals))
+    }
+
+    /// Reads access.yaml again, if that is where the principals come from, and puts it in force on both ports. After an error
+    /// the principals in force stay.
+    pub(crate) async fn reload(&self) -> Result<(), AccessSetupError> {
+        let Some(file) = self.principals.file.clone() else { return Ok(()) };
+        let failed = |source| AccessSetupError::Read { path: file.clone(), source };
+        let path = file.clone();
+        let reading = tokio::task::spawn_blocking(move || read_file(&path));
+        let read = match tokio::time::timeout(READ_TIMEOUT, reading).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(panic)) => Err(failed(std::io::Error::other(panic))),
+            Err(_) => Err(failed(std::io::ErrorKind::TimedOut.into())),
+        };
+        let fault = read.as_ref().err().map(ToString::to_string);
+        *self.principals.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        let members = Arc::new(read.inspect_err(|error| tracing::error!(%error, "the principals in force stay"))?);
+        if members.fingerprint != self.members().fingerprint {
+            tracing::info!(principals = members.list.len(), "access.yaml is in force");
+            self.principals.members.send_replace(members);
         }
+        Ok(())
+    }
+
+    /// The reason why the last reading of access.yaml was not put in force.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.principals.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until other principals are in force, so that what one of them began can be ended.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut members = self.principals.members.subscribe();
+        async move { drop(members.changed().await) }
+    }
+
+    fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.principals.members.borrow())
     }
 
     /// The principal of an `Authorization` value. Cheap for tokens and cached passwords; a new password waits for a blocking
     /// thread. Usable from every tokio runtime.
     pub(crate) async fn authenticate(&self, authorization: Option<&str>, peer: Peer) -> Result<Principal, AccessError> {
-        let Some(authorization) = authorization else { return self.by_peer(peer).ok_or(AccessError::Missing) };
-        let presented = match Presented::parse(authorization) {
-            Some(presented) => presented,
-            None => return Err(self.failed(AccessError::Malformed)),
+        let members = self.members();
+        let Some(authorization) = authorization else { return members.by_peer(peer).ok_or(AccessError::Missing) };
+        let Some(presented) = Presented::parse(authorization) else {
+            return Err(self.failed(peer, AccessError::Malformed));
         };
-        if let Some(principal) = self.by_token(&presented) {
+        if let Some(principal) = members.by_token(&presented) {
             return Ok(principal);
         }
         match &presented {
-            Presented::Bearer(_) => Err(self.failed(AccessError::Unknown)),
-            Presented::Basic { user, password } => self.by_password(user, password).await,
+            Presented::Bearer(_) => Err(self.failed(peer, AccessError::Unknown)),
+            Presented::Basic { user, password } => self.by_password(members, peer, user, password).await,
         }
+    }
+
+    async fn by_password(
+        &self,
+        mut members: Arc<Members>,
+        peer: Peer,
+        user: &[u8],
+        password: &[u8],
+    ) -> Result<Principal, AccessError> {
+        let key = remembered_key(user, password);
+        if let Some(principal) = members.recall(&key) {
+            return Ok(principal);
+        }
+        // An attempt is taken before the work and given back on success, so that concurrent attempts cannot exceed the limit.
+        let attempt = Attempt::Password(user);
+        let taken = self.lock_limiter().take(peer, attempt, Instant::now());
+        taken.map_err(|retry_after| AccessError::Throttled { retry_after })?;
+        let Ok(_slot) = Arc::clone(&self.verifications).acquire_owned().await else {
+            return Err(AccessError::Unknown);
+        };
+        loop {
+            let (list, user, password) = (Arc::clone(&members), user.to_vec(), password.to_vec());
+            let found = tokio::task::spawn_blocking(move || verify(&list.list, &user, &password)).await;
+            let Ok(Some(index)) = found else { return Err(AccessError::Unknown) };
+            let now = self.members();
+            if Arc::ptr_eq(&now, &members) {
+                self.lock_limiter().give_back(peer, attempt, Instant::now());
+                members.remember(key, index);
+                return Ok(members.list[index].principal.clone());
+            }
+            // Reloaded meanwhile: the principal may be gone.
+            members = now;
+        }
+    }
+
+    /// Counts a failure; once the limit is reached, the error is the limit.
+    fn failed(&self, peer: Peer, error: AccessError) -> AccessError {
+        match self.lock_limiter().take(peer, Attempt::Token, Instant::now()) {
+            Ok(()) => error,
+            Err(retry_after) => AccessError::Throttled { retry_after },
+        }
+    }
+
+    fn lock_limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    fn new(list: Vec<Member>, text: &str) -> Members {
+        Members { fingerprint: sha256(text.as_bytes()), list, remembered: Mutex::default() }
     }
 
     fn by_peer(&self, peer: Peer) -> Option<Principal> {
         let Peer::Unix(Some(uid)) = peer else { return None };
         let is_peer = |member: &&Member| matches!(member.credential, Credential::UnixUid(wanted) if wanted == uid);
-        self.principals.iter().find(is_peer).map(|member| member.principal.clone())
+        self.list.iter().find(is_peer).map(|member| member.principal.clone())
     }
 
     /// Compares with every principal, even after a match, so that the time reveals nothing.
@@ -117,45 +232,19 @@ impl Access {
         let by_bearer = matches!(presented, Presented::Bearer(_));
         let hash = sha256(token);
         let mut found = u32::MAX;
-        for (index, member) in self.principals.iter().enumerate() {
+        for (index, member) in self.list.iter().enumerate() {
             let Credential::Token { hash: wanted, basic } = &member.credential else { continue };
             let allowed = Choice::from(u8::from(by_bearer || (as_basic && *basic)));
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             found.conditional_assign(&index, wanted.matches(&hash) & allowed);
         }
-        self.principals.get(found as usize).map(|member| member.principal.clone())
-    }
-
-    async fn by_password(&self, user: &[u8], password: &[u8]) -> Result<Principal, AccessError> {
-        let key = remembered_key(user, password);
-        if let Some(principal) = self.recall(&key) {
-            return Ok(principal);
-        }
-        // An attempt is taken before the work and given back on success, so that concurrent attempts cannot exceed the limit.
-        self.lock_limiter().take(Instant::now()).map_err(|retry_after| AccessError::Throttled { retry_after })?;
-        let Ok(_slot) = Arc::clone(&self.verifications).acquire_owned().await else {
-            return Err(AccessError::Unknown);
-        };
-        let (members, user, password) = (Arc::clone(&self.principals), user.to_vec(), password.to_vec());
-        let found = tokio::task::spawn_blocking(move || verify(&members, &user, &password)).await;
-        let Ok(Some(index)) = found else { return Err(AccessError::Unknown) };
-        self.lock_limiter().give_back();
-        self.remember(key, index);
-        Ok(self.principals[index].principal.clone())
-    }
-
-    /// Counts a failure; once the limit is reached, the error is the limit.
-    fn failed(&self, error: AccessError) -> AccessError {
-        match self.lock_limiter().take(Instant::now()) {
-            Ok(()) => error,
-            Err(retry_after) => AccessError::Throttled { retry_after },
-        }
+        self.list.get(found as usize).map(|member| member.principal.clone())
     }
 
     fn recall(&self, key: &[u8; 32]) -> Option<Principal> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, since) = remembered.get(key)?;
-        (since.elapsed() < REMEMBERED_FOR).then(|| self.principals[*index].principal.clone())
+        (since.elapsed() < REMEMBERED_FOR).then(|| self.list[*index].principal.clone())
     }
 
     fn remember(&self, key: [u8; 32], index: usize) {
@@ -166,10 +255,14 @@ impl Access {
         }
         remembered.insert(key, (index, Instant::now()));
     }
+}
 
-    fn lock_limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {
-        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn read_file(path: &Path) -> Result<Members, AccessSetupError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
+    let members = access_yaml::parse(&text, &path.display().to_string());
+    let members = members.map_err(|faults| AccessSetupError::Faults { path: path.to_owned(), faults })?;
+    Ok(Members::new(members, &text))
 }
 
 /// The credential of a request.

@@ -12,11 +12,12 @@ fn basic(user: &str, password: &str) -> String {
 }
 
 fn from_yaml(text: &str) -> Access {
-    Access::new(access_yaml::parse(text).unwrap())
+    Access::new(Members::new(access_yaml::parse(text, "access.yaml").unwrap(), text), None)
 }
 
 fn faults(text: &str) -> String {
-    access_yaml::parse(text).unwrap_err().join("\n")
+    let faults = access_yaml::parse(text, "access.yaml").unwrap_err();
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn two_principals() -> Access {
@@ -68,8 +69,18 @@ async fn failures_are_slowed_down_and_a_right_token_is_not() {
     }
     let throttled = access.authenticate(Some("Bearer wrong"), PEER).await;
     assert!(matches!(throttled, Err(AccessError::Throttled { retry_after }) if retry_after.as_secs() == 1));
-    let password = access.authenticate(Some(&basic("bob", "pass:word")), PEER).await;
-    assert!(matches!(password, Err(AccessError::Throttled { .. })), "no password is verified now");
+    // At once, as each takes its time and the limit recovers meanwhile.
+    let access = Arc::new(access);
+    let mut attempts = tokio::task::JoinSet::new();
+    for password in ["wrong"; 10].into_iter().chain(["pass:word"]) {
+        let access = Arc::clone(&access);
+        attempts.spawn(async move { access.authenticate(Some(&basic("bob", password)), PEER).await });
+    }
+    let results = attempts.join_all().await;
+    assert!(results.iter().all(|result| result.is_err()), "no password is verified now: {results:?}");
+    assert!(results.iter().any(|result| matches!(result, Err(AccessError::Throttled { .. }))), "{results:?}");
+    let elsewhere = access.for_another_port().authenticate(Some(&basic("bob", "pass:word")), PEER).await;
+    assert_eq!(elsewhere.unwrap().name.as_ref(), "console");
     assert!(access.authenticate(Some("Bearer a-token"), PEER).await.is_ok());
 }
 
@@ -81,13 +92,13 @@ fn faults_are_told_all_at_once_and_in_words() {
          - {name: d, unix_uid: 1}\n",
     );
     for wanted in [
-        "version: 2 is not supported",
-        "\"mode:write\" is not a permission",
-        "principal 1 (\"a\"): token_sha256: must be 64 hex digits",
-        "principal 2 (\"b\"): roles: role \"q\" is not defined",
-        "principal 2 (\"b\"): user and password_argon2 must be set together",
-        "principal 3 (\"c\"): client_certificate: is not supported yet",
-        "principal 4 (\"d\"): grants no roles or permissions",
+        "access.yaml:1: version 2 is not supported: write 1",
+        "access.yaml:2: \"mode:write\" is not a permission: the permissions are mode:read, ",
+        "access.yaml:4: token_sha256 must be 64 hex digits: ",
+        "access.yaml:5: role \"q\" is not defined: ",
+        "access.yaml:5: user and password_argon2 must be set together: ",
+        "access.yaml:6: client_certificate is not supported yet: ",
+        "access.yaml:7: a principal has no roles and no permissions: ",
     ] {
         assert!(told.contains(wanted), "{wanted}\nin\n{told}");
     }
@@ -96,7 +107,7 @@ fn faults_are_told_all_at_once_and_in_words() {
 #[test]
 fn unknown_keys_and_bad_yaml_are_refused_with_their_place() {
     let told = faults("version: 1\nprincipals:\n  - name: a\n    tokn_sha256: x\n");
-    assert!(told.contains("tokn_sha256") && told.contains("line 4"), "{told}");
+    assert!(told.contains("access.yaml:4: unknown key \"tokn_sha256\" in a principal: write token_sha256"), "{told}");
     assert!(faults("version: 1\nprincipals: []\n").contains("no one could change the mode"));
     let cheap = "version: 1\nprincipals:\n  - {name: a, user: u, permissions: ['mode:set'], password_argon2: '$argon2id$v=19$m=9999999,t=1,p=1$c29tZXNhbHQxMjM0$aGFzaGhhc2hoYXNoaGFzaA'}\n";
     assert!(faults(cheap).contains("exceeds the maximum cost"), "{}", faults(cheap));
@@ -105,4 +116,10 @@ fn unknown_keys_and_bad_yaml_are_refused_with_their_place() {
         "version: 1\nprincipals:\n  - {{name: a, token_sha256: {hash}, permissions: ['mode:set']}}\n  - {{name: b, token_sha256: {hash}, permissions: ['mode:set']}}\n"
     );
     assert!(faults(&twice).contains("same credential"), "{}", faults(&twice));
+    let text = "version: 1\nroles:\n  boss: [mode:read]\n  boss: [mode:set]\nprincipals:\n  - {name: a, unix_uid: 1, unix_uid: 2, roles: [boss]}\n";
+    for wanted in
+        ["access.yaml:4: duplicate key \"boss\" in roles, first in line 3", "access.yaml:6: duplicate key \"unix_uid\""]
+    {
+        assert!(faults(text).contains(wanted), "{}", faults(text));
+    }
 }

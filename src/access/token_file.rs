@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::AccessSetupError;
@@ -13,6 +13,9 @@ pub(crate) const TOKEN_FILE: &str = "admin.token";
 
 /// The shortest accepted token, in characters.
 const SHORTEST: usize = 32;
+
+/// The longest accepted file, in bytes.
+const LONGEST: usize = 4096;
 
 /// Why there is no token.
 enum Fault {
@@ -32,7 +35,7 @@ impl From<io::Error> for Fault {
 pub(super) fn read_or_create(state_dir: &Path) -> Result<String, AccessSetupError> {
     let path = state_dir.join(TOKEN_FILE);
     let token = match File::open(&path) {
-        Ok(file) => read(file),
+        Ok(file) => read(&path, &file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path, state_dir),
         Err(error) => Err(Fault::Io(error)),
     };
@@ -42,20 +45,41 @@ pub(super) fn read_or_create(state_dir: &Path) -> Result<String, AccessSetupErro
     })
 }
 
-fn read(file: File) -> Result<String, Fault> {
-    let mode = file.metadata()?.permissions().mode() & 0o077;
-    if mode != 0 {
-        return Err(Fault::Unusable("group or others have access to it; run chmod 600".to_owned()));
-    }
+fn read(path: &Path, file: &File) -> Result<String, Fault> {
+    protect(path, file)?;
     let mut bytes = Vec::new();
-    file.take(4096).read_to_end(&mut bytes)?;
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > LONGEST {
+        return Err(Fault::Unusable(format!("is longer than {LONGEST} bytes; remove it to generate a new one")));
+    }
     let text = String::from_utf8(bytes).unwrap_or_default();
-    let token = text.trim();
+    let token = trimmed(&text);
     if token.len() < SHORTEST || token.contains(char::is_whitespace) {
         let detail = format!("contains no token of at least {SHORTEST} characters; remove it to generate a new one");
         return Err(Fault::Unusable(detail));
     }
     Ok(token.to_owned())
+}
+
+/// The secret of a file: its text without white space at the ends, and without the byte order mark of some editors.
+pub(crate) fn trimmed(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
+}
+
+/// Makes sure that only the owner has access. The bits of the group are taken back if the file is the gateway's own: an
+/// orchestrator sets them on every volume (`fsGroup` of Kubernetes).
+fn protect(path: &Path, file: &File) -> Result<(), Fault> {
+    let about = file.metadata()?;
+    let mode = about.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let is_own = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == about.uid());
+    if mode & 0o007 != 0 || !is_own || file.set_permissions(fs::Permissions::from_mode(0o600)).is_err() {
+        return Err(Fault::Unusable("group or others have access to it; run chmod 600".to_owned()));
+    }
+    tracing::warn!(file = %path.display(), "the group had access to the admin token (mode {mode:o}); set back to 600");
+    Ok(())
 }
 
 /// Writes a draft and links it to the final name, so that a crash leaves a complete token or none, and of two processes one
@@ -75,7 +99,7 @@ fn create(path: &Path, state_dir: &Path) -> Result<String, Fault> {
     let _ = fs::remove_file(&draft);
     match written {
         Ok(()) => Ok(token),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(File::open(path)?),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path, &File::open(path)?),
         Err(error) => Err(Fault::Io(error)),
     }
 }

@@ -17,6 +17,9 @@ const LARGEST_BODY: usize = 64 * 1024;
 /// The timeout for receiving a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Some clients put it before JSON.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// Every call of the admin API.
@@ -175,7 +178,10 @@ async fn read_body(body: Incoming) -> Result<Vec<u8>, Problem> {
     }
     let reading = Limited::new(body, LARGEST_BODY).collect();
     match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-        Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+        Ok(Ok(body)) => {
+            let bytes = body.to_bytes();
+            Ok(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes).to_vec())
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => {
             let detail = format!("the body is broken: {error}");

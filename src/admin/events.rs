@@ -36,7 +36,14 @@ pub(super) fn follow(state: &AdminState, slot: StreamSlot) -> AdminResponse {
         drain: None,
         sender,
     };
-    tokio::spawn(follower.run(state.closing.clone()));
+    // The client's credential may not be accepted any more; it is checked when the client comes back.
+    let (closed, access) = (becomes_true(state.closing.clone()), state.parts.access.changed());
+    tokio::spawn(follower.run(async move {
+        tokio::select! {
+            () = closed => {}
+            () = access => {}
+        }
+    }));
     response::events(receiver, slot)
 }
 
@@ -54,8 +61,7 @@ struct Follower {
 struct Gone;
 
 impl Follower {
-    async fn run(mut self, closing: watch::Receiver<bool>) {
-        let closed = becomes_true(closing);
+    async fn run(mut self, closed: impl Future<Output = ()>) {
         tokio::pin!(closed);
         let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         let mut look = tokio::time::interval(LOOK);

@@ -99,7 +99,8 @@ fn is_own_name(host: &str, local: IpAddr, allowed: &[String]) -> bool {
     let Some(name) = host_name(host) else { return false };
     if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         let address = address.to_canonical();
-        return address.is_loopback() || address == local;
+        let is_allowed = || allowed.iter().any(|allowed| allowed.parse() == Ok(address));
+        return address.is_loopback() || address == local || is_allowed();
     }
     name.eq_ignore_ascii_case("localhost") || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(&name))
 }

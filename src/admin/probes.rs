@@ -56,6 +56,7 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
         "revision": record.map(|record| record.revision),
         "schema": published.schema,
         "alarm": published.alarm,
+        "access_fault": state.parts.access.fault(),
     });
     let status = if why_not.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     response::json(status, &document)
@@ -63,7 +64,9 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
 
 /// OpenMetrics text.
 pub(super) fn metrics(state: &AdminState) -> Result<AdminResponse, Problem> {
-    let text = state.parts.metrics.render(gate_sample::sample(&state.parts.gate));
+    let mut sample = gate_sample::sample(&state.parts.gate);
+    sample.has_access_fault = state.parts.access.fault().is_some();
+    let text = state.parts.metrics.render(sample);
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok(response::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
 }

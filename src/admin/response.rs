@@ -139,6 +139,8 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> AdminRespon
 /// A stream of events.
 pub(super) fn events(events: mpsc::Receiver<Bytes>, slot: StreamSlot) -> AdminResponse {
     let mut response = whole(StatusCode::OK, "text/event-stream", "");
+    // nginx would hold events back until some kilobytes of them are there.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     *response.body_mut() = AdminBody::Events { events, _place: slot };
     response
 }

@@ -1,6 +1,8 @@
 //! `/routes`, `/routes/reload` and `/explain`: the table in force. It reads no file; a reload is requested through the control
 //! handle.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -43,7 +45,7 @@ pub(super) fn show(state: &AdminState) -> AdminResponse {
     response::json(StatusCode::OK, &document)
 }
 
-/// Reloads the route table. The body is empty or `{}`.
+/// Reloads the route table and access.yaml. The body is empty or `{}`.
 pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let empty = body.trim_ascii().is_empty()
         || matches!(serde_json::from_slice(body), Ok(serde_json::Value::Object(members)) if members.is_empty());
@@ -52,10 +54,18 @@ pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) 
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
     }
     tracing::info!(principal = %caller.name, "route table reload requested");
-    let control_handle = state.parts.control_handle.clone();
-    // In a task of its own: a client that disconnects does not stop the reload.
-    let asked = tokio::spawn(async move { control_handle.reload(ReloadWhen::Now).await });
-    match asked.await.unwrap_or(Err(ReloadError::ShuttingDown)) {
+    let (control_handle, access) = (state.parts.control_handle.clone(), Arc::clone(&state.parts.access));
+    // In a task of its own: a client that disconnects does not stop the reload. Neither file holds back the other.
+    let asked = tokio::spawn(async move {
+        let principals = access.reload().await;
+        (principals, control_handle.reload(ReloadWhen::Now).await)
+    });
+    let (principals, reloaded) = asked.await.unwrap_or((Ok(()), Err(ReloadError::ShuttingDown)));
+    if let (Err(error), Ok(_)) = (&principals, &reloaded) {
+        let detail = format!("the route table was reloaded; the principals in force stay: {error}");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "access_faults", detail));
+    }
+    match reloaded {
         Ok(reloaded) => Ok(response::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {
             ReloadError::Faults(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "route_faults", error.to_string()),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::access::TOKEN_FILE;
+use crate::access::{TOKEN_FILE, trimmed};
 use crate::config::default_state_dir;
 use crate::http_client::{self, Arriving};
 use crate::transport::{Address, HostPort, Stream};
@@ -80,19 +80,25 @@ impl Refusal {
 /// A client of one gateway.
 pub(super) struct AdminClient {
     address: Address<HostPort>,
-    authorization: HeaderValue,
+    /// None over a unix socket: the kernel tells the gateway who calls.
+    authorization: Option<HeaderValue>,
 }
 
 impl AdminClient {
     /// Reads the token; does not connect yet.
     pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
-        let token = match &arguments.token {
-            Some(token) => token.clone(),
-            None => read_token(arguments)?,
+        let by_socket = matches!(arguments.admin, Address::Unix(_)) && arguments.token_file.is_none();
+        let token = match arguments.token.clone().map_or_else(|| read_token(arguments), Ok) {
+            Err(CallError::Token { .. }) if by_socket => None,
+            token => Some(token?),
         };
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| CallError::BadToken)?;
-        authorization.set_sensitive(true);
+        let authorization = token.map(|token| {
+            let value = HeaderValue::from_str(&format!("Bearer {}", trimmed(&token)));
+            let mut value = value.map_err(|_| CallError::BadToken)?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let authorization = authorization.transpose()?;
         Ok(AdminClient { address: arguments.admin.clone(), authorization })
     }
 
@@ -131,14 +137,12 @@ impl AdminClient {
         let connecting = http_client::connected(Stream::connect(&self.address), CONNECT_TIMEOUT).await;
         let stream = connecting.map_err(|source| CallError::Connect { address: self.address.clone(), source })?;
         let text = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, self.host())
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(text)))
-            .map_err(broken)?;
+        let mut request = Request::builder().method(method).uri(target).header(HOST, self.host());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request =
+            request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(text))).map_err(broken)?;
         http_client::send(stream, request).await.map_err(broken)
     }
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output::{MISCONFIGURED, fail, print};
-use crate::policy::analysis;
+use super::output::{FAILED, MISCONFIGURED, fail, print};
+use crate::policy::analysis::{self, Overlap};
 use crate::policy::table::RouteTable;
 use crate::route_file;
 
@@ -19,24 +19,29 @@ pub(crate) struct CheckArgs {
     pub(crate) file: PathBuf,
 }
 
-/// Exit code 2 if the table has faults.
+/// Exit code 2 if the table has faults, 1 if it may have some.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    match route_file::load(&args.file) {
-        Err(error) => fail(MISCONFIGURED, error),
-        Ok((table, _)) => {
-            print(&summary(&args.file.display().to_string(), &table));
-            ExitCode::SUCCESS
-        }
-    }
+    let table = match route_file::load(&args.file) {
+        Ok((table, _)) => table,
+        Err(error) => return fail(MISCONFIGURED, error),
+    };
+    let overlaps = analysis::overlaps(&table);
+    let verdict = if overlaps.cut_short.is_none() { "no faults" } else { "no fault found" };
+    let heading = format!("{}: {} routes, {verdict}\n", args.file.display(), table.routes.len());
+    let printed = print(&(heading + &summary(&table, &overlaps.list)), ExitCode::SUCCESS);
+    let Some(why) = overlaps.cut_short else { return printed };
+    let unknown =
+        "not proven: there may be routes that can never match, and more overlaps, as the search was cut short";
+    fail(FAILED, format!("{unknown}: {why}"))
 }
 
-fn summary(file: &str, table: &RouteTable) -> String {
-    let mut text = format!("{file}: {} routes, no faults\n", table.routes.len());
+fn summary(table: &RouteTable, overlaps: &[Overlap]) -> String {
+    let mut text = String::new();
     for (index, class) in table.classes.iter().enumerate() {
         let routes = table.routes.iter().filter(|route| route.class == index).count();
         let _ = writeln!(text, "  {routes:4} {}", class.name);
     }
-    for overlap in analysis::overlaps(table) {
+    for overlap in overlaps {
         let (first, second) = (&table.routes[overlap.first as usize], &table.routes[overlap.second as usize]);
         let _ = writeln!(
             text,

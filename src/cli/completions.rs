@@ -18,6 +18,5 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs, command: &mut Command) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "ucs-gateway", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    ExitCode::SUCCESS
+    print(&String::from_utf8_lossy(&script), ExitCode::SUCCESS)
 }

@@ -1,15 +1,16 @@
 //! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. It leaves no files behind.
 
+use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
-use clap::Parser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::environment;
 use super::output::FAILED;
 use super::serve;
 use super::service::{self, Logs};
@@ -104,7 +105,9 @@ fn serve_args(flags: &[(&str, &str)]) -> Result<ServeArgs, clap::Error> {
         serve: ServeArgs,
     }
     let words = flags.iter().flat_map(|(flag, value)| [*flag, *value]);
-    Ok(Wrapped::try_parse_from(std::iter::once("demo").chain(words))?.serve)
+    let words: Vec<OsString> = std::iter::once("demo").chain(words).map(OsString::from).collect();
+    let command = environment::with_variables(Wrapped::command(), &words);
+    Ok(Wrapped::from_arg_matches(&command.try_get_matches_from(words)?)?.serve)
 }
 
 /// The temporary folder of the demo, removed when dropped.

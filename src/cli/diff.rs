@@ -1,13 +1,14 @@
-//! `diff OLD NEW`: the requests that two route tables handle differently, with an example of each.
+//! `diff OLD NEW`: the requests that two route tables handle differently, with an example of each, and the settings that
+//! differ. Exit code 1 says that there is a difference, or that there may be one.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output::{MISCONFIGURED, fail, print};
+use super::output::{FAILED, MISCONFIGURED, fail, print};
 use crate::policy::analysis::{self, Verdict};
-use crate::policy::explain;
+use crate::policy::explain::modes_in_words;
 use crate::route_file;
 
 /// The arguments of `diff`.
@@ -25,29 +26,49 @@ pub(crate) fn run(args: &DiffArgs) -> ExitCode {
         (Ok((old, _)), Ok((new, _))) => (old, new),
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };
-    let differences = analysis::diff(&old, &new);
-    if differences.is_empty() {
-        print("no difference: both tables handle every request alike\n");
+    let settings = analysis::setting_differences(&old, &new);
+    let requests = analysis::diff(&old, &new);
+    let mut text = String::new();
+    for difference in &settings {
+        text += &format!("{}\n  - {}\n  + {}\n", difference.setting, difference.old, difference.new);
     }
-    for difference in differences {
-        let (old, new) = (in_words(&difference.old), in_words(&difference.new));
-        print(&format!("{} {}\n  - {old}\n  + {new}\n", difference.method, difference.example_path));
+    for difference in &requests.list {
+        let (old, new) = (in_words(&difference.old, &difference.new), in_words(&difference.new, &difference.old));
+        text += &format!("{} {}\n  - {old}\n  + {new}\n", difference.method, difference.example_path);
     }
-    ExitCode::SUCCESS
+    match requests.cut_short {
+        Some(why) => {
+            print(&text, ExitCode::SUCCESS);
+            fail(FAILED, format!("not proven: there may be more differences, as the search was cut short: {why}"))
+        }
+        None if text.is_empty() => print("no difference: both tables handle every request alike\n", ExitCode::SUCCESS),
+        None => print(&text, ExitCode::from(FAILED)),
+    }
 }
 
-fn in_words(verdict: &Verdict) -> String {
-    let modes = |set| {
-        let names: Vec<&str> = explain::modes(set).into_iter().map(|mode| mode.as_str()).collect();
-        names.join(" and ")
-    };
+/// What differs from `other` is always named.
+fn in_words(verdict: &Verdict, other: &Verdict) -> String {
     match verdict {
-        Verdict::Route { operation, class, modes: set, .. } => {
-            format!("{operation} (class {class}, open in {})", modes(*set))
+        Verdict::Route { operation, id, class, modes, answer, needs_profile_schema, creates_with_schema } => {
+            let mut words = vec![format!("class {class}"), format!("open in {}", modes_in_words(*modes))];
+            words.extend(answer.map(|answer| format!("answer: {}", answer.as_str())));
+            if *needs_profile_schema {
+                words.push("needs_profile_schema".to_owned());
+            }
+            if let Verdict::Route { id: other_id, creates_with_schema: other_creates, .. } = other {
+                if id != other_id {
+                    words.push(id.as_ref().map_or("no id".to_owned(), |id| format!("id {id}")));
+                }
+                if creates_with_schema != other_creates {
+                    let counts = if *creates_with_schema { "counts" } else { "does not count" };
+                    words.push(format!("a 404 of UCS {counts} as a sign of a missing profile schema"));
+                }
+            }
+            format!("{operation} ({})", words.join(", "))
         }
         Verdict::NotFound => "404, no route".to_owned(),
-        Verdict::UnmatchedAs { class, modes: set } => {
-            format!("no route, gated as class {class} (open in {})", modes(*set))
+        Verdict::UnmatchedAs { class, modes } => {
+            format!("no route, gated as class {class} (open in {})", modes_in_words(*modes))
         }
     }
 }

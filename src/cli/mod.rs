@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod demo;
 mod diff;
+mod environment;
 mod explain;
 mod mode;
 mod mode_text;
@@ -15,9 +16,10 @@ mod serve;
 mod service;
 mod token;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -57,7 +59,14 @@ pub(crate) enum Command {
 
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = environment::with_variables(Cli::command(), &arguments);
+    let parsed = command.clone().try_get_matches_from(&arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &command, &arguments),
+    };
+    match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
@@ -67,5 +76,16 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Schema => schema::run(),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+    }
+}
+
+/// Help and the version are no failures.
+fn refuse(error: &clap::Error, command: &clap::Command, arguments: &[OsString]) -> ExitCode {
+    // Clap writes to a terminal in colours.
+    let written = error.print();
+    match environment::origin_of(error, command, arguments) {
+        Some(origin) => output::fail(output::MISCONFIGURED, origin),
+        None if error.use_stderr() => ExitCode::from(output::MISCONFIGURED),
+        None => output::ended(written, ExitCode::SUCCESS),
     }
 }

@@ -1,6 +1,6 @@
 //! How a command ends: its text on standard output, its error on standard error, its exit code.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Exit code of a failed command.
@@ -9,10 +9,23 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit code of wrong usage or an invalid configuration.
 pub(crate) const MISCONFIGURED: u8 = 2;
 
-/// Prints to standard output. A closed reader (`| head`) is not an error.
-pub(crate) fn print(text: &str) {
+/// Prints to standard output, and ends with `code` if that succeeds.
+pub(crate) fn print(text: &str, code: ExitCode) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    ended(out.write_all(text.as_bytes()).and_then(|()| out.flush()), code)
+}
+
+/// The exit code after writing to standard output. A closed reader (`| head`) is not an error.
+pub(crate) fn ended(written: io::Result<()>, code: ExitCode) -> ExitCode {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(FAILED, format!("cannot write: {error}")),
+        _ => code,
+    }
+}
+
+/// Prints a remark to standard error.
+pub(crate) fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "ucs-gateway: {text}"));
 }
 
 /// Prints an error to standard error; the exit code is `code`.

@@ -7,6 +7,5 @@ use crate::policy::routes_yaml;
 
 /// Prints the schema.
 pub(crate) fn run() -> ExitCode {
-    print(&format!("{:#}\n", routes_yaml::json_schema()));
-    ExitCode::SUCCESS
+    print(&format!("{:#}\n", routes_yaml::json_schema()), ExitCode::SUCCESS)
 }

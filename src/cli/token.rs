@@ -88,7 +88,7 @@ fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)]) -> String {
 fn read_password() -> Result<String, (String, u8)> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(|error| (format!("cannot read the password: {error}"), FAILED))?;
-    let password = line.trim_end_matches(['\r', '\n']);
+    let password = line.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     if password.chars().count() < SHORTEST_PASSWORD {
         return Err((
             format!("the password must have at least {SHORTEST_PASSWORD} characters, on one line"),

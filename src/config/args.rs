@@ -15,10 +15,13 @@ use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
 use crate::telemetry::LogFormat;
-use crate::transport::{Address, UpstreamUrl};
+use crate::transport::{Address, UpstreamUrl, parse_admin_listen, parse_host, parse_listen};
 
 /// The highest limit of a request head, in bytes.
 const LONGEST_HEAD: u64 = 16 << 20;
+
+/// The shortest interval of a poll.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The arguments of `serve`.
 #[derive(Args, Clone, Debug)]
@@ -32,7 +35,7 @@ pub struct ServeArgs {
     pub(crate) upstream: UpstreamUrl,
 
     /// Address of the data port, for clients of UCS.
-    #[arg(long, env = "UCS_GATEWAY_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "UCS_GATEWAY_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080", value_parser = parse_listen)]
     pub(crate) listen: SocketAddr,
 
     /// Address of the admin port: HOST:PORT or unix:PATH. An address that is not loopback requires --access.
@@ -40,12 +43,13 @@ pub struct ServeArgs {
         long,
         env = "UCS_GATEWAY_ADMIN_LISTEN",
         value_name = "HOST:PORT|unix:PATH",
-        default_value = "127.0.0.1:8081"
+        default_value = "127.0.0.1:8081",
+        value_parser = parse_admin_listen
     )]
     pub(crate) admin_listen: Address,
 
-    /// Additional host name that the admin port accepts in `Host`; repeatable.
-    #[arg(long, env = "UCS_GATEWAY_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
+    /// Additional host, a name or an IP address, that the admin port accepts in `Host`, with any port; repeatable.
+    #[arg(long, env = "UCS_GATEWAY_ADMIN_HOST", value_name = "HOST", value_delimiter = ',', value_parser = parse_host)]
     pub(crate) admin_host: Vec<String>,
 
     /// Directory of the mode record, its journal and the admin token. Default: $STATE_DIRECTORY, or ./ucs-gateway.state.
@@ -77,7 +81,7 @@ pub struct ServeArgs {
     pub(crate) upstream_credentials: Option<PathBuf>,
 
     /// Interval between two reads of UCS's own mode.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_POLL", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_POLL", value_name = "TIME", default_value = "5s", value_parser = parse_interval)]
     pub(crate) upstream_poll: Duration,
 
     /// Time that a flip to production allows for UCS's own Set Server Mode, at most 15 s of it to maintenance.
@@ -89,7 +93,7 @@ pub struct ServeArgs {
     pub(crate) schema_probe: String,
 
     /// Interval between two schema probes.
-    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = parse_interval)]
     pub(crate) schema_probe_interval: Duration,
 
     /// Drain timeout of mode changes that specify none.
@@ -169,6 +173,10 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 20_000, value_parser = positive)]
     pub(crate) max_connections: usize,
 
+    /// Respond to GET /livez on the data port, for load balancers. UCS then never receives this path.
+    #[arg(long, env = "UCS_GATEWAY_DATA_LIVEZ")]
+    pub(crate) data_livez: bool,
+
     /// Time that requests in flight may take to complete after SIGTERM.
     #[arg(long, env = "UCS_GATEWAY_STOP_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) stop_timeout: Duration,
@@ -204,6 +212,12 @@ where
 {
     let values = names.iter().map(|(name, meaning)| PossibleValue::new(*name).help(*meaning));
     PossibleValuesParser::new(values).try_map(|name| name.parse())
+}
+
+/// The interval of a poll. Without a pause, it would ask UCS hundreds of times a second.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < SHORTEST_INTERVAL { Err("at least 10ms".to_owned()) } else { Ok(interval) }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

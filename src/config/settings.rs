@@ -1,6 +1,8 @@
 //! The settings of `serve`, checked, by the part of the gateway that they are for. It knows no flag syntax.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +80,9 @@ pub enum SettingsError {
         /// The classes of the table.
         known: String,
     },
+    #[error("--upstream-credentials: others have access to {}; run chmod 600", .0.display())]
+    /// Others can read the file, or the group can write it.
+    OpenCredentials(PathBuf),
     #[error("--upstream-credentials: {} must hold one line, USER:PASSWORD", .0.display())]
     /// The file holds no USER:PASSWORD.
     Credentials(PathBuf),
@@ -122,20 +127,25 @@ impl Settings {
             },
         })
     }
+}
 
-    /// A limit for a class that the table does not have would silently protect nothing.
-    pub(crate) fn check_class_limits(&self, table: &RouteTable) -> Result<(), SettingsError> {
-        let classes: Vec<&str> = table.classes.iter().map(|class| &*class.name).collect();
-        let unknown = self.class_limits.iter().find(|limit| !classes.contains(&limit.class.as_str()));
-        unknown.map_or(Ok(()), |limit| {
-            Err(SettingsError::UnknownClass { class: limit.class.clone(), known: classes.join(", ") })
-        })
-    }
+/// A limit for a class that the table does not have would silently protect nothing.
+pub(crate) fn check_class_limits(limits: &[ClassLimit], table: &RouteTable) -> Result<(), SettingsError> {
+    let classes: Vec<&str> = table.classes.iter().map(|class| &*class.name).collect();
+    let unknown = limits.iter().find(|limit| !classes.contains(&limit.class.as_str()));
+    unknown.map_or(Ok(()), |limit| {
+        Err(SettingsError::UnknownClass { class: limit.class.clone(), known: classes.join(", ") })
+    })
 }
 
 /// `$STATE_DIRECTORY`, which systemd sets, else a folder in the working directory.
 pub(crate) fn default_state_dir() -> PathBuf {
-    std::env::var_os("STATE_DIRECTORY").map_or_else(|| PathBuf::from("ucs-gateway.state"), PathBuf::from)
+    // systemd separates several by colons; the first is the gateway's own.
+    let set = std::env::var_os("STATE_DIRECTORY").unwrap_or_default();
+    match set.as_bytes().split(|byte| *byte == b':').next() {
+        Some(first) if !first.is_empty() => PathBuf::from(OsStr::from_bytes(first)),
+        _ => PathBuf::from("ucs-gateway.state"),
+    }
 }
 
 fn proxy(args: &ServeArgs) -> ProxySettings {
@@ -163,5 +173,6 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
         max_body: args.max_body,
         max_connections: args.max_connections,
         max_retry_after: args.max_retry_after,
+        livez: args.data_livez,
     }
 }

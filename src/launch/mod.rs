@@ -5,16 +5,18 @@ mod error;
 mod parts;
 mod workers;
 
+use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access::Access;
+use crate::access::{Access, trimmed};
 use crate::admin::{self, AdminParts};
-use crate::config::{Settings, SettingsError, StoreKind};
+use crate::config::{Settings, SettingsError, StoreKind, check_class_limits};
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
 use crate::control::store::{LocalState, RecordStore, journal};
@@ -36,6 +38,9 @@ const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 /// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
 const SAVES: Duration = Duration::from_secs(30);
 
+/// The interval of reminders that the start waits for a file.
+const STILL_STARTING: Duration = Duration::from_secs(2);
+
 /// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
@@ -46,15 +51,19 @@ pub(crate) struct Ready {
 }
 
 /// Runs the gateway until `stop` completes, then shuts it down gracefully; a part that ends unexpectedly is an error. Each item
-/// of `reload` reloads the route table.
+/// of `reload` reloads the route table and access.yaml.
 pub(crate) async fn run(
     settings: Settings,
     ready: impl FnOnce(Ready),
     stop: impl Future<Output = ()>,
     reload: mpsc::Receiver<()>,
 ) -> Result<(), LaunchError> {
-    let (table, text) = route_file::load(&settings.routes)?;
-    settings.check_class_limits(&table)?;
+    let mut stop = std::pin::pin!(stop);
+    let routes = settings.routes.clone();
+    let loading = beside(format!("reading {}", routes.display()), move || route_file::load(&routes));
+    let Some(loaded) = or_stopped(loading, stop.as_mut()).await else { return Ok(()) };
+    let (table, text) = loaded??;
+    check_class_limits(&settings.class_limits, &table)?;
     let failed = |source| LaunchError::Listen { address: settings.listen, source };
     let data = listen(settings.listen, SocketLimits::default()).map_err(failed)?;
     let listen = data.local_addr()?;
@@ -65,34 +74,64 @@ pub(crate) async fn run(
 
     let gate = Gate::new(settings.workers, table);
     let (control_handle, inbox) = ControlHandle::new();
-    let state_dir = LocalDir::open(&settings.state_dir)?;
-    // Before control: an invalid access.yaml must not affect UCS or the record.
-    let access = Arc::new(match &settings.access {
-        Some(path) => Access::from_yaml_file(path)?,
-        None => Access::from_token_file(&settings.state_dir)?,
-    });
-    let control_settings = control_settings(&settings, state_dir, &text)?;
-    // Before the first worker: a gateway that does not know its mode admits no request.
-    let mut stop = std::pin::pin!(stop);
-    let control = tokio::select! {
-        started = control::start(Arc::clone(&gate), inbox, control_settings) => started?,
-        // The start calls UCS, which may be slow. Interrupting it is like a crash: nothing was acknowledged.
-        () = stop.as_mut() => {
-            tracing::info!("shut down before the gateway was ready");
-            return Ok(());
-        }
-    };
+    let files = settings.clone();
+    let opening = beside(format!("opening {} and its lock", settings.state_dir.display()), move || open(&files));
+    let Some(opened) = or_stopped(opening, stop.as_mut()).await else { return Ok(()) };
+    let (state_dir, access, credentials) = opened??;
+    let control_settings = control_settings(&settings, state_dir, credentials, &text);
+    // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
+    // slow. Interrupting it is like a crash: nothing was acknowledged.
+    let starting = control::start(Arc::clone(&gate), inbox, control_settings);
+    let Some(control) = or_stopped(starting, stop.as_mut()).await else { return Ok(()) };
+    let control = control?;
     let (stop_sender, stopping) = watch::channel(false);
     let metrics = Metrics::new(settings.workers, control.stats());
-    let shared = SharedParts { gate, control_handle: control_handle.clone(), access, metrics, stopping };
+    let shared =
+        SharedParts { gate, control_handle: control_handle.clone(), access: Arc::clone(&access), metrics, stopping };
     let mut running = Running::start(&settings, shared, stop_sender, control, (data, admin_listener))?;
     ready(Ready { listen, admin: admin_address });
     tokio::select! {
         () = stop.as_mut() => {}
         error = running.parts.one_ended() => return Err(error),
-        () = reload_forever(&control_handle, reload) => {}
+        () = reload_forever(&control_handle, &access, reload) => {}
     }
     running.shut_down(settings.stop_timeout).await
+}
+
+/// The state directory first: it is the lock. Access before control: an invalid access.yaml must not affect UCS or the record.
+fn open(settings: &Settings) -> Result<(LocalDir, Arc<Access>, Option<UpstreamCredentials>), LaunchError> {
+    let state_dir = LocalDir::open(&settings.state_dir)?;
+    let access = match &settings.access {
+        Some(path) => Access::from_yaml_file(path)?,
+        None => Access::from_token_file(&settings.state_dir)?,
+    };
+    let credentials = settings.upstream.credentials.as_deref().map(read_credentials).transpose()?;
+    Ok((state_dir, Arc::new(access), credentials))
+}
+
+/// Runs `work` on a thread of its own: a file or a lock may hang for as long as its file system does. Then the log says so.
+async fn beside<T: Send + 'static>(
+    what: String,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, std::io::Error> {
+    let mut working = tokio::task::spawn_blocking(work);
+    loop {
+        tokio::select! {
+            done = &mut working => return done.map_err(std::io::Error::other),
+            () = tokio::time::sleep(STILL_STARTING) => tracing::warn!("still {what}; the file system does not respond"),
+        }
+    }
+}
+
+/// The result, or `None` if the gateway was stopped before.
+async fn or_stopped<T>(work: impl Future<Output = T>, stop: impl Future<Output = ()>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = stop => {
+            tracing::info!("shut down before the gateway was ready");
+            None
+        }
+    }
 }
 
 /// The running gateway, and the senders that stop its parts.
@@ -140,7 +179,7 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
     AdminParts {
         gate: shared.gate,
         control_handle: shared.control_handle,
-        access: shared.access,
+        access: Arc::new(shared.access.for_another_port()),
         journal: journal_reader(settings),
         metrics: shared.metrics,
         metrics_open: settings.admin.metrics_open,
@@ -152,8 +191,10 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
 }
 
 /// Runs beside the watch over the parts, which must not wait for a reload.
-async fn reload_forever(control_handle: &ControlHandle, mut reload: mpsc::Receiver<()>) {
+async fn reload_forever(control_handle: &ControlHandle, access: &Access, mut reload: mpsc::Receiver<()>) {
     while let Some(()) = reload.recv().await {
+        // Its errors are in the log, and a broken file must not hold back the other one.
+        let _ = access.reload().await;
         log_reload(control_handle.reload(ReloadWhen::AfterFlip).await);
     }
     std::future::pending().await
@@ -181,15 +222,20 @@ async fn run_control(control: Control, stopping: watch::Receiver<bool>, stopped:
     control.run(StopSignals::new(raised(stopping), raised(stopped))).await;
 }
 
-fn control_settings(settings: &Settings, state_dir: LocalDir, text: &str) -> Result<ControlSettings, LaunchError> {
+fn control_settings(
+    settings: &Settings,
+    state_dir: LocalDir,
+    credentials: Option<UpstreamCredentials>,
+    text: &str,
+) -> ControlSettings {
     let upstream = &settings.upstream;
-    let credentials = upstream.credentials.as_deref().map(read_credentials).transpose()?;
-    let routes = settings.routes.clone();
+    let (routes, class_limits) = (settings.routes.clone(), settings.class_limits.clone());
     let load = move || {
         let (table, text) = route_file::load(&routes).map_err(|error| error.to_string())?;
+        check_class_limits(&class_limits, &table).map_err(|error| error.to_string())?;
         Ok(LoadedRoutes { table, fingerprint: sha256_hex(&text) })
     };
-    Ok(ControlSettings {
+    ControlSettings {
         store: match settings.store {
             StoreKind::File => RecordStore::file(RecordFile::in_dir(&state_dir)),
         },
@@ -210,13 +256,23 @@ fn control_settings(settings: &Settings, state_dir: LocalDir, text: &str) -> Res
         schema_probe_interval: upstream.schema_probe_interval,
         load_routes: Arc::new(load),
         routes_fingerprint: Some(sha256_hex(text)),
-    })
+    }
 }
 
 fn read_credentials(path: &Path) -> Result<UpstreamCredentials, LaunchError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LaunchError::Read { path: path.to_owned(), source })?;
-    let Some((user, password)) = text.trim_end().split_once(':') else {
+    let fault = |source| LaunchError::Read { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(fault)?;
+    // The group may read it: mounted secrets belong to root and the group of the gateway.
+    if file.metadata().map_err(fault)?.permissions().mode() & 0o027 != 0 {
+        return Err(SettingsError::OpenCredentials(path.to_owned()).into());
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(fault)?;
+    let Some((user, password)) = trimmed(&text).split_once(':').filter(|(user, _)| !user.is_empty()) else {
         return Err(SettingsError::Credentials(path.to_owned()).into());
     };
+    if password.contains(['\r', '\n']) {
+        return Err(SettingsError::Credentials(path.to_owned()).into());
+    }
     Ok(UpstreamCredentials { user: user.to_owned(), password: password.to_owned() })
 }

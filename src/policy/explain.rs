@@ -113,6 +113,11 @@ pub(crate) fn modes(set: ModeSet) -> Vec<Mode> {
     [Mode::Production, Mode::Maintenance].into_iter().filter(|mode| set.admits(*mode)).collect()
 }
 
+/// The same in words: `production and maintenance`.
+pub(crate) fn modes_in_words(set: ModeSet) -> String {
+    modes(set).into_iter().map(Mode::as_str).collect::<Vec<_>>().join(" and ")
+}
+
 /// `mode` is `None` while switching, here and below.
 fn unmatched_handling(table: &RouteTable, mode: Option<Mode>) -> Handling {
     match table.unmatched {
@@ -153,7 +158,7 @@ fn by_mode(set: ModeSet, mode: Option<Mode>, subject: &str) -> Handling {
         Some(mode) => set.admits(mode),
         None => set == ModeSet::Both,
     };
-    let open = modes(set).iter().map(|mode| mode.as_str()).collect::<Vec<_>>().join(" and ");
+    let open = modes_in_words(set);
     match (admitted, mode) {
         (true, _) => {
             let detail = format!("{subject} is open in {open}");

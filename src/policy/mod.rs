@@ -7,5 +7,6 @@ pub(crate) mod flip;
 pub mod mode;
 pub mod path;
 pub mod routes_yaml;
+pub(crate) mod strict_yaml;
 pub mod table;
 pub(crate) mod written_time;

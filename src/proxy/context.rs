@@ -66,13 +66,15 @@ pub struct Worker {
     /// Cached pages of refusals by the mode.
     pub(crate) refusals: RefusalCache,
     /// The longest `Retry-After`.
-    pub max_retry_after: Duration,
+    pub(crate) max_retry_after: Duration,
     /// Generates the ids of requests that have none.
     pub(crate) request_ids: RequestIds,
     /// The `Host` of requests that have none.
     pub(crate) upstream_host: HeaderValue,
     /// The `Date` of responses that have none (RFC 9110, 5.6.7), at most one sweep old.
     pub(crate) date: RefCell<String>,
+    /// Whether the gateway itself responds to `GET /livez`.
+    pub(crate) livez: bool,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
     /// The slots of each class, for the table with this generation.
@@ -145,6 +147,7 @@ impl Worker {
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),
+            livez: settings.livez,
             metrics: Arc::clone(&shared.metrics),
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),

@@ -10,9 +10,10 @@ use super::local;
 use super::outgoing::prepare;
 use super::refusal::{self, Refusal};
 use super::request_log::RequestLog;
-use super::response::Response;
+use super::response::{self, Response};
 use crate::http1::RequestError;
 use crate::policy::table::RouteAnswer;
+use crate::telemetry::Outcome;
 
 /// Handles a request; every request gets a response.
 pub(crate) async fn respond(
@@ -43,6 +44,9 @@ async fn handle(
     request_log: &mut RequestLog,
 ) -> Result<Box<Response>, Refused> {
     let RequestContext { downstream, head } = request;
+    if downstream.worker.livez && head.method.is_safe() && head.path_text() == "/livez" {
+        return Ok(live(&downstream.worker, request_log));
+    }
     let matched = decide(&downstream.worker.gate, head)?;
     request_log.class_slot = downstream.worker.class_slot(&matched.table, matched.class());
     downstream.mutating.set(!head.method.is_safe());
@@ -55,6 +59,14 @@ async fn handle(
         Some(RouteAnswer::Status) => Box::pin(local::status(request, matched, body, request_log)).await,
         None => forward(request, matched, body, request_log).await,
     }
+}
+
+/// The response to a load balancer: this worker is alive, in whatever mode. It is no request to UCS, so it has no class and no
+/// permit.
+fn live(worker: &Worker, request_log: &mut RequestLog) -> Box<Response> {
+    request_log.outcome = Outcome::Answered;
+    request_log.class_slot = worker.class_slot(&worker.gate.table(), None);
+    response::json(StatusCode::OK, b"{\"live\":true}".to_vec(), &worker.buffers)
 }
 
 async fn forward(

@@ -123,6 +123,8 @@ async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBo
 /// Parses the documented body: one member `mode`, its value in any case.
 fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
     const EXPECTED: &str = "send {\"mode\":\"production\"} or {\"mode\":\"maintenance\"}";
+    // Some clients put a byte order mark before JSON.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     // serde would accept an array of the members in order.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(format!("{EXPECTED}: the body must be a JSON object"));

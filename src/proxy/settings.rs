@@ -23,9 +23,11 @@ pub struct ProxySettings {
     /// The longest request body, in bytes.
     pub(crate) max_body: u64,
     /// The most client connections of all workers together; a further one is closed at once.
-    pub(crate) max_connections: usize,
-    /// The longest `Retry-After` of a refusal.
+    pub max_connections: usize,
+    /// The longest `Retry-After` of a 503.
     pub max_retry_after: Duration,
+    /// Whether the gateway itself responds to `GET /livez`.
+    pub livez: bool,
 }
 
 /// Deadlines of a client's connection.

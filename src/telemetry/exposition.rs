@@ -97,7 +97,8 @@ impl Scrape {
     }
 
     fn mode(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let GateSample { modes, is_switching, is_schema_undefined, has_alarm, record, .. } = &self.gate;
+        let GateSample { modes, is_switching, is_schema_undefined, has_alarm, has_access_fault, record, .. } =
+            &self.gate;
         let modes: Vec<_> =
             modes.iter().map(|(mode, is_in_force)| (vec![("mode", *mode)], u64::from(*is_in_force))).collect();
         gauges(encoder, "ucs_gateway_mode", "1 for the mode in force; while switching, for the target", &modes)?;
@@ -106,6 +107,8 @@ impl Scrape {
         gauge(encoder, "ucs_gateway_schema_undefined", help, u64::from(*is_schema_undefined))?;
         let help = "1 when an operator must act; /readyz has the reason";
         gauge(encoder, "ucs_gateway_alarm", help, u64::from(*has_alarm))?;
+        let help = "Whether the last reading of access.yaml failed";
+        gauge(encoder, "ucs_gateway_access_fault", help, u64::from(*has_access_fault))?;
         let Some(record) = record else { return Ok(()) };
         gauge(encoder, "ucs_gateway_mode_revision", "Revision of the record in force", record.revision)?;
         let help = "When the mode or this flip began";

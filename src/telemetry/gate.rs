@@ -20,7 +20,9 @@ pub struct GateSample {
     /// UCS has no profile schema.
     pub(crate) is_schema_undefined: bool,
     /// An alarm is published.
-    pub(crate) has_alarm: bool,
+    pub has_alarm: bool,
+    /// Whether the last reading of access.yaml failed.
+    pub has_access_fault: bool,
     /// `None` before the first record.
     pub(crate) record: Option<RecordSample>,
 }

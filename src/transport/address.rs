@@ -36,6 +36,46 @@ impl<T: fmt::Display> fmt::Display for Address<T> {
     }
 }
 
+/// Parses an address to listen on: `IP:PORT`, `localhost:PORT`, or `:PORT` for every address. No name is looked up.
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let spelled = match text.rsplit_once(':') {
+        Some(("", port)) => format!("0.0.0.0:{port}"),
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    };
+    spelled.parse().map_err(|error| format!("{error}; write IP:PORT, localhost:PORT or :PORT, e.g. 127.0.0.1:8080"))
+}
+
+/// The same, or `unix:PATH`.
+pub(crate) fn parse_admin_listen(text: &str) -> Result<Address, String> {
+    if text.starts_with("unix:") {
+        return text.parse();
+    }
+    parse_listen(text).map(Address::Tcp).map_err(|error| format!("{error}; or unix:PATH"))
+}
+
+/// Parses a host as `Host` may name it: a name or an IP address, in lower case, without port, brackets and trailing dot.
+pub(crate) fn parse_host(text: &str) -> Result<String, String> {
+    let host = match (text.parse::<IpAddr>(), text.parse::<SocketAddr>()) {
+        (Ok(address), _) => address.to_canonical().to_string(),
+        (_, Ok(address)) => address.ip().to_canonical().to_string(),
+        _ => {
+            let host = text.rsplit_once(':').map_or(text, |(host, port)| if is_port(port) { host } else { text });
+            host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+        }
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let is_name = |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if host.is_empty() || (host.parse::<IpAddr>().is_err() && !is_name(&host)) {
+        return Err("write a host name or an IP address, such as gw.example".to_owned());
+    }
+    Ok(host)
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok()
+}
+
 /// A host, by name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort(String);
@@ -87,6 +127,41 @@ mod tests {
             assert!(text.parse::<Address<HostPort>>().is_err(), "{text}");
         }
         assert!("localhost:1".parse::<Address>().is_err(), "a listener takes no name");
+    }
+
+    #[test]
+    fn an_address_to_listen_on_is_written_as_people_do() {
+        for (written, address) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("localhost:8080", "127.0.0.1:8080"),
+            (":8080", "0.0.0.0:8080"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(parse_listen(written).unwrap().to_string(), address, "{written}");
+            assert_eq!(parse_admin_listen(written).unwrap().to_string(), address, "{written}");
+        }
+        for text in ["", "here", "gw.example:80", ":", "localhost", ":99999"] {
+            assert!(parse_listen(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_admin_listen("unix:/run/a.sock").unwrap().to_string(), "unix:/run/a.sock");
+    }
+
+    #[test]
+    fn a_host_is_what_a_client_names() {
+        for (written, host) in [
+            ("gw.example", "gw.example"),
+            ("GW.example.:8081", "gw.example"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("10.0.0.1:8081", "10.0.0.1"),
+            ("[2001:DB8::1]:8081", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+        ] {
+            assert_eq!(parse_host(written).as_deref(), Ok(host), "{written}");
+        }
+        for text in ["", ":8081", "http://gw.example", "a@gw.example", "gw.example:port", "a b"] {
+            assert!(parse_host(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod stream;
 mod tcp;
 mod upstream_url;
 
-pub(crate) use address::{Address, HostPort};
+pub(crate) use address::{Address, HostPort, parse_admin_listen, parse_host, parse_listen};
 pub(crate) use listen::{Listener, Peer, SocketLimits, listen};
 pub(crate) use stream::Stream;
 pub(crate) use tcp::{ReadHalf, TcpListener, TcpStream, WriteHalf, prepare_accepted, reset_on_close, split};

@@ -15,6 +15,8 @@ mod crowds;
 mod events;
 /// `/mode`, its history and its preview.
 mod mode;
+/// access.yaml over time, limits of guesses, files of secrets.
+mod principals;
 /// `/livez`, `/readyz`, `/metrics` and the page.
 mod probes;
 /// That a reload is in force everywhere once it is acknowledged.

@@ -6,8 +6,12 @@ use crate::support::tool::{Run, run};
 
 /// `demo`, and the commands that it and the README print.
 mod demo;
+/// Variables, files and addresses as people write them.
+mod environment;
 /// `mode …` against a running gateway.
 mod mode;
+/// `check` and `diff` where the search is hard.
+mod proofs;
 /// `serve`: how it starts, refuses to start, and stops.
 mod serve;
 /// `check`, `explain`, `diff`, `schema`: what is said about tables.

@@ -126,7 +126,7 @@ fn where_ucs_has_no_mode_the_gateways_alone_counts() {
 #[test]
 fn a_login_is_sent_with_the_gateways_own_calls_only() {
     let dir = TempDir::new();
-    let file = dir.file("ucs", "ada:secret\n");
+    let file = dir.secret("ucs", "ada:secret\n");
     let login = Some(("ada".to_owned(), "secret".to_owned()));
     let ucs = Ucs::start(StandInOptions { login, initial_mode: Mode::Maintenance, ..StandInOptions::new() });
     let gateway = start(ucs.address, &["--upstream-credentials", file.to_str().unwrap()]);
@@ -155,7 +155,7 @@ fn without_the_login_that_ucs_wants_the_gateway_can_only_close() {
 #[test]
 fn credentials_that_cannot_be_read_stop_the_start() {
     let dir = TempDir::new();
-    let bad = dir.file("ucs", "no colon\n");
+    let bad = dir.secret("ucs", "no colon\n");
     let missing = dir.path().join("missing");
     for file in [&bad, &missing] {
         let ucs = Ucs::usual();

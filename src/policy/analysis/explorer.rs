@@ -3,25 +3,27 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use regex_automata::util::primitives::StateID;
-
-use super::paths::{Paths, escape};
+use super::findings::CutShort;
+use super::paths::{Paths, Position};
 use crate::policy::table::{Patterns, RouteIndex, RouteTable, SegmentAutomaton, parse_base_path};
 
 /// The maximum number of regions (sets of paths that match the same routes) that are explored.
-const MAX_REGIONS: usize = 200_000;
+const MAX_REGIONS: usize = 100_000;
 
 /// Calls `visit` with an example path and the routes of each table that take this path (whatever the method), at least
-/// once for every combination of such route sets that any canonical path has. False when the search was cut short.
-pub(super) fn explore(tables: &[&RouteTable], visit: &mut impl FnMut(&str, &[Vec<RouteIndex>])) -> bool {
-    let Some(mut explorer) = Explorer::new(tables) else { return false };
-    let start = explorer.paths.after(explorer.paths.automaton.start, b"/");
+/// once for every combination of such route sets that any canonical path has.
+pub(super) fn explore(
+    tables: &[&RouteTable],
+    visit: &mut impl FnMut(&str, &[Vec<RouteIndex>]),
+) -> Result<(), CutShort> {
+    let mut explorer = Explorer::new(tables).ok_or(CutShort)?;
+    let start = explorer.paths.after(explorer.paths.start(), b"/");
     let roots = vec![Some(0); tables.len()];
     explorer.see("/", &roots, start, visit);
     explorer.enqueue("/".to_owned(), roots, start);
     while let Some((prefix, states, boundary)) = explorer.queue.pop_front() {
         if explorer.regions.len() + explorer.nodes.len() > MAX_REGIONS {
-            return false;
+            return Err(CutShort);
         }
         let literals = explorer.literals(&states);
         for literal in &literals {
@@ -30,24 +32,24 @@ pub(super) fn explore(tables: &[&RouteTable], visit: &mut impl FnMut(&str, &[Vec
             explorer.arrive(format!("{prefix}{literal}"), targets, end, visit);
         }
         let targets = explorer.step(&states, None);
-        for (segment, end) in explorer.paths.other_segments(boundary, &literals) {
+        for (segment, end) in explorer.paths.other_segments(boundary, &literals).ok_or(CutShort)? {
             explorer.arrive(format!("{prefix}{segment}"), targets.clone(), end, visit);
         }
     }
-    true
+    Ok(())
 }
 
 /// State of each table's segment automaton; `None` when no template fits any more.
 type States = Vec<Option<u32>>;
 
-struct Explorer {
+struct Explorer<'t> {
     tables: Vec<Templates>,
-    paths: Paths,
-    queue: VecDeque<(String, States, StateID)>,
+    paths: Paths<'t>,
+    queue: VecDeque<(String, States, Position)>,
     /// Positions just behind a slash that were already reached.
-    nodes: HashSet<(States, StateID)>,
+    nodes: HashSet<(States, Position)>,
     /// Ends of paths that were already seen: template states and matching regexes.
-    regions: HashSet<(States, Vec<usize>)>,
+    regions: HashSet<(States, Vec<(usize, RouteIndex)>)>,
 }
 
 struct Templates {
@@ -55,11 +57,10 @@ struct Templates {
     literal_ids: HashMap<Box<str>, u32>,
 }
 
-impl Explorer {
-    fn new(tables: &[&RouteTable]) -> Option<Explorer> {
+impl<'t> Explorer<'t> {
+    fn new(tables: &[&'t RouteTable]) -> Option<Explorer<'t>> {
         let mut templates = Vec::new();
-        let mut regexes = Vec::new();
-        for (index, table) in tables.iter().enumerate() {
+        for table in tables {
             let base = parse_base_path(&table.base_path).ok()?;
             let mut patterns = Patterns::read(&table.routes, &mut Vec::new());
             for (_, segments) in &mut patterns.templates {
@@ -68,13 +69,9 @@ impl Explorer {
             let automaton = SegmentAutomaton::build(&patterns.templates).ok()?;
             let literal_ids = (0..).zip(&automaton.literals).map(|(id, text)| (text.clone(), id)).collect();
             templates.push(Templates { automaton, literal_ids });
-            for (route, pattern) in patterns.regex_routes.iter().zip(&patterns.regexes) {
-                regexes.push((index, *route, format!("{}{pattern}", escape(&table.base_path))));
-            }
         }
-        let paths = Paths::new(regexes, &tables.iter().map(|table| &*table.base_path).collect::<Vec<_>>())?;
         let (queue, nodes, regions) = Default::default();
-        Some(Explorer { tables: templates, paths, queue, nodes, regions })
+        Some(Explorer { tables: templates, paths: Paths::new(tables)?, queue, nodes, regions })
     }
 
     /// The literals that lead on from `states`, in any table.
@@ -101,7 +98,13 @@ impl Explorer {
     }
 
     /// Visits a path, also with a trailing slash, and queues its continuation.
-    fn arrive(&mut self, path: String, states: States, end: StateID, visit: &mut impl FnMut(&str, &[Vec<RouteIndex>])) {
+    fn arrive(
+        &mut self,
+        path: String,
+        states: States,
+        end: Position,
+        visit: &mut impl FnMut(&str, &[Vec<RouteIndex>]),
+    ) {
         if !self.see(&path, &states, end, visit) {
             return;
         }
@@ -116,7 +119,7 @@ impl Explorer {
         &mut self,
         path: &str,
         states: &States,
-        end: StateID,
+        end: Position,
         visit: &mut impl FnMut(&str, &[Vec<RouteIndex>]),
     ) -> bool {
         let Some(matching) = self.paths.matching(end) else { return false };
@@ -127,8 +130,7 @@ impl Explorer {
         for ((table, state), routes) in self.tables.iter().zip(states).zip(&mut routes) {
             routes.extend(state.iter().flat_map(|state| &table.automaton.states[*state as usize].routes));
         }
-        for pattern in matching {
-            let (table, route) = self.paths.owners[pattern];
+        for (table, route) in matching {
             routes[table].push(route);
         }
         routes.iter_mut().for_each(|routes| routes.sort_unstable());
@@ -136,7 +138,7 @@ impl Explorer {
         true
     }
 
-    fn enqueue(&mut self, prefix: String, states: States, boundary: StateID) {
+    fn enqueue(&mut self, prefix: String, states: States, boundary: Position) {
         if self.nodes.insert((states.clone(), boundary)) {
             self.queue.push_back((prefix, states, boundary));
         }

@@ -1,26 +1,51 @@
-//! The regexes of all tables and the shape of canonical paths as one automaton over bytes, and the search for example
-//! segments in it. Templates are not its concern.
+//! The regexes of all tables and the shape of canonical paths, followed side by side byte by byte, and the search for
+//! example segments in them. The automata are those that serve traffic: nothing is compiled for the search, so it takes
+//! every table that compiles. Templates are not its concern.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
 use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 
-use crate::policy::table::{RegexAutomaton, RouteIndex};
+use crate::policy::table::{RegexAutomaton, RouteIndex, RouteTable};
 
-/// All regexes of all tables, and the shape of canonical paths, in one automaton.
-pub(super) struct Paths {
-    pub(crate) automaton: RegexAutomaton,
-    /// Table and route of each pattern. The patterns after these are one per table, for the paths below its base path, and
-    /// those of shape and of nested escapes.
-    pub(crate) owners: Vec<(usize, RouteIndex)>,
-    /// The pattern of shape; the next one is that of nested escapes.
-    shape: usize,
-    /// One byte of each class that the automaton tells apart, readable ones preferred.
+/// The maximum number of positions that are visited.
+const MAX_POSITIONS: usize = 1 << 19;
+
+/// The shape and the nested escapes.
+const FIXED: usize = 2;
+/// The most tables that are searched at once.
+const MAX_TABLES: usize = 2;
+
+/// A place in a path, by the state of each automaton: the shape, the nested escapes, and each table's regexes.
+pub(super) type Position = [u32; FIXED + MAX_TABLES];
+
+/// The automaton matches no continuation.
+const DEAD: u32 = u32::MAX;
+/// Marks an offset in the base path, in place of a state.
+const IN_BASE: u32 = 1 << 31;
+
+/// All automata of a search.
+pub(super) struct Paths<'t> {
+    shape: RegexAutomaton,
+    nested: RegexAutomaton,
+    tables: Vec<(&'t [u8], Option<&'t RegexAutomaton>)>,
+    /// One byte of each class that the automata tell apart, readable ones preferred.
     representatives: Vec<u8>,
-    /// The results of [`Paths::segments_but`] without exclusions, by boundary.
-    known: HashMap<StateID, Vec<(String, StateID)>>,
+    /// The results of [`Paths::segments_but`].
+    known: HashMap<(Position, BTreeSet<Box<str>>), Vec<(String, Position)>>,
+    visited: usize,
+}
+
+/// A prefix of a segment.
+struct Prefix {
+    position: Position,
+    /// The prefix without its last byte, by index.
+    shorter: usize,
+    byte: u8,
+    /// The text, while it begins a literal.
+    literal: Option<String>,
 }
 
 /// Bytes of canonical segments, in the order in which examples prefer them.
@@ -48,97 +73,170 @@ fn canonical_shape() -> String {
 
 const NESTED_ESCAPE: &str = "(?s:.)*%25(?:2[EFef5]|3[Bb]|5[Cc])(?s:.)*";
 
-/// `text` as a pattern that matches just its bytes.
-pub(super) fn escape(text: &str) -> String {
-    text.bytes().map(|byte| format!("\\x{byte:02X}")).collect()
-}
-
-impl Paths {
-    pub(crate) fn new(regexes: Vec<(usize, RouteIndex, String)>, base_paths: &[&str]) -> Option<Paths> {
-        let owners: Vec<_> = regexes.iter().map(|(table, route, _)| (*table, *route)).collect();
-        let mut patterns: Vec<String> = regexes.into_iter().map(|(_, _, pattern)| pattern).collect();
-        patterns.extend(base_paths.iter().map(|base_path| format!("{}(?:/(?s:.)*)?", escape(base_path))));
-        let shape = patterns.len();
-        patterns.extend([canonical_shape(), NESTED_ESCAPE.to_owned()]);
-        let automaton = RegexAutomaton::build(Vec::new(), &patterns).ok()?;
-        let classes = automaton.dfa.byte_classes();
+impl<'t> Paths<'t> {
+    /// `None` when there are more tables than [`MAX_TABLES`].
+    pub fn new(tables: &[&'t RouteTable]) -> Option<Paths<'t>> {
+        if tables.len() > MAX_TABLES {
+            return None;
+        }
+        let build = |pattern: &str| RegexAutomaton::build(Vec::new(), &[pattern.to_owned()]).ok();
+        let (shape, nested) = (build(&canonical_shape())?, build(NESTED_ESCAPE)?);
+        let tables = tables.iter().map(|table| (table.base_path.as_bytes(), table.regexes())).collect();
+        let mut paths = Paths { shape, nested, tables, representatives: Vec::new(), known: HashMap::new(), visited: 0 };
         let mut seen = HashSet::new();
-        let representatives = SEGMENT_BYTES.iter().copied().filter(|byte| seen.insert(classes.get(*byte))).collect();
-        Some(Paths { automaton, owners, shape, representatives, known: HashMap::new() })
+        paths.representatives =
+            SEGMENT_BYTES.iter().copied().filter(|byte| seen.insert(paths.classes(*byte))).collect();
+        Some(paths)
     }
 
-    pub(crate) fn after(&self, state: StateID, bytes: &[u8]) -> StateID {
-        bytes.iter().fold(state, |state, byte| self.automaton.dfa.next_state(state, *byte))
+    /// Before the first slash.
+    pub fn start(&self) -> Position {
+        [IN_BASE; FIXED + MAX_TABLES]
     }
 
-    /// The patterns that match a path which ends in `state`; `None` when the path is not canonical.
-    pub(crate) fn matching(&self, state: StateID) -> Option<Vec<usize>> {
-        let dfa = &self.automaton.dfa;
-        let end = dfa.next_eoi_state(state);
-        if !dfa.is_match_state(end) {
+    pub fn after(&self, position: Position, bytes: &[u8]) -> Position {
+        bytes.iter().fold(position, |position, byte| self.step(position, *byte))
+    }
+
+    /// The regex routes of each table that match a path which ends here, ascending; `None` when the path is not canonical.
+    pub fn matching(&self, position: Position) -> Option<Vec<(usize, RouteIndex)>> {
+        let matches = |automaton, at: u32| end_of(b"", Some(automaton), at).is_some();
+        if !matches(&self.shape, position[0]) || matches(&self.nested, position[1]) {
             return None;
         }
-        let mut patterns: Vec<usize> =
-            (0..dfa.match_len(end)).map(|at| dfa.match_pattern(end, at).as_usize()).collect();
-        patterns.sort_unstable();
-        if patterns.last() != Some(&self.shape) {
-            return None;
+        let mut routes = Vec::new();
+        for (table, (base_path, automaton)) in self.tables.iter().enumerate() {
+            let Some((automaton, end)) = end_of(base_path, *automaton, position[FIXED + table]) else { continue };
+            let patterns = (0..automaton.dfa.match_len(end)).map(|at| automaton.dfa.match_pattern(end, at));
+            routes.extend(patterns.map(|pattern| (table, automaton.routes[pattern.as_usize()])));
         }
-        let under_base = |table: usize| patterns.contains(&(self.owners.len() + table));
-        let owned = patterns.iter().copied().filter(|pattern| *pattern < self.owners.len());
-        Some(owned.filter(|pattern| under_base(self.owners[*pattern].0)).collect())
+        routes.sort_unstable();
+        Some(routes)
     }
 
-    /// Segments that equal none of `literals`, each with the state that it leads to from `boundary`: one for each
-    /// distinguishable state.
-    pub(crate) fn other_segments(
+    /// Segments that equal none of `literals`, each with the position that it leads to from `boundary`: one for each
+    /// distinguishable position. `None` when too many positions were visited.
+    pub fn other_segments(
         &mut self,
-        boundary: StateID,
+        boundary: Position,
         literals: &BTreeSet<Box<str>>,
-    ) -> Vec<(String, StateID)> {
-        if !self.known.contains_key(&boundary) {
-            let found = self.segments_but(boundary, &BTreeSet::new());
-            self.known.insert(boundary, found);
+    ) -> Option<Vec<(String, Position)>> {
+        let all = self.known_segments(boundary, &BTreeSet::new())?;
+        match all.iter().any(|(segment, _)| literals.contains(segment.as_str())) {
+            true => self.known_segments(boundary, literals),
+            false => Some(all),
         }
-        let known = &self.known[&boundary];
-        if known.iter().any(|(segment, _)| literals.contains(segment.as_str())) {
-            return self.segments_but(boundary, literals);
-        }
-        known.clone()
     }
 
-    /// Breadth first over bytes, so that examples are short. Beside the automaton's state it remembers whether the segment
-    /// so far begins a literal, because that literal must not become complete.
-    fn segments_but(&self, boundary: StateID, literals: &BTreeSet<Box<str>>) -> Vec<(String, StateID)> {
-        let begins_literal = |text: &str| {
-            literals
-                .range::<str, _>((Bound::Included(text), Bound::Unbounded))
-                .next()
-                .is_some_and(|next| next.starts_with(text))
+    fn known_segments(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Vec<(String, Position)>> {
+        let key = (boundary, literals.clone());
+        if let Some(found) = self.known.get(&key) {
+            return Some(found.clone());
+        }
+        let found = self.segments_but(boundary, literals)?;
+        self.known.insert(key, found.clone());
+        Some(found)
+    }
+
+    /// Breadth first over bytes, so that examples are short. Beside the position it remembers whether the segment so far
+    /// begins a literal, because that literal must not become complete.
+    fn segments_but(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Vec<(String, Position)>> {
+        let begins_literal = |text: &String| {
+            let next = literals.range::<str, _>((Bound::Included(text.as_str()), Bound::Unbounded)).next();
+            next.is_some_and(|next| next.starts_with(text.as_str()))
         };
         let mut found = Vec::new();
         let mut ends = HashSet::new();
-        let mut seen: HashSet<(StateID, Option<String>)> = HashSet::new();
-        let mut queue = VecDeque::from([(String::new(), boundary, begins_literal(""))]);
-        while let Some((text, state, on_literal)) = queue.pop_front() {
-            // Bytes of one class lead to one state, but only some of them follow a literal.
-            let bytes = if on_literal { SEGMENT_BYTES } else { &self.representatives };
-            for byte in bytes {
-                let next = self.automaton.dfa.next_state(state, *byte);
-                let longer = format!("{text}{}", char::from(*byte));
-                let on_literal = on_literal && begins_literal(&longer);
-                if !seen.insert((next, on_literal.then(|| longer.clone()))) {
+        let mut seen: HashSet<(Position, Option<String>)> = HashSet::new();
+        let literal = Some(String::new()).filter(begins_literal);
+        let mut prefixes = vec![Prefix { position: boundary, shorter: 0, byte: 0, literal }];
+        let mut current = 0;
+        while current < prefixes.len() {
+            let (before, literal) = (prefixes[current].position, prefixes[current].literal.clone());
+            // Bytes of one class lead to one position, but only some of them follow a literal.
+            let bytes = if literal.is_some() { SEGMENT_BYTES } else { &self.representatives };
+            for &byte in bytes {
+                let position = self.step(before, byte);
+                let longer = literal.as_ref().map(|text| format!("{text}{}", char::from(byte)));
+                let literal = longer.filter(begins_literal);
+                if position[0] == DEAD || !seen.insert((position, literal.clone())) {
                     continue;
                 }
-                if !literals.contains(longer.as_str())
-                    && let Some(matching) = self.matching(next)
-                    && ends.insert((matching, self.after(next, b"/")))
+                let is_literal = literal.as_ref().is_some_and(|text| literals.contains(text.as_str()));
+                prefixes.push(Prefix { position, shorter: current, byte, literal });
+                if !is_literal
+                    && let Some(matching) = self.matching(position)
+                    && ends.insert((matching, self.step(position, b'/')))
                 {
-                    found.push((longer.clone(), next));
+                    found.push((text_of(&prefixes), position));
                 }
-                queue.push_back((longer, next, on_literal));
+            }
+            current += 1;
+            if self.visited + prefixes.len() > MAX_POSITIONS {
+                return None;
             }
         }
-        found
+        self.visited += prefixes.len();
+        Some(found)
     }
+
+    fn step(&self, position: Position, byte: u8) -> Position {
+        let mut next = [DEAD; FIXED + MAX_TABLES];
+        next[0] = step(b"", Some(&self.shape), position[0], byte);
+        next[1] = step(b"", Some(&self.nested), position[1], byte);
+        for (table, (base_path, automaton)) in self.tables.iter().enumerate() {
+            next[FIXED + table] = step(base_path, *automaton, position[FIXED + table], byte);
+        }
+        next
+    }
+
+    /// Equal for two bytes that no automaton and no base path tells apart.
+    fn classes(&self, byte: u8) -> Vec<u8> {
+        let class = |automaton: &RegexAutomaton| automaton.dfa.byte_classes().get(byte);
+        let mut classes = vec![class(&self.shape), class(&self.nested)];
+        for (base_path, automaton) in &self.tables {
+            classes.push(automaton.map_or(0, class));
+            classes.push(if base_path.contains(&byte) { byte } else { 0 });
+        }
+        classes
+    }
+}
+
+fn step(base_path: &[u8], automaton: Option<&RegexAutomaton>, at: u32, byte: u8) -> u32 {
+    let (Some(RegexAutomaton { dfa, start, .. }), false) = (automaton, at == DEAD) else { return DEAD };
+    let state = match (at & IN_BASE != 0).then(|| base_path.get((at & !IN_BASE) as usize)) {
+        Some(Some(expected)) => return if *expected == byte { at + 1 } else { DEAD },
+        Some(None) if byte != b'/' => return DEAD,
+        Some(None) => *start,
+        None => StateID::new_unchecked(at as usize),
+    };
+    let next = dfa.next_state(state, byte);
+    if dfa.is_dead_state(next) { DEAD } else { next.as_u32() }
+}
+
+/// The automaton and its final state, when it matches a path that ends here.
+fn end_of<'a>(
+    base_path: &[u8],
+    automaton: Option<&'a RegexAutomaton>,
+    at: u32,
+) -> Option<(&'a RegexAutomaton, StateID)> {
+    let automaton = automaton.filter(|_| at != DEAD)?;
+    let state = match at & IN_BASE != 0 {
+        true if (at & !IN_BASE) as usize == base_path.len() => automaton.start,
+        true => return None,
+        false => StateID::new_unchecked(at as usize),
+    };
+    let end = automaton.dfa.next_eoi_state(state);
+    automaton.dfa.is_match_state(end).then_some((automaton, end))
+}
+
+/// The text of the last prefix.
+fn text_of(prefixes: &[Prefix]) -> String {
+    let mut bytes = Vec::new();
+    let mut at = prefixes.len() - 1;
+    while at > 0 {
+        bytes.push(char::from(prefixes[at].byte));
+        at = prefixes[at].shorter;
+    }
+    bytes.into_iter().rev().collect()
 }

@@ -4,12 +4,14 @@ use proptest::prelude::*;
 
 use super::paths::Paths;
 use super::*;
+use crate::policy::mode::ModeSet;
 use crate::policy::path::CanonicalPath;
 use crate::policy::table::tests::compile;
 
 fn unreachable_in(routes: &[(&str, &str)]) -> Vec<(RouteIndex, Vec<RouteIndex>)> {
     let found = unreachable(&compile("/base", routes).unwrap());
-    found.into_iter().map(|unreachable| (unreachable.route, unreachable.shadowed_by)).collect()
+    assert_eq!(found.cut_short, None);
+    found.list.into_iter().map(|unreachable| (unreachable.route, unreachable.shadowed_by)).collect()
 }
 
 #[test]
@@ -27,10 +29,10 @@ fn a_route_is_unreachable_when_earlier_ones_take_all() {
 fn overlaps_come_with_a_path() {
     let mut table =
         compile("/base", &[("GET", "/a/b"), ("GET", "/a/{x}"), ("POST", "/{x}/b"), ("*", "re:/a/b+")]).unwrap();
-    assert_eq!(overlaps(&table), []);
+    assert_eq!(overlaps(&table).list, []);
     table.routes[1].modes = ModeSet::Production;
     let found: Vec<_> =
-        overlaps(&table).into_iter().map(|found| (found.first, found.second, found.example_path)).collect();
+        overlaps(&table).list.into_iter().map(|found| (found.first, found.second, found.example_path)).collect();
     let path = || "/base/a/b".to_owned();
     assert_eq!(found, [(0, 1, path()), (1, 3, path())]);
 }
@@ -39,13 +41,13 @@ fn overlaps_come_with_a_path() {
 fn a_difference_is_reported_once_for_each_pair_of_routes() {
     let old = compile("", &[("GET", "/a/{x}"), ("*", "/b")]).unwrap();
     let mut new = compile("", &[("GET", "re:/a/(c|d)"), ("GET", "/a/{x}"), ("*", "/b")]).unwrap();
-    assert_eq!(diff(&old, &new), []);
+    assert_eq!(diff(&old, &new).list, []);
     new.routes[0].modes = ModeSet::Maintenance;
-    let found = diff(&old, &new);
+    let found = diff(&old, &new).list;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].method.as_str(), found[0].example_path.as_str()), ("GET", "/a/c"));
     let moved = compile("/base", &[("GET", "/a/{x}"), ("*", "/b")]).unwrap();
-    let paths: Vec<_> = diff(&old, &moved).into_iter().map(|found| found.example_path).collect();
+    let paths: Vec<_> = diff(&old, &moved).list.into_iter().map(|found| found.example_path).collect();
     assert_eq!(paths, ["/b", "/a/x", "/base/b", "/base/a/x"]);
 }
 
@@ -94,7 +96,7 @@ proptest! {
             }
         }
         let expected: Vec<RouteIndex> = (0..).zip(&reached).filter(|(_, reached)| !**reached).map(|(at, _)| at).collect();
-        let found: Vec<RouteIndex> = unreachable(&table).iter().map(|found| found.route).collect();
+        let found: Vec<RouteIndex> = unreachable(&table).list.iter().map(|found| found.route).collect();
         prop_assert_eq!(found, expected, "{:?}", routes);
     }
 
@@ -108,8 +110,8 @@ proptest! {
         ),
     ) {
         let path = format!("/{}", pieces.concat());
-        let paths = Paths::new(Vec::new(), &[]).unwrap();
-        let shaped = paths.matching(paths.after(paths.automaton.start, path.as_bytes())).is_some();
+        let paths = Paths::new(&[]).unwrap();
+        let shaped = paths.matching(paths.after(paths.start(), path.as_bytes())).is_some();
         let canonical = CanonicalPath::parse(path.as_bytes()).is_ok_and(|parsed| parsed.as_str() == path);
         prop_assert_eq!(shaped, canonical, "{}", path);
     }

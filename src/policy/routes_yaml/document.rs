@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_yaml::Value;
 
-use super::diagnostic::{Diagnostics, Span};
-use super::fields::{Fields, entries, flag, list, name, text, wrong_shape};
-use super::spanned::{Content, Node};
 use super::spelling;
 use crate::policy::mode::ModeSet;
+use crate::policy::strict_yaml::{
+    Content, Diagnostics, Fields, Node, Span, entries, flag, list, name, text, version, wrong_shape,
+};
 use crate::policy::table::{
     AnswerTemplate, Class, Issue, Pattern, Route, RouteAnswer, RouteMethod, Unmatched, parse_base_path, parse_regex,
     parse_template,
@@ -84,17 +84,6 @@ pub(super) fn read(root: &Node, diagnostics: &mut Diagnostics) -> PartialTable {
         answers,
         routes,
         has_routes: items.is_some(),
-    }
-}
-
-fn version(node: &Node, diagnostics: &mut Diagnostics) {
-    match &node.content {
-        Content::Scalar(Value::Number(number)) if number.as_u64() == Some(1) => {}
-        Content::Scalar(Value::Number(number)) => {
-            let message = format!("version {number} is not supported");
-            diagnostics.add(node.at, Issue::new(&number.to_string(), message, "write 1"));
-        }
-        _ => wrong_shape(node, "version", "1", diagnostics),
     }
 }
 

@@ -1,37 +1,23 @@
-//! routes.yaml: text → [`RouteTable`], or all diagnostics at once, each with its line and the correction. It is the only
-//! module that knows YAML. It reads no files and handles no requests.
-//!
-//! An event parser builds the tree with its spans; serde_yaml decides the types of scalars and, at the end, must have read
-//! the same document: a table that two parsers read differently is rejected.
+//! routes.yaml: text → [`RouteTable`], or all diagnostics at once, each with its line and the correction. `strict_yaml`
+//! knows YAML; this module knows the keys. It reads no files and handles no requests.
 
-mod diagnostic;
 mod document;
-mod fields;
 mod schema;
-mod spanned;
 mod spelling;
 
 use std::collections::HashMap;
 
-use serde_yaml::Value;
-
-use self::diagnostic::{Diagnostics, Span};
 use self::document::PartialTable;
-use self::spanned::Node;
 use crate::policy::analysis::{self, Unreachable};
 use crate::policy::mode::ModeSet;
+use crate::policy::strict_yaml::{self, Diagnostics, Span};
 use crate::policy::table::{
     Issue, Pattern, Route, RouteAnswer, RouteIndex, RouteTable, RouteTableParts, Unmatched, without_names,
 };
 
-pub(crate) use self::diagnostic::Diagnostic;
+pub use crate::policy::strict_yaml::Diagnostic;
+
 pub(crate) use self::schema::json_schema;
-
-/// The maximum size of a file, in bytes.
-const SIZE_LIMIT: usize = 4 << 20;
-
-/// Some editors put it at the start of a file.
-const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Parses a whole table. `file` is the name for diagnostics; no file is opened.
 ///
@@ -40,30 +26,16 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// All diagnostics in the order of the file. Issues of single values, of routes among each other, and of reachability come
 /// in that order of stages: a later stage runs when the earlier ones are clean.
 pub fn parse(text: &str, file: &str) -> Result<RouteTable, Vec<Diagnostic>> {
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut diagnostics = Diagnostics::of(file);
-    let root = match tree(text) {
-        Ok(root) => root,
-        Err((at, issue)) => {
-            diagnostics.add(at, issue);
-            return Err(diagnostics.take());
-        }
-    };
+    const KEYS: &str = "write version, routes and the other keys of docs/routes.md";
+    let Some(root) = strict_yaml::tree(text, KEYS, &mut diagnostics) else { return Err(diagnostics.take()) };
     let partial = document::read(&root, &mut diagnostics);
     find_duplicates(&partial, &mut diagnostics);
     check_answers(&partial, &mut diagnostics);
     diagnostics.verdict()?;
-    compare_readings(text, &root, &mut diagnostics);
+    strict_yaml::compare_readings(text, &root, &mut diagnostics);
     diagnostics.verdict()?;
     compile(partial, diagnostics)
-}
-
-fn tree(text: &str) -> Result<Node, (Span, Issue)> {
-    if text.len() > SIZE_LIMIT {
-        let message = format!("the file has {} bytes, more than {SIZE_LIMIT}", text.len());
-        return Err((Span::START, Issue::new("", message, "use templates and regexes in place of many single paths")));
-    }
-    spanned::read(text)
 }
 
 /// Two routes with the same method and the same path, whatever the names of their parameters.
@@ -114,21 +86,6 @@ fn check_answers(partial: &PartialTable, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// serde_yaml must read the same document as the tree.
-fn compare_readings(text: &str, root: &Node, diagnostics: &mut Diagnostics) {
-    match serde_yaml::from_str::<Value>(text) {
-        Ok(value) if value == root.to_value() => {}
-        Ok(_) => {
-            let message = "two YAML parsers read this file differently";
-            diagnostics.add(Span::START, Issue::new("", message, "use plain block style: one key: value per line"));
-        }
-        Err(error) => {
-            let place = error.location().map_or(Span::START, |at| Span { line: at.line(), column: at.column() });
-            diagnostics.add(place, Issue::new("", format!("this is not YAML: {error}"), ""));
-        }
-    }
-}
-
 fn compile(partial: PartialTable, mut diagnostics: Diagnostics) -> Result<RouteTable, Vec<Diagnostic>> {
     let PartialTable { base_path, classes, unmatched, answers, routes, .. } = partial;
     let path_spans: Vec<Span> = routes.iter().map(|route| route.path_at).collect();
@@ -141,7 +98,7 @@ fn compile(partial: PartialTable, mut diagnostics: Diagnostics) -> Result<RouteT
         of_file.for_each(|(at, issue)| diagnostics.add(at, issue));
         diagnostics.take()
     })?;
-    for unreachable in analysis::unreachable(&table) {
+    for unreachable in analysis::unreachable(&table).list {
         diagnostics.add(span_of(unreachable.route), unreachable_issue(&table, &unreachable));
     }
     diagnostics.verdict()?;

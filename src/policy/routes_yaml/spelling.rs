@@ -1,6 +1,7 @@
 //! The spelling of single values: methods, class names, content types, answer bodies. Pure functions from text to an
 //! optional issue, without spans; the table parses patterns itself.
 
+use crate::policy::strict_yaml::nearest;
 use crate::policy::table::Issue;
 
 /// Names in braces that an answer's body may contain. `status` and `revision` are filled in as numbers, the rest as the
@@ -109,27 +110,4 @@ fn parameter_like(name: &str) -> bool {
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
-}
-
-/// The name in `known` that `written` most likely stands for: at most two edits away, and fewer than half its letters.
-pub(super) fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
-    let distances = known.iter().map(|candidate| (edits(written, candidate), *candidate));
-    let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= 2 && distance * 2 <= candidate.len() + 1).then_some(candidate)
-}
-
-/// The Levenshtein distance; a swap of two neighbours counts two.
-fn edits(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::policy::path::CanonicalPath;
+use crate::policy::strict_yaml::SIZE_LIMIT;
 use crate::policy::table::RouteMethod;
 
 const SHIPPED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml"));

@@ -73,6 +73,10 @@ impl Matcher {
         routes.sort_unstable();
         routes
     }
+
+    pub fn regexes(&self) -> Option<&RegexAutomaton> {
+        self.regexes.as_ref().map(|regexes| &regexes.automaton)
+    }
 }
 
 /// The segment automaton, packed: literal transitions of all states in one open-addressing table.

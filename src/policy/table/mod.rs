@@ -111,6 +111,11 @@ impl RouteTable {
         self.below_base(path).map(|rest| self.matcher.find_all(method, rest)).unwrap_or_default()
     }
 
+    /// The compiled regexes; `None` when no route is a regex.
+    pub(in crate::policy) fn regexes(&self) -> Option<&RegexAutomaton> {
+        self.matcher.regexes()
+    }
+
     #[inline]
     fn below_base<'p>(&self, path: &'p CanonicalPath<'_>) -> Option<&'p [u8]> {
         let rest = path.as_str().as_bytes().strip_prefix(self.base_path.as_bytes())?;

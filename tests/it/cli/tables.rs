@@ -151,7 +151,7 @@ fn a_difference_is_shown_by_a_request_that_shows_it() {
     assert!(same.stdout.contains("no difference"));
 
     let told = run(&["diff", "routes.yaml", file]);
-    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""), "{told:?}");
+    assert_eq!((told.code, told.stderr.as_str()), (Some(1), ""), "{told:?}");
     let requests: Vec<_> = told.stdout.lines().filter(|line| !line.starts_with(' ')).collect();
     for wanted in ["GET /metadata/identification-keys", "POST /metadata/identification-keys", "GET /metadata/keys"] {
         assert!(requests.contains(&wanted), "{wanted} is not in {requests:?}");

@@ -38,6 +38,7 @@ impl Events {
             return Err(Reply { body: connection.read_exact(length), ..head });
         }
         assert_eq!(head.header("content-type"), Some("text/event-stream"), "{head:?}");
+        assert_eq!(head.header("x-accel-buffering"), Some("no"), "nginx must not hold events back: {head:?}");
         Ok(Events { connection, text: String::new() })
     }
 

@@ -63,6 +63,17 @@ impl Connection {
         Connection { stream, ahead: Vec::new() }
     }
 
+    /// From this address of the machine, as another client.
+    pub fn open_from(source: [u8; 4], address: SocketAddr) -> Connection {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&address.into(), PATIENCE).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Connection { stream, ahead: Vec::new() }
+    }
+
     /// Waits longer than others for what comes.
     pub fn with_patience(self, patience: Duration) -> Connection {
         self.stream.set_read_timeout(Some(patience)).unwrap();

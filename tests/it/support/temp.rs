@@ -26,6 +26,13 @@ impl TempDir {
         &self.0
     }
 
+    /// The same, for its owner alone.
+    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.file(name, text);
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    }
+
     /// A file in it with this text.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);

@@ -11,7 +11,7 @@ use super::spelling::nearest;
 use crate::policy::table::Issue;
 
 /// A map whose keys were checked against the known ones.
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     at: Span,
     what: &'static str,
     entries: Vec<(&'n Key, &'n Node)>,
@@ -55,7 +55,7 @@ impl<'n> Fields<'n> {
 }
 
 /// The entries of a map. A repeated key is a diagnostic, and its first value counts.
-pub(super) fn entries<'n>(
+pub(crate) fn entries<'n>(
     node: &'n Node,
     what: &str,
     diagnostics: &mut Diagnostics,
@@ -82,7 +82,7 @@ pub(super) fn entries<'n>(
 }
 
 /// The items of a list.
-pub(super) fn list<'n>(node: &'n Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) -> Option<&'n [Node]> {
+pub(crate) fn list<'n>(node: &'n Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) -> Option<&'n [Node]> {
     match &node.content {
         Content::List(items) => Some(items),
         _ => {
@@ -93,7 +93,7 @@ pub(super) fn list<'n>(node: &'n Node, what: &str, wanted: &str, diagnostics: &m
 }
 
 /// Any text, quoted or plain.
-pub(super) fn text<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n str> {
+pub(crate) fn text<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n str> {
     let Content::Scalar(Value::String(text)) = &node.content else {
         wrong_shape(node, what, "text, in quotes if it looks like something else", diagnostics);
         return None;
@@ -102,7 +102,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics
 }
 
 /// Text of one line that is not blank.
-pub(super) fn name<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n str> {
+pub(crate) fn name<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n str> {
     let text = text(node, what, diagnostics)?;
     if text.trim().is_empty() || text.chars().any(char::is_control) {
         let message = format!("{what} is empty or contains a control character");
@@ -112,8 +112,32 @@ pub(super) fn name<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics
     Some(text)
 }
 
+/// The version of the format: 1.
+pub(crate) fn version(node: &Node, diagnostics: &mut Diagnostics) {
+    match &node.content {
+        Content::Scalar(Value::Number(number)) if number.as_u64() == Some(1) => {}
+        Content::Scalar(Value::Number(number)) => {
+            let message = format!("version {number} is not supported");
+            diagnostics.add(node.at, Issue::new(&number.to_string(), message, "write 1"));
+        }
+        _ => wrong_shape(node, "version", "1", diagnostics),
+    }
+}
+
+/// A number without a sign or a fraction.
+pub(crate) fn whole_number(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<u64> {
+    let number = match &node.content {
+        Content::Scalar(Value::Number(number)) => number.as_u64(),
+        _ => None,
+    };
+    if number.is_none() {
+        wrong_shape(node, what, "a whole number", diagnostics);
+    }
+    number
+}
+
 /// `true` or `false`.
-pub(super) fn flag(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<bool> {
+pub(crate) fn flag(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<bool> {
     match &node.content {
         Content::Scalar(Value::Bool(flag)) => Some(*flag),
         _ => {
@@ -124,7 +148,7 @@ pub(super) fn flag(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Op
 }
 
 /// Adds the diagnostic that `node` has another shape than the `wanted` one.
-pub(super) fn wrong_shape(node: &Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) {
+pub(crate) fn wrong_shape(node: &Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) {
     let (shape, offending) = match &node.content {
         Content::List(_) => ("a list", String::new()),
         Content::Map(_) => ("a map", String::new()),

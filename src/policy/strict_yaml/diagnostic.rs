@@ -25,9 +25,9 @@ impl fmt::Display for Diagnostic {
 
 /// The start of a value in the text: line and column, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub(crate) struct Span {
+    pub line: usize,
+    pub column: usize,
 }
 
 impl Span {
@@ -36,7 +36,7 @@ impl Span {
 }
 
 /// The diagnostics of one file so far.
-pub(super) struct Diagnostics<'f> {
+pub(crate) struct Diagnostics<'f> {
     file: &'f str,
     list: Vec<Diagnostic>,
 }
@@ -64,4 +64,11 @@ impl<'f> Diagnostics<'f> {
         self.list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         std::mem::take(&mut self.list)
     }
+}
+
+/// The heading of a file's faults and the faults themselves, each on a line.
+pub(crate) fn list_of(file: &std::path::Path, faults: &[Diagnostic]) -> String {
+    let count = if faults.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", faults.len()) };
+    let lines: String = faults.iter().map(|fault| format!("\n{fault}")).collect();
+    format!("{} has {count} and is not used{lines}", file.display())
 }

@@ -11,12 +11,12 @@ use crate::policy::table::Issue;
 const DEPTH_LIMIT: usize = 16;
 
 /// A value with its span.
-pub(super) struct Node {
-    pub(crate) at: Span,
-    pub(crate) content: Content,
+pub(crate) struct Node {
+    pub at: Span,
+    pub content: Content,
 }
 
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Null, a boolean, a number or text.
     Scalar(Value),
     List(Vec<Node>),
@@ -25,18 +25,18 @@ pub(super) enum Content {
 }
 
 /// A key of a map with its span.
-pub(super) struct Key {
-    pub(crate) at: Span,
-    pub(crate) name: String,
+pub(crate) struct Key {
+    pub at: Span,
+    pub name: String,
 }
 
 /// The single document of `text`, or the first issue that makes it unreadable.
-pub(super) fn read(text: &str) -> Result<Node, (Span, Issue)> {
+pub(crate) fn read(text: &str, keys: &str) -> Result<Node, (Span, Issue)> {
     let mut reader = Reader { parser: Parser::new_from_str(text), last: Span::START };
     let root = loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
-            (Event::StreamEnd, at) => return Err((at, Issue::new("", "the file is empty", EMPTY))),
+            (Event::StreamEnd, at) => return Err((at, Issue::new("", "the file is empty", keys))),
             (event, at) => break reader.node(event, at, 0)?,
         }
     };
@@ -51,9 +51,12 @@ pub(super) fn read(text: &str) -> Result<Node, (Span, Issue)> {
     }
 }
 
-const EMPTY: &str = "write version, routes and the other keys of docs/routes.md";
-
 impl Node {
+    /// Whether it is a list without items.
+    pub fn is_empty_list(&self) -> bool {
+        matches!(&self.content, Content::List(items) if items.is_empty())
+    }
+
     /// The same tree without spans.
     pub(crate) fn to_value(&self) -> Value {
         match &self.content {
@@ -92,7 +95,7 @@ impl<'t> Reader<'t> {
         if depth > DEPTH_LIMIT {
             return Err((
                 at,
-                Issue::new("", format!("nested deeper than {DEPTH_LIMIT} levels"), "the format needs four"),
+                Issue::new("", format!("nested deeper than {DEPTH_LIMIT} levels"), "the formats need four"),
             ));
         }
         let content = match event {

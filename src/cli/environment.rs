@@ -1,0 +1,85 @@
+//! Environment variables of flags: every flag has one, an empty one is unset, a flag wins, and an error names the variable.
+//! It is applied to the commands of clap before they parse; it knows no command.
+
+use std::ffi::OsString;
+
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command};
+
+/// Flags of which one excludes the other: the first variable counts, and a flag hides the variable of the other.
+const EXCLUSIVE: [&str; 2] = ["token", "token_file"];
+
+/// The command with the variables of all its flags, as far as these count for `arguments`.
+pub(super) fn with_variables(command: Command, arguments: &[OsString]) -> Command {
+    let excluded = excluded_variables(arguments);
+    with_variables_but(command, &excluded)
+}
+
+fn with_variables_but(command: Command, excluded: &[&str]) -> Command {
+    let command = command.mut_args(|arg| with_variable(arg, excluded));
+    command.mut_subcommands(|subcommand| with_variables_but(subcommand, excluded))
+}
+
+fn with_variable(arg: Arg, excluded: &[&str]) -> Arg {
+    let Some(name) = arg.get_long().map(variable_of) else { return arg };
+    let arg = match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => return arg,
+        _ => arg,
+    };
+    let is_set = std::env::var_os(&name).is_some_and(|value| !value.is_empty());
+    let is_excluded = excluded.contains(&arg.get_id().as_str());
+    match is_set && is_excluded {
+        true => arg.env(Resettable::Reset),
+        // Clap takes an empty value for a value. Without a value it shows the name alone.
+        false if std::env::var_os(&name).is_some() && !is_set => arg.env(Resettable::Reset),
+        // The name lives as long as the command, which lives as long as the process.
+        false => arg.env(&*name.leak()),
+    }
+}
+
+/// `--token-file` → `UCS_GATEWAY_TOKEN_FILE`.
+fn variable_of(long: &str) -> String {
+    format!("UCS_GATEWAY_{}", long.to_uppercase().replace('-', "_"))
+}
+
+fn excluded_variables(arguments: &[OsString]) -> Vec<&'static str> {
+    let is_given = |id: &&&str| is_given(arguments, &id.replace('_', "-"));
+    let is_set =
+        |id: &&&str| std::env::var_os(variable_of(&id.replace('_', "-"))).is_some_and(|value| !value.is_empty());
+    let chosen = EXCLUSIVE.iter().find(is_given).or_else(|| EXCLUSIVE.iter().find(is_set));
+    EXCLUSIVE.into_iter().filter(|id| chosen.is_some_and(|chosen| chosen != id)).collect()
+}
+
+fn is_given(arguments: &[OsString], long: &str) -> bool {
+    let flag = format!("--{long}");
+    let is_flag = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        text == flag || text.strip_prefix(&flag).is_some_and(|rest| rest.starts_with('='))
+    };
+    arguments.iter().take_while(|argument| *argument != "--").any(is_flag)
+}
+
+/// What to add to an error: the variable that the rejected value comes from.
+pub(super) fn origin_of(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        return None;
+    }
+    let text = error.to_string();
+    let names = |long: &str| {
+        let flag = format!("--{long}");
+        let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '-');
+        text.match_indices(&flag).any(|(at, _)| ends(&text[at + flag.len()..]))
+    };
+    let long = longs(command).into_iter().find(|long| {
+        let is_set = std::env::var_os(variable_of(long)).is_some_and(|value| !value.is_empty());
+        is_set && names(long) && !is_given(arguments, long)
+    })?;
+    Some(format!("the value is that of the environment variable {}", variable_of(&long)))
+}
+
+fn longs(command: &Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned);
+    own.chain(command.get_subcommands().flat_map(longs)).collect()
+}
