@@ -144,7 +144,7 @@ impl Control {
             Reading::Mode(status) if status.mode == target => SetModeOutcome::InStep(status),
             before => {
                 self.upstream.accept_reading(&before);
-                self.upstream.begin_request();
+                self.upstream.begin_request(target);
                 self.remember_upstream().await;
                 let limit = until.saturating_duration_since(Instant::now());
                 self.clerk.serve_until(Until::Stopped, link.set(&base, target, &before, limit)).await?

@@ -310,7 +310,7 @@ impl Control {
 
     fn publish(&self) {
         let Alarms { start, save, upstream, followed, expiry } = &self.alarms;
-        let alarms = [start, save, upstream, followed, expiry];
+        let alarms = [start, save, &self.moved_alarm(), upstream, followed, expiry];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let record = Some(Arc::clone(&self.record));

@@ -15,7 +15,9 @@ use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witness};
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
-use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge};
+use crate::policy::mode::{
+    Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
+};
 
 /// The shortest time for which recently abandoned exchanges are counted apart from older ones.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
@@ -147,6 +149,10 @@ impl Control {
             Decision::Agreed | Decision::Wait | Decision::Leave => {}
             Decision::Adopt => self.adopt(seen).await,
             Decision::SetBack => self.set_upstream(),
+            Decision::Moved => {
+                self.record_move().await;
+                self.set_upstream();
+            }
             Decision::Follow => self.follow().await,
         }
     }
@@ -158,6 +164,27 @@ impl Control {
             warn!(%mode, "UCS is not in the gateway's mode; setting it");
             add_one(&self.stats.upstream_set_back);
         }
+    }
+
+    /// Enters into the history that UCS went to production past the gateway: once, until the mode is requested again.
+    async fn record_move(&mut self) {
+        let moved = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_MOVED);
+        let Ok(next) = self.next(&Change::Set(moved)) else { return };
+        if next != *self.record {
+            // Kept in memory and retried if it cannot be saved: the alarm must not wait for the disk.
+            let _ = self.save_or_keep(next).await;
+        }
+    }
+
+    /// The alarm that the record in force stands for, also after a restart.
+    pub(super) fn moved_alarm(&self) -> Option<String> {
+        let moved = self.record.cause.as_deref() == Some(UPSTREAM_MOVED);
+        moved.then(|| {
+            format!(
+                "{UPSTREAM_MOVED}: UCS went to production past the gateway and is set back to maintenance; \
+                 find the client that reaches UCS directly, then confirm maintenance"
+            )
+        })
     }
 
     /// Follows a UCS that went to maintenance by itself or refuses production.

@@ -224,12 +224,16 @@ fn refused(said: String, status: Option<UpstreamStatus>) -> SetModeOutcome {
     SetModeOutcome::Refused { detail: format!("its response to Set Server Mode was {said}"), not_found: false, status }
 }
 
-/// The status and an excerpt of the body, without control characters.
+/// The status, an excerpt of the body without control characters, and the flag that a login needs.
 fn said(reply: &CallResponse) -> String {
     let text = String::from_utf8_lossy(&reply.body);
     let words: String = text.chars().filter(|letter| !letter.is_control()).take(LONGEST_EXCERPT).collect();
-    let words = words.trim();
-    if words.is_empty() { format!("status {}", reply.status) } else { format!("status {} ({words})", reply.status) }
+    let words = match words.trim() {
+        "" => String::new(),
+        words => format!(" ({words})"),
+    };
+    let advice = if matches!(reply.status, 401 | 403) { ", see --upstream-credentials" } else { "" };
+    format!("status {}{words}{advice}", reply.status)
 }
 
 fn status_of(body: &[u8]) -> Option<UpstreamStatus> {
@@ -259,8 +263,8 @@ mod tests {
     #[test]
     fn the_excerpt_is_bounded_and_has_no_control_characters() {
         let reply = |body: &str| CallResponse { status: 403, body: body.to_owned().into() };
-        assert_eq!(said(&reply("")), "status 403");
-        assert_eq!(said(&reply("no\u{1b}[2J\n")), "status 403 (no[2J)");
-        assert!(said(&reply(&"x".repeat(4096))).len() < 250);
+        assert_eq!(said(&reply("")), "status 403, see --upstream-credentials");
+        assert_eq!(said(&reply("no\u{1b}[2J\n")), "status 403 (no[2J), see --upstream-credentials");
+        assert!(said(&reply(&"x".repeat(4096))).len() < 280);
     }
 }

@@ -12,6 +12,10 @@ pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The format that this program writes and reads.
 pub const RECORD_FORMAT: u32 = 1;
 
+/// The cause of the record that says that UCS went to production past the gateway. It stays an alarm until the mode is
+/// requested again, even the one in force.
+pub const UPSTREAM_MOVED: &str = "upstream_moved";
+
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -213,7 +217,9 @@ fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeR
         Some(End::After(_)) => true,
         Some(End::Never) => record.expires.is_some(),
     };
-    if !new_reason && !new_force && !new_end {
+    let is_alarm = |cause: &Option<String>| cause.as_deref() == Some(UPSTREAM_MOVED);
+    let new_alarm = is_alarm(&requested.cause) != is_alarm(&record.cause);
+    if !new_reason && !new_force && !new_end && !new_alarm {
         return record.clone();
     }
     ModeRecord {

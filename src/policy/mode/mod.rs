@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, RECORD_FORMAT, Refusal, apply};
+pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, RECORD_FORMAT, Refusal, UPSTREAM_MOVED, apply};
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
