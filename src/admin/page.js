@@ -46,6 +46,7 @@
     at("actor").textContent = `${record.actor.name} (${record.actor.kind})`;
     at("reason").textContent = record.reason || record.cause || "–";
     at("schema").textContent = record.schema;
+    at("upstream").textContent = [`${record.upstream.mode}, ${record.upstream.state}`, record.upstream.detail].filter(Boolean).join(": ");
     at("revision").textContent = record.revision;
     document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;
     say("alarm", record.alarm ? "Needs an operator: " + record.alarm : "", true);

@@ -244,7 +244,15 @@ fn describe_mode(document: &Value) -> String {
     let counts = &document["in_flight"];
     let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
     lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
+    lines.push(describe_upstream(&document["upstream"]));
     lines.join("\n") + "\n"
+}
+
+/// UCS's own mode, how it compares with the gateway's, and why.
+fn describe_upstream(upstream: &Value) -> String {
+    let text = |name: &str| upstream[name].as_str().unwrap_or("-");
+    let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
+    format!("UCS: {}, {} since {}{detail}", text("mode"), text("state"), text("since"))
 }
 
 fn describe_flip(document: &Value) -> String {
@@ -345,8 +353,15 @@ mod tests {
         let told = describe_flip(&json!({"mode": "maintenance", "phase": "settled", "revision": 8, "since": "now",
             "actor": {"kind": "operator", "name": "ann"}, "drained": false, "schema": "defined",
             "in_flight": {"production": 0, "maintenance": 1, "both": 2},
+            "upstream": {"mode": "unknown", "state": "behind", "since": "then", "detail": "it is gone"},
             "report": {"changed": true, "drain_ms": 12, "waited_for": waited}}));
-        for wanted in ["drain of 12 ms", "waited for: 3 Query", "by ann (operator), revision 8", "not drained"] {
+        for wanted in [
+            "drain of 12 ms",
+            "waited for: 3 Query",
+            "by ann (operator), revision 8",
+            "not drained",
+            "UCS: unknown, behind since then: it is gone",
+        ] {
             assert!(told.contains(wanted), "{wanted}: {told}");
         }
     }

@@ -313,8 +313,8 @@ impl Control {
         let alarms = [start, save, &self.moved_alarm(), upstream, followed, expiry];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
-        let record = Some(Arc::clone(&self.record));
-        self.gate.publish(Published { record, schema: self.schema.knowledge(), alarm });
+        let (record, upstream) = (Some(Arc::clone(&self.record)), self.upstream_mode());
+        self.gate.publish(Published { record, schema: self.schema.knowledge(), upstream, alarm });
     }
 
     fn refused(&self, refusal: Refusal) -> ChangeError {

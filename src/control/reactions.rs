@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -18,6 +19,7 @@ use crate::control_handle::ChangeError;
 use crate::policy::mode::{
     Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
 };
+use crate::policy::upstream_mode::UpstreamMode;
 
 /// The shortest time for which recently abandoned exchanges are counted apart from older ones.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
@@ -208,10 +210,16 @@ impl Control {
 
     pub(super) fn refresh_upstream_alarm(&mut self) {
         let complaint = self.upstream.complaint();
-        if self.alarms.upstream != complaint {
+        if self.alarms.upstream != complaint || self.upstream_mode() != self.gate.published().upstream {
             self.alarms.upstream = complaint;
             self.publish();
         }
+    }
+
+    /// UCS's own mode, to be published.
+    pub(super) fn upstream_mode(&self) -> UpstreamMode {
+        let (mode, state, detail) = self.upstream.compared_with(&self.record);
+        UpstreamMode { mode, state, since: Timestamp::now(), detail }.since(&self.gate.published().upstream)
     }
 
     /// Saves the memory of UCS for the next start. A failure is retried with the next event.

@@ -7,3 +7,4 @@ pub mod mode;
 pub mod path;
 pub mod routes_yaml;
 pub mod table;
+pub mod upstream_mode;

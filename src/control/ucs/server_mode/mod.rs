@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::control::ucs::link::{Reading, SetModeOutcome, UpstreamLink, UpstreamStatus};
 use crate::policy::mode::{Mode, ModeRecord};
+use crate::policy::upstream_mode::{ReportedMode, UpstreamState};
 
 pub(crate) use rule::{Decision, UpstreamMemory};
 use rule::{OwnState, decide};
@@ -45,8 +46,10 @@ pub(crate) struct UpstreamMode {
     closed_in_a_row: u32,
     /// The last status with a mode.
     last: Option<UpstreamStatus>,
-    /// The status code with which UCS demanded a login that the gateway lacks.
-    locked: Option<u16>,
+    /// The last reading of its status.
+    reading: Option<Reading>,
+    /// Its words when it demanded a login that the gateway lacks.
+    locked: Option<String>,
     /// Why UCS is not in the gateway's mode; `None` once it is.
     behind: Option<String>,
     /// How often this incarnation refused production.
@@ -82,6 +85,7 @@ impl UpstreamMode {
             saved,
             closed_in_a_row: 0,
             last: None,
+            reading: None,
             locked: None,
             behind: None,
             refusals: (None, 0),
@@ -111,11 +115,33 @@ impl UpstreamMode {
 
     /// The alarm about UCS's mode, if any.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let locked = self.locked.map(|status| {
-            format!("upstream_credentials: UCS requires a login (status {status}); set --upstream-credentials")
-        });
+        let locked = self.locked.as_ref().map(|said| format!("upstream_credentials: UCS requires a login ({said})"));
         let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+
+    /// The mode that UCS reports, how it compares with the record in force, and why they differ.
+    pub(crate) fn compared_with(&self, record: &ModeRecord) -> (ReportedMode, UpstreamState, Option<String>) {
+        if !self.enabled {
+            let detail = "the gateway does not use UCS's mode (--upstream-mode off)".to_owned();
+            return (ReportedMode::Unknown, UpstreamState::None, Some(detail));
+        }
+        let mode = match &self.reading {
+            Some(Reading::Mode(status)) => status.mode.into(),
+            Some(Reading::Absent(_)) if !self.has_mode() => ReportedMode::None,
+            _ => ReportedMode::Unknown,
+        };
+        let words = self.reading.as_ref().map(Reading::words);
+        let (state, detail) = match &self.reading {
+            _ if self.behind.is_some() => (UpstreamState::Behind, self.behind.clone()),
+            Some(Reading::Mode(status)) if [record.mode, record.stable_mode()].contains(&status.mode) => {
+                (UpstreamState::InStep, None)
+            }
+            Some(Reading::Mode(_)) => (UpstreamState::Behind, words),
+            _ if mode == ReportedMode::None => (UpstreamState::None, words),
+            _ => (UpstreamState::Unclear, words),
+        };
+        (mode, state, detail)
     }
 
     /// The memory, if it is not on the disk yet.
@@ -149,7 +175,6 @@ impl UpstreamMode {
 
     /// Accepts a status and decides on the reaction.
     pub(crate) fn accept(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Decision {
-        self.locked = None;
         if self.refusals.0 != status.started {
             self.refusals = (status.started.clone(), 0);
         }
@@ -168,15 +193,21 @@ impl UpstreamMode {
             }
             Decision::Adopt | Decision::Wait | Decision::Follow | Decision::SetBack | Decision::Moved => {}
         }
-        self.last = Some(status);
+        self.see(&Reading::Mode(status));
         decision
     }
 
     /// Accepts a reading that needs no decision. Returns whether UCS, which is not in the gateway's mode and reports none,
     /// should be set nevertheless.
     pub(crate) fn accept_reading(&mut self, reading: &Reading) -> bool {
+        self.see(reading);
+        self.behind.is_some() && matches!(reading, Reading::Absent(_))
+    }
+
+    /// Keeps what a reading shows by itself.
+    fn see(&mut self, reading: &Reading) {
         match reading {
-            Reading::Locked(status) => self.locked = Some(*status),
+            Reading::Locked(said) => self.locked = Some(said.clone()),
             Reading::Absent(_) => self.locked = None,
             // Without `started`, only a failed connection reveals another incarnation.
             Reading::Gone(_) => {
@@ -191,7 +222,7 @@ impl UpstreamMode {
             }
             Reading::Busy(_) | Reading::Odd(_) => {}
         }
-        self.behind.is_some() && matches!(reading, Reading::Absent(_))
+        self.reading = Some(reading.clone());
     }
 
     /// Sets UCS to `mode` in the background, unless the last attempt was too recent; the outcome is the next observation.
@@ -217,28 +248,25 @@ impl UpstreamMode {
     /// Accepts the outcome of setting UCS to `mode`. Returns true if UCS is in that mode, or has no mode of its own.
     pub(crate) fn accept_outcome(&mut self, mode: Mode, outcome: &SetModeOutcome) -> bool {
         // After a refusal or an unknown outcome, UCS may still carry out the call.
-        if !matches!(outcome, SetModeOutcome::Refused { .. } | SetModeOutcome::Unclear(_)) {
+        if !matches!(outcome, SetModeOutcome::Refused { .. } | SetModeOutcome::Unclear { .. }) {
             self.memory.asked.note(mode, None);
+        }
+        if let Some(reading) = outcome.reading() {
+            self.see(&reading);
         }
         match outcome {
             SetModeOutcome::InStep(status) => {
-                self.memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..self.memory.clone() };
-                self.last = Some(status.clone());
+                self.memory.agreed = Some(status.clone());
                 self.closed_in_a_row = 0;
-                (self.behind, self.locked) = (None, None);
-                return true;
-            }
-            SetModeOutcome::Absent if !self.has_mode() => {
                 self.behind = None;
                 return true;
             }
-            SetModeOutcome::NoSchema(status) | SetModeOutcome::Refused { status: Some(status), .. } => {
-                self.memory.has_mode = true;
-                self.last = Some(status.clone());
-                self.count_refusal(status.started.clone());
+            SetModeOutcome::Absent(_) if !self.has_mode() => {
+                self.behind = None;
+                return true;
             }
-            SetModeOutcome::Refused { status: None, .. } => self.count_refusal(self.incarnation()),
-            SetModeOutcome::Unclear(_) | SetModeOutcome::Absent | SetModeOutcome::Gone(_) => {}
+            SetModeOutcome::NoSchema(_) | SetModeOutcome::Refused { .. } => self.count_refusal(self.incarnation()),
+            SetModeOutcome::Unclear { .. } | SetModeOutcome::Absent(_) | SetModeOutcome::Gone(_) => {}
         }
         self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));
         false
