@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::policy::mode::{ModeChange, ModeRecord};
+use crate::policy::mode::{ModeChange, ModeRecord, OperationCount};
 
 /// The capacity of the channel; further requesters wait for room.
 const QUEUE_LENGTH: usize = 64;
@@ -75,21 +75,10 @@ pub struct FlipReport {
     pub drain_ms: u64,
     /// In flight when the drain began, by operation.
     pub waited_for: Vec<OperationCount>,
-    /// Abandoned by the gateway during the drain or shortly before: UCS may still have carried these out.
+    /// Abandoned by the gateway since the old mode was last drained: UCS may still have carried these out.
     pub abandoned: Vec<OperationCount>,
     /// Still in flight at the drain timeout.
     pub still_running: Vec<OperationCount>,
-}
-
-/// A number of requests of one operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct OperationCount {
-    /// The operation's name in the route table.
-    pub operation: String,
-    /// The class of the operation.
-    pub class: String,
-    /// The number.
-    pub count: u64,
 }
 
 /// The reason why a change failed, with the record in force.

@@ -183,6 +183,8 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         mode: wanted.mode,
         actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
+        message: None,
+        back_at: None,
         cause: None,
         if_revision: wanted.if_revision,
         drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),

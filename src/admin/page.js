@@ -31,6 +31,16 @@
     return document;
   }
 
+  const names = (counts) => (counts || []).map((one) => `${one.count} × ${one.operation}`).join(", ");
+
+  // What is not sure about the drain of a mode.
+  function unsure(record) {
+    const named = names(record.abandoned);
+    if (record.drain === "forced") return "; forced while operations of the other mode were running: " + named;
+    if (record.drain !== "assumed") return "";
+    return "; operations of the other mode were given up on: " + (named || "those of a gateway that was killed");
+  }
+
   function showRecord(record) {
     if (state.record && record.revision < state.record.revision) return;
     const changed = !state.record || state.record.revision !== record.revision;
@@ -41,7 +51,7 @@
     if (at("mode-name").textContent !== name) at("mode-name").textContent = name;
     at("phase").textContent = switching
       ? `switching from ${record.from}, until ${when(record.deadline)} at most`
-      : record.drained === false ? "in force; not drained: operations of the other mode may still have been running" : "in force";
+      : "in force" + unsure(record);
     at("since").textContent = when(record.since);
     at("actor").textContent = `${record.actor.name} (${record.actor.kind})`;
     at("reason").textContent = record.reason || record.cause || "–";
@@ -191,13 +201,13 @@
     try {
       const response = await call("PUT", "/mode", wanted);
       const answer = await response.json();
-      const names = (counts) => (counts || []).map((one) => `${one.count} × ${one.operation}`).join(", ");
       const report = answer.report || {};
       if (response.ok) {
         let text = report.changed === false ? `Already in ${answer.mode}.` : `${answer.mode} is in force, after ${report.drain_ms} ms.`;
         if (names(report.abandoned)) text += `\nGiven up on: ${names(report.abandoned)}`;
-        if (answer.drained === false) text += `\nNot drained; still running: ${names(report.still_running)}`;
-        say("result", text, answer.drained === false);
+        const forced = answer.drain === "forced";
+        if (forced) text += `\nForced; still running: ${names(report.still_running)}`;
+        say("result", text, forced);
         showRecord(answer);
       } else {
         const still = names(report.still_running);

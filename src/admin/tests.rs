@@ -11,10 +11,12 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::access::Access;
 use crate::control_handle::{
-    ChangeError, Command, CommandReceiver, ControlHandle, FlipReport, Flipped, OperationCount, ReloadError, Reloaded,
+    ChangeError, Command, CommandReceiver, ControlHandle, FlipReport, Flipped, ReloadError, Reloaded,
 };
 use crate::gate::{Gate, Published};
-use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, SchemaKnowledge};
+use crate::policy::mode::{
+    Actor, ActorKind, Left, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, OperationCount, Phase, SchemaKnowledge,
+};
 use crate::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 use crate::telemetry::Metrics;
 
@@ -85,19 +87,23 @@ fn record(revision: u64, mode: Mode, phase: Phase) -> ModeRecord {
         mode,
         phase,
         from: (phase == Phase::Switching).then(|| mode.other()),
-        from_expires: None,
-        from_drained: None,
+        left: Left::default(),
         deadline: None,
         since: "2026-01-02T03:04:05Z".parse().unwrap(),
         actor: Actor { kind: ActorKind::Automatic, name: "first start".to_owned() },
         reason: None,
+        message: None,
         cause: None,
         expires: None,
-        drained: None,
+        back_at: None,
+        drain: None,
+        abandoned: Vec::new(),
         drain_timeout_ms: None,
         on_timeout: None,
         force: false,
+        attempt: None,
         journal_head: None,
+        unknown: serde_json::Map::new(),
     }
 }
 
@@ -592,11 +598,21 @@ async fn answers_have_the_members_that_the_api_document_names() {
         ("/readyz", "Readiness"),
     ] {
         let answer = running.get(target).await.json();
-        assert_eq!(names(&answer), names(&document["components"]["schemas"][schema]["properties"]), "{target}");
+        let schema = &document["components"]["schemas"][schema];
+        assert_eq!(names(&answer), required(schema), "{target}");
     }
     let flipped = running.put_mode(&json!({"mode": "maintenance"})).await.json();
-    assert_eq!(names(&flipped), names(&document["components"]["schemas"]["ModeFlipped"]["properties"]));
-    assert_eq!(names(&flipped["report"]), names(&document["components"]["schemas"]["FlipReport"]["properties"]));
+    assert_eq!(names(&flipped), required(&document["components"]["schemas"]["ModeFlipped"]));
+    assert_eq!(names(&flipped["report"]), required(&document["components"]["schemas"]["FlipReport"]));
+}
+
+/// The members that a schema always has, each of which it describes.
+fn required(schema: &Value) -> Vec<&str> {
+    let mut required: Vec<_> =
+        schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    required.sort_unstable();
+    assert!(required.iter().all(|name| schema["properties"][name].is_object()), "{required:?}");
+    required
 }
 
 fn names(object: &Value) -> Vec<&str> {

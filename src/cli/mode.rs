@@ -238,9 +238,7 @@ fn describe_mode(document: &Value) -> String {
             lines.push(format!("{label}: {value}"));
         }
     }
-    if document["drained"] == false {
-        lines.push("not drained: requests that this mode forbids may still have been running".to_owned());
-    }
+    lines.extend(describe_drain_outcome(document));
     let counts = &document["in_flight"];
     let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
     lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
@@ -253,6 +251,17 @@ fn describe_upstream(upstream: &Value) -> String {
     let text = |name: &str| upstream[name].as_str().unwrap_or("-");
     let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
     format!("UCS: {}, {} since {}{detail}", text("mode"), text("state"), text("since"))
+}
+
+/// What is not sure about the drain of a mode.
+fn describe_drain_outcome(record: &Value) -> Option<String> {
+    let named = summary_of_counts(&record["abandoned"]);
+    match record["drain"].as_str()? {
+        "assumed" if named.is_empty() => Some("drain: assumed; a killed gateway may have left requests".to_owned()),
+        "assumed" => Some(format!("drain: assumed; given up on: {named}")),
+        "forced" => Some(format!("drain: forced while requests were running: {named}")),
+        _ => None,
+    }
 }
 
 fn describe_flip(document: &Value) -> String {
@@ -289,6 +298,9 @@ fn describe_history(document: &Value) -> String {
         let (since, mode, phase) = (word("since"), word("mode"), word("phase"));
         text.push_str(format!("{:>6}  {since}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
         text.push('\n');
+        if let Some(drain) = describe_drain_outcome(record) {
+            text.push_str(&format!("        {drain}\n"));
+        }
     }
     if text.is_empty() { "no changes yet\n".to_owned() } else { text }
 }
@@ -351,7 +363,7 @@ mod tests {
     fn a_flip_is_described() {
         let waited = json!([{"operation": "Query", "class": "profile", "count": 3}]);
         let told = describe_flip(&json!({"mode": "maintenance", "phase": "settled", "revision": 8, "since": "now",
-            "actor": {"kind": "operator", "name": "ann"}, "drained": false, "schema": "defined",
+            "actor": {"kind": "operator", "name": "ann"}, "drain": "forced", "abandoned": waited, "schema": "defined",
             "in_flight": {"production": 0, "maintenance": 1, "both": 2},
             "upstream": {"mode": "unknown", "state": "behind", "since": "then", "detail": "it is gone"},
             "report": {"changed": true, "drain_ms": 12, "waited_for": waited}}));
@@ -359,8 +371,8 @@ mod tests {
             "drain of 12 ms",
             "waited for: 3 Query",
             "by ann (operator), revision 8",
-            "not drained",
             "UCS: unknown, behind since then: it is gone",
+            "drain: forced while requests were running: 3 Query",
         ] {
             assert!(told.contains(wanted), "{wanted}: {told}");
         }

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::control_handle::OperationCount;
 use crate::gate::{Gate, OperationCounts};
-use crate::policy::mode::{Mode, ModeSet};
+use crate::policy::mode::{Mode, ModeSet, OperationCount};
 use crate::policy::table::RouteIndex;
 
 /// The interval between reads of the counts. Short, as callers wait for it; cheap, as each read is one load per worker.
@@ -54,7 +53,7 @@ impl Drain {
 }
 
 /// The abandoned counts at one instant, to be compared with later ones.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct AbandonedSoFar {
     /// By the generation of the table and the route.
     by_route: HashMap<(u32, Option<RouteIndex>), u64>,

@@ -9,11 +9,11 @@ use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::control::clerk::{Interrupt, Until};
-use crate::control::drain::Drain;
+use crate::control::drain::{AbandonedSoFar, Drain};
 use crate::control::store::StoreError;
 use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
-use crate::policy::mode::{Actor, Change, Mode, ModeRecord, OnTimeout};
+use crate::policy::mode::{Actor, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, OperationCount};
 
 /// The longest time for aborted exchanges to end, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
@@ -67,17 +67,26 @@ impl Control {
         let (leaving, target) = (switching.stable_mode(), switching.mode);
         self.save_then_publish(switching).await.map_err(FlipFailure::NotBegun)?;
         info!(revision = self.record.revision, from = %leaving, to = %target, "flip started");
-        let drained = self.drain(leaving, report).await?;
+        let (drain, abandoned) = self.drain(leaving, report).await?;
         self.switch_upstream(target).await?;
-        let settled = self.next(&Change::Settle { drained }).expect("only this flip can end the switching phase");
+        let settle = Change::Settle { drain, abandoned: unfinished(drain, report) };
+        let settled = self.next(&settle).expect("only this flip can end the switching phase");
         self.save_then_publish(settled).await.map_err(FlipFailure::NotSettled)?;
         report.changed = true;
-        info!(revision = self.record.revision, mode = %target, drained, drain_ms = report.drain_ms, "flip settled");
+        // The record has said so of these; the next drain names what comes later.
+        self.abandoned_before.insert(leaving, abandoned);
+        self.orphans_until = None;
+        info!(revision = self.record.revision, mode = %target, drain = drain.as_str(), drain_ms = report.drain_ms, "flip settled");
         Ok(())
     }
 
-    /// Waits for requests that only the old mode admits. Returns false if the flip commits without a full drain.
-    async fn drain(&mut self, leaving: Mode, report: &mut FlipReport) -> Result<bool, FlipFailure> {
+    /// Waits for requests that only the old mode admits. Returns how sure it is that they have ended, and what was abandoned
+    /// until then.
+    async fn drain(
+        &mut self,
+        leaving: Mode,
+        report: &mut FlipReport,
+    ) -> Result<(DrainOutcome, AbandonedSoFar), FlipFailure> {
         let began = Instant::now();
         let drain = Drain {
             gate: Arc::clone(&self.gate),
@@ -88,10 +97,19 @@ impl Control {
         report.waited_for = drain.running();
         let ended = self.drain_until_deadline(&drain, began, report).await;
         report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        report.abandoned = self.abandoned_before.since(&self.gate, leaving);
-        ended
+        // Read first: what is abandoned between the two is named twice rather than never.
+        let abandoned = AbandonedSoFar::now(&self.gate);
+        report.abandoned = self.abandoned_before.entry(leaving).or_default().since(&self.gate, leaving);
+        let has_orphans = self.orphans_until.is_some() || !report.abandoned.is_empty();
+        let outcome = match (ended?, has_orphans) {
+            (false, _) => DrainOutcome::Forced,
+            (true, true) => DrainOutcome::Assumed,
+            (true, false) => DrainOutcome::Complete,
+        };
+        Ok((outcome, abandoned))
     }
 
+    /// Whether the drain is over; false if the flip commits without it.
     async fn drain_until_deadline(
         &mut self,
         drain: &Drain,
@@ -213,6 +231,20 @@ impl Control {
             _ => error.with_record(record),
         }
     }
+}
+
+/// What may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.
+fn unfinished(drain: DrainOutcome, report: &FlipReport) -> Vec<OperationCount> {
+    let mut unfinished = report.abandoned.clone();
+    if drain == DrainOutcome::Forced {
+        for one in &report.still_running {
+            match unfinished.iter_mut().find(|of| (&of.operation, &of.class) == (&one.operation, &one.class)) {
+                Some(known) => known.count += one.count,
+                None => unfinished.push(one.clone()),
+            }
+        }
+    }
+    unfinished
 }
 
 /// The error that a failed flip is reported as.

@@ -17,6 +17,7 @@ mod stats;
 pub mod store;
 pub(crate) mod ucs;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,9 +95,8 @@ pub(crate) struct Control {
     drain_timeout: Duration,
     orphan_grace: Duration,
     orphans_until: Option<Instant>,
-    abandoned_before: AbandonedSoFar,
-    abandoned_lately: AbandonedSoFar,
-    forget_at: Instant,
+    /// What had been abandoned when each mode was last left: its next drain names what came since.
+    abandoned_before: HashMap<Mode, AbandonedSoFar>,
     expiry_not_before: Instant,
     expiry_trouble: ExpiryTrouble,
     load_routes: RouteLoader,
@@ -135,8 +135,6 @@ enum Event {
     SchemaProbed(ProbeResult),
     SchemaHinted,
     Upstream(ModeObservation),
-    /// Time to rotate the counts of abandoned requests.
-    Forget,
 }
 
 impl Control {
@@ -169,7 +167,6 @@ impl Control {
                 Event::SchemaProbed(seen) => self.on_schema_probed(seen).await,
                 Event::SchemaHinted => self.on_schema_hint(),
                 Event::Upstream(observation) => self.on_mode_observation(observation).await,
-                Event::Forget => self.forget_abandoned(),
             }
         }
         self.stop().await;
@@ -188,7 +185,6 @@ impl Control {
             () = self.schema_hint.noticed() => Event::SchemaHinted,
             seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
             observation = self.upstream.next(&base, revision) => Event::Upstream(observation),
-            () = tokio::time::sleep_until(self.forget_at) => Event::Forget,
         }
     }
 
@@ -247,8 +243,9 @@ impl Control {
         if next.revision > self.record.revision {
             next.revision = next.revision.max(self.tried_revision + 1);
         }
-        // A drain that waits for grace periods only may exceed its timeout; the deadline includes them.
         if self.record.phase == Phase::Settled && next.phase == Phase::Switching {
+            next.attempt = new_attempt();
+            // A drain that waits for grace periods only may exceed its timeout; the deadline includes them.
             let grace = self.orphan_grace;
             next.deadline = next.deadline.map(|deadline| deadline.checked_add(grace).unwrap_or(Timestamp::MAX));
         }
@@ -341,6 +338,12 @@ impl Control {
             error!(%error, "cannot write the clean-shutdown marker");
         }
     }
+}
+
+/// A name that no other flip has, on this machine or another.
+fn new_attempt() -> Option<String> {
+    let halves = [getrandom::u64().ok()?, getrandom::u64().ok()?];
+    Some(halves.map(|half| format!("{half:016x}")).concat())
 }
 
 async fn expiry_due(expires: Option<Timestamp>, not_before: Instant) {

@@ -1,15 +1,12 @@
 //! Automatic changes: control lets a mode expire, observes the profile schema and UCS's own mode, and reacts to both. The
 //! rules are in `ucs`.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::control::clerk::Until;
-use crate::control::drain::AbandonedSoFar;
 use crate::control::stats::{add_one, count_probe};
 use crate::control::store::Fact;
 use crate::control::ucs::link::{Reading, SetModeOutcome};
@@ -20,9 +17,6 @@ use crate::policy::mode::{
     Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
 };
 use crate::policy::upstream_mode::UpstreamMode;
-
-/// The shortest time for which recently abandoned exchanges are counted apart from older ones.
-const SHORTEST_MEMORY: Duration = Duration::from_secs(1);
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
 const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
@@ -263,14 +257,6 @@ impl Control {
         // Kept in memory and retried if it cannot be saved; no requester waits.
         let _ = self.save_or_keep(restored).await;
         self.schema.soon();
-    }
-
-    /// Keeps the abandoned counts of one to two grace periods ago, so that a flip can report requests abandoned shortly
-    /// before it.
-    pub(super) fn forget_abandoned(&mut self) {
-        let now = AbandonedSoFar::now(&self.gate);
-        self.forget_at = Instant::now() + self.orphan_grace.max(SHORTEST_MEMORY);
-        self.abandoned_before = std::mem::replace(&mut self.abandoned_lately, now);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Start-up: publishes the stored record. An unfinished flip is published as it is and resolved by the loop, so that the
 //! workers can meanwhile serve requests that both modes admit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,7 +9,6 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::control::clerk::Clerk;
-use crate::control::drain::AbandonedSoFar;
 use crate::control::expiry::ExpiryTrouble;
 use crate::control::store::{Loaded, StoreError};
 use crate::control::ucs::link::{Reading, UpstreamLink};
@@ -119,7 +119,6 @@ fn assemble(
 ) -> Control {
     let link = link_of(&settings);
     let now = Instant::now();
-    let abandoned = AbandonedSoFar::now(&gate);
     let enabled = settings.upstream_mode == UpstreamModeUse::Auto;
     let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
     let status = StatusLink { link: enabled.then(|| link.clone()), poll_interval: settings.upstream_poll_interval };
@@ -139,9 +138,7 @@ fn assemble(
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
         orphans_until: (!loaded.clean).then(|| now + settings.orphan_grace),
-        abandoned_before: abandoned.clone(),
-        abandoned_lately: abandoned,
-        forget_at: now,
+        abandoned_before: HashMap::new(),
         expiry_not_before: now,
         expiry_trouble: ExpiryTrouble::default(),
         load_routes: settings.load_routes,

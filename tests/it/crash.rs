@@ -159,7 +159,7 @@ fn a_crash_in_a_drain_is_taken_back_after_the_grace() {
     assert!(restarted.elapsed() >= Duration::from_secs(5), "{:?}", restarted.elapsed());
     let record = admin::mode(&gateway);
     assert_eq!((&record["mode"], &record["cause"]), (&json!("production"), &json!("recovered")));
-    assert_eq!((&record["drained"], &record["alarm"]), (&json!(true), &json!(null)));
+    assert_eq!((&record["drain"], &record["alarm"]), (&json!("complete"), &json!(null)));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn uploads_that_trickle_do_not_hold_a_flip() {
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
     assert_eq!(settled.status, 200, "{}", settled.text());
     let settled = settled.json();
-    assert_eq!((&settled["drained"], &settled["mode"]), (&json!(true), &json!("maintenance")));
+    assert_eq!((&settled["drain"], &settled["mode"]), (&json!("assumed"), &json!("maintenance")));
     assert_eq!(settled["report"]["abandoned"], named("Create Customer Profile", CLIENTS));
     for upload in uploads {
         let reply = upload.join().unwrap().read_reply();
@@ -111,7 +111,7 @@ fn clients_that_stall_or_read_slowly_do_not_hold_a_flip() {
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
     assert_eq!(settled.status, 200, "{}", settled.text());
     let settled = settled.json();
-    assert_eq!(settled["drained"], true);
+    assert_eq!(settled["drain"], "assumed");
     let abandoned = settled["report"]["abandoned"].as_array().unwrap();
     assert_eq!(abandoned.iter().map(|of| of["count"].as_u64().unwrap()).sum::<u64>(), 6, "{abandoned:?}");
     let mut stalls = stalls;

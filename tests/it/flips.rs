@@ -91,7 +91,7 @@ fn a_drained_flip_waits_for_what_runs_and_names_it() {
     assert_eq!(settled.status, 200, "{}", settled.text());
     let settled = settled.json();
     assert_eq!((&settled["mode"], &settled["phase"]), (&json!("maintenance"), &json!("settled")));
-    assert_eq!(settled["drained"], true);
+    assert_eq!(settled["drain"], "complete");
     assert_eq!(settled["report"]["waited_for"], creates(1));
     assert_eq!(settled["report"]["abandoned"], json!([]));
     assert!(settled["report"]["drain_ms"].as_u64().unwrap() >= A_WHILE.as_millis() as u64, "{settled}");
@@ -129,7 +129,8 @@ fn a_cut_aborts_what_runs_waits_the_grace_and_names_it() {
     let settled = asker.read_reply();
     assert_eq!(settled.status, 200, "{}", settled.text());
     let settled = settled.json();
-    assert_eq!((&settled["drained"], &settled["mode"]), (&json!(true), &json!("maintenance")));
+    assert_eq!((&settled["drain"], &settled["mode"]), (&json!("assumed"), &json!("maintenance")));
+    assert_eq!(admin::mode(&gateway)["abandoned"], creates(1));
     assert_eq!((&settled["report"]["abandoned"], &settled["report"]["still_running"]), (&creates(1), &creates(1)));
     assert!(settled["report"]["drain_ms"].as_u64().unwrap() >= 100 + GRACE.as_millis() as u64, "{settled}");
 }
@@ -211,7 +212,7 @@ fn a_cut_reaches_every_stage_of_an_exchange() {
     eventually("two have gone", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 3.0);
     let change = json!({"mode": "maintenance", "drain_timeout": "100ms", "on_timeout": "cut"});
     let settled = admin::set_mode(&gateway, &change);
-    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+    assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("assumed")), "{}", settled.text());
     assert_eq!(admin::metric(&gateway, IN_FLIGHT), 0.0);
     for _ in 0..5 {
         ended.recv_timeout(PATIENCE).expect("its connection to UCS is closed");
@@ -237,7 +238,7 @@ fn a_cut_keeps_what_waits_for_a_connection_from_ucs() {
     let mut queued = begin("DELETE /profiles/queued");
     eventually("the other waits", || admin::metric(&gateway, IN_FLIGHT) == 2.0);
     let change = json!({"mode": "maintenance", "drain_timeout": "100ms", "on_timeout": "cut"});
-    assert_eq!(admin::set_mode(&gateway, &change).json()["drained"], true);
+    assert_eq!(admin::set_mode(&gateway, &change).json()["drain"], "assumed");
     assert_eq!((held.read_reply().refusal(), queued.read_reply().refusal()), (Some("cut"), Some("cut")));
     assert!(!upstream.received_text().contains("/profiles/queued"), "{}", upstream.received_text());
 }
@@ -251,8 +252,9 @@ fn a_forced_commit_says_that_it_is_not_drained() {
     let settled = admin::set_mode(&gateway, &change);
     assert_eq!(settled.status, 200, "{}", settled.text());
     let settled = settled.json();
-    assert_eq!((&settled["drained"], &settled["report"]["still_running"]), (&json!(false), &creates(1)));
-    assert_eq!(admin::mode(&gateway)["drained"], false);
+    assert_eq!((&settled["drain"], &settled["report"]["still_running"]), (&json!("forced"), &creates(1)));
+    assert_eq!((&settled["abandoned"], &settled["report"]["abandoned"]), (&creates(1), &json!([])));
+    assert_eq!(admin::mode(&gateway)["drain"], "forced");
     assert_eq!(finish_upload(&mut client).status, 201, "it is committed, not cut");
 }
 
@@ -341,8 +343,8 @@ fn a_mode_with_an_end_ends_by_itself() {
     assert!(began.elapsed() >= Duration::from_secs(1));
     let mode = admin::mode(&gateway);
     assert_eq!(
-        (&mode["actor"]["kind"], &mode["drained"], &mode["expires"]),
-        (&json!("expiry"), &json!(true), &json!(null))
+        (&mode["actor"]["kind"], &mode["drain"], &mode["expires"]),
+        (&json!("expiry"), &json!("complete"), &json!(null))
     );
     production_works(&gateway);
 }

@@ -36,6 +36,9 @@ mod stand_in;
 /// Kills at random moments, state files that are damaged, and a disk that takes no more.
 mod crash;
 
+/// The record in files over versions, and what it says of its drain.
+mod records;
+
 /// What is promised when UCS, clients and disks misbehave in the middle of a flip or of a start.
 mod surroundings;
 

@@ -100,7 +100,7 @@ fn flip(gateway: &Gateway, mode: Mode) -> SettledPeriod {
     let begins = Instant::now();
     assert_eq!(reply.status, 200, "{}", reply.text());
     let settled = reply.json();
-    assert_eq!((&settled["mode"], &settled["drained"]), (&json!(mode), &json!(true)), "{settled}");
+    assert_eq!((&settled["mode"], &settled["drain"]), (&json!(mode), &json!("complete")), "{settled}");
     std::thread::sleep(WORK * 4);
     SettledPeriod { mode, begins, ends: Instant::now() }
 }

@@ -7,7 +7,7 @@ use super::support::*;
 use crate::control::store::journal::{self, JournalKind};
 use crate::control_handle::{ChangeError, ReloadError};
 use crate::gate::Refused;
-use crate::policy::mode::{ActorKind, End, Mode, ModeChange, OnTimeout, Phase};
+use crate::policy::mode::{ActorKind, DrainOutcome, End, Mode, ModeChange, OnTimeout, Phase};
 
 const SOON: Duration = Duration::from_millis(30);
 
@@ -23,8 +23,8 @@ async fn an_idle_gateway_flips_at_once_and_says_so() {
     let flipped = line.set(Mode::Maintenance).await.unwrap();
     assert!(flipped.report.changed && flipped.report.waited_for.is_empty());
     assert_eq!(
-        (flipped.record.mode, flipped.record.phase, flipped.record.drained),
-        (Mode::Maintenance, Phase::Settled, Some(true))
+        (flipped.record.mode, flipped.record.phase, flipped.record.drain),
+        (Mode::Maintenance, Phase::Settled, Some(DrainOutcome::Complete))
     );
     assert_eq!(line.record(), flipped.record);
     assert!(line.enter(WRITE_SCHEMA).is_ok());
@@ -75,7 +75,7 @@ async fn a_commit_at_the_deadline_says_that_it_was_not_drained() {
     let line = Line::simple(&folder).await;
     let _running = line.enter(CREATE_PROFILE).unwrap();
     let flipped = within(line.control_handle.set_mode(timed(OnTimeout::Commit))).await.unwrap();
-    assert_eq!((flipped.record.mode, flipped.record.drained), (Mode::Maintenance, Some(false)));
+    assert_eq!((flipped.record.mode, flipped.record.drain), (Mode::Maintenance, Some(DrainOutcome::Forced)));
     assert_eq!(flipped.report.still_running.len(), 1);
 }
 
@@ -91,7 +91,7 @@ async fn a_cut_aborts_what_still_runs_and_gives_ucs_the_grace() {
     running.abandon();
     let flipped = within(ask).await.unwrap().unwrap();
     assert!(aborted.elapsed() >= SOON * 2);
-    assert_eq!((flipped.record.mode, flipped.record.drained), (Mode::Maintenance, Some(true)));
+    assert_eq!((flipped.record.mode, flipped.record.drain), (Mode::Maintenance, Some(DrainOutcome::Assumed)));
     assert_eq!(flipped.report.abandoned[0].operation, "create-profile");
     within(cuts.wait_for(|cut| cut.is_none())).await.unwrap();
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, OnTimeout, Phase};
+use super::{
+    Actor, ActorKind, DrainOutcome, End, Left, Mode, ModeChange, ModeRecord, OnTimeout, OperationCount, Phase, Promise,
+};
 
 /// The drain timeout if neither the change nor the operator sets one.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The format that this program writes and reads.
-pub const RECORD_FORMAT: u32 = 1;
 
 /// The cause of the record that says that UCS went to production past the gateway. It stays an alarm until the mode is
 /// requested again, even the one in force.
@@ -21,10 +20,12 @@ pub const UPSTREAM_MOVED: &str = "upstream_moved";
 pub enum Change {
     /// A mode is requested. During a flip, a request for its `from` cancels the flip.
     Set(ModeChange),
-    /// The flip under way is over; `drained` is true if no request of the old mode was in flight.
+    /// The flip under way is over.
     Settle {
-        /// False after a forced commit.
-        drained: bool,
+        /// How sure it is that no request of the old mode is running.
+        drain: DrainOutcome,
+        /// The requests behind that: given up on, or still running.
+        abandoned: Vec<OperationCount>,
     },
     /// The flip under way failed: its `from` is in force again.
     Revert {
@@ -60,51 +61,6 @@ pub enum Refusal {
 }
 
 impl ModeRecord {
-    /// The first record of a gateway: settled, drained, made by the gateway itself.
-    pub fn first(mode: Mode, revision: u64, cause: &str, now: Timestamp) -> ModeRecord {
-        ModeRecord {
-            format: RECORD_FORMAT,
-            revision,
-            mode,
-            phase: Phase::Settled,
-            from: None,
-            from_expires: None,
-            from_drained: None,
-            deadline: None,
-            since: now,
-            actor: Actor::gateway(),
-            reason: None,
-            cause: Some(cause.to_owned()),
-            expires: None,
-            drained: Some(true),
-            drain_timeout_ms: None,
-            on_timeout: None,
-            force: false,
-            journal_head: None,
-        }
-    }
-
-    /// Whether the fields agree with each other: what a flip needs is there if and only if one is under way.
-    pub fn is_consistent(&self) -> bool {
-        let switching = self.phase == Phase::Switching;
-        self.format == RECORD_FORMAT
-            && self.from == switching.then(|| self.mode.other())
-            && self.deadline.is_some() == switching
-            && self.drain_timeout_ms.is_some() == switching
-            && self.on_timeout.is_some() == switching
-            && self.drained.is_none() == switching
-    }
-
-    /// While switching, the mode that is being left; settled, the mode itself: what is in force if nothing goes on.
-    pub fn stable_mode(&self) -> Mode {
-        self.from.unwrap_or(self.mode)
-    }
-
-    /// Whether the mode that is being left had been drained. Records of before this was kept say yes, as they always did.
-    fn was_drained(&self) -> bool {
-        self.from_drained.unwrap_or(true)
-    }
-
     /// Whether the flip under way was begun by the end of the mode that it leaves.
     fn is_expiry(&self) -> bool {
         self.actor.kind == ActorKind::Expiry
@@ -115,16 +71,40 @@ impl ModeRecord {
         self.expires.map(|expires| later(now, expires.duration_since(self.since).unsigned_abs()))
     }
 
-    fn settled(&self, mode: Mode, drained: bool) -> ModeRecord {
+    /// The target mode, drained.
+    fn settled(&self, drain: DrainOutcome, abandoned: Vec<OperationCount>, now: Timestamp) -> ModeRecord {
+        ModeRecord {
+            expires: self.expires_once_settled(now),
+            drain: Some(drain),
+            abandoned: OperationCount::bounded(abandoned),
+            ..self.at_rest(self.mode, now)
+        }
+    }
+
+    /// The mode that a flip was leaving, as it was before the flip: a revert changes nothing about it.
+    fn restored(&self, now: Timestamp) -> ModeRecord {
+        let Left { expires, drain, abandoned, message, back_at, force } = self.left.clone();
+        ModeRecord {
+            expires,
+            // Records of before this was kept say complete, as they always did.
+            drain: drain.or(Some(DrainOutcome::Complete)),
+            abandoned,
+            message,
+            back_at,
+            force,
+            ..self.at_rest(self.stable_mode(), now)
+        }
+    }
+
+    fn at_rest(&self, mode: Mode, now: Timestamp) -> ModeRecord {
         ModeRecord {
             revision: self.revision.saturating_add(1),
             mode,
             phase: Phase::Settled,
             from: None,
-            from_expires: None,
-            from_drained: None,
+            left: Left::default(),
             deadline: None,
-            drained: Some(drained),
+            since: now,
             drain_timeout_ms: None,
             on_timeout: None,
             ..self.clone()
@@ -137,22 +117,25 @@ impl ModeRecord {
             mode: self.mode.other(),
             phase: Phase::Switching,
             from: Some(self.mode),
-            from_expires: self.expires,
-            from_drained: self.drained,
+            left: Left {
+                expires: self.expires,
+                drain: self.drain,
+                abandoned: self.abandoned.clone(),
+                message: self.message.clone(),
+                back_at: self.back_at,
+                force: self.force,
+            },
             deadline: Some(later(now, drain_timeout)),
             since: now,
-            drained: None,
+            message: None,
+            back_at: None,
+            drain: None,
+            abandoned: Vec::new(),
             drain_timeout_ms: Some(u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX)),
             on_timeout: Some(on_timeout),
+            attempt: None,
             ..self.clone()
         }
-    }
-}
-
-impl Actor {
-    /// The gateway itself.
-    pub fn gateway() -> Actor {
-        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
     }
 }
 
@@ -173,76 +156,88 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
             Ok(signed(switching, requested, now))
         }
         (Change::Set(requested), Phase::Switching) if Some(requested.mode) == record.from => {
-            let restored = ModeRecord { since: now, ..record.settled(requested.mode, record.was_drained()) };
-            let cause = requested.cause.clone().or_else(|| Some("cancelled".to_owned()));
-            let restored = signed(restored, requested, now);
-            // A cancel restores the previous expiry unless it sets its own; but a cancel of a flip that the expiry started
-            // removes it, or the mode would expire again at once.
-            let before = record.from_expires.filter(|_| requested.expires_in.is_none() && !record.is_expiry());
-            Ok(ModeRecord { cause, expires: restored.expires.or(before), ..restored })
+            Ok(cancelled(record, requested, now))
         }
         (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
-        (Change::Settle { drained }, Phase::Switching) => Ok(ModeRecord {
-            since: now,
-            expires: record.expires_once_settled(now),
-            ..record.settled(record.mode, *drained)
-        }),
-        (Change::Revert { cause, actor }, Phase::Switching) => Ok(ModeRecord {
-            since: now,
-            actor: actor.clone(),
-            cause: Some(cause.clone()),
-            expires: record.from_expires,
-            force: false,
-            ..record.settled(record.stable_mode(), record.was_drained())
-        }),
+        (Change::Settle { drain, abandoned }, Phase::Switching) => Ok(record.settled(*drain, abandoned.clone(), now)),
+        (Change::Revert { cause, actor }, Phase::Switching) => {
+            Ok(ModeRecord { actor: actor.clone(), cause: Some(cause.clone()), ..record.restored(now) })
+        }
         (Change::Settle { .. } | Change::Revert { .. }, Phase::Settled) => Err(Refusal::NotSwitching),
         (Change::Expire { .. } | Change::EndForce, Phase::Switching) => Err(Refusal::Busy),
         (Change::Expire { drain_timeout }, Phase::Settled) => match record.expires {
             Some(expires) if expires <= now => Ok(expired(record, *drain_timeout, now)),
             _ => Err(Refusal::NotDue),
         },
-        (Change::EndForce, Phase::Settled) if record.force => {
-            Ok(ModeRecord { force: false, revision: record.revision.saturating_add(1), ..record.clone() })
-        }
+        (Change::EndForce, Phase::Settled) if record.force => Ok(ModeRecord { force: false, ..amended(record) }),
         (Change::EndForce, Phase::Settled) => Err(Refusal::NotDue),
+    }
+}
+
+/// The flip is taken back. The old mode keeps what it had, unless the request says something else; but its end is over if the
+/// flip was that end, or the mode would end again at once.
+fn cancelled(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
+    let restored = record.restored(now);
+    let asked = confirm(&restored, requested, now);
+    let ended = record.is_expiry() && requested.expires_in.is_none();
+    ModeRecord {
+        revision: restored.revision,
+        actor: requested.actor.clone(),
+        reason: requested.reason.clone(),
+        cause: requested.cause.clone().or_else(|| Some("cancelled".to_owned())),
+        expires: asked.expires.filter(|_| !ended),
+        attempt: restored.attempt,
+        ..asked
     }
 }
 
 /// The settled mode is requested again: a new record only if the request changes something else.
 fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
-    let new_reason = requested.reason.is_some() && requested.reason != record.reason;
-    let new_force = requested.force && !record.force && record.mode == Mode::Production;
-    let new_end = match requested.expires_in {
-        None => false,
-        Some(End::After(_)) => true,
-        Some(End::Never) => record.expires.is_some(),
-    };
     let is_alarm = |cause: &Option<String>| cause.as_deref() == Some(UPSTREAM_MOVED);
-    let new_alarm = is_alarm(&requested.cause) != is_alarm(&record.cause);
-    if !new_reason && !new_force && !new_end && !new_alarm {
-        return record.clone();
-    }
-    ModeRecord {
-        revision: record.revision.saturating_add(1),
-        actor: requested.actor.clone(),
+    let is_new_alarm = is_alarm(&requested.cause) != is_alarm(&record.cause);
+    let next = ModeRecord {
         reason: requested.reason.clone().or_else(|| record.reason.clone()),
-        // The cause of an earlier record does not apply to this one.
-        cause: requested.cause.clone(),
+        message: requested.message.clone().map_or_else(|| record.message.clone(), said),
         expires: if requested.expires_in.is_some() { end_of(requested, now) } else { record.expires },
-        force: record.force || new_force,
+        back_at: if requested.back_at.is_some() { promise_of(requested) } else { record.back_at },
+        force: record.force || (requested.force && record.mode == Mode::Production),
         ..record.clone()
+    };
+    if next == *record && !is_new_alarm {
+        return next;
     }
+    // The cause of an earlier record does not apply to this one.
+    ModeRecord { actor: requested.actor.clone(), cause: requested.cause.clone(), ..amended(&next) }
 }
 
-/// Adds the actor, reason, cause and expiry of a request.
+/// The next record of a mode that stays. It is no part of the flip that brought the mode about.
+fn amended(record: &ModeRecord) -> ModeRecord {
+    ModeRecord { revision: record.revision.saturating_add(1), attempt: None, ..record.clone() }
+}
+
+/// Adds what a request says to the record of its flip.
 fn signed(record: ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
     ModeRecord {
         actor: requested.actor.clone(),
         reason: requested.reason.clone(),
+        message: requested.message.clone().and_then(said),
         cause: requested.cause.clone(),
         expires: end_of(requested, now),
+        back_at: promise_of(requested),
         force: requested.force && requested.mode == Mode::Production,
         ..record
+    }
+}
+
+/// A message; an empty one says nothing.
+fn said(message: String) -> Option<String> {
+    (!message.is_empty()).then_some(message)
+}
+
+fn promise_of(requested: &ModeChange) -> Option<Timestamp> {
+    match requested.back_at {
+        Some(Promise::At(time)) => Some(time),
+        Some(Promise::Never) | None => None,
     }
 }
 

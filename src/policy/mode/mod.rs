@@ -1,6 +1,7 @@
 //! The mode, its record, and the pure rule by which one record follows another. It keeps no clock and does no I/O.
 
 mod apply;
+mod record;
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, RECORD_FORMAT, Refusal, UPSTREAM_MOVED, apply};
+pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, Refusal, UPSTREAM_MOVED, apply};
+pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,104 +84,21 @@ impl ModeSet {
     }
 }
 
-/// Whether a record is at rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// The mode is in force and drained (or `drained` says that it is not).
-    Settled,
-    /// A flip to `mode` is under way: operations of either single mode are refused.
-    Switching,
-}
-
-/// Who caused a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    /// By which way.
-    pub kind: ActorKind,
-    /// The principal's name, or the gateway's word for itself.
-    pub name: String,
-}
-
-/// By which way a change came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActorKind {
-    /// The admin API, the CLI or the web page.
-    Operator,
-    /// Set Server Mode on the data port.
-    Client,
-    /// The record's own `expires`.
-    Expiry,
-    /// The gateway: no profile schema, first start, recovery after a crash.
-    Automatic,
-    /// UCS switched by itself.
-    Upstream,
-}
-
-/// What to do when the drain is not over at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnTimeout {
-    /// Restore the old mode and name what still runs.
-    #[default]
-    Revert,
-    /// Abort what still runs, wait the orphan grace, commit.
-    Cut,
-    /// Commit with `drained: false`.
-    Commit,
-}
-
-/// The authoritative record. In JSON the fields stand flat at the top level.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModeRecord {
-    /// Version of this format: 1.
-    pub format: u32,
-    /// Grows by at least one with every saved record.
-    pub revision: u64,
-    /// The mode in force; while switching, the target.
-    pub mode: Mode,
-    /// Settled or switching.
-    pub phase: Phase,
-    /// While switching: the mode that is being left.
-    pub from: Option<Mode>,
-    /// While switching: when the mode that is being left would have ended by itself; a revert brings it back.
-    #[serde(default)]
-    pub from_expires: Option<Timestamp>,
-    /// While switching: whether the mode that is being left had been drained; a revert changes nothing about it.
-    #[serde(default)]
-    pub from_drained: Option<bool>,
-    /// While switching: when the drain is given up.
-    pub deadline: Option<Timestamp>,
-    /// When the current mode (or this switch) began.
-    pub since: Timestamp,
-    /// Who caused it.
-    pub actor: Actor,
-    /// The operator's own words.
-    pub reason: Option<String>,
-    /// The gateway's own word for an automatic or upstream change, e.g. `no_profile_schema`.
-    pub cause: Option<String>,
-    /// When the mode ends by itself and the other one follows.
-    pub expires: Option<Timestamp>,
-    /// After a flip: whether nothing that the mode forbids was in flight when it settled. `false` after a forced commit.
-    pub drained: Option<bool>,
-    /// While switching: how long the drain may take, in whole milliseconds.
-    pub drain_timeout_ms: Option<u64>,
-    /// While switching: what happens at the deadline.
-    pub on_timeout: Option<OnTimeout>,
-    /// Whether a missing profile schema was overridden.
-    pub force: bool,
-    /// Hash of the newest journal entry, so that a cut-off tail shows.
-    pub journal_head: Option<String>,
-}
-
 /// The end of a requested mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// This long after it settled.
     After(Duration),
     /// Never: an existing expiry is removed.
+    Never,
+}
+
+/// A time that clients are told, or that they are told none any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// This time.
+    At(Timestamp),
+    /// None: an earlier promise is taken back.
     Never,
 }
 
@@ -190,8 +109,12 @@ pub struct ModeChange {
     pub mode: Mode,
     /// The requester.
     pub actor: Actor,
-    /// The operator's reason.
+    /// The operator's reason, for the history.
     pub reason: Option<String>,
+    /// The message for clients; empty removes that of a mode that stays.
+    pub message: Option<String>,
+    /// When clients may expect the other mode.
+    pub back_at: Option<Promise>,
     /// The gateway's cause for an automatic change.
     pub cause: Option<String>,
     /// Reject the change unless the record still has this revision.
@@ -213,6 +136,8 @@ impl ModeChange {
             mode,
             actor,
             reason: None,
+            message: None,
+            back_at: None,
             cause: None,
             if_revision: None,
             drain_timeout: None,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
+use serde_json::Map;
 
 use super::*;
 
@@ -21,8 +22,16 @@ fn production() -> ModeRecord {
     ModeRecord::first(Mode::Production, 7, "first_start", at(0))
 }
 
+fn count(operation: &str, count: u64) -> OperationCount {
+    OperationCount { operation: operation.to_owned(), class: "profile".to_owned(), count }
+}
+
 fn switching() -> ModeRecord {
     apply(&production(), &Change::Set(change_to(Mode::Maintenance)), at(10)).unwrap()
+}
+
+fn settle(drain: DrainOutcome) -> Change {
+    Change::Settle { drain, abandoned: Vec::new() }
 }
 
 fn revert() -> Change {
@@ -35,7 +44,7 @@ fn a_change_for_the_other_mode_begins_a_flip() {
     assert_eq!((record.revision, record.mode, record.phase), (8, Mode::Maintenance, Phase::Switching));
     assert_eq!((record.from, record.deadline, record.since), (Some(Mode::Production), Some(at(70)), at(10)));
     assert_eq!((record.drain_timeout_ms, record.on_timeout), (Some(60_000), Some(OnTimeout::Revert)));
-    assert_eq!((record.drained, record.actor, record.cause), (None, operator("ann"), None));
+    assert_eq!((record.drain, record.actor, record.cause), (None, operator("ann"), None));
 }
 
 #[test]
@@ -89,11 +98,11 @@ fn a_stale_change_is_refused_whatever_the_phase() {
 
 #[test]
 fn a_flip_settles_or_reverts_and_nothing_else_does() {
-    let settled = apply(&switching(), &Change::Settle { drained: false }, at(12)).unwrap();
-    assert_eq!((settled.mode, settled.drained, settled.since), (Mode::Maintenance, Some(false), at(12)));
+    let settled = apply(&switching(), &settle(DrainOutcome::Forced), at(12)).unwrap();
+    assert_eq!((settled.mode, settled.drain, settled.since), (Mode::Maintenance, Some(DrainOutcome::Forced), at(12)));
     let reverted = apply(&switching(), &revert(), at(12)).unwrap();
     assert_eq!((reverted.mode, reverted.cause.as_deref()), (Mode::Production, Some("drain_timeout")));
-    assert_eq!(apply(&settled, &Change::Settle { drained: true }, at(13)), Err(Refusal::NotSwitching));
+    assert_eq!(apply(&settled, &settle(DrainOutcome::Complete), at(13)), Err(Refusal::NotSwitching));
     assert_eq!(apply(&settled, &revert(), at(13)), Err(Refusal::NotSwitching));
 }
 
@@ -104,16 +113,16 @@ fn a_flip_that_is_taken_back_brings_back_when_the_old_mode_ends() {
     let flip = ModeChange { expires_in: minute, ..change_to(Mode::Maintenance) };
     // What a crash leaves is this record alone.
     let switching = apply(&ending, &Change::Set(flip), at(6)).unwrap();
-    assert_eq!((switching.expires, switching.from_expires), (Some(at(66)), Some(at(99))));
+    assert_eq!((switching.expires, switching.left.expires), (Some(at(66)), Some(at(99))));
     for (change, expires) in [
         (revert(), Some(at(99))),
         (Change::Set(change_to(Mode::Production)), Some(at(99))),
         (Change::Set(ModeChange { expires_in: Some(End::Never), ..change_to(Mode::Production) }), None),
         // A minute counts from settling, six seconds after the flip began.
-        (Change::Settle { drained: true }, Some(at(72))),
+        (settle(DrainOutcome::Complete), Some(at(72))),
     ] {
         let record = apply(&switching, &change, at(12)).unwrap();
-        assert_eq!((record.expires, record.from_expires), (expires, None), "{change:?}");
+        assert_eq!((record.expires, &record.left), (expires, &Left::default()), "{change:?}");
     }
 }
 
@@ -131,15 +140,57 @@ fn whoever_takes_back_what_an_end_began_takes_the_end_away() {
 }
 
 #[test]
-fn a_flip_that_is_taken_back_says_of_the_old_mode_what_was_true_before() {
-    for drained in [true, false] {
-        let forced = ModeRecord { drained: Some(drained), ..production() };
-        let switching = apply(&forced, &Change::Set(change_to(Mode::Maintenance)), at(6)).unwrap();
-        for change in [revert(), Change::Set(change_to(Mode::Production))] {
-            let record = apply(&switching, &change, at(12)).unwrap();
-            assert_eq!((record.drained, record.from_drained), (Some(drained), None), "{change:?}");
-        }
+fn a_flip_that_is_taken_back_leaves_the_old_mode_as_it_was() {
+    let old = ModeRecord {
+        drain: Some(DrainOutcome::Assumed),
+        abandoned: vec![count("Create Customer Profile", 3)],
+        message: Some("back soon".to_owned()),
+        back_at: Some(at(500)),
+        force: true,
+        ..production()
+    };
+    let flip = ModeChange { message: Some("night work".to_owned()), ..change_to(Mode::Maintenance) };
+    let switching = apply(&old, &Change::Set(flip), at(6)).unwrap();
+    assert_eq!((switching.message.as_deref(), switching.back_at, switching.force), (Some("night work"), None, false));
+    assert_eq!((switching.drain, switching.abandoned.len()), (None, 0));
+    for change in [revert(), Change::Set(change_to(Mode::Production))] {
+        let record = apply(&switching, &change, at(12)).unwrap();
+        let kept = ModeRecord {
+            revision: record.revision,
+            since: record.since,
+            actor: record.actor.clone(),
+            cause: record.cause.clone(),
+            ..old.clone()
+        };
+        assert_eq!(record, kept, "{change:?}");
     }
+}
+
+#[test]
+fn a_drain_names_what_was_abandoned_in_a_list_of_limited_length() {
+    let counts: Vec<_> = (0..1000).map(|number| count(&format!("Operation {number}"), number)).collect();
+    let change = Change::Settle { drain: DrainOutcome::Assumed, abandoned: counts };
+    let settled = apply(&switching(), &change, at(12)).unwrap();
+    assert_eq!(settled.abandoned.len(), 32);
+    assert_eq!((settled.abandoned[0].count, settled.abandoned[30].count), (999, 969));
+    assert_eq!(settled.abandoned[31].operation, "969 other operations");
+    assert_eq!(settled.abandoned.iter().map(|one| one.count).sum::<u64>(), 999 * 1000 / 2);
+}
+
+#[test]
+fn what_clients_are_told_is_changed_and_taken_back_without_a_flip() {
+    let told = ModeChange {
+        message: Some("until three".to_owned()),
+        back_at: Some(Promise::At(at(900))),
+        ..change_to(Mode::Production)
+    };
+    let told = apply(&production(), &Change::Set(told), at(5)).unwrap();
+    assert_eq!((told.revision, told.message.as_deref(), told.back_at), (8, Some("until three"), Some(at(900))));
+    assert_eq!(apply(&told, &Change::Set(change_to(Mode::Production)), at(6)), Ok(told.clone()));
+    let untold =
+        ModeChange { message: Some(String::new()), back_at: Some(Promise::Never), ..change_to(Mode::Production) };
+    let untold = apply(&told, &Change::Set(untold), at(7)).unwrap();
+    assert_eq!((untold.revision, untold.message, untold.back_at), (9, None, None));
 }
 
 #[test]
@@ -162,17 +213,47 @@ fn a_seen_schema_ends_force_once() {
 }
 
 #[test]
-fn json_is_flat_and_refuses_what_it_does_not_know() {
+fn json_is_flat_and_keeps_what_it_does_not_know() {
     let json = serde_json::to_value(switching()).unwrap();
     assert_eq!(
-        (&json["mode"], &json["phase"], &json["from"]),
-        (&"maintenance".into(), &"switching".into(), &"production".into())
+        (&json["mode"], &json["phase"], &json["from"], &json["from_drain"]),
+        (&"maintenance".into(), &"switching".into(), &"production".into(), &"complete".into())
     );
-    let back: ModeRecord = serde_json::from_value(json.clone()).unwrap();
-    assert_eq!(back, switching());
-    let mut foreign = json;
-    foreign["colour"] = "green".into();
-    assert!(serde_json::from_value::<ModeRecord>(foreign).is_err());
+    let mut newer = json;
+    newer["colour"] = serde_json::json!({"green": [1, 18_446_744_073_709_551_615_u64]});
+    let read: ModeRecord = serde_json::from_value(newer.clone()).unwrap();
+    assert_eq!(ModeRecord { unknown: Map::new(), ..read.clone() }, switching());
+    assert_eq!(serde_json::to_value(&read).unwrap(), newer);
+    let settled = apply(&read, &settle(DrainOutcome::Complete), at(12)).unwrap();
+    let later = apply(&settled, &Change::Set(change_to(Mode::Production)), at(13)).unwrap();
+    assert_eq!(serde_json::to_value(later).unwrap()["colour"], newer["colour"]);
+    for foreign in ["{}", "[]", r#"{"mode":"production","revision":7}"#] {
+        assert!(serde_json::from_str::<ModeRecord>(foreign).is_err(), "{foreign}");
+    }
+}
+
+#[test]
+fn records_of_the_form_before_are_read() {
+    let settled = r#"{"format":1,"revision":12,"mode":"maintenance","phase":"settled","from":null,"from_expires":null,
+        "from_drained":null,"deadline":null,"since":"2026-03-01T22:00:04Z","actor":{"kind":"operator","name":"anna"},
+        "reason":null,"cause":null,"expires":null,"drained":DRAINED,"drain_timeout_ms":null,"on_timeout":null,
+        "force":false,"journal_head":null}"#;
+    for (drained, drain) in [("true", DrainOutcome::Complete), ("false", DrainOutcome::Forced)] {
+        let record: ModeRecord = serde_json::from_str(&settled.replace("DRAINED", drained)).unwrap();
+        assert!(record.is_consistent(), "{record:?}");
+        assert_eq!((record.drain, record.unknown.len()), (Some(drain), 0));
+    }
+    let switching = settled
+        .replace("settled", "switching")
+        .replace(r#""from":null,"from_expires":null"#, r#""from":"production","from_expires":"2026-03-01T23:00:00Z""#)
+        .replace(r#""from_drained":null,"deadline":null"#, r#""from_drained":false,"deadline":"2026-03-01T22:01:04Z""#)
+        .replace("DRAINED", "null")
+        .replace(r#""drain_timeout_ms":null,"on_timeout":null"#, r#""drain_timeout_ms":60000,"on_timeout":"revert""#);
+    let record: ModeRecord = serde_json::from_str(&switching).unwrap();
+    assert!(record.is_consistent(), "{record:?}");
+    let reverted = apply(&record, &revert(), at(12)).unwrap();
+    assert_eq!((reverted.drain, reverted.unknown.len()), (Some(DrainOutcome::Forced), 0));
+    assert_eq!(reverted.expires, Some("2026-03-01T23:00:00Z".parse().unwrap()));
 }
 
 fn any_mode() -> impl Strategy<Value = Mode> {
@@ -209,7 +290,7 @@ fn any_change_to() -> impl Strategy<Value = ModeChange> {
 fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => any_change_to().prop_map(Change::Set),
-        2 => any::<bool>().prop_map(|drained| Change::Settle { drained }),
+        2 => prop::sample::select(&DrainOutcome::ALL).prop_map(settle),
         1 => Just(revert()),
         1 => any::<u64>().prop_map(|seconds| Change::Expire { drain_timeout: Duration::from_secs(seconds) }),
         1 => Just(Change::EndForce),

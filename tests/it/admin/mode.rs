@@ -7,24 +7,26 @@ use super::bearer;
 use crate::support::{Gateway, Ucs, Upload, admin, eventually, request};
 
 /// Members of the record, as the documentation shows them.
-const RECORD: [&str; 18] = [
+const RECORD: [&str; 20] = [
     "format",
     "revision",
     "mode",
     "phase",
     "from",
-    "from_expires",
-    "from_drained",
     "deadline",
     "since",
     "actor",
     "reason",
+    "message",
     "cause",
     "expires",
-    "drained",
+    "back_at",
+    "drain",
+    "abandoned",
     "drain_timeout_ms",
     "on_timeout",
     "force",
+    "attempt",
     "journal_head",
 ];
 
@@ -67,7 +69,7 @@ fn a_change_is_kept_as_it_was_asked_for() {
     let settled = reply.json();
     assert_eq!(settled["reason"], change["reason"]);
     assert_eq!(settled["actor"], json!({"kind": "operator", "name": "admin"}));
-    assert_eq!((&settled["mode"], &settled["drained"]), (&json!("maintenance"), &json!(true)));
+    assert_eq!((&settled["mode"], &settled["drain"]), (&json!("maintenance"), &json!("complete")));
     let time = |name: &str| settled[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let lasts = time("expires").duration_since(time("since"));
     assert!((7195..=7205).contains(&lasts.as_secs()), "two hours from the asking: {settled}");

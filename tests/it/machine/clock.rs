@@ -25,7 +25,7 @@ fn a_jump_moves_no_deadline() {
         assert_eq!(request(gateway.data, "GET /metadata/identification-keys", &[], b"").status, 200);
         assert_eq!(upload.finish().status, 201);
         let settled = asker.read_reply();
-        assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+        assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("complete")), "{}", settled.text());
         let drain_ms = settled.json()["report"]["drain_ms"].as_u64().unwrap();
         assert!((300..60_000).contains(&drain_ms), "{drain_ms}");
         let jumped: i64 =

@@ -52,7 +52,7 @@ fn a_pause_loses_no_request() {
     assert_eq!((kept.read_reply().status, new.read_reply().status), (404, 404));
     assert_eq!(upload.finish().status, 201);
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
-    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+    assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("complete")), "{}", settled.text());
 }
 
 /// How much processor time it has used so far, in seconds.

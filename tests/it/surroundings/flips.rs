@@ -227,7 +227,7 @@ fn a_drain_that_waits_for_graces_alone_is_waited_for_beyond_its_deadline() {
     let promised = time("deadline").duration_since(time("since"));
     assert_eq!(promised.as_millis(), 2300, "drain timeout and grace: {record}");
     let settled = asker.read_reply();
-    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+    assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("assumed")), "{}", settled.text());
     assert_eq!(settled.json()["report"]["abandoned"][0]["count"], 3);
     assert_eq!(settled.json()["report"]["still_running"], json!([]));
 }
@@ -242,5 +242,5 @@ fn a_drain_that_waits_for_the_grace_after_a_crash_alone_is_waited_for() {
     Gateway::start_in(dir.path(), ucs.address, &flags).kill();
     let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance", "drain_timeout": "100ms"}));
-    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+    assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("assumed")), "{}", settled.text());
 }

@@ -119,7 +119,7 @@ fn where_ucs_refuses_connections_maintenance_is_to_be_had_and_production_is_not(
     eventually("it is polled", || polls() >= 3);
     drop(ucs);
     let settled = flip(&gateway, "maintenance");
-    assert_eq!((settled.status, &settled.json()["drained"]), (200, &json!(true)), "{}", settled.text());
+    assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("complete")), "{}", settled.text());
     assert!(alarm(&gateway).contains("cannot connect"), "{}", alarm(&gateway));
     assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
     refused_with(&flip(&gateway, "production"), 502, "upstream_refused");

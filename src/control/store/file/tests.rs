@@ -3,10 +3,14 @@
 
 use super::*;
 use crate::control::tests::support::Folder;
-use crate::policy::mode::{Actor, Change, Mode, ModeChange, OnTimeout, apply};
+use crate::policy::mode::{Actor, Change, DrainOutcome, Mode, ModeChange, OnTimeout, apply};
 
 fn first() -> ModeRecord {
     ModeRecord::first(Mode::Production, 1, "first_start", Timestamp::UNIX_EPOCH)
+}
+
+fn settle() -> Change {
+    Change::Settle { drain: DrainOutcome::Complete, abandoned: Vec::new() }
 }
 
 fn next(record: &ModeRecord) -> ModeRecord {
@@ -116,7 +120,7 @@ fn a_crash_at_any_point_of_a_save_raises_no_alarm() {
     let record_before = std::fs::read(folder.path().join(RECORD)).unwrap();
     let journal_before = std::fs::read(folder.path().join(JOURNAL)).unwrap();
     let (mut dir, _) = open(&folder);
-    let settled = apply(&record, &Change::Settle { drained: true }, Timestamp::UNIX_EPOCH).unwrap();
+    let settled = apply(&record, &settle(), Timestamp::UNIX_EPOCH).unwrap();
     dir.save(2, &settled).unwrap();
     drop(dir);
     let journal_after = std::fs::read(folder.path().join(JOURNAL)).unwrap();
@@ -183,7 +187,7 @@ fn a_failed_save_leaves_the_old_record_for_the_next_start() {
     let (mut dir, _) = open(&folder);
     // A folder in the place of the temporary file: root may write everywhere else.
     std::fs::create_dir(folder.path().join(RECORD_NEW)).unwrap();
-    let settled = apply(&record, &Change::Settle { drained: true }, Timestamp::UNIX_EPOCH).unwrap();
+    let settled = apply(&record, &settle(), Timestamp::UNIX_EPOCH).unwrap();
     assert!(dir.save(2, &settled).unwrap_err().to_string().contains("mode.json.new"));
     drop(dir);
     let (mut dir, loaded) = open(&folder);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::hex::sha256_hex;
 use crate::policy::mode::{ModeRecord, Phase};
@@ -32,6 +33,9 @@ pub(crate) struct JournalEntry {
     pub kind: JournalKind,
     /// The saved record. Its `journal_head` is this line's `previous`: the head of the journal until then.
     pub record: ModeRecord,
+    /// Members that this program does not know.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// The reason for a save.
@@ -156,7 +160,7 @@ impl Journal {
         let previous = self.head().unwrap_or(NO_HASH).to_owned();
         let record = ModeRecord { journal_head: self.head().map(str::to_owned), ..record.clone() };
         let revision = record.revision;
-        let mut entry = JournalEntry { hash: NO_HASH.to_owned(), previous, time, kind, record };
+        let mut entry = JournalEntry { hash: NO_HASH.to_owned(), previous, time, kind, record, unknown: Map::new() };
         let line = serde_json::to_string(&entry)?;
         entry.hash = sha256_hex(hashed_part(&line).unwrap_or_default());
         let line = serde_json::to_string(&entry)? + "\n";

@@ -26,6 +26,9 @@ pub(crate) struct UpstreamMemory {
     pub closed_itself: Option<UpstreamStatus>,
     /// The calls of the gateway's own that UCS may still carry out.
     pub asked: Asked,
+    /// Members that this program does not know: kept and written back.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// When Set Server Mode was last sent, for each mode, unless the call is known to have ended. By the wall clock, as it is

@@ -1,0 +1,269 @@
+//! The mode record and its form in JSON. It keeps members that it does not know, and reads those of the form before. Which
+//! record may follow another is the subject of `apply`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::Mode;
+
+/// The format that this program writes and reads. Members may be added within a format: a reader keeps the ones that it does
+/// not know. A change that no older reader may ignore gets a new number, and the older reader sets the file aside.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// The most operations that a record names as abandoned; the counts of all others are added up.
+const MOST_NAMED: usize = 32;
+
+/// Whether a record is at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The mode is in force, and `drain` says how it was drained.
+    Settled,
+    /// A flip to `mode` is under way: operations of either single mode are refused.
+    Switching,
+}
+
+/// Who caused a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// By which way.
+    pub kind: ActorKind,
+    /// The principal's name, or the gateway's word for itself.
+    pub name: String,
+}
+
+impl Actor {
+    /// The gateway itself.
+    pub fn gateway() -> Actor {
+        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
+    }
+}
+
+/// By which way a change came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActorKind {
+    /// The admin API, the CLI or the web page.
+    Operator,
+    /// Set Server Mode on the data port.
+    Client,
+    /// The record's own `expires`.
+    Expiry,
+    /// The gateway: no profile schema, first start, recovery after a crash.
+    Automatic,
+    /// UCS switched by itself.
+    Upstream,
+}
+
+/// What to do when the drain is not over at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTimeout {
+    /// Restore the old mode and name what still runs.
+    #[default]
+    Revert,
+    /// Abort what still runs, wait the orphan grace, commit.
+    Cut,
+    /// Commit while it still runs: `drain: forced`.
+    Commit,
+}
+
+/// How sure it is that nothing that a settled mode forbids is still running, from the surest to the least sure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainOutcome {
+    /// All requests that were admitted have ended.
+    Complete,
+    /// The gateway gave up on some (a cut, a timeout, a client that left, a gateway that was killed), and they have had the
+    /// orphan grace to end in UCS.
+    Assumed,
+    /// The mode was put in force while requests were running.
+    Forced,
+}
+
+impl DrainOutcome {
+    /// All three.
+    pub const ALL: [DrainOutcome; 3] = [DrainOutcome::Complete, DrainOutcome::Assumed, DrainOutcome::Forced];
+
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DrainOutcome::Complete => "complete",
+            DrainOutcome::Assumed => "assumed",
+            DrainOutcome::Forced => "forced",
+        }
+    }
+
+    /// Reads the word, or the boolean `drained` that earlier versions wrote in its place.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DrainOutcome>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Word(DrainOutcome),
+            Drained(bool),
+        }
+        Ok(Option::<Written>::deserialize(deserializer)?.map(|written| match written {
+            Written::Word(outcome) => outcome,
+            Written::Drained(true) => DrainOutcome::Complete,
+            Written::Drained(false) => DrainOutcome::Forced,
+        }))
+    }
+}
+
+/// A number of requests of one operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationCount {
+    /// The operation's name in the route table.
+    pub operation: String,
+    /// The class of the operation.
+    pub class: String,
+    /// The number.
+    pub count: u64,
+}
+
+impl OperationCount {
+    /// The same counts, the largest first, in a list of limited length: the last entry adds up those beyond it.
+    pub fn bounded(mut counts: Vec<OperationCount>) -> Vec<OperationCount> {
+        counts.sort_by_key(|one| std::cmp::Reverse(one.count));
+        if counts.len() > MOST_NAMED {
+            let others = counts.split_off(MOST_NAMED - 1);
+            let count = others.iter().map(|one| one.count).sum();
+            let (operation, class) = (format!("{} other operations", others.len()), "other".to_owned());
+            counts.push(OperationCount { operation, class, count });
+        }
+        counts
+    }
+}
+
+/// The authoritative record. In JSON the fields stand flat at the top level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeRecord {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// Grows by at least one with every saved record.
+    pub revision: u64,
+    /// The mode in force; while switching, the target.
+    pub mode: Mode,
+    /// Settled or switching.
+    pub phase: Phase,
+    /// While switching: the mode that is being left.
+    pub from: Option<Mode>,
+    /// While switching: what a revert restores.
+    #[serde(flatten)]
+    pub left: Left,
+    /// While switching: when the drain is given up.
+    pub deadline: Option<Timestamp>,
+    /// When the current mode (or this switch) began.
+    pub since: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The operator's own words, for the history.
+    pub reason: Option<String>,
+    /// The operator's words for clients that are refused.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// The gateway's own word for an automatic or upstream change, e.g. `no_profile_schema`.
+    pub cause: Option<String>,
+    /// When the mode ends by itself and the other one follows.
+    pub expires: Option<Timestamp>,
+    /// When clients may expect the other mode: a promise, which changes nothing by itself.
+    #[serde(default)]
+    pub back_at: Option<Timestamp>,
+    /// Settled: how sure it is that nothing that the mode forbids was running when it settled.
+    #[serde(alias = "drained", default, deserialize_with = "DrainOutcome::read")]
+    pub drain: Option<DrainOutcome>,
+    /// Settled: the requests that the gateway gave up on, and after a forced commit those that were running.
+    #[serde(default)]
+    pub abandoned: Vec<OperationCount>,
+    /// While switching: how long the drain may take, in whole milliseconds.
+    pub drain_timeout_ms: Option<u64>,
+    /// While switching: what happens at the deadline.
+    pub on_timeout: Option<OnTimeout>,
+    /// Whether a missing profile schema was overridden.
+    pub force: bool,
+    /// Names a flip, from its first record to the one that ends it.
+    #[serde(default)]
+    pub attempt: Option<String>,
+    /// Hash of the newest journal entry, so that a cut-off tail shows.
+    pub journal_head: Option<String>,
+    /// Members that this program does not know: kept and written back.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// What a record keeps of the mode that is being left, so that a revert restores it. In JSON these are members of the record
+/// that begin with `from_`, absent unless they say something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// When it would have ended by itself.
+    #[serde(rename = "from_expires", default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// How it had been drained.
+    #[serde(
+        rename = "from_drain",
+        alias = "from_drained",
+        default,
+        deserialize_with = "DrainOutcome::read",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub drain: Option<DrainOutcome>,
+    /// What was given up on when it settled.
+    #[serde(rename = "from_abandoned", default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<OperationCount>,
+    /// What clients were told.
+    #[serde(rename = "from_message", default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When clients could expect the other mode.
+    #[serde(rename = "from_back_at", default, skip_serializing_if = "Option::is_none")]
+    pub back_at: Option<Timestamp>,
+    /// Whether a missing profile schema was overridden.
+    #[serde(rename = "from_force", default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+impl ModeRecord {
+    /// The first record of a gateway: settled, drained, made by the gateway itself.
+    pub fn first(mode: Mode, revision: u64, cause: &str, now: Timestamp) -> ModeRecord {
+        ModeRecord {
+            format: RECORD_FORMAT,
+            revision,
+            mode,
+            phase: Phase::Settled,
+            from: None,
+            left: Left::default(),
+            deadline: None,
+            since: now,
+            actor: Actor::gateway(),
+            reason: None,
+            message: None,
+            cause: Some(cause.to_owned()),
+            expires: None,
+            back_at: None,
+            drain: Some(DrainOutcome::Complete),
+            abandoned: Vec::new(),
+            drain_timeout_ms: None,
+            on_timeout: None,
+            force: false,
+            attempt: None,
+            journal_head: None,
+            unknown: Map::new(),
+        }
+    }
+
+    /// Whether the fields agree with each other: what a flip needs is there if and only if one is under way.
+    pub fn is_consistent(&self) -> bool {
+        let switching = self.phase == Phase::Switching;
+        self.format == RECORD_FORMAT
+            && self.from == switching.then(|| self.mode.other())
+            && self.deadline.is_some() == switching
+            && self.drain_timeout_ms.is_some() == switching
+            && self.on_timeout.is_some() == switching
+            && self.drain.is_none() == switching
+    }
+
+    /// While switching, the mode that is being left; settled, the mode itself: what is in force if nothing goes on.
+    pub fn stable_mode(&self) -> Mode {
+        self.from.unwrap_or(self.mode)
+    }
+}
