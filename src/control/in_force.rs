@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::control::store::Saved;
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{ModeRecord, SchemaKnowledge};
+use crate::policy::upstream_mode::UpstreamMode;
 
 /// See the module.
 pub(super) struct InForce {
@@ -35,7 +36,7 @@ impl InForce {
     }
 
     /// Publishes the record with what else is known.
-    pub(super) fn show(&self, schema: SchemaKnowledge, alarm: Option<String>) {
-        self.gate.publish(Published { record: Some(Arc::clone(&self.record)), schema, alarm });
+    pub(super) fn show(&self, schema: SchemaKnowledge, upstream: UpstreamMode, alarm: Option<String>) {
+        self.gate.publish(Published { record: Some(Arc::clone(&self.record)), schema, upstream, alarm });
     }
 }

@@ -290,10 +290,10 @@ impl Control {
     /// Publishes the record in force with what else is known.
     fn publish(&self) {
         let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
-        let alarms = [start, save, upstream, followed, expiry, scheduled];
+        let alarms = [start, save, &self.moved_alarm(), upstream, followed, expiry, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
-        self.in_force.show(self.schema.knowledge(), alarm);
+        self.in_force.show(self.schema.knowledge(), self.upstream_mode(), alarm);
     }
 
     /// Writes the clean-shutdown marker, unless requests may still be running in UCS or the next start has to resolve

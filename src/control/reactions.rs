@@ -1,5 +1,6 @@
 //! Automatic changes: control observes the profile schema and UCS's own mode, and reacts to both. The rules are in `ucs`.
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::control::Control;
@@ -11,7 +12,8 @@ use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witnes
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::flip::Step;
-use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, SchemaKnowledge};
+use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, SchemaKnowledge, UPSTREAM_MOVED};
+use crate::policy::upstream_mode::UpstreamMode;
 
 /// The cause of the automatic switch, and of every refusal that follows from it.
 const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
@@ -34,6 +36,11 @@ impl Control {
                 warn!(%error, %mode, "cannot adopt the first mode that UCS reports")
             }
             (Requester::Scheduled(words), Err(error)) => self.scheduled_failed(&words, &error),
+            // The alarm must not wait for the disk.
+            (Requester::Moved, Err(ChangeError::NotDurable { .. })) => {
+                self.alarms.followed = Some(moved_words());
+                self.publish();
+            }
             (Requester::GiveUp, Err(ChangeError::NotDurable { .. })) => self.scheduled_kept(),
             (_, _) => {}
         }
@@ -148,6 +155,10 @@ impl Control {
             Decision::Agreed | Decision::Wait | Decision::Leave => {}
             Decision::Adopt => self.adopt(seen),
             Decision::SetBack => self.set_upstream(),
+            Decision::Moved => {
+                self.record_move();
+                self.set_upstream();
+            }
             Decision::Follow => self.follow(),
         }
     }
@@ -159,6 +170,18 @@ impl Control {
             warn!(%mode, "UCS is not in the gateway's mode; setting it");
             add_one(&self.stats.upstream_set_back);
         }
+    }
+
+    /// Enters into the history that UCS went to production past the gateway: once, until the mode is requested again.
+    fn record_move(&mut self) {
+        let moved = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_MOVED);
+        self.submit(Change::Set(moved), Requester::Moved);
+    }
+
+    /// The alarm that the record in force stands for, also after a restart.
+    pub(super) fn moved_alarm(&self) -> Option<String> {
+        let moved = self.record().cause.as_deref() == Some(UPSTREAM_MOVED);
+        moved.then(moved_words)
     }
 
     /// Follows a UCS that went to maintenance by itself or refuses production.
@@ -176,10 +199,16 @@ impl Control {
 
     pub(super) fn refresh_upstream_alarm(&mut self) {
         let complaint = self.upstream.complaint();
-        if self.alarms.upstream != complaint {
+        if self.alarms.upstream != complaint || self.upstream_mode() != self.gate.published().upstream {
             self.alarms.upstream = complaint;
             self.publish();
         }
+    }
+
+    /// UCS's own mode, to be published.
+    pub(super) fn upstream_mode(&self) -> UpstreamMode {
+        let (mode, state, detail) = self.upstream.compared_with(self.record());
+        UpstreamMode { mode, state, since: Timestamp::now(), detail }.since(&self.gate.published().upstream)
     }
 
     /// Saves the memory of UCS for the next start, beside the loop.
@@ -211,6 +240,13 @@ impl Control {
         warn!(revision = record.revision, mode = %record.stable_mode(), "reverting an unfinished flip");
         self.begin(Step::Grace);
     }
+}
+
+fn moved_words() -> String {
+    format!(
+        "{UPSTREAM_MOVED}: UCS went to production past the gateway and is set back to maintenance; find the client that \
+         reaches UCS directly, then confirm maintenance"
+    )
 }
 
 fn close_failed(cause: &str, error: &ChangeError) {

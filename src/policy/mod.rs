@@ -8,4 +8,5 @@ pub mod mode;
 pub mod path;
 pub mod routes_yaml;
 pub mod table;
+pub mod upstream_mode;
 pub(crate) mod written_time;

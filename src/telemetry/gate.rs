@@ -19,6 +19,8 @@ pub struct GateSample {
     pub is_switching: bool,
     /// UCS has no profile schema.
     pub is_schema_undefined: bool,
+    /// Every state of UCS's own mode, with whether it is the present one.
+    pub upstream_states: Vec<(&'static str, bool)>,
     /// An alarm is published.
     pub has_alarm: bool,
     /// `None` before the first record.

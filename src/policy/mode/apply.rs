@@ -12,6 +12,10 @@ use super::{
 /// The drain timeout if neither the change nor the operator sets one.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The cause of the record that says that UCS went to production past the gateway. It stays an alarm until the mode is
+/// requested again, even the one in force.
+pub const UPSTREAM_MOVED: &str = "upstream_moved";
+
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -220,6 +224,8 @@ fn cancelled(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> Mod
 
 /// The settled mode is requested again: a new record only if the request changes something else.
 fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
+    let is_alarm = |cause: &Option<String>| cause.as_deref() == Some(UPSTREAM_MOVED);
+    let is_new_alarm = is_alarm(&requested.cause) != is_alarm(&record.cause);
     let next = ModeRecord {
         reason: requested.reason.clone().or_else(|| record.reason.clone()),
         message: requested.message.clone().map_or_else(|| record.message.clone(), said),
@@ -228,7 +234,7 @@ fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeR
         force: record.force || (requested.force && record.mode == Mode::Production),
         ..record.clone()
     };
-    if next == *record {
+    if next == *record && !is_new_alarm {
         return next;
     }
     // The cause of an earlier record does not apply to this one.
