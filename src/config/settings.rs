@@ -54,6 +54,8 @@ pub(crate) struct UpstreamSettings {
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) mode: UpstreamModeUse,
     pub(crate) poll_interval: Duration,
+    /// UCS itself waits for up to a minute before production (CV.WS.MODE).
+    pub(crate) set_mode_timeout: Duration,
     /// `None`: never probed.
     pub(crate) schema_probe: Option<String>,
     pub(crate) schema_probe_interval: Duration,
@@ -114,6 +116,7 @@ impl Settings {
                 credentials: args.upstream_credentials,
                 mode: args.upstream_mode,
                 poll_interval: args.upstream_poll,
+                set_mode_timeout: args.set_mode_timeout,
                 schema_probe: (args.schema_probe != "off").then_some(args.schema_probe),
                 schema_probe_interval: args.schema_probe_interval,
             },

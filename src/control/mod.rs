@@ -306,12 +306,18 @@ impl Control {
     }
 
     fn publish(&self) {
+        self.gate.publish(self.state());
+    }
+
+    /// The state to publish.
+    fn state(&self) -> Published {
         let Alarms { start, save, upstream, followed, expiry } = &self.alarms;
-        let alarms = [start, save, &self.moved_alarm(), upstream, followed, expiry];
+        let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());
+        let alarms = [start, save, of_record, upstream, followed, expiry, of_probe];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let (record, upstream) = (Some(Arc::clone(&self.record)), self.upstream_mode());
-        self.gate.publish(Published { record, schema: self.schema.knowledge(), upstream, alarm });
+        Published { record, schema: self.schema.knowledge(), upstream, alarm }
     }
 
     fn refused(&self, refusal: Refusal) -> ChangeError {

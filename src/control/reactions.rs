@@ -14,12 +14,9 @@ use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witnes
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{
-    Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
+    Actor, ActorKind, Change, Mode, ModeChange, NO_PROFILE_SCHEMA, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
 };
 use crate::policy::upstream_mode::UpstreamMode;
-
-/// The cause of the automatic switch, and of every refusal that follows from it.
-const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
 impl Control {
     /// Flips because the mode expired. A failure is retried with growing waits, and raises an alarm from the second time
@@ -88,8 +85,8 @@ impl Control {
         }
         if self.schema.knowledge() != known {
             info!(schema = ?self.schema.knowledge(), ?look, "profile schema knowledge changed");
-            self.publish();
         }
+        self.refresh();
     }
 
     /// A UCS that returns 404 for everything is starting or broken, so a readable status has to confirm that it is up.
@@ -126,7 +123,8 @@ impl Control {
                 }
             }
         }
-        self.refresh_upstream_alarm();
+        self.alarms.upstream = self.upstream.complaint();
+        self.refresh();
     }
 
     async fn on_upstream_polled(&mut self, reading: Reading) {
@@ -134,6 +132,9 @@ impl Control {
             if !matches!(reading, Reading::Absent(_)) {
                 add_one(&self.stats.upstream_poll_errors);
                 tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
+            }
+            if self.record.phase == Phase::Settled {
+                self.upstream.recall(self.record.mode);
             }
             if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
@@ -173,20 +174,32 @@ impl Control {
     }
 
     /// The alarm that the record in force stands for, also after a restart.
-    pub(super) fn moved_alarm(&self) -> Option<String> {
-        let moved = self.record.cause.as_deref() == Some(UPSTREAM_MOVED);
-        moved.then(|| {
-            format!(
-                "{UPSTREAM_MOVED}: UCS went to production past the gateway and is set back to maintenance; \
+    pub(super) fn alarm_of_record(&self) -> Option<String> {
+        let words = match (self.record.cause.as_deref()?, self.schema.knowledge()) {
+            (UPSTREAM_MOVED, _) => {
+                "UCS went to production past the gateway and is set back to maintenance; \
                  find the client that reaches UCS directly, then confirm maintenance"
-            )
-        })
+            }
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => "profile schema is back: set production",
+            (NO_PROFILE_SCHEMA, _) => "UCS has no profile schema; create one, then set production",
+            _ => return None,
+        };
+        let is_settled = self.record.phase == Phase::Settled && self.record.mode == Mode::Maintenance;
+        is_settled.then(|| format!("{}: {words}", self.record.cause.as_deref().unwrap_or_default()))
     }
 
     /// Follows a UCS that went to maintenance by itself or refuses production.
     async fn follow(&mut self) {
         let refused = self.upstream.complaint();
-        self.close(ActorKind::Upstream, "ucs", "upstream_in_maintenance").await;
+        // Did it close itself for want of a schema?
+        if refused.is_none() {
+            self.probe_now().await;
+        }
+        if self.schema.is_missing_in(self.upstream.incarnation().as_deref()) {
+            self.close(ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA).await;
+        } else {
+            self.close(ActorKind::Upstream, "ucs", "upstream_in_maintenance").await;
+        }
         if self.record.mode == Mode::Maintenance && refused.is_some() {
             self.alarms.followed = refused.map(|words| format!("{words}; the gateway followed it to maintenance"));
             self.publish();
@@ -202,10 +215,9 @@ impl Control {
         }
     }
 
-    pub(super) fn refresh_upstream_alarm(&mut self) {
-        let complaint = self.upstream.complaint();
-        if self.alarms.upstream != complaint || self.upstream_mode() != self.gate.published().upstream {
-            self.alarms.upstream = complaint;
+    /// Publishes what has changed beside the record.
+    fn refresh(&self) {
+        if self.state() != *self.gate.published() {
             self.publish();
         }
     }

@@ -31,9 +31,6 @@ use workers::{SharedParts, Workers};
 /// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 
-/// The timeout of Set Server Mode: UCS itself waits for up to a minute (CV.WS.MODE).
-const UPSTREAM_SET_MODE: Duration = Duration::from_secs(90);
-
 /// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
@@ -217,7 +214,7 @@ fn control_settings(settings: &Settings, state_dir: StateDir, text: &str) -> Res
         },
         upstream_mode: upstream.mode,
         upstream_poll_interval: upstream.poll_interval,
-        set_mode_timeout: UPSTREAM_SET_MODE,
+        set_mode_timeout: upstream.set_mode_timeout,
         schema_probe_path: upstream.schema_probe.clone(),
         schema_probe_interval: upstream.schema_probe_interval,
         load_routes: Arc::new(load),

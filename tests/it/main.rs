@@ -54,6 +54,9 @@ mod cross_site;
 /// A UCS without a profile schema.
 mod no_schema;
 
+/// Every fault of UCS about its mode, at every moment: a table.
+mod ucs_faults;
+
 /// UCS's own mode, followed and set.
 mod upstream_mode;
 
