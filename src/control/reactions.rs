@@ -12,14 +12,17 @@ use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witnes
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::flip::Step;
-use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, SchemaKnowledge, UPSTREAM_MOVED};
+use crate::policy::mode::{
+    Actor, ActorKind, Change, Mode, ModeChange, NO_PROFILE_SCHEMA, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
+};
 use crate::policy::upstream_mode::UpstreamMode;
-
-/// The cause of the automatic switch, and of every refusal that follows from it.
-const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
 /// The cause of a change that follows UCS.
 const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
+
+/// The words of the alarm about a UCS that was opened past the gateway.
+const MOVED: &str = "UCS went to production past the gateway and is set back to maintenance; \
+                     find the client that reaches UCS directly, then confirm maintenance";
 
 impl Control {
     /// The result of an automatic change.
@@ -38,7 +41,7 @@ impl Control {
             (Requester::Scheduled(words), Err(error)) => self.scheduled_failed(&words, &error),
             // The alarm must not wait for the disk.
             (Requester::Moved, Err(ChangeError::NotDurable { .. })) => {
-                self.alarms.followed = Some(moved_words());
+                self.alarms.followed = Some(format!("{UPSTREAM_MOVED}: {MOVED}"));
                 self.publish();
             }
             (Requester::GiveUp, Err(ChangeError::NotDurable { .. })) => self.scheduled_kept(),
@@ -100,8 +103,8 @@ impl Control {
         }
         if self.schema.knowledge() != known {
             info!(schema = ?self.schema.knowledge(), ?look, "profile schema knowledge changed");
-            self.publish();
         }
+        self.refresh();
     }
 
     /// A UCS that returns 404 for everything is starting or broken, so a readable status has to confirm that it is up.
@@ -136,7 +139,8 @@ impl Control {
                 }
             }
         }
-        self.refresh_upstream_alarm();
+        self.alarms.upstream = self.upstream.complaint();
+        self.refresh();
     }
 
     fn on_upstream_polled(&mut self, reading: Reading) {
@@ -144,6 +148,9 @@ impl Control {
             if !matches!(reading, Reading::Absent(_)) {
                 add_one(&self.stats.upstream_poll_errors);
                 tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
+            }
+            if self.record().phase == Phase::Settled {
+                self.upstream.recall(self.record().mode);
             }
             if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
@@ -179,16 +186,51 @@ impl Control {
     }
 
     /// The alarm that the record in force stands for, also after a restart.
-    pub(super) fn moved_alarm(&self) -> Option<String> {
-        let moved = self.record().cause.as_deref() == Some(UPSTREAM_MOVED);
-        moved.then(moved_words)
+    pub(super) fn alarm_of_record(&self) -> Option<String> {
+        let record = self.record();
+        let cause = record.cause.as_deref()?;
+        let words = match (cause, self.schema.knowledge()) {
+            (UPSTREAM_MOVED, _) => MOVED,
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => "profile schema is back: set production",
+            (NO_PROFILE_SCHEMA, _) => "UCS has no profile schema; create one, then set production",
+            _ => return None,
+        };
+        let is_settled = record.phase == Phase::Settled && record.mode == Mode::Maintenance;
+        is_settled.then(|| format!("{cause}: {words}"))
     }
 
     /// Follows a UCS that went to maintenance by itself or refuses production.
     fn follow(&mut self) {
         let refused = self.upstream.complaint();
-        let change = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_CLOSED);
-        self.submit(Change::Set(change), Requester::Follow(refused));
+        if refused.is_some() {
+            return self.follow_now(refused);
+        }
+        // Did it close itself for want of a schema?
+        if self.follow_look.is_empty() {
+            let (base, context) = self.probe_context();
+            let look = self.schema.look(&base);
+            self.follow_look.begin(async move { (look.await, context) });
+        }
+    }
+
+    /// UCS is followed, if nothing changed meanwhile.
+    pub(super) fn on_follow_looked(&mut self, look: Option<Look>, context: ProbeContext) {
+        if context != self.probe_context().1 || !self.state.is_idle() {
+            return;
+        }
+        if let Some(look) = look {
+            self.accept_look(&look, context);
+        }
+        self.follow_now(None);
+    }
+
+    fn follow_now(&mut self, refused: Option<String>) {
+        let (kind, name, cause) = if self.schema.is_missing_in(self.upstream.incarnation().as_deref()) {
+            (ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA)
+        } else {
+            (ActorKind::Upstream, "ucs", UPSTREAM_CLOSED)
+        };
+        self.submit(Change::Set(automatic(Mode::Maintenance, kind, name, cause)), Requester::Follow(refused));
     }
 
     /// Adopts UCS's first reported mode in place of the gateway's guess.
@@ -197,10 +239,9 @@ impl Control {
         self.submit(Change::Set(change), Requester::Adopt(mode));
     }
 
-    pub(super) fn refresh_upstream_alarm(&mut self) {
-        let complaint = self.upstream.complaint();
-        if self.alarms.upstream != complaint || self.upstream_mode() != self.gate.published().upstream {
-            self.alarms.upstream = complaint;
+    /// Publishes what has changed beside the record.
+    fn refresh(&self) {
+        if self.published() != *self.gate.published() {
             self.publish();
         }
     }
@@ -240,13 +281,6 @@ impl Control {
         warn!(revision = record.revision, mode = %record.stable_mode(), "reverting an unfinished flip");
         self.begin(Step::Grace);
     }
-}
-
-fn moved_words() -> String {
-    format!(
-        "{UPSTREAM_MOVED}: UCS went to production past the gateway and is set back to maintenance; find the client that \
-         reaches UCS directly, then confirm maintenance"
-    )
 }
 
 fn close_failed(cause: &str, error: &ChangeError) {

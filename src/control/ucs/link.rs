@@ -155,6 +155,7 @@ impl UpstreamLink {
     /// for every request while it switches, so the call is repeated once after the switch.
     pub async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> SetModeOutcome {
         let until = Instant::now() + limit;
+        let mut before = before.clone();
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -162,7 +163,7 @@ impl UpstreamLink {
             let left = until.saturating_duration_since(Instant::now());
             let (busy, said) = match self.client.post_json(&format!("{base}/server/mode"), body, left).await {
                 Ok(reply) => match reply.status {
-                    404 | 405 | 501 => return self.missing(base, mode, before, &reply).await,
+                    404 | 405 | 501 => return self.missing(base, mode, &before, &reply).await,
                     400..=499 => return refused(said(reply.status, &reply.body)),
                     status => (status == 503, said(status, &reply.body)),
                 },
@@ -170,9 +171,9 @@ impl UpstreamLink {
                 Err(error @ CallError::Request(_)) => return refused(error.to_string()),
                 Err(error) => (false, error.to_string()),
             };
-            match self.verify(base, mode, before, until).await {
+            match self.verify(base, mode, &before, until).await {
                 Reading::Mode(status) if status.mode == mode => return SetModeOutcome::InStep(status),
-                Reading::Mode(_) if busy && attempts < 2 => {}
+                reading @ Reading::Mode(_) if busy && attempts < 2 => before = reading,
                 Reading::Mode(status) => {
                     let detail = format!("its response to Set Server Mode was {said}, and it reports {}", status.mode);
                     return SetModeOutcome::Refused { detail, not_found: false, status: Some(status) };

@@ -16,6 +16,9 @@ pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// requested again, even the one in force.
 pub const UPSTREAM_MOVED: &str = "upstream_moved";
 
+/// The cause of the automatic switch, and of every refusal that follows from it. An alarm in the same way.
+pub const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
+
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -224,7 +227,7 @@ fn cancelled(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> Mod
 
 /// The settled mode is requested again: a new record only if the request changes something else.
 fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
-    let is_alarm = |cause: &Option<String>| cause.as_deref() == Some(UPSTREAM_MOVED);
+    let is_alarm = |cause: &Option<String>| matches!(cause.as_deref(), Some(UPSTREAM_MOVED | NO_PROFILE_SCHEMA));
     let is_new_alarm = is_alarm(&requested.cause) != is_alarm(&record.cause);
     let next = ModeRecord {
         reason: requested.reason.clone().or_else(|| record.reason.clone()),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, Refusal, UPSTREAM_MOVED, apply};
+pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
 pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
 pub use scheduled::Scheduled;
 

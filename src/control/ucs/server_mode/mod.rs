@@ -115,6 +115,9 @@ impl UpstreamMode {
 
     /// The alarm about UCS's mode, if any.
     pub(crate) fn complaint(&self) -> Option<String> {
+        if !self.enabled {
+            return None;
+        }
         let locked = self.locked.as_ref().map(|said| format!("upstream_credentials: UCS requires a login ({said})"));
         let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
@@ -204,6 +207,14 @@ impl UpstreamMode {
         self.behind.is_some() && matches!(reading, Reading::Absent(_))
     }
 
+    /// UCS cannot be read. If it was asked for the mode in force and never seen there, perhaps before a restart, it is
+    /// behind.
+    pub(crate) fn recall(&mut self, mode: Mode) {
+        if self.behind.is_none() && self.memory.asked.is_open(mode) {
+            self.behind = Some(format!("UCS is not in {mode}: it was asked, and has not been seen there"));
+        }
+    }
+
     /// Keeps what a reading shows by itself.
     fn see(&mut self, reading: &Reading) {
         match reading {
@@ -247,21 +258,19 @@ impl UpstreamMode {
 
     /// Accepts the outcome of setting UCS to `mode`. Returns true if UCS is in that mode, or has no mode of its own.
     pub(crate) fn accept_outcome(&mut self, mode: Mode, outcome: &SetModeOutcome) -> bool {
-        // After a refusal or an unknown outcome, UCS may still carry out the call.
-        if !matches!(outcome, SetModeOutcome::Refused { .. } | SetModeOutcome::Unclear { .. }) {
-            self.memory.asked.note(mode, None);
-        }
         if let Some(reading) = outcome.reading() {
             self.see(&reading);
         }
         match outcome {
             SetModeOutcome::InStep(status) => {
                 self.memory.agreed = Some(status.clone());
+                self.memory.asked.note(mode, None);
                 self.closed_in_a_row = 0;
                 self.behind = None;
                 return true;
             }
             SetModeOutcome::Absent(_) if !self.has_mode() => {
+                self.memory.asked.note(mode, None);
                 self.behind = None;
                 return true;
             }

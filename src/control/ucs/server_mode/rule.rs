@@ -31,8 +31,8 @@ pub(crate) struct UpstreamMemory {
     pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
-/// When Set Server Mode was last sent, for each mode, unless the call is known to have ended. By the wall clock, as it is
-/// kept across restarts.
+/// When Set Server Mode was last sent, for each mode in which UCS was not seen since. By the wall clock, as it is kept across
+/// restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Asked {
@@ -41,7 +41,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// A call was sent (`Some`), or ended (`None`).
+    /// A call was sent (`Some`), or UCS is in that mode (`None`).
     pub(crate) fn note(&mut self, mode: Mode, sent: Option<Timestamp>) {
         match mode {
             Mode::Production => self.production = sent,
@@ -49,13 +49,20 @@ impl Asked {
         }
     }
 
-    /// Whether a call to `mode` was sent within `window`. A clock that was set back makes no call endless.
-    pub(crate) fn may_take_effect(&self, mode: Mode, window: Duration, now: Timestamp) -> bool {
-        let sent = match mode {
+    pub(crate) fn is_open(&self, mode: Mode) -> bool {
+        self.sent(mode).is_some()
+    }
+
+    fn sent(&self, mode: Mode) -> Option<Timestamp> {
+        match mode {
             Mode::Production => self.production,
             Mode::Maintenance => self.maintenance,
-        };
-        sent.is_some_and(|sent| now.duration_since(sent).unsigned_abs() < window)
+        }
+    }
+
+    /// Whether a call to `mode` was sent within `window`. A clock that was set back makes no call endless.
+    pub(crate) fn may_take_effect(&self, mode: Mode, window: Duration, now: Timestamp) -> bool {
+        self.sent(mode).is_some_and(|sent| now.duration_since(sent).unsigned_abs() < window)
     }
 }
 
@@ -105,6 +112,7 @@ pub(crate) fn decide(
     }
     if seen.mode == own_state.mode {
         memory.agreed = Some(seen.clone());
+        memory.asked.note(seen.mode, None);
         memory.provisional = false;
         *closed_in_a_row = 0;
         return Decision::Agreed;
