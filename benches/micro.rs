@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use jiff::Timestamp;
 use ucs_gateway::gate::{Gate, Published};
 use ucs_gateway::policy::analysis;
-use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
+use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::table::{Class, Pattern, Route, RouteMethod, RouteTable, RouteTableParts, Unmatched};
 
@@ -134,7 +134,7 @@ fn compile(criterion: &mut Criterion) {
 fn gate(criterion: &mut Criterion) {
     let gate = Gate::new(1, table(70, false));
     let record = ModeRecord::first(Mode::Production, 1, "bench", Timestamp::now());
-    gate.publish(Published { record: Some(record.into()), schema: SchemaKnowledge::Unknown, alarm: None });
+    gate.publish(Published { record: Some(record.into()), ..Published::default() });
     let worker = gate.worker_gate(0);
     let table = worker.table();
     criterion.bench_function("gate/enter and drop the permit", |bencher| {

@@ -2,6 +2,7 @@
 
 use crate::gate::Gate;
 use crate::policy::mode::{DrainOutcome, Mode, ModeSet, Phase, SchemaKnowledge};
+use crate::policy::upstream_mode::UpstreamState;
 use crate::telemetry::{GateSample, RecordSample};
 
 /// The present state of the gate.
@@ -16,6 +17,7 @@ pub(super) fn sample(gate: &Gate) -> GateSample {
         modes: [Mode::Production, Mode::Maintenance].map(|mode| (mode.as_str(), is_in_force(mode))).to_vec(),
         is_switching: record.is_some_and(|record| record.phase == Phase::Switching),
         is_schema_undefined: published.schema == SchemaKnowledge::Undefined,
+        upstream_states: UpstreamState::NAMES.map(|(state, name)| (name, state == published.upstream.state)).to_vec(),
         has_alarm: published.alarm.is_some(),
         record: record.map(|record| RecordSample {
             revision: record.revision,

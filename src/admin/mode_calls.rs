@@ -85,6 +85,7 @@ pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) 
     let mut document = json!(record);
     document["in_flight"] = in_flight(gate);
     document["schema"] = json!(published.schema);
+    document["upstream"] = json!(published.upstream);
     document["alarm"] = json!(published.alarm);
     document
 }

@@ -60,6 +60,7 @@
     const next = record.scheduled;
     at("scheduled").textContent = next ? `${next.mode} at ${when(next.at)} by ${next.actor.name}` : "–";
     at("schema").textContent = record.schema;
+    at("upstream").textContent = [`${record.upstream.mode}, ${record.upstream.state}`, record.upstream.detail].filter(Boolean).join(": ");
     at("revision").textContent = record.revision;
     document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;
     say("alarm", record.alarm ? "Needs an operator: " + record.alarm : "", true);

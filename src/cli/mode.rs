@@ -274,11 +274,13 @@ mod tests {
         let told = describe_flip(&json!({"mode": "maintenance", "phase": "settled", "revision": 8, "since": "now",
             "actor": {"kind": "operator", "name": "ann"}, "drain": "forced", "abandoned": waited, "schema": "defined",
             "in_flight": {"production": 0, "maintenance": 1, "both": 2},
+            "upstream": {"mode": "unknown", "state": "behind", "since": "then", "detail": "it is gone"},
             "report": {"changed": true, "drain_ms": 12, "waited_for": waited}}));
         for wanted in [
             "drain of 12 ms",
             "waited for: 3 Query",
             "by ann (operator), revision 8",
+            "UCS: unknown, behind since then: it is gone",
             "drain: forced while requests were running: 3 Query",
         ] {
             assert!(told.contains(wanted), "{wanted}: {told}");

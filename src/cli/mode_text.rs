@@ -28,7 +28,15 @@ pub(super) fn describe_mode(document: &Value) -> String {
     let counts = &document["in_flight"];
     let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
     lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
+    lines.push(describe_upstream(&document["upstream"]));
     lines.join("\n") + "\n"
+}
+
+/// UCS's own mode, how it compares with the gateway's, and why.
+fn describe_upstream(upstream: &Value) -> String {
+    let text = |name: &str| upstream[name].as_str().unwrap_or("-");
+    let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
+    format!("UCS: {}, {} since {}{detail}", text("mode"), text("state"), text("since"))
 }
 
 fn describe_scheduled(scheduled: &Value) -> Option<String> {

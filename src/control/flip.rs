@@ -25,6 +25,8 @@ use crate::policy::mode::{self, Actor, Change, DrainOutcome, Mode, ModeRecord, O
 /// The longest time for aborted exchanges to end, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
 
+const NO_RESPONSE: &str = "no response in time";
+
 /// The longest wait for UCS in a flip to maintenance: it settles without UCS, which is set later.
 const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
@@ -288,7 +290,7 @@ impl Control {
         let (link, base) = (self.upstream.link.clone(), self.probe_context().0);
         self.work.begin(async move {
             let read = timeout(limit / 3, link.read(&base)).await;
-            WorkEnd::UpstreamRead(read.unwrap_or_else(|_| Reading::Busy("no response in time".to_owned())))
+            WorkEnd::UpstreamRead(read.unwrap_or_else(|_| Reading::Busy(NO_RESPONSE.to_owned())))
         });
     }
 
@@ -321,7 +323,7 @@ impl Control {
     /// Sends Set Server Mode, once it is durable that UCS may have been moved.
     fn begin_set_mode(&mut self, before: Reading) {
         self.upstream.accept_reading(&before);
-        self.upstream.begin_request();
+        self.upstream.begin_request(self.record().mode);
         let memory = self.upstream.unsaved().and_then(|memory| serde_json::to_string(&memory).ok());
         let remembered = memory.map(|json| self.local.write(Fact::UpstreamSeen(json)));
         let (link, base, target) = (self.upstream.link.clone(), self.probe_context().0, self.record().mode);
@@ -336,7 +338,7 @@ impl Control {
                 link.set(&base, target, &before, left).await
             };
             let outcome = timeout_at(until, set).await;
-            WorkEnd::UpstreamSet(outcome.unwrap_or_else(|_| SetModeOutcome::Unclear("no response in time".to_owned())))
+            WorkEnd::UpstreamSet(outcome.unwrap_or_else(|_| no_response()))
         });
     }
 
@@ -373,6 +375,10 @@ impl Control {
         self.alarms.upstream = self.upstream.complaint();
         self.publish();
     }
+}
+
+fn no_response() -> SetModeOutcome {
+    SetModeOutcome::Unclear { detail: NO_RESPONSE.to_owned(), reading: Reading::Busy(NO_RESPONSE.to_owned()) }
 }
 
 /// The record of a flip that failed.

@@ -1,5 +1,6 @@
 //! Automatic changes: control observes the profile schema and UCS's own mode, and reacts to both. The rules are in `ucs`.
 
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::control::Control;
@@ -11,13 +12,17 @@ use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witnes
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::flip::Step;
-use crate::policy::mode::{Actor, ActorKind, Change, Mode, ModeChange, OnTimeout, SchemaKnowledge};
-
-/// The cause of the automatic switch, and of every refusal that follows from it.
-const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
+use crate::policy::mode::{
+    Actor, ActorKind, Change, Mode, ModeChange, NO_PROFILE_SCHEMA, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
+};
+use crate::policy::upstream_mode::UpstreamMode;
 
 /// The cause of a change that follows UCS.
 const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
+
+/// The words of the alarm about a UCS that was opened past the gateway.
+const MOVED: &str = "UCS went to production past the gateway and is set back to maintenance; \
+                     find the client that reaches UCS directly, then confirm maintenance";
 
 impl Control {
     /// The result of an automatic change.
@@ -34,6 +39,11 @@ impl Control {
                 warn!(%error, %mode, "cannot adopt the first mode that UCS reports")
             }
             (Requester::Scheduled(words), Err(error)) => self.scheduled_failed(&words, &error),
+            // The alarm must not wait for the disk.
+            (Requester::Moved, Err(ChangeError::NotDurable { .. })) => {
+                self.alarms.followed = Some(format!("{UPSTREAM_MOVED}: {MOVED}"));
+                self.publish();
+            }
             (Requester::GiveUp, Err(ChangeError::NotDurable { .. })) => self.scheduled_kept(),
             (_, _) => {}
         }
@@ -93,8 +103,8 @@ impl Control {
         }
         if self.schema.knowledge() != known {
             info!(schema = ?self.schema.knowledge(), ?look, "profile schema knowledge changed");
-            self.publish();
         }
+        self.refresh();
     }
 
     /// A UCS that returns 404 for everything is starting or broken, so a readable status has to confirm that it is up.
@@ -129,7 +139,8 @@ impl Control {
                 }
             }
         }
-        self.refresh_upstream_alarm();
+        self.alarms.upstream = self.upstream.complaint();
+        self.refresh();
     }
 
     fn on_upstream_polled(&mut self, reading: Reading) {
@@ -137,6 +148,9 @@ impl Control {
             if !matches!(reading, Reading::Absent(_)) {
                 add_one(&self.stats.upstream_poll_errors);
                 tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
+            }
+            if self.record().phase == Phase::Settled {
+                self.upstream.recall(self.record().mode);
             }
             if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
@@ -148,6 +162,10 @@ impl Control {
             Decision::Agreed | Decision::Wait | Decision::Leave => {}
             Decision::Adopt => self.adopt(seen),
             Decision::SetBack => self.set_upstream(),
+            Decision::Moved => {
+                self.record_move();
+                self.set_upstream();
+            }
             Decision::Follow => self.follow(),
         }
     }
@@ -161,11 +179,58 @@ impl Control {
         }
     }
 
+    /// Enters into the history that UCS went to production past the gateway: once, until the mode is requested again.
+    fn record_move(&mut self) {
+        let moved = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_MOVED);
+        self.submit(Change::Set(moved), Requester::Moved);
+    }
+
+    /// The alarm that the record in force stands for, also after a restart.
+    pub(super) fn alarm_of_record(&self) -> Option<String> {
+        let record = self.record();
+        let cause = record.cause.as_deref()?;
+        let words = match (cause, self.schema.knowledge()) {
+            (UPSTREAM_MOVED, _) => MOVED,
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => "profile schema is back: set production",
+            (NO_PROFILE_SCHEMA, _) => "UCS has no profile schema; create one, then set production",
+            _ => return None,
+        };
+        let is_settled = record.phase == Phase::Settled && record.mode == Mode::Maintenance;
+        is_settled.then(|| format!("{cause}: {words}"))
+    }
+
     /// Follows a UCS that went to maintenance by itself or refuses production.
     fn follow(&mut self) {
         let refused = self.upstream.complaint();
-        let change = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_CLOSED);
-        self.submit(Change::Set(change), Requester::Follow(refused));
+        if refused.is_some() {
+            return self.follow_now(refused);
+        }
+        // Did it close itself for want of a schema?
+        if self.follow_look.is_empty() {
+            let (base, context) = self.probe_context();
+            let look = self.schema.look(&base);
+            self.follow_look.begin(async move { (look.await, context) });
+        }
+    }
+
+    /// UCS is followed, if nothing changed meanwhile.
+    pub(super) fn on_follow_looked(&mut self, look: Option<Look>, context: ProbeContext) {
+        if context != self.probe_context().1 || !self.state.is_idle() {
+            return;
+        }
+        if let Some(look) = look {
+            self.accept_look(&look, context);
+        }
+        self.follow_now(None);
+    }
+
+    fn follow_now(&mut self, refused: Option<String>) {
+        let (kind, name, cause) = if self.schema.is_missing_in(self.upstream.incarnation().as_deref()) {
+            (ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA)
+        } else {
+            (ActorKind::Upstream, "ucs", UPSTREAM_CLOSED)
+        };
+        self.submit(Change::Set(automatic(Mode::Maintenance, kind, name, cause)), Requester::Follow(refused));
     }
 
     /// Adopts UCS's first reported mode in place of the gateway's guess.
@@ -174,12 +239,17 @@ impl Control {
         self.submit(Change::Set(change), Requester::Adopt(mode));
     }
 
-    pub(super) fn refresh_upstream_alarm(&mut self) {
-        let complaint = self.upstream.complaint();
-        if self.alarms.upstream != complaint {
-            self.alarms.upstream = complaint;
+    /// Publishes what has changed beside the record.
+    fn refresh(&self) {
+        if self.published() != *self.gate.published() {
             self.publish();
         }
+    }
+
+    /// UCS's own mode, to be published.
+    pub(super) fn upstream_mode(&self) -> UpstreamMode {
+        let (mode, state, detail) = self.upstream.compared_with(self.record());
+        UpstreamMode { mode, state, since: Timestamp::now(), detail }.since(&self.gate.published().upstream)
     }
 
     /// Saves the memory of UCS for the next start, beside the loop.

@@ -28,6 +28,8 @@ pub(super) enum Requester {
     Close(&'static str),
     /// UCS is followed to maintenance; with the words of its refusal of production, if it refused.
     Follow(Option<String>),
+    /// UCS went to production past the gateway, which enters the history.
+    Moved,
     /// The first mode that UCS reports replaces a guess.
     Adopt(Mode),
 }

@@ -94,7 +94,7 @@ impl Control {
     }
 
     /// See [`StandInOptions::delay`]; from the next request on.
-    pub(crate) fn set_delay(&self, delay: Duration) {
+    pub fn set_delay(&self, delay: Duration) {
         self.change(|options| options.delay = delay);
     }
 

@@ -17,18 +17,31 @@ use tokio::sync::watch;
 use in_flight_counter::{AdmissionState, InFlightCounter};
 pub(crate) use operation_counts::{LiveTable, OperationCounts};
 
+use jiff::Timestamp;
+
 use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
+use crate::policy::upstream_mode::UpstreamMode;
 
 /// The state published by control, consistent at one instant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The record in force; `None` before the first one: no request is admitted then.
     pub record: Option<Arc<ModeRecord>>,
     /// The knowledge of the profile schema.
     pub schema: SchemaKnowledge,
+    /// UCS's own mode, and how it compares with the record.
+    pub upstream: UpstreamMode,
     /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
     pub alarm: Option<String>,
+}
+
+impl Default for Published {
+    /// Before the first record.
+    fn default() -> Published {
+        let upstream = UpstreamMode::unread(Timestamp::now());
+        Published { record: None, schema: SchemaKnowledge::Unknown, upstream, alarm: None }
+    }
 }
 
 /// The gate, shared by all workers and control.
@@ -75,7 +88,7 @@ pub enum Refused {
 impl Gate {
     /// A closed gate with the first table.
     pub fn new(workers: usize, table: RouteTable) -> Arc<Gate> {
-        let closed = Arc::new(Published { record: None, schema: SchemaKnowledge::Unknown, alarm: None });
+        let closed = Arc::new(Published::default());
         let gate = Gate {
             counter: InFlightCounter::new(workers),
             table: ArcSwap::from_pointee(LiveTable::new(table, 1, workers)),

@@ -97,11 +97,12 @@ impl Scrape {
     }
 
     fn mode(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let GateSample { modes, is_switching, is_schema_undefined, has_alarm, has_access_fault, record, .. } =
-            &self.gate;
-        let modes: Vec<_> =
-            modes.iter().map(|(mode, is_in_force)| (vec![("mode", *mode)], u64::from(*is_in_force))).collect();
+        let GateSample { modes, is_switching, is_schema_undefined, upstream_states, .. } = &self.gate;
+        let GateSample { has_alarm, has_access_fault, record, .. } = &self.gate;
+        let modes = one_hot("mode", modes);
         gauges(encoder, "ucs_gateway_mode", "1 for the mode in force; while switching, for the target", &modes)?;
+        let help = "1 for how UCS's own mode compares with the mode in force";
+        gauges(encoder, "ucs_gateway_upstream_state", help, &one_hot("state", upstream_states))?;
         gauge(encoder, "ucs_gateway_mode_switching", "1 while a flip is under way", u64::from(*is_switching))?;
         let help = "1 when UCS has no profile schema";
         gauge(encoder, "ucs_gateway_schema_undefined", help, u64::from(*is_schema_undefined))?;
@@ -202,6 +203,11 @@ fn process_facts(encoder: &mut DescriptorEncoder) -> fmt::Result {
     encoder
         .encode_descriptor(name, "User and system time so far", None, MetricType::Counter)?
         .encode_counter::<NoLabelSet, f64, f64>(&facts.cpu_seconds, None)
+}
+
+/// A gauge for each name: 1 for the present one.
+fn one_hot(label: &'static str, names: &[(&'static str, bool)]) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
+    names.iter().map(|(name, is_present)| (vec![(label, *name)], u64::from(*is_present))).collect()
 }
 
 fn by_name<'a, N: AsRef<str>>(label: &'static str, counts: &'a BTreeMap<N, u64>) -> Vec<(Labels<'a>, u64)> {

@@ -18,7 +18,9 @@ pub struct GateSample {
     /// A flip is under way.
     pub(crate) is_switching: bool,
     /// UCS has no profile schema.
-    pub(crate) is_schema_undefined: bool,
+    pub is_schema_undefined: bool,
+    /// Every state of UCS's own mode, with whether it is the present one.
+    pub upstream_states: Vec<(&'static str, bool)>,
     /// An alarm is published.
     pub has_alarm: bool,
     /// Whether the last reading of access.yaml failed.

@@ -32,41 +32,75 @@ struct Hits {
     recovered: u32,
     completed: u32,
     not_begun: u32,
+    /// The longest time from readiness to UCS in step.
+    slowest: Duration,
+}
+
+fn is_full() -> bool {
+    std::env::var_os("UCS_GATEWAY_FULL").is_some()
 }
 
 #[test]
 fn kills_at_any_moment_lose_no_acknowledged_flip() {
-    let rounds: u32 = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 1000 } else { 150 };
+    let rounds = if is_full() { 1000 } else { 150 };
+    kill_again_and_again(rounds, 0, &["--orphan-grace", "20ms"], PATIENCE);
+}
+
+/// Several gateways at a time, each with a UCS of its own, as each kill costs the orphan grace.
+#[test]
+fn kills_at_any_moment_leave_ucs_in_step_within_5_seconds_of_readiness() {
+    let (lines, rounds) = if is_full() { (10, 100) } else { (6, 8) };
+    let flags = ["--orphan-grace", "1s", "--upstream-poll", "500ms"];
+    let all: Vec<Hits> = std::thread::scope(|scope| {
+        let kill = |line| move || kill_again_and_again(rounds, line * rounds, &flags, Duration::from_secs(5));
+        let lines: Vec<_> = (0..lines).map(|line| scope.spawn(kill(line))).collect();
+        lines.into_iter().map(|line| line.join().expect("no flip is lost")).collect()
+    });
+    assert!(all.iter().map(|hits| hits.recovered).sum::<u32>() > 0, "{all:?}");
+}
+
+/// Kills one gateway after the other in the same directory. After each kill the next must keep what was acknowledged, and
+/// have UCS in step `within` this time of being ready.
+fn kill_again_and_again(rounds: u32, offset: u32, flags: &[&str], within: Duration) -> Hits {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
     let mut told = Told { mode: Mode::Production, revision: 0, unanswered: None };
     let mut hits = Hits::default();
     let enough = |hits: &Hits| hits.recovered >= rounds / 50 && hits.completed + hits.not_begun > 0;
     // On a slow machine most kills come before the flip: then more of them are needed.
-    for round in 0..10 * rounds {
-        if round >= rounds && enough(&hits) {
+    for round in offset..offset + 10 * rounds {
+        if round >= offset + rounds && enough(&hits) {
             break;
         }
         // Spread evenly over the time, in another order than that of the rounds.
-        let moment = Duration::from_secs_f64((f64::from(round) * 0.618_034).fract() * 0.040);
-        let gateway = Gateway::start_in(dir.path(), ucs.address, &["--orphan-grace", "20ms"]);
+        let part = (f64::from(round) * 0.618_034).fract();
+        ucs.control().set_delay(Duration::from_millis(u64::from(round % 4) * 5));
+        let gateway = Gateway::start_in(dir.path(), ucs.address, flags);
         // Now and then it is killed while it still takes back what the one before left behind.
         if round % 6 != 5 {
-            hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits);
-            flip_until_killed(&gateway, moment, &mut told);
+            hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits, within);
+            flip_until_killed(&gateway, Duration::from_secs_f64(part * 0.060), &mut told);
         } else {
-            std::thread::sleep(moment);
+            std::thread::sleep(Duration::from_secs_f64(part * 0.040));
         }
         gateway.kill();
     }
-    let gateway = Gateway::start_in(dir.path(), ucs.address, &["--orphan-grace", "20ms"]);
-    hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, flags);
+    hold_against_what_was_told(&gateway, &ucs, &mut told, &mut hits, within);
     eprintln!("{rounds} kills, {} revisions: {hits:?}", told.revision);
     assert!(enough(&hits), "{hits:?}");
+    hits
 }
 
 /// Waits until a restarted gateway has settled and compares.
-fn hold_against_what_was_told(gateway: &Gateway, ucs: &Ucs, told: &mut Told, hits: &mut Hits) {
-    eventually("it has settled", || admin::mode(gateway)["phase"] == "settled");
+fn hold_against_what_was_told(gateway: &Gateway, ucs: &Ucs, told: &mut Told, hits: &mut Hits, within: Duration) {
+    let ready = Instant::now();
+    eventually("it has settled, with UCS in step", || {
+        let record = admin::mode(gateway);
+        let is_settled = record["phase"] == "settled" && record["upstream"]["state"] == "in_step";
+        is_settled && record["mode"] == json!(ucs.control().mode())
+    });
+    assert!(ready.elapsed() < within, "{:?}: {}", ready.elapsed(), admin::mode(gateway));
+    hits.slowest = hits.slowest.max(ready.elapsed());
     // UCS is set back after the old mode is in force, and the alarm lasts until it is there.
     eventually("UCS is set back, and the state directory is whole", || admin::mode(gateway)["alarm"].is_null());
     let record = admin::mode(gateway);

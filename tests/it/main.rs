@@ -63,6 +63,9 @@ mod scheduled;
 /// What an operator tells clients, and when they come again.
 mod told;
 
+/// Every fault of UCS about its mode, at every moment: a table.
+mod ucs_faults;
+
 /// UCS's own mode, followed and set.
 mod upstream_mode;
 

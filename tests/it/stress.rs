@@ -117,7 +117,9 @@ fn flip(gateway: &Gateway, mode: Mode, tally: &Tally, stop: &AtomicBool) -> Sett
     let begins = Instant::now();
     assert_eq!(reply.status, 200, "{}", reply.text());
     let settled = reply.json();
-    assert_eq!((&settled["mode"], &settled["drain"]), (&json!(mode), &json!("complete")), "{settled}");
+    assert_eq!(settled["mode"], json!(mode), "{settled}");
+    // Assumed where readers went away: what was given up on has had its grace.
+    assert!(settled["drain"] == "complete" || settled["drain"] == "assumed", "{settled}");
     let (served, refused) = (tally.served(mode), tally.refused.load(Ordering::Relaxed));
     eventually("clients meet the mode", || {
         let met = tally.served(mode) > served + 2 && tally.refused.load(Ordering::Relaxed) > refused + 1;

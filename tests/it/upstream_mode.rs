@@ -94,17 +94,118 @@ fn a_ucs_that_was_restarted_is_set_back() {
     assert!(admin::metric(&gateway, "ucs_gateway_upstream_mode_events_total{event=\"set_back\"}") >= 1.0);
 }
 
+/// How often the history says that UCS went to production past the gateway.
+fn moves_recorded(gateway: &Gateway) -> usize {
+    let history = admin::call(gateway, "GET /mode/history?limit=50", None).json();
+    let entries = history["entries"].as_array().unwrap();
+    entries.iter().filter(|entry| entry["record"]["cause"] == "upstream_moved").count()
+}
+
+fn alarm_says_moved(gateway: &Gateway) -> bool {
+    admin::mode(gateway)["alarm"].as_str().is_some_and(|alarm| alarm.contains("upstream_moved"))
+}
+
 #[test]
-fn a_ucs_that_opens_behind_the_gateways_back_is_set_back() {
+fn a_ucs_that_opens_past_the_gateway_is_set_back_with_an_alarm_and_an_entry_until_an_operator_confirms() {
+    let (dir, ucs) = (TempDir::new(), Ucs::usual());
+    let gateway = Gateway::start_in(dir.path(), ucs.address, QUICK);
+    let closed = admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "night work"})).json();
+    polled_again(&ucs);
+    ucs.control().set_mode(Mode::Production);
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"), "closed meanwhile");
+    eventually("UCS is set back", || ucs.control().mode() == Mode::Maintenance);
+    eventually("an alarm says so", || alarm_says_moved(&gateway));
+    polled_again(&ucs);
+    let record = admin::mode(&gateway);
+    assert_eq!(
+        (&record["actor"]["kind"], &record["cause"], &record["reason"], &record["since"]),
+        (&json!("upstream"), &json!("upstream_moved"), &json!("night work"), &closed["since"])
+    );
+    assert_eq!(moves_recorded(&gateway), 1);
+    for _ in 0..2 {
+        ucs.control().set_mode(Mode::Production);
+        eventually("UCS is set back again", || ucs.control().mode() == Mode::Maintenance);
+        polled_again(&ucs);
+    }
+    assert_eq!((moves_recorded(&gateway), &admin::mode(&gateway)["revision"]), (1, &record["revision"]));
+    assert_eq!(ucs.asked("GET", "/profiles/1").len(), 0);
+
+    gateway.kill();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, QUICK);
+    polled_again(&ucs);
+    assert!(alarm_says_moved(&gateway), "a restart confirms nothing: {}", admin::mode(&gateway));
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    assert!(!alarm_says_moved(&gateway), "{}", admin::mode(&gateway));
+    assert_eq!(shown(&gateway).2, "operator");
+    let revision = admin::mode(&gateway)["revision"].clone();
+    assert_eq!(flip(&gateway, "maintenance").json()["revision"], revision, "once is enough");
+
+    ucs.control().set_mode(Mode::Production);
+    eventually("the next move is an alarm again", || alarm_says_moved(&gateway));
+    eventually("UCS is set back", || ucs.control().mode() == Mode::Maintenance);
+    assert_eq!((moves_recorded(&gateway), flip(&gateway, "production").status), (2, 200));
+    assert_eq!(admin::mode(&gateway)["alarm"], Value::Null, "a flip ends it, too");
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_upstream_mode_events_total{event=\"set_back\"}"), 1.0);
+}
+
+#[test]
+fn a_ucs_that_was_restarted_in_production_is_set_back_without_an_alarm() {
     let ucs = Ucs::usual();
     let gateway = start(ucs.address, &[]);
     assert_eq!(flip(&gateway, "maintenance").status, 200);
     let revision = admin::mode(&gateway)["revision"].clone();
-    ucs.control().set_mode(Mode::Production);
-    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"), "closed meanwhile");
+    polled_again(&ucs);
+    ucs.control().restart();
     eventually("UCS is set back", || ucs.control().mode() == Mode::Maintenance);
-    assert_eq!(admin::mode(&gateway)["revision"], revision);
-    assert_eq!(ucs.asked("GET", "/profiles/1").len(), 0);
+    polled_again(&ucs);
+    let record = admin::mode(&gateway);
+    assert_eq!((&record["alarm"], &record["revision"]), (&Value::Null, &revision));
+}
+
+/// A killed gateway had asked for production. UCS carries it out after the next gateway has set it back.
+#[test]
+fn a_late_call_of_a_killed_gateway_is_no_move_of_ucs() {
+    let (dir, says) = (TempDir::new(), Arc::new(Mutex::new(("maintenance".to_owned(), true))));
+    let (script, asked) = (Arc::clone(&says), Arc::new(Mutex::new(Vec::<String>::new())));
+    let kept = Arc::clone(&asked);
+    let upstream = Scripted::start(move |conn| {
+        while let Some(received) = conn.read_request() {
+            if received.head.starts_with("POST /server/mode ") {
+                let wanted: Value = serde_json::from_slice(&received.body).unwrap();
+                let wanted = wanted["mode"].as_str().unwrap().to_owned();
+                kept.lock().unwrap().push(wanted.clone());
+                if script.lock().unwrap().1 {
+                    conn.wait_for_the_end();
+                    return;
+                }
+                script.lock().unwrap().0 = wanted;
+            }
+            let body = format!("{{\"mode\":\"{}\",\"started\":\"a\"}}", script.lock().unwrap().0);
+            conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let gateway = Gateway::start_in(dir.path(), upstream.address, QUICK);
+    let mut asker = Connection::open(gateway.admin);
+    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "production"})));
+    eventually("UCS is asked", || *asked.lock().unwrap() == ["production"]);
+    gateway.kill();
+    says.lock().unwrap().1 = false;
+    let gateway = Gateway::start_in(dir.path(), upstream.address, QUICK);
+    eventually("it is taken back, and UCS agrees", || {
+        let record = admin::mode(&gateway);
+        (&record["phase"], &record["alarm"]) == (&json!("settled"), &Value::Null)
+    });
+    gateway.kill();
+    let gateway = Gateway::start_in(dir.path(), upstream.address, QUICK);
+    let polls = || upstream.received_text().matches("GET /server/status ").count();
+    let before = polls();
+    eventually("UCS is seen in maintenance", || polls() >= before + 3);
+    let sets = asked.lock().unwrap().len();
+    says.lock().unwrap().0 = "production".to_owned();
+    eventually("UCS is set back", || asked.lock().unwrap().len() > sets && says.lock().unwrap().0 == "maintenance");
+    let before = polls();
+    eventually("UCS is seen in maintenance", || polls() >= before + 3);
+    assert_eq!((moves_recorded(&gateway), alarm_says_moved(&gateway)), (0, false), "{}", admin::mode(&gateway));
 }
 
 #[test]
@@ -148,7 +249,9 @@ fn without_the_login_that_ucs_wants_the_gateway_can_only_close() {
     assert_eq!((&record["mode"], &record["schema"]), (&json!("production"), &json!("unknown")));
     assert!(record["alarm"].as_str().unwrap().contains("--upstream-credentials"), "{record}");
     assert_eq!(flip(&gateway, "maintenance").status, 200);
-    assert_eq!(flip(&gateway, "production").status, 502, "what the mode of UCS is cannot be seen");
+    let refused = flip(&gateway, "production");
+    assert_eq!(refused.status, 502, "what the mode of UCS is cannot be seen");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("--upstream-credentials"), "{}", refused.text());
     assert!(admin::metric(&gateway, "ucs_gateway_upstream_mode_events_total{event=\"poll_error\"}") >= 1.0);
 }
 

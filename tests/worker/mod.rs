@@ -15,7 +15,7 @@ use ucs_gateway::access::Access;
 use ucs_gateway::config::{ServeArgs, Settings};
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
-use ucs_gateway::policy::mode::{Mode, ModeRecord, SchemaKnowledge};
+use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
@@ -54,7 +54,7 @@ impl Stand {
         let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")).unwrap();
         let gate = Gate::new(1, routes_yaml::parse(&table, "routes.yaml").unwrap());
         let record = ModeRecord::first(Mode::Production, 1, "test", Timestamp::now());
-        gate.publish(Published { record: Some(Arc::new(record)), schema: SchemaKnowledge::Unknown, alarm: None });
+        gate.publish(Published { record: Some(Arc::new(record)), ..Published::default() });
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let state_dir = std::env::temp_dir().join(format!("ucs-gateway-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&state_dir).unwrap();

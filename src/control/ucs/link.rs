@@ -38,7 +38,7 @@ pub(crate) enum Reading {
     /// UCS has no such operation, or its status has no mode.
     Absent(String),
     /// UCS requires a login (401, 403), so it has a status.
-    Locked(u16),
+    Locked(String),
     /// 503 or no complete response, as while UCS is switching.
     Busy(String),
     /// UCS cannot be reached.
@@ -53,9 +53,7 @@ impl Reading {
         match self {
             Reading::Mode(status) => format!("it reports {}", status.mode),
             Reading::Absent(words) => format!("its status has no mode ({words})"),
-            Reading::Locked(status) => {
-                format!("its status requires a login (status {status}): see --upstream-credentials")
-            }
+            Reading::Locked(words) => format!("its status requires a login ({words})"),
             Reading::Busy(words) | Reading::Gone(words) | Reading::Odd(words) => {
                 format!("its status cannot be read ({words})")
             }
@@ -68,8 +66,8 @@ impl Reading {
 pub(crate) enum SetModeOutcome {
     /// UCS reports the mode.
     InStep(UpstreamStatus),
-    /// UCS has neither a status with a mode nor Set Server Mode.
-    Absent,
+    /// UCS has neither a status with a mode nor Set Server Mode; the reading of its status.
+    Absent(String),
     /// UCS returned 404 for production and reported its mode just before and after: the documented "no profile schema".
     NoSchema(UpstreamStatus),
     /// UCS cannot be reached.
@@ -84,7 +82,12 @@ pub(crate) enum SetModeOutcome {
         status: Option<UpstreamStatus>,
     },
     /// Unknown: UCS may still change its mode.
-    Unclear(String),
+    Unclear {
+        /// The reason, as the end of a sentence about UCS.
+        detail: String,
+        /// The last reading of its status.
+        reading: Reading,
+    },
 }
 
 impl SetModeOutcome {
@@ -92,11 +95,24 @@ impl SetModeOutcome {
     pub fn detail(&self) -> String {
         match self {
             SetModeOutcome::InStep(_) => "it is in the requested mode".to_owned(),
-            SetModeOutcome::Absent => "it no longer has a status with a mode or Set Server Mode".to_owned(),
+            SetModeOutcome::Absent(_) => "it no longer has a status with a mode or Set Server Mode".to_owned(),
             SetModeOutcome::NoSchema(_) => "status 404: no profile schema is defined".to_owned(),
-            SetModeOutcome::Gone(detail) | SetModeOutcome::Refused { detail, .. } | SetModeOutcome::Unclear(detail) => {
-                detail.clone()
-            }
+            SetModeOutcome::Gone(detail)
+            | SetModeOutcome::Refused { detail, .. }
+            | SetModeOutcome::Unclear { detail, .. } => detail.clone(),
+        }
+    }
+
+    /// The status that the outcome rests on, if it was read.
+    pub fn reading(&self) -> Option<Reading> {
+        match self {
+            SetModeOutcome::InStep(status)
+            | SetModeOutcome::NoSchema(status)
+            | SetModeOutcome::Refused { status: Some(status), .. } => Some(Reading::Mode(status.clone())),
+            SetModeOutcome::Absent(words) => Some(Reading::Absent(words.clone())),
+            SetModeOutcome::Gone(words) => Some(Reading::Gone(words.clone())),
+            SetModeOutcome::Unclear { reading, .. } => Some(reading.clone()),
+            SetModeOutcome::Refused { status: None, .. } => None,
         }
     }
 }
@@ -115,12 +131,12 @@ impl UpstreamLink {
         match self.client.get(&format!("{base}/server/status")).await {
             Ok(CallResponse { status: 200, body }) => match status_of(&body) {
                 Some(status) => Reading::Mode(status),
-                None => Reading::Absent("status 200 without a mode".to_owned()),
+                None => Reading::Absent(said(200, &body)),
             },
-            Ok(CallResponse { status: status @ (404 | 405 | 501), .. }) => Reading::Absent(format!("status {status}")),
-            Ok(CallResponse { status: status @ (401 | 403), .. }) => Reading::Locked(status),
-            Ok(CallResponse { status: 503, .. }) => Reading::Busy("status 503".to_owned()),
-            Ok(CallResponse { status, .. }) => Reading::Odd(format!("status {status}")),
+            Ok(CallResponse { status: status @ (404 | 405 | 501), body }) => Reading::Absent(said(status, &body)),
+            Ok(CallResponse { status: status @ (401 | 403), body }) => Reading::Locked(said(status, &body)),
+            Ok(CallResponse { status: 503, body }) => Reading::Busy(said(503, &body)),
+            Ok(CallResponse { status, body }) => Reading::Odd(said(status, &body)),
             Err(error @ CallError::Connect { .. }) => Reading::Gone(error.to_string()),
             Err(error @ (CallError::Timeout(_) | CallError::Broken(_))) => Reading::Busy(error.to_string()),
             Err(error) => Reading::Odd(error.to_string()),
@@ -139,6 +155,7 @@ impl UpstreamLink {
     /// for every request while it switches, so the call is repeated once after the switch.
     pub async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> SetModeOutcome {
         let until = Instant::now() + limit;
+        let mut before = before.clone();
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -146,27 +163,25 @@ impl UpstreamLink {
             let left = until.saturating_duration_since(Instant::now());
             let (busy, said) = match self.client.post_json(&format!("{base}/server/mode"), body, left).await {
                 Ok(reply) => match reply.status {
-                    404 | 405 | 501 => return self.missing(base, mode, before, &reply).await,
-                    400..=499 => return refused(said(&reply), None),
-                    status => (status == 503, said(&reply)),
+                    404 | 405 | 501 => return self.missing(base, mode, &before, &reply).await,
+                    400..=499 => return refused(said(reply.status, &reply.body)),
+                    status => (status == 503, said(status, &reply.body)),
                 },
                 Err(error @ CallError::Connect { .. }) => return SetModeOutcome::Gone(error.to_string()),
-                Err(error @ CallError::Request(_)) => return refused(error.to_string(), None),
+                Err(error @ CallError::Request(_)) => return refused(error.to_string()),
                 Err(error) => (false, error.to_string()),
             };
-            match self.verify(base, mode, before, until).await {
+            match self.verify(base, mode, &before, until).await {
                 Reading::Mode(status) if status.mode == mode => return SetModeOutcome::InStep(status),
-                Reading::Mode(_) if busy && attempts < 2 => {}
+                reading @ Reading::Mode(_) if busy && attempts < 2 => before = reading,
                 Reading::Mode(status) => {
                     let detail = format!("its response to Set Server Mode was {said}, and it reports {}", status.mode);
                     return SetModeOutcome::Refused { detail, not_found: false, status: Some(status) };
                 }
                 Reading::Gone(words) => return SetModeOutcome::Gone(words),
                 other => {
-                    return SetModeOutcome::Unclear(format!(
-                        "its response to Set Server Mode was {said}, and {}",
-                        other.words()
-                    ));
+                    let detail = format!("its response to Set Server Mode was {said}, and {}", other.words());
+                    return SetModeOutcome::Unclear { detail, reading: other };
                 }
             }
         }
@@ -210,9 +225,10 @@ impl UpstreamLink {
             (Reading::Mode(_), Reading::Mode(status)) if not_found && mode == Mode::Production => {
                 SetModeOutcome::NoSchema(status)
             }
-            (Reading::Absent(_), Reading::Absent(_)) => SetModeOutcome::Absent,
+            (Reading::Absent(_), Reading::Absent(words)) => SetModeOutcome::Absent(words),
             (_, after) => {
-                let detail = format!("its response to Set Server Mode was {}, and {}", said(reply), after.words());
+                let said = said(reply.status, &reply.body);
+                let detail = format!("its response to Set Server Mode was {said}, and {}", after.words());
                 let status = if let Reading::Mode(status) = after { Some(status) } else { None };
                 SetModeOutcome::Refused { detail, not_found, status }
             }
@@ -220,16 +236,22 @@ impl UpstreamLink {
     }
 }
 
-fn refused(said: String, status: Option<UpstreamStatus>) -> SetModeOutcome {
-    SetModeOutcome::Refused { detail: format!("its response to Set Server Mode was {said}"), not_found: false, status }
+fn refused(said: String) -> SetModeOutcome {
+    let detail = format!("its response to Set Server Mode was {said}");
+    SetModeOutcome::Refused { detail, not_found: false, status: None }
 }
 
-/// The status and an excerpt of the body, without control characters.
-fn said(reply: &CallResponse) -> String {
-    let text = String::from_utf8_lossy(&reply.body);
+/// The status, an excerpt of the body without control characters, and the flag that a login needs.
+fn said(status: u16, body: &[u8]) -> String {
+    // More would not be shown, whatever its characters are.
+    let text = String::from_utf8_lossy(&body[..body.len().min(LONGEST_EXCERPT * 8)]);
     let words: String = text.chars().filter(|letter| !letter.is_control()).take(LONGEST_EXCERPT).collect();
-    let words = words.trim();
-    if words.is_empty() { format!("status {}", reply.status) } else { format!("status {} ({words})", reply.status) }
+    let words = match words.trim() {
+        "" => String::new(),
+        words => format!(" ({words})"),
+    };
+    let advice = if matches!(status, 401 | 403) { ", see --upstream-credentials" } else { "" };
+    format!("status {status}{words}{advice}")
 }
 
 fn status_of(body: &[u8]) -> Option<UpstreamStatus> {
@@ -258,9 +280,8 @@ mod tests {
 
     #[test]
     fn the_excerpt_is_bounded_and_has_no_control_characters() {
-        let reply = |body: &str| CallResponse { status: 403, body: body.to_owned().into() };
-        assert_eq!(said(&reply("")), "status 403");
-        assert_eq!(said(&reply("no\u{1b}[2J\n")), "status 403 (no[2J)");
-        assert!(said(&reply(&"x".repeat(4096))).len() < 250);
+        assert_eq!(said(403, b""), "status 403, see --upstream-credentials");
+        assert_eq!(said(403, b"no\x1b[2J\n"), "status 403 (no[2J), see --upstream-credentials");
+        assert!(said(403, "x".repeat(4096).as_bytes()).len() < 280);
     }
 }

@@ -12,6 +12,13 @@ use super::{
 /// The drain timeout if neither the change nor the operator sets one.
 pub(crate) const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The cause of the record that says that UCS went to production past the gateway. It stays an alarm until the mode is
+/// requested again, even the one in force.
+pub const UPSTREAM_MOVED: &str = "upstream_moved";
+
+/// The cause of the automatic switch, and of every refusal that follows from it. An alarm in the same way.
+pub const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
+
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -220,6 +227,8 @@ fn cancelled(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> Mod
 
 /// The settled mode is requested again: a new record only if the request changes something else.
 fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
+    let is_alarm = |cause: &Option<String>| matches!(cause.as_deref(), Some(UPSTREAM_MOVED | NO_PROFILE_SCHEMA));
+    let is_new_alarm = is_alarm(&requested.cause) != is_alarm(&record.cause);
     let next = ModeRecord {
         reason: requested.reason.clone().or_else(|| record.reason.clone()),
         message: requested.message.clone().map_or_else(|| record.message.clone(), said),
@@ -228,7 +237,7 @@ fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeR
         force: record.force || (requested.force && record.mode == Mode::Production),
         ..record.clone()
     };
-    if next == *record {
+    if next == *record && !is_new_alarm {
         return next;
     }
     // The cause of an earlier record does not apply to this one.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apply::{Change, Refusal, apply};
+pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
 pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
 pub use scheduled::Scheduled;
 

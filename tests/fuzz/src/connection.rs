@@ -13,7 +13,7 @@ use ucs_gateway::access::Access;
 use ucs_gateway::config::{ServeArgs, Settings};
 use ucs_gateway::control_handle::ControlHandle;
 use ucs_gateway::gate::{Gate, Published};
-use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet, SchemaKnowledge};
+use ucs_gateway::policy::mode::{Mode, ModeRecord, ModeSet};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::policy::table::RouteTable;
@@ -75,7 +75,7 @@ fn start() -> (SocketAddr, Arc<Gate>) {
     let address = listener.local_addr().unwrap();
     let gate = Gate::new(1, routes_yaml::parse(TABLE, "routes.yaml").unwrap());
     let record = ModeRecord::first(Mode::Production, 1, "fuzz", jiff::Timestamp::UNIX_EPOCH);
-    gate.publish(Published { record: Some(Arc::new(record)), schema: SchemaKnowledge::Unknown, alarm: None });
+    gate.publish(Published { record: Some(Arc::new(record)), ..Published::default() });
     let worker_gate = Arc::clone(&gate);
     std::thread::spawn(move || work(&worker_gate, listener, upstream()));
     (address, gate)

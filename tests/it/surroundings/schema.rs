@@ -1,9 +1,11 @@
 //! One wrong look closes nothing: a missing schema counts only when UCS is known to be up, and says so twice.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use super::script::Ucs;
-use super::{QUICK, is_settled};
+use super::{QUICK, alarm, is_settled};
 use crate::support::{Gateway, TempDir, admin, eventually};
 
 const PROBE: &str = "GET /metadata/profiles";
@@ -98,4 +100,55 @@ fn a_probe_that_spans_a_reload_says_nothing_of_the_new_path() {
     assert_eq!((&record["mode"], &record["schema"]), (&json!("production"), &json!("unknown")), "{record}");
     let remembered = std::fs::read_to_string(gateway.state_dir().join("schema-path-answered")).unwrap();
     assert_eq!(remembered, "/metadata/profiles");
+}
+
+/// An operator must know that the automatic switch is out of order, and why.
+#[test]
+fn probes_that_tell_nothing_for_ten_intervals_are_an_alarm() {
+    let ucs = Ucs::start("production");
+    ucs.with(|says| says.schema = vec![(500, "")]);
+    let began = Instant::now();
+    let gateway = Gateway::start(ucs.upstream.address, &QUICK);
+    eventually("an alarm says so", || alarm(&gateway).contains("schema_unclear"));
+    assert!(began.elapsed() >= Duration::from_secs(1), "not before ten intervals are over: {:?}", began.elapsed());
+    assert!(alarm(&gateway).contains("status 500"), "{}", alarm(&gateway));
+    is_settled(&gateway, "production");
+    ucs.with(|says| says.schema = vec![(200, "[{}]")]);
+    super::alarm_ends(&gateway);
+}
+
+/// Nothing opens by itself; the alarm says what an operator may do now, and ends when one confirms.
+#[test]
+fn a_schema_that_is_back_reopens_nothing_and_is_told() {
+    let ucs = Ucs::start("production");
+    let gateway = Gateway::start(ucs.upstream.address, &QUICK);
+    knows(&gateway, "defined");
+    ucs.with(|says| says.schema = vec![(200, "[]")]);
+    eventually("it is closed", || admin::mode(&gateway)["mode"] == "maintenance");
+    eventually("an operator is called", || alarm(&gateway).contains("create one, then set production"));
+    ucs.with(|says| says.schema = vec![(200, "[{}]")]);
+    eventually("it is told", || alarm(&gateway).contains("profile schema is back: set production"));
+    ucs.polled_again();
+    is_settled(&gateway, "maintenance");
+    assert_eq!(super::flip(&gateway, "maintenance").status, 200);
+    assert_eq!((alarm(&gateway), &admin::mode(&gateway)["actor"]["kind"]), (String::new(), &json!("operator")));
+}
+
+/// Whoever sees both says which came first: UCS closed itself because its schema was gone.
+#[test]
+fn a_ucs_that_closed_itself_for_want_of_a_schema_is_followed_for_that_cause() {
+    let ucs = Ucs::start("production");
+    // No probe but the one that the closing itself triggers.
+    let rarely = ["--upstream-poll", "300ms", "--orphan-grace", "50ms", "--schema-probe-interval", "1h"];
+    let gateway = Gateway::start(ucs.upstream.address, &rarely);
+    knows(&gateway, "defined");
+    ucs.polled_again();
+    ucs.with(|says| (says.mode, says.schema) = ("maintenance".to_owned(), vec![(404, "")]));
+    eventually("it is followed", || admin::mode(&gateway)["mode"] == "maintenance");
+    let record = admin::mode(&gateway);
+    assert_eq!(
+        (&record["actor"]["kind"], &record["cause"]),
+        (&json!("automatic"), &json!("no_profile_schema")),
+        "{record}"
+    );
 }

@@ -166,3 +166,26 @@ fn a_ucs_without_both_calls_has_no_mode_until_it_reports_one() {
     ucs.with(|says| (says.status, says.takes) = (Some((404, "")), Takes::Answers(404)));
     refused_with(&flip(&gateway, "production"), 502, "upstream_refused");
 }
+
+/// What UCS has not been seen to do is not forgotten by a restart.
+#[test]
+fn a_ucs_that_was_behind_is_behind_after_a_restart_too() {
+    let (dir, ucs) = (crate::support::TempDir::new(), Ucs::start("production"));
+    let gateway = Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
+    ucs.polled_again();
+    ucs.with(|says| says.all = Some((500, "out\u{1b}[31m of\nmemory")));
+    assert_eq!(flip(&gateway, "maintenance").status, 200);
+    let upstream = |gateway: &Gateway| admin::mode(gateway)["upstream"].clone();
+    let words = upstream(&gateway)["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(words.contains("status 500 (out[31m ofmemory)"), "UCS's own words, cleaned: {words}");
+    gateway.kill();
+    let gateway = Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
+    ucs.polled_again();
+    assert_eq!((&upstream(&gateway)["state"], &upstream(&gateway)["mode"]), (&json!("behind"), &json!("unknown")));
+    assert!(alarm(&gateway).contains("not in maintenance"), "{}", alarm(&gateway));
+    ucs.with(|says| says.all = None);
+    alarm_ends(&gateway);
+    assert_eq!((&upstream(&gateway)["state"], &upstream(&gateway)["detail"]), (&json!("in_step"), &json!(null)));
+    let metric = |state: &str| admin::metric(&gateway, &format!("ucs_gateway_upstream_state{{state=\"{state}\"}}"));
+    assert_eq!((metric("in_step"), metric("behind")), (1.0, 0.0));
+}

@@ -2,6 +2,7 @@
 //! knowledge. A missing schema counts only with evidence, as one wrong response would close production; `reactions` decides
 //! on the consequences.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -19,6 +20,9 @@ const BETWEEN_HINTS: Duration = Duration::from_secs(1);
 /// How many poll intervals the schema of a UCS without a status must be missing.
 const POLLS_WITHOUT_STATUS: u32 = 12;
 
+/// After this many intervals without a conclusion, an operator must look: the automatic switch is out of order.
+const INTERVALS_UNTIL_ALARM: u32 = 10;
+
 /// The observation of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Observation {
@@ -30,6 +34,17 @@ pub(crate) enum Observation {
     NotFound,
     /// Anything else, as a short text.
     Unclear(String),
+}
+
+impl fmt::Display for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Observation::Schema => "a schema",
+            Observation::EmptyList => "an empty list",
+            Observation::NotFound => "status 404",
+            Observation::Unclear(words) => words,
+        })
+    }
 }
 
 /// The evidence behind an observation: whether UCS was up, and whether a 404 of the path is meaningful, as the path is
@@ -147,6 +162,10 @@ pub(crate) struct SchemaProbe {
     /// The confirmed missing schema.
     missing: Option<Case>,
     knowledge: SchemaKnowledge,
+    /// Since when no probe has led to a conclusion.
+    unclear_since: Instant,
+    /// The last observation.
+    observed: Option<Observation>,
 }
 
 impl SchemaProbe {
@@ -172,6 +191,8 @@ impl SchemaProbe {
             suspicion: None,
             missing: None,
             knowledge: SchemaKnowledge::Unknown,
+            unclear_since: Instant::now(),
+            observed: None,
         }
     }
 
@@ -182,6 +203,24 @@ impl SchemaProbe {
 
     pub(crate) fn knowledge(&self) -> SchemaKnowledge {
         self.knowledge
+    }
+
+    /// Whether this incarnation was seen without a schema, if only once.
+    pub(crate) fn is_missing_in(&self, started: Option<&str>) -> bool {
+        let cases = [self.missing.as_ref(), self.suspicion.as_ref().map(|suspicion| &suspicion.case)];
+        cases.into_iter().flatten().any(|case| case.started.as_deref() == started)
+    }
+
+    /// The alarm about probes that lead to no conclusion.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let path = self.path.as_ref()?;
+        let is_unclear = self.knowledge == SchemaKnowledge::Unknown;
+        let is_long = self.unclear_since.elapsed() >= self.interval * INTERVALS_UNTIL_ALARM;
+        let observed = self.observed.as_ref().filter(|_| is_unclear && is_long)?;
+        Some(format!(
+            "schema_unclear: the probes of {path} do not show whether UCS has a profile schema ({observed}), so the \
+             automatic switch is out of order; see --schema-probe"
+        ))
     }
 
     /// Schedules the next probe immediately.
@@ -201,6 +240,7 @@ impl SchemaProbe {
     pub(crate) fn begin_anew(&mut self) {
         (self.suspicion, self.missing, self.refused_by) = (None, None, None);
         self.knowledge = SchemaKnowledge::Unknown;
+        (self.unclear_since, self.observed) = (Instant::now(), None);
         self.soon();
     }
 
@@ -252,6 +292,10 @@ impl SchemaProbe {
                 self.knowledge = SchemaKnowledge::Unknown;
             }
         }
+        if self.knowledge != SchemaKnowledge::Unknown {
+            self.unclear_since = Instant::now();
+        }
+        self.observed = Some(look.observation.clone());
         let answered = matches!(look.observation, Observation::Schema | Observation::EmptyList);
         if answered {
             self.answered = Some(look.path.clone());

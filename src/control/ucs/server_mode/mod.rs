@@ -1,15 +1,21 @@
-//! UCS's own mode as far as it is known, and the rule for a mode that differs from the gateway's. It never changes the
-//! gateway's record; `reactions` and `flip` act on its decisions, and `link` makes the calls.
+//! UCS's own mode as far as it is known, and the calls about it that run in the background. It never changes the gateway's
+//! record: `rule` decides on each status, `reactions` and `flip` act on its decisions, and `link` makes the calls.
+
+mod rule;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::control::ucs::link::{Reading, SetModeOutcome, UpstreamLink, UpstreamStatus};
 use crate::policy::mode::{Mode, ModeRecord};
+use crate::policy::upstream_mode::{ReportedMode, UpstreamState};
+
+pub(crate) use rule::{Decision, UpstreamMemory};
+use rule::{OwnState, decide};
 
 /// The cause of the first record of a directory.
 pub(crate) const FIRST_START: &str = "first_start";
@@ -17,98 +23,6 @@ pub(crate) const FIRST_START: &str = "first_start";
 /// The wait before UCS is set a second time; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// How often an incarnation may refuse production, or fall back, before the gateway follows it.
-const REFUSALS: u32 = 2;
-
-/// The state of UCS that is kept across restarts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct UpstreamMemory {
-    /// It has reported a mode, so it has one even if a later status reports none.
-    pub has_mode: bool,
-    /// The gateway's first record is a guess: the first mode that UCS reports replaces it.
-    pub provisional: bool,
-    /// The incarnation last seen in the gateway's mode since the last flip, with that mode.
-    pub agreed: Option<UpstreamStatus>,
-    /// The incarnation that went to maintenance by itself, until it is seen in production or the gateway sets it.
-    pub closed_itself: Option<UpstreamStatus>,
-    /// Members that this program does not know: kept and written back.
-    #[serde(flatten)]
-    pub unknown: serde_json::Map<String, serde_json::Value>,
-}
-
-/// The reaction to a status of UCS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// UCS is in the gateway's mode.
-    Agreed,
-    /// The gateway's own mode is a guess: adopt UCS's.
-    Adopt,
-    /// UCS differs, but one status is not enough.
-    Wait,
-    /// UCS went to maintenance by itself or refuses production: follow it to maintenance.
-    Follow,
-    /// UCS was restarted, opened by another client, or not set yet: set it to the gateway's mode.
-    SetBack,
-    /// Production was forced and UCS refuses it: neither follow nor set it.
-    Leave,
-}
-
-/// The state of the gateway at a poll.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OwnState {
-    pub mode: Mode,
-    /// The record is the guess of a first start.
-    pub guessed: bool,
-    /// Production was forced.
-    pub forced: bool,
-    /// How often this incarnation refused production.
-    pub refusals: u32,
-    /// An abandoned call of the gateway's own may still take effect.
-    pub own_call: bool,
-}
-
-/// The rule. `memory` and `closed_in_a_row` carry the earlier polls and are updated by this one.
-pub(crate) fn decide(
-    memory: &mut UpstreamMemory,
-    closed_in_a_row: &mut u32,
-    seen: &UpstreamStatus,
-    own_state: OwnState,
-) -> Decision {
-    memory.has_mode = true;
-    if seen.mode == Mode::Production {
-        memory.closed_itself = None;
-    }
-    if seen.mode == own_state.mode {
-        memory.agreed = Some(seen.clone());
-        memory.provisional = false;
-        *closed_in_a_row = 0;
-        return Decision::Agreed;
-    }
-    if memory.provisional && own_state.guessed {
-        return Decision::Adopt;
-    }
-    if own_state.mode == Mode::Maintenance {
-        return Decision::SetBack;
-    }
-    let same = |agreed: &UpstreamStatus| agreed.mode == own_state.mode && agreed.started == seen.started;
-    if memory.agreed.as_ref().is_some_and(same) && !own_state.own_call {
-        memory.closed_itself = Some(seen.clone());
-        *closed_in_a_row += 1;
-        return match *closed_in_a_row {
-            _ if own_state.forced => Decision::Leave,
-            1 => Decision::Wait,
-            _ => Decision::Follow,
-        };
-    }
-    match own_state.refusals {
-        0 => Decision::SetBack,
-        _ if own_state.forced => Decision::Leave,
-        refusals if refusals >= REFUSALS => Decision::Follow,
-        _ => Decision::SetBack,
-    }
-}
 
 /// An observation of UCS outside of a flip.
 #[derive(Debug)]
@@ -125,15 +39,17 @@ pub(crate) struct UpstreamMode {
     enabled: bool,
     poll_interval: Duration,
     due: Instant,
-    running: Option<Running>,
+    running: Option<Pin<Box<dyn Future<Output = ModeObservation> + Send>>>,
     memory: UpstreamMemory,
     /// The memory on the disk.
     saved: UpstreamMemory,
     closed_in_a_row: u32,
     /// The last status with a mode.
     last: Option<UpstreamStatus>,
-    /// The status code with which UCS demanded a login that the gateway lacks.
-    locked: Option<u16>,
+    /// The last reading of its status.
+    reading: Option<Reading>,
+    /// Its words when it demanded a login that the gateway lacks.
+    locked: Option<String>,
     /// Why UCS is not in the gateway's mode; `None` once it is.
     behind: Option<String>,
     /// How often this incarnation refused production.
@@ -141,14 +57,6 @@ pub(crate) struct UpstreamMode {
     pace: Pace,
     /// Set Server Mode was sent in the flip under way.
     was_sent: bool,
-    /// Until when an abandoned call may still take effect.
-    own_call_until: Option<Instant>,
-}
-
-/// A call in the background.
-struct Running {
-    call: Pin<Box<dyn Future<Output = ModeObservation> + Send>>,
-    sets: bool,
 }
 
 /// The pace of attempts to set UCS.
@@ -177,18 +85,13 @@ impl UpstreamMode {
             saved,
             closed_in_a_row: 0,
             last: None,
+            reading: None,
             locked: None,
             behind: None,
             refusals: (None, 0),
             pace: Pace { wait: FIRST_WAIT, not_before: Instant::now() },
             was_sent: false,
-            own_call_until: None,
         }
-    }
-
-    /// Whether a call of the gateway's own may still take effect at UCS.
-    fn own_call_is_pending(&self) -> bool {
-        self.own_call_until.is_some_and(|until| Instant::now() < until)
     }
 
     pub(crate) fn enabled(&self) -> bool {
@@ -212,11 +115,36 @@ impl UpstreamMode {
 
     /// The alarm about UCS's mode, if any.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let locked = self.locked.map(|status| {
-            format!("UCS requires a login to report its mode (status {status}): set --upstream-credentials")
-        });
+        if !self.enabled {
+            return None;
+        }
+        let locked = self.locked.as_ref().map(|said| format!("upstream_credentials: UCS requires a login ({said})"));
         let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
+    }
+
+    /// The mode that UCS reports, how it compares with the record in force, and why they differ.
+    pub(crate) fn compared_with(&self, record: &ModeRecord) -> (ReportedMode, UpstreamState, Option<String>) {
+        if !self.enabled {
+            let detail = "the gateway does not use UCS's mode (--upstream-mode off)".to_owned();
+            return (ReportedMode::Unknown, UpstreamState::None, Some(detail));
+        }
+        let mode = match &self.reading {
+            Some(Reading::Mode(status)) => status.mode.into(),
+            Some(Reading::Absent(_)) if !self.has_mode() => ReportedMode::None,
+            _ => ReportedMode::Unknown,
+        };
+        let words = self.reading.as_ref().map(Reading::words);
+        let (state, detail) = match &self.reading {
+            _ if self.behind.is_some() => (UpstreamState::Behind, self.behind.clone()),
+            Some(Reading::Mode(status)) if [record.mode, record.stable_mode()].contains(&status.mode) => {
+                (UpstreamState::InStep, None)
+            }
+            Some(Reading::Mode(_)) => (UpstreamState::Behind, words),
+            _ if mode == ReportedMode::None => (UpstreamState::None, words),
+            _ => (UpstreamState::Unclear, words),
+        };
+        (mode, state, detail)
     }
 
     /// The memory, if it is not on the disk yet.
@@ -236,14 +164,13 @@ impl UpstreamMode {
         if self.running.is_none() {
             tokio::time::sleep_until(self.due).await;
             let (link, base) = (self.link.clone(), base.to_owned());
-            let call = Box::pin(async move {
+            self.running = Some(Box::pin(async move {
                 let reading = link.read(&base).await;
                 ModeObservation::Polled { revision, base, reading }
-            });
-            self.running = Some(Running { call, sets: false });
+            }));
         }
         let running = self.running.as_mut().expect("it was just set");
-        let observation = running.call.as_mut().await;
+        let observation = running.as_mut().await;
         self.running = None;
         self.due = Instant::now() + self.poll_interval;
         observation
@@ -251,7 +178,6 @@ impl UpstreamMode {
 
     /// Accepts a status and decides on the reaction.
     pub(crate) fn accept(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Decision {
-        self.locked = None;
         if self.refusals.0 != status.started {
             self.refusals = (status.started.clone(), 0);
         }
@@ -260,7 +186,7 @@ impl UpstreamMode {
             guessed: record.cause.as_deref() == Some(FIRST_START),
             forced: record.force,
             refusals: self.refusals.1,
-            own_call: self.own_call_is_pending(),
+            own_call: self.memory.asked.may_take_effect(status.mode, self.link.set_mode_timeout * 2, Timestamp::now()),
         };
         let decision = decide(&mut self.memory, &mut self.closed_in_a_row, &status, own_state);
         match decision {
@@ -268,17 +194,31 @@ impl UpstreamMode {
             Decision::Leave => {
                 self.behind = Some(format!("production was forced, but UCS is in {}", status.mode));
             }
-            Decision::Adopt | Decision::Wait | Decision::Follow | Decision::SetBack => {}
+            Decision::Adopt | Decision::Wait | Decision::Follow | Decision::SetBack | Decision::Moved => {}
         }
-        self.last = Some(status);
+        self.see(&Reading::Mode(status));
         decision
     }
 
     /// Accepts a reading that needs no decision. Returns whether UCS, which is not in the gateway's mode and reports none,
     /// should be set nevertheless.
     pub(crate) fn accept_reading(&mut self, reading: &Reading) -> bool {
+        self.see(reading);
+        self.behind.is_some() && matches!(reading, Reading::Absent(_))
+    }
+
+    /// UCS cannot be read. If it was asked for the mode in force and never seen there, perhaps before a restart, it is
+    /// behind.
+    pub(crate) fn recall(&mut self, mode: Mode) {
+        if self.behind.is_none() && self.memory.asked.is_open(mode) {
+            self.behind = Some(format!("UCS is not in {mode}: it was asked, and has not been seen there"));
+        }
+    }
+
+    /// Keeps what a reading shows by itself.
+    fn see(&mut self, reading: &Reading) {
         match reading {
-            Reading::Locked(status) => self.locked = Some(*status),
+            Reading::Locked(said) => self.locked = Some(said.clone()),
             Reading::Absent(_) => self.locked = None,
             // Without `started`, only a failed connection reveals another incarnation.
             Reading::Gone(_) => {
@@ -293,7 +233,7 @@ impl UpstreamMode {
             }
             Reading::Busy(_) | Reading::Odd(_) => {}
         }
-        self.behind.is_some() && matches!(reading, Reading::Absent(_))
+        self.reading = Some(reading.clone());
     }
 
     /// Sets UCS to `mode` in the background, unless the last attempt was too recent; the outcome is the next observation.
@@ -309,37 +249,33 @@ impl UpstreamMode {
         self.pace.not_before = now + self.pace.wait;
         self.pace.wait = (self.pace.wait * 2).min(LONGEST_WAIT);
         self.forget_polls();
+        self.memory.asked.note(mode, Some(Timestamp::now()));
         let (link, base) = (self.link.clone(), base.to_owned());
-        let call = Box::pin(async move { ModeObservation::Set { mode, outcome: link.bring(&base, mode).await } });
-        self.running = Some(Running { call, sets: true });
+        self.running =
+            Some(Box::pin(async move { ModeObservation::Set { mode, outcome: link.bring(&base, mode).await } }));
         true
     }
 
     /// Accepts the outcome of setting UCS to `mode`. Returns true if UCS is in that mode, or has no mode of its own.
     pub(crate) fn accept_outcome(&mut self, mode: Mode, outcome: &SetModeOutcome) -> bool {
+        if let Some(reading) = outcome.reading() {
+            self.see(&reading);
+        }
         match outcome {
             SetModeOutcome::InStep(status) => {
-                self.memory = UpstreamMemory { has_mode: true, agreed: Some(status.clone()), ..self.memory.clone() };
-                self.last = Some(status.clone());
+                self.memory.agreed = Some(status.clone());
+                self.memory.asked.note(mode, None);
                 self.closed_in_a_row = 0;
-                (self.behind, self.locked) = (None, None);
-                return true;
-            }
-            SetModeOutcome::Absent if !self.has_mode() => {
                 self.behind = None;
                 return true;
             }
-            SetModeOutcome::NoSchema(status) | SetModeOutcome::Refused { status: Some(status), .. } => {
-                self.memory.has_mode = true;
-                self.last = Some(status.clone());
-                self.count_refusal(status.started.clone());
+            SetModeOutcome::Absent(_) if !self.has_mode() => {
+                self.memory.asked.note(mode, None);
+                self.behind = None;
+                return true;
             }
-            SetModeOutcome::Refused { status: None, .. } => self.count_refusal(self.incarnation()),
-            SetModeOutcome::Unclear(_) | SetModeOutcome::Absent | SetModeOutcome::Gone(_) => {}
-        }
-        // UCS received the call, so it may still take effect.
-        if !matches!(outcome, SetModeOutcome::Absent | SetModeOutcome::Gone(_)) {
-            self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
+            SetModeOutcome::NoSchema(_) | SetModeOutcome::Refused { .. } => self.count_refusal(self.incarnation()),
+            SetModeOutcome::Unclear { .. } | SetModeOutcome::Absent(_) | SetModeOutcome::Gone(_) => {}
         }
         self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));
         false
@@ -352,17 +288,16 @@ impl UpstreamMode {
 
     /// A flip is about to use UCS: abandons the call in the background and resets the count of refusals.
     pub(crate) fn begin_flip(&mut self) {
-        if self.running.take().is_some_and(|running| running.sets) {
-            self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
-        }
+        self.running = None;
         self.pace = Pace { wait: FIRST_WAIT, not_before: Instant::now() };
         self.refusals = (None, 0);
         self.was_sent = false;
     }
 
-    /// Set Server Mode is about to be sent: earlier polls no longer count.
-    pub(crate) fn begin_request(&mut self) {
+    /// Set Server Mode to `mode` is about to be sent: earlier polls no longer count.
+    pub(crate) fn begin_request(&mut self, mode: Mode) {
         self.was_sent = true;
+        self.memory.asked.note(mode, Some(Timestamp::now()));
         self.forget_polls();
     }
 
@@ -390,7 +325,7 @@ impl UpstreamMode {
     pub(crate) fn set_back_to(&mut self, mode: Mode) {
         if self.enabled {
             self.forget_polls();
-            self.own_call_until = Some(Instant::now() + self.link.set_mode_timeout);
+            self.memory.asked.note(mode.other(), Some(Timestamp::now()));
             self.behind = Some(format!("UCS is being set back to {mode}"));
             self.due = Instant::now();
         }
@@ -401,6 +336,3 @@ impl UpstreamMode {
         self.memory.provisional = false;
     }
 }
-
-#[cfg(test)]
-mod tests;

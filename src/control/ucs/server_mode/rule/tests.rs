@@ -1,5 +1,7 @@
 //! Every row of the rule for UCS's own mode.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 
 fn seen(mode: Mode, started: &str) -> UpstreamStatus {
@@ -68,10 +70,27 @@ fn a_guess_is_replaced_by_the_first_mode_and_a_requested_one_is_not() {
 }
 
 #[test]
-fn an_open_ucs_is_set_back_while_the_gateway_is_in_maintenance() {
+fn an_open_ucs_is_set_back_in_maintenance_and_has_moved_only_if_it_agreed_and_was_not_asked() {
     let (memory, polls) = (&mut UpstreamMemory::default(), &mut 0);
-    assert_eq!(decide(memory, polls, &seen(OPEN, "a"), own_state(CLOSED)), Decision::SetBack);
+    assert_eq!(decide(memory, polls, &seen(OPEN, "a"), own_state(CLOSED)), Decision::SetBack, "not set yet");
     assert_eq!(decide(memory, polls, &seen(CLOSED, "a"), own_state(CLOSED)), Decision::Agreed);
+    let asked = OwnState { own_call: true, ..own_state(CLOSED) };
+    assert_eq!(decide(memory, polls, &seen(OPEN, "a"), asked), Decision::SetBack, "the gateway's own call");
+    assert_eq!(decide(memory, polls, &seen(OPEN, "b"), own_state(CLOSED)), Decision::SetBack, "restarted");
+    assert_eq!(decide(memory, polls, &seen(OPEN, "a"), own_state(CLOSED)), Decision::Moved);
+}
+
+#[test]
+fn a_call_may_take_effect_until_it_ended_or_its_time_is_up_whatever_the_clock_does() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let window = Duration::from_secs(180);
+    let mut asked = Asked::default();
+    assert!(!asked.may_take_effect(OPEN, window, at(1000)));
+    asked.note(OPEN, Some(at(1000)));
+    assert!(asked.may_take_effect(OPEN, window, at(1179)) && !asked.may_take_effect(CLOSED, window, at(1000)));
+    assert!(!asked.may_take_effect(OPEN, window, at(1180)) && !asked.may_take_effect(OPEN, window, at(500)));
+    asked.note(OPEN, None);
+    assert!(!asked.may_take_effect(OPEN, window, at(1000)));
 }
 
 #[test]
