@@ -1,5 +1,4 @@
-//! The control handle: the channel for mode changes and reloads, and their results. It contains no policy; `control` handles
-//! the commands one at a time.
+//! The control handle: the channel for mode changes and reloads, and their results. It contains no policy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +34,16 @@ pub(crate) enum Command {
     /// Change the mode; the result is sent when the change has settled, failed or been rejected.
     SetMode(ModeChange, oneshot::Sender<Result<Flipped, ChangeError>>),
     /// Read the route table again.
-    Reload(oneshot::Sender<Result<Reloaded, ReloadError>>),
+    Reload(ReloadWhen, oneshot::Sender<Result<Reloaded, ReloadError>>),
+}
+
+/// What a reload does while a flip is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReloadWhen {
+    /// It fails as busy.
+    Now,
+    /// It waits for the end of the flip.
+    AfterFlip,
 }
 
 /// A hint that the profile schema may be missing: UCS returned 404 for a route that needs it.
@@ -87,7 +95,7 @@ pub enum ChangeError {
     /// `if_revision` named another revision.
     #[error("the record is at revision {}, not at the requested one", .0.revision)]
     Stale(Arc<ModeRecord>),
-    /// Another flip, or a reload, is under way.
+    /// Another flip is under way.
     #[error("another change is under way")]
     Busy(Arc<ModeRecord>),
     /// Production was requested while no profile schema is defined.
@@ -140,21 +148,6 @@ impl ChangeError {
             ChangeError::NotDurable { .. } => "not_durable",
             ChangeError::ShuttingDown => "shutting_down",
         }
-    }
-
-    /// The same failure, with the record that is in force by now.
-    pub(crate) fn with_record(mut self, now: Arc<ModeRecord>) -> ChangeError {
-        match &mut self {
-            ChangeError::Stale(record)
-            | ChangeError::Busy(record)
-            | ChangeError::NoSchema(record)
-            | ChangeError::Cancelled(record)
-            | ChangeError::Upstream { record, .. }
-            | ChangeError::Deadline { record, .. }
-            | ChangeError::NotDurable { record, .. } => *record = now,
-            ChangeError::ShuttingDown => {}
-        }
-        self
     }
 
     /// The record in force; `None` when control has stopped.
@@ -216,9 +209,9 @@ impl ControlHandle {
     }
 
     /// Requests a reload of the route table and waits for its result.
-    pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    pub(crate) async fn reload(&self, when: ReloadWhen) -> Result<Reloaded, ReloadError> {
         let (sender, receiver) = oneshot::channel();
-        self.commands.send(Command::Reload(sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
+        self.commands.send(Command::Reload(when, sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
     }
 
@@ -232,5 +225,5 @@ impl ControlHandle {
     }
 }
 
-/// The time that a requester should allow for a flip beyond its drain timeout: UCS's own wait and two saves.
+/// The time that a client that does not know the gateway's settings allows for a flip beyond its drain timeout.
 pub(crate) const FLIP_SLACK: Duration = Duration::from_secs(120);

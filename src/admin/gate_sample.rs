@@ -1,7 +1,7 @@
 //! Reads the gate for a scrape of the metrics.
 
 use crate::gate::Gate;
-use crate::policy::mode::{Mode, ModeSet, Phase, SchemaKnowledge};
+use crate::policy::mode::{DrainOutcome, Mode, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::upstream_mode::UpstreamState;
 use crate::telemetry::{GateSample, RecordSample};
 
@@ -23,6 +23,8 @@ pub(super) fn sample(gate: &Gate) -> GateSample {
             revision: record.revision,
             since: seconds(record.since),
             expires: record.expires.map(seconds),
+            scheduled: record.scheduled.as_ref().map(|scheduled| seconds(scheduled.at)),
+            drain: record.drain.map(DrainOutcome::as_str),
         }),
         ..GateSample::default()
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -13,12 +14,13 @@ use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::access::Principal;
-use crate::control_handle::{ChangeError, FLIP_SLACK, FlipReport, Flipped};
+use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
-use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout};
+use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, When};
+use crate::policy::written_time::WrittenTime;
 
-/// The longest reason, in characters.
+/// The longest reason, and the longest message, in characters.
 const LONGEST_REASON: usize = 500;
 
 /// The longest drain timeout that a caller may request.
@@ -38,11 +40,14 @@ struct WantedChange {
     #[serde(deserialize_with = "mode_in_any_case")]
     mode: Mode,
     reason: Option<String>,
+    message: Option<String>,
     #[serde(default, deserialize_with = "revision")]
     if_revision: Option<u64>,
     drain_timeout: Option<Written>,
     on_timeout: Option<OnTimeout>,
     expires_in: Option<WrittenEnd>,
+    back_at: Option<WrittenTime>,
+    at: Option<WrittenTime>,
     #[serde(default)]
     force: bool,
 }
@@ -103,13 +108,16 @@ fn no_record() -> Problem {
 /// Changes the mode, and responds once the flip has ended.
 pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let change = read_change(body, &caller)?;
-    let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + FLIP_SLACK;
+    let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + state.parts.flip_slack;
     tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "mode change requested");
+    let is_later = matches!(change.at, Some(When::At(_)));
     let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that disconnects does not stop its change.
     let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
     match tokio::time::timeout(patience, asked).await {
-        Ok(Ok(Ok(flipped))) => Ok(settled(state, &flipped)),
+        Ok(Ok(Ok(flipped))) => {
+            Ok(settled(state, &flipped, if is_later { StatusCode::ACCEPTED } else { StatusCode::OK }))
+        }
         Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
         Err(_) => {
@@ -119,11 +127,11 @@ pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> R
     }
 }
 
-fn settled(state: &AdminState, flipped: &Flipped) -> AdminResponse {
+fn settled(state: &AdminState, flipped: &Flipped, status: StatusCode) -> AdminResponse {
     let gate = &state.parts.gate;
     let mut document = document(gate, &gate.published(), &flipped.record);
     document["report"] = json!(flipped.report);
-    response::json(StatusCode::OK, &document)
+    response::json(status, &document)
 }
 
 /// The problem of each error of a change.
@@ -166,12 +174,14 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         return Err(fault("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}".to_owned()));
     }
     let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(what_is_wrong(body, &error)))?;
-    if let Some(reason) = &wanted.reason
-        && (reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control))
-    {
-        return Err(fault(format!(
-            "reason: at most {LONGEST_REASON} characters, and none of them a control character"
-        )));
+    for (name, text) in [("reason", &wanted.reason), ("message", &wanted.message)] {
+        if let Some(text) = text
+            && (text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control))
+        {
+            return Err(fault(format!(
+                "{name}: at most {LONGEST_REASON} characters, and none of them a control character"
+            )));
+        }
     }
     if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
         return Err(fault("drain_timeout: at most 24h".to_owned()));
@@ -179,12 +189,18 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     if matches!(wanted.expires_in, Some(WrittenEnd::After(after)) if after.0 < SHORTEST_EXPIRY) {
         return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
     }
+    for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
+        if matches!(time, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
+            return Err(fault(format!("{name}: must be in the future; \"never\" takes it away")));
+        }
+    }
     Ok(ModeChange {
         mode: wanted.mode,
         actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
-        message: None,
-        back_at: None,
+        message: wanted.message.map(|message| message.trim().to_owned()),
+        back_at: wanted.back_at.map(when),
+        at: wanted.at.map(when),
         cause: None,
         if_revision: wanted.if_revision,
         drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),
@@ -195,6 +211,13 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
         }),
         force: wanted.force,
     })
+}
+
+fn when(time: WrittenTime) -> When {
+    match time {
+        WrittenTime::At(time) => When::At(time),
+        WrittenTime::Never => When::Never,
+    }
 }
 
 /// The parser reports a column, but the member is more useful. So each member is parsed alone.

@@ -55,6 +55,10 @@
     at("since").textContent = when(record.since);
     at("actor").textContent = `${record.actor.name} (${record.actor.kind})`;
     at("reason").textContent = record.reason || record.cause || "–";
+    const back = record.back_at ? "back at " + when(record.back_at) : "";
+    at("told").textContent = [record.message, back].filter(Boolean).join("; ") || "–";
+    const next = record.scheduled;
+    at("scheduled").textContent = next ? `${next.mode} at ${when(next.at)} by ${next.actor.name}` : "–";
     at("schema").textContent = record.schema;
     at("upstream").textContent = [`${record.upstream.mode}, ${record.upstream.state}`, record.upstream.detail].filter(Boolean).join(": ");
     at("revision").textContent = record.revision;
@@ -172,6 +176,7 @@
     const wanted = { mode: at("to").value, on_timeout: at("late").value };
     if (state.record) wanted.if_revision = state.record.revision;
     if (at("why").value.trim()) wanted.reason = at("why").value.trim();
+    if (at("say").value.trim()) wanted.message = at("say").value.trim();
     if (at("ends").value) wanted.expires_in = at("ends").value;
     if (at("wait").value) wanted.drain_timeout = at("wait").value;
     if (at("force").checked) wanted.force = true;

@@ -8,7 +8,7 @@ use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::access::Principal;
-use crate::control_handle::ReloadError;
+use crate::control_handle::{ReloadError, ReloadWhen};
 use crate::policy::explain::{explain as explain_by, modes, view};
 use crate::policy::table::Unmatched;
 
@@ -54,7 +54,7 @@ pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) 
     tracing::info!(principal = %caller.name, "route table reload requested");
     let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that disconnects does not stop the reload.
-    let asked = tokio::spawn(async move { control_handle.reload().await });
+    let asked = tokio::spawn(async move { control_handle.reload(ReloadWhen::Now).await });
     match asked.await.unwrap_or(Err(ReloadError::ShuttingDown)) {
         Ok(reloaded) => Ok(response::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {

@@ -31,6 +31,8 @@ pub(crate) struct AdminParts {
     pub(crate) allowed_hosts: Vec<String>,
     /// The default drain timeout, which bounds the wait of `PUT /mode`.
     pub(crate) drain_timeout: Duration,
+    /// The time that a flip may take beyond its drain timeout.
+    pub(crate) flip_slack: Duration,
     /// True once the gateway is shutting down: `/readyz` reports it while requests in flight complete.
     pub(crate) stopping: watch::Receiver<bool>,
 }

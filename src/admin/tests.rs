@@ -101,6 +101,7 @@ fn record(revision: u64, mode: Mode, phase: Phase) -> ModeRecord {
         drain_timeout_ms: None,
         on_timeout: None,
         force: false,
+        scheduled: None,
         attempt: None,
         journal_head: None,
         unknown: serde_json::Map::new(),
@@ -130,7 +131,7 @@ async fn work(mut inbox: CommandReceiver, gate: Arc<Gate>, script: Script) {
             Command::SetMode(change, answer) => {
                 let _ = answer.send(script(&gate, &change));
             }
-            Command::Reload(answer) => {
+            Command::Reload(_, answer) => {
                 let live = gate.replace_table(table());
                 let routes = live.table().routes.len();
                 let (generation, changed) = (live.generation(), false);
@@ -175,6 +176,7 @@ async fn start_with(
         metrics_open: false,
         allowed_hosts: vec!["gw.example".to_owned()],
         drain_timeout: Duration::from_secs(60),
+        flip_slack: Duration::from_secs(120),
         stopping: told,
     };
     adjust(&mut parts);
@@ -501,7 +503,7 @@ async fn a_table_with_faults_is_answered_with_all_of_them() {
     let (running, inbox) = start_with(None, |_| ()).await;
     let mut inbox = inbox.unwrap();
     tokio::spawn(async move {
-        while let Some(Command::Reload(answer)) = inbox.commands.recv().await {
+        while let Some(Command::Reload(_, answer)) = inbox.commands.recv().await {
             let _ = answer.send(Err(ReloadError::Faults("routes.yaml:3: x\nroutes.yaml:9: y".to_owned())));
         }
     });

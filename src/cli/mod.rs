@@ -8,6 +8,7 @@ mod demo;
 mod diff;
 mod explain;
 mod mode;
+mod mode_text;
 mod output;
 mod schema;
 mod serve;

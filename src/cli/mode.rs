@@ -10,11 +10,15 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, AdminClient, CallError};
+use super::mode_text::{
+    describe_drain, describe_flip, describe_history, describe_mode, describe_preview, summary_of_counts,
+};
 use super::output::{FAILED, MISCONFIGURED, fail};
 use crate::config::AdminAddress;
 use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
+use crate::policy::written_time::WrittenTime;
 
 /// The timeout of a call that changes nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,9 +66,18 @@ struct SetArgs {
     /// Reason, recorded in the history
     #[arg(long)]
     reason: Option<String>,
+    /// Message for clients that are refused; empty removes it
+    #[arg(long)]
+    message: Option<String>,
+    /// When clients may expect the other mode: HH:MM (the next one, local time), an RFC 3339 time, or `never`
+    #[arg(long, value_parser = local_time)]
+    back_at: Option<WrittenTime>,
     /// Change back automatically after this time, e.g. 2h; `never` removes an expiry
     #[arg(long)]
     expires_in: Option<WrittenEnd>,
+    /// Change at this time: HH:MM (the next one, local time) or an RFC 3339 time; `never` cancels the scheduled change
+    #[arg(long, value_parser = local_time)]
+    at: Option<WrittenTime>,
     /// Drain timeout: how long to wait for requests in flight, e.g. 60s
     #[arg(long)]
     drain_timeout: Option<Written>,
@@ -114,6 +127,25 @@ impl OnTimeoutName {
     }
 }
 
+/// A time as people write it: HH:MM is the next one of the local clock.
+fn local_time(text: &str) -> Result<WrittenTime, String> {
+    next_local(text, &jiff::ZonedDateTime::now())
+}
+
+fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<WrittenTime, String> {
+    let Ok(time) = jiff::civil::Time::strptime("%H:%M", text) else {
+        return text.parse().map_err(|error| format!("{error}, or HH:MM"));
+    };
+    let today = now.with().time(time).build().map_err(|error| error.to_string())?;
+    let next = if today > *now {
+        today
+    } else {
+        let tomorrow = now.tomorrow().map_err(|error| error.to_string())?;
+        tomorrow.with().time(time).build().map_err(|error| error.to_string())?
+    };
+    Ok(WrittenTime::At(next.timestamp()))
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -155,6 +187,7 @@ async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
     }
     let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
         ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),
+        ModeCommand::Set(wanted) if wanted.at.is_some() => (set(&client, wanted).await?, describe_mode),
         ModeCommand::Set(wanted) => (set(&client, wanted).await?, describe_flip),
         ModeCommand::Watch => return watch(&client, arguments.json).await,
         ModeCommand::History { limit } => {
@@ -201,6 +234,9 @@ fn set_body(wanted: &SetArgs) -> Value {
     body.insert("mode".to_owned(), json!(wanted.mode.mode()));
     let mut add = |name: &str, value: Option<Value>| value.map(|value| body.insert(name.to_owned(), value));
     add("reason", wanted.reason.as_ref().map(|reason| json!(reason)));
+    add("message", wanted.message.as_ref().map(|message| json!(message)));
+    add("back_at", wanted.back_at.map(|time| json!(time)));
+    add("at", wanted.at.map(|time| json!(time)));
     add("if_revision", wanted.if_revision.map(|revision| json!(revision)));
     add("drain_timeout", wanted.drain_timeout.map(|timeout| json!(timeout)));
     add("on_timeout", wanted.on_timeout.map(|choice| json!(choice.choice())));
@@ -222,106 +258,6 @@ async fn watch(client: &AdminClient, json: bool) -> Result<(), CommandError> {
         writeln!(io::stdout(), "{line}")?;
     }
     Err(CommandError::StreamEnded)
-}
-
-fn describe_mode(document: &Value) -> String {
-    let text = |name: &str| document[name].as_str().unwrap_or("-");
-    let actor = &document["actor"];
-    let mut lines = vec![match document["phase"].as_str() {
-        Some("switching") => format!("switching from {} to {}", text("from"), text("mode")),
-        _ => text("mode").to_owned(),
-    }];
-    let who = format!("{} ({})", actor["name"].as_str().unwrap_or("-"), actor["kind"].as_str().unwrap_or("-"));
-    lines.push(format!("since {} by {who}, revision {}", text("since"), document["revision"]));
-    for (name, label) in [("reason", "reason"), ("cause", "cause"), ("expires", "expires"), ("alarm", "ALARM")] {
-        if let Some(value) = document[name].as_str() {
-            lines.push(format!("{label}: {value}"));
-        }
-    }
-    lines.extend(describe_drain_outcome(document));
-    let counts = &document["in_flight"];
-    let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
-    lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
-    lines.push(describe_upstream(&document["upstream"]));
-    lines.join("\n") + "\n"
-}
-
-/// UCS's own mode, how it compares with the gateway's, and why.
-fn describe_upstream(upstream: &Value) -> String {
-    let text = |name: &str| upstream[name].as_str().unwrap_or("-");
-    let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("UCS: {}, {} since {}{detail}", text("mode"), text("state"), text("since"))
-}
-
-/// What is not sure about the drain of a mode.
-fn describe_drain_outcome(record: &Value) -> Option<String> {
-    let named = summary_of_counts(&record["abandoned"]);
-    match record["drain"].as_str()? {
-        "assumed" if named.is_empty() => Some("drain: assumed; a killed gateway may have left requests".to_owned()),
-        "assumed" => Some(format!("drain: assumed; given up on: {named}")),
-        "forced" => Some(format!("drain: forced while requests were running: {named}")),
-        _ => None,
-    }
-}
-
-fn describe_flip(document: &Value) -> String {
-    let report = &document["report"];
-    let mut text = match report["changed"] == false {
-        true => "no change: the mode is already in force\n".to_owned(),
-        false => format!("settled after a drain of {} ms\n", report["drain_ms"]),
-    };
-    for (name, label) in [("waited_for", "waited for"), ("abandoned", "abandoned"), ("still_running", "still running")]
-    {
-        let counts = summary_of_counts(&report[name]);
-        if !counts.is_empty() {
-            text.push_str(&format!("{label}: {counts}\n"));
-        }
-    }
-    text + &describe_mode(document)
-}
-
-fn describe_drain(event: &Value) -> String {
-    let running = summary_of_counts(&event["running"]);
-    let running = if running.is_empty() { running } else { format!(": {running}") };
-    format!("switching to {}: waiting for {}{running}", event["mode"].as_str().unwrap_or("-"), event["waiting_for"])
-}
-
-fn describe_history(document: &Value) -> String {
-    let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut text = String::new();
-    for entry in entries {
-        // An entry of the journal is a record, or contains one.
-        let record = if entry["record"].is_object() { &entry["record"] } else { entry };
-        let word = |name: &str| record[name].as_str().unwrap_or("-");
-        let actor = record["actor"]["name"].as_str().unwrap_or("-");
-        let why = record["reason"].as_str().or(record["cause"].as_str()).unwrap_or("");
-        let (since, mode, phase) = (word("since"), word("mode"), word("phase"));
-        text.push_str(format!("{:>6}  {since}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
-        text.push('\n');
-        if let Some(drain) = describe_drain_outcome(record) {
-            text.push_str(&format!("        {drain}\n"));
-        }
-    }
-    if text.is_empty() { "no changes yet\n".to_owned() } else { text }
-}
-
-fn describe_preview(document: &Value) -> String {
-    let mode = document["mode"].as_str().unwrap_or("-");
-    let mut text = format!(
-        "a change to {mode} would wait for {} requests in flight and refuse {} per minute (over the last {} s)\n",
-        document["waits_for"], document["per_minute"], document["window_seconds"]
-    );
-    for operation in document["would_refuse"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let name = operation["operation"].as_str().unwrap_or("-");
-        text.push_str(&format!("{:>6} in flight {:>9}/min  {name}\n", operation["in_flight"], operation["per_minute"]));
-    }
-    text
-}
-
-fn summary_of_counts(counts: &Value) -> String {
-    let counts = counts.as_array().map(Vec::as_slice).unwrap_or_default();
-    let each = counts.iter().map(|one| format!("{} {}", one["count"], one["operation"].as_str().unwrap_or("-")));
-    each.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -349,9 +285,9 @@ mod tests {
         assert_eq!(set_of(&["maintenance"]), json!({"mode": "maintenance"}));
         let all =
             ["production", "--reason", "r", "--expires-in", "2h", "--drain-timeout", "90s", "--on-timeout", "cut"];
-        let all = [&all[..], &["--if-revision", "7", "--force"]].concat();
+        let all = [&all[..], &["--if-revision", "7", "--force", "--message", "m"]].concat();
         let wanted = json!({"mode": "production", "reason": "r", "expires_in": "2h", "drain_timeout": "90s",
-            "on_timeout": "cut", "if_revision": 7, "force": true});
+            "on_timeout": "cut", "if_revision": 7, "force": true, "message": "m"});
         assert_eq!(set_of(&all), wanted);
         let endless = set_of(&["maintenance", "--expires-in", "never"]);
         assert_eq!(endless, json!({"mode": "maintenance", "expires_in": "never"}));
@@ -375,6 +311,21 @@ mod tests {
             "drain: forced while requests were running: 3 Query",
         ] {
             assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_the_clock_is_the_next_one() {
+        let at = |text: &str| text.parse::<jiff::ZonedDateTime>().unwrap();
+        let next = |text: &str, now: &str| next_local(text, &at(now)).unwrap().to_string();
+        let evening = "2026-03-28T21:00:00+01:00[Europe/Berlin]";
+        assert_eq!(next("21:30", evening), "2026-03-28T20:30:00Z");
+        assert_eq!(next("21:00", evening), "2026-03-29T19:00:00Z", "summer time has begun");
+        assert_eq!(next("02:30", evening), "2026-03-29T01:30:00Z", "an hour that is skipped");
+        assert_eq!(next("2026-04-01T00:00:00+02:00", evening), "2026-03-31T22:00:00Z");
+        assert_eq!(next("never", evening), "never");
+        for wrong in ["25:00", "noon", "21", ""] {
+            assert!(next_local(wrong, &at(evening)).unwrap_err().contains("HH:MM"), "{wrong}");
         }
     }
 

@@ -81,7 +81,7 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM_POLL", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) upstream_poll: Duration,
 
-    /// How long UCS may take to switch, besides the drain; to maintenance at most 15s of it. At most 110s.
+    /// Time that a flip to production allows for UCS's own Set Server Mode, at most 15 s of it to maintenance.
     #[arg(long, env = "UCS_GATEWAY_SET_MODE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = parse_set_mode_timeout)]
     pub(crate) set_mode_timeout: Duration,
 
@@ -104,6 +104,10 @@ pub struct ServeArgs {
     /// Time that a drain allows for orphaned requests, which may still be running in UCS.
     #[arg(long, env = "UCS_GATEWAY_ORPHAN_GRACE", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) orphan_grace: Duration,
+
+    /// Longest Retry-After of a refusal; at least 1s.
+    #[arg(long, env = "UCS_GATEWAY_MAX_RETRY_AFTER", value_name = "TIME", default_value = "30s", value_parser = parse_retry_after)]
+    pub(crate) max_retry_after: Duration,
 
     /// Timeout for connecting to UCS.
     #[arg(long, env = "UCS_GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
@@ -242,6 +246,12 @@ impl TypedValueParser for UpstreamParser {
             clap::Error::raw(ErrorKind::ValueValidation, format!("--upstream: {error}\n")).with_cmd(command)
         })
     }
+}
+
+/// Retry-After is in whole seconds, and 0 asks for a retry at once.
+fn parse_retry_after(text: &str) -> Result<Duration, String> {
+    let longest = parse_duration(text).map_err(|error| error.to_string())?;
+    if longest >= Duration::from_secs(1) { Ok(longest) } else { Err("at least 1s".to_owned()) }
 }
 
 /// A head is held in memory whole, so its limit has a limit.

@@ -54,7 +54,7 @@ pub(crate) struct UpstreamSettings {
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) mode: UpstreamModeUse,
     pub(crate) poll_interval: Duration,
-    /// UCS itself waits for up to a minute before production (CV.WS.MODE).
+    /// The timeout of Set Server Mode at UCS, verification included.
     pub(crate) set_mode_timeout: Duration,
     /// `None`: never probed.
     pub(crate) schema_probe: Option<String>,
@@ -162,5 +162,6 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
         clients: ClientTimeouts { header: args.header_timeout, idle: args.idle_timeout, stop: args.stop_timeout },
         max_body: args.max_body,
         max_connections: args.max_connections,
+        max_retry_after: args.max_retry_after,
     }
 }

@@ -1,13 +1,14 @@
-//! The end of a drain, and its report. It reads the gate and waits; `flip` decides the next step.
+//! The end of a drain, and its report. It reads the gate and waits; what follows is decided elsewhere.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use crate::control_handle::FlipReport;
 use crate::gate::{Gate, OperationCounts};
-use crate::policy::mode::{Mode, ModeSet, OperationCount};
+use crate::policy::mode::{DrainOutcome, Mode, ModeSet, OperationCount};
 use crate::policy::table::RouteIndex;
 
 /// The interval between reads of the counts. Short, as callers wait for it; cheap, as each read is one load per worker.
@@ -32,14 +33,23 @@ impl Drain {
         }
     }
 
+    /// Waits until the drain is over, or for the limit: returns whether it is over. A drain that waits only for grace periods at
+    /// the limit is waited for beyond it: nothing is left to abort, and nothing new is admitted.
+    pub(super) async fn ends_within(&self, limit: Duration) -> bool {
+        let in_time = timeout(limit, self.over()).await.is_ok();
+        in_time
+            || (self.waits_for_graces_only() && timeout(self.orphan_grace, self.over()).await.is_ok())
+            || self.is_over()
+    }
+
     /// Whether the drain waits only for grace periods, which end by themselves.
-    pub(super) fn waits_for_graces_only(&self) -> bool {
+    fn waits_for_graces_only(&self) -> bool {
         self.gate.forbidden_in_flight(self.leaving) == 0
     }
 
     /// Reads the count before the time of the last abandoned exchange: an abandoned exchange writes its time first and
     /// leaves the count afterwards, so a zero that includes it also shows its time.
-    pub(super) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.gate.forbidden_in_flight(self.leaving) == 0
             && self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
             && self.orphans_until.is_none_or(|until| Instant::now() >= until)
@@ -89,4 +99,18 @@ impl AbandonedSoFar {
 
 fn counted(counts: &OperationCounts, count: u64) -> OperationCount {
     OperationCount { operation: counts.operation.to_string(), class: counts.class.to_string(), count }
+}
+
+/// What may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.
+pub(super) fn unfinished(drain: DrainOutcome, report: &FlipReport) -> Vec<OperationCount> {
+    let mut unfinished = report.abandoned.clone();
+    if drain == DrainOutcome::Forced {
+        for one in &report.still_running {
+            match unfinished.iter_mut().find(|of| (&of.operation, &of.class) == (&one.operation, &one.class)) {
+                Some(known) => known.count += one.count,
+                None => unfinished.push(one.clone()),
+            }
+        }
+    }
+    unfinished
 }

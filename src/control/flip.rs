@@ -1,262 +1,402 @@
-//! The flip, from top to bottom: announce, drain, switch UCS, settle; and the revert when a step fails. While it waits,
-//! commands are handled. `policy::mode` decides which record may follow another, `drain` when a drain is over.
+//! Performs the effects of the step function, and feeds it the ends of the work: saves, publishes, drains, sets UCS, and
+//! replies. Nothing here waits, and nothing here decides what follows.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::control::Control;
-use crate::control::clerk::{Interrupt, Until};
-use crate::control::drain::{AbandonedSoFar, Drain};
-use crate::control::store::StoreError;
+use crate::control::drain::{AbandonedSoFar, Drain, unfinished};
+use crate::control::stats::add_one;
+use crate::control::store::{Fact, Saved, StoreError};
 use crate::control::ucs::link::{Reading, SetModeOutcome};
-use crate::control_handle::{ChangeError, FlipReport, Flipped};
-use crate::policy::mode::{Actor, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, OperationCount};
+use crate::control::work::WorkEnd;
+use crate::control::{FIRST_RETRY, Retry, SLOWEST_RETRY};
+use crate::control_handle::FlipReport;
+use crate::policy::flip::{
+    Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, Step, Ticket, UpstreamAnswer,
+};
+use crate::policy::mode::{self, Actor, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, Phase, SchemaKnowledge};
 
 /// The longest time for aborted exchanges to end, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
 
-/// The longest wait for UCS in a flip to maintenance.
+const NO_RESPONSE: &str = "no response in time";
+
+/// The longest wait for UCS in a flip to maintenance: it settles without UCS, which is set later.
 const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
-/// The reason why a flip did not settle.
-#[derive(Debug)]
-enum FlipFailure {
-    /// The `switching` record could not be saved: nothing has changed.
-    NotBegun(StoreError),
-    /// The `settled` record could not be saved.
-    NotSettled(StoreError),
-    /// The drain timed out.
-    Deadline,
-    /// UCS did not change its mode.
-    Upstream(String),
-    /// UCS refused production because no profile schema is defined.
-    NoSchema,
-    /// A later change cancelled the flip.
-    Cancelled,
-    /// The gateway stops.
-    Stopped,
-}
-
-impl From<Interrupt> for FlipFailure {
-    fn from(interrupt: Interrupt) -> FlipFailure {
-        match interrupt {
-            Interrupt::Stopped => FlipFailure::Stopped,
-            Interrupt::Cancelled => FlipFailure::Cancelled,
-        }
-    }
-}
-
 impl Control {
-    /// Carries out a flip, or reverts it, and returns the result.
-    pub(super) async fn flip(&mut self, switching: ModeRecord) -> Result<Flipped, ChangeError> {
-        let before = Arc::clone(&self.record);
-        let mut report = FlipReport::default();
-        let ended = match self.carry_out(switching, &mut report).await {
-            Ok(()) => Ok(Flipped { record: Arc::clone(&self.record), report }),
-            Err(failure) => Err(self.revert(&before, failure, report).await),
-        };
-        self.upstream.end_flip();
-        ended
+    /// Steps the state, and performs what follows.
+    pub(super) fn feed(&mut self, event: Event) {
+        let (first, before) = (self.state.first_requester(), self.state.step_under_way());
+        let effects = self.state.step(event);
+        let step = self.state.step_under_way();
+        if before != step {
+            self.leave(before);
+        }
+        let recovers = effects.contains(&Effect::SetUpstreamBack(Failure::Recovered));
+        for effect in effects {
+            self.perform(effect, first);
+        }
+        if before.is_some() && self.state.step_under_way().is_none() && !recovers {
+            self.upstream.end_flip();
+        }
+        while self.state.is_idle()
+            && let Some(ticket) = self.waiting.pop_front()
+        {
+            self.request(ticket);
+        }
     }
 
-    /// The steps of a flip. Each is durable, or undone by [`Self::revert`].
-    async fn carry_out(&mut self, switching: ModeRecord, report: &mut FlipReport) -> Result<(), FlipFailure> {
-        let (leaving, target) = (switching.stable_mode(), switching.mode);
-        self.save_then_publish(switching).await.map_err(FlipFailure::NotBegun)?;
-        info!(revision = self.record.revision, from = %leaving, to = %target, "flip started");
-        let (drain, abandoned) = self.drain(leaving, report).await?;
-        self.switch_upstream(target).await?;
-        let settle = Change::Settle { drain, abandoned: unfinished(drain, report) };
-        let settled = self.next(&settle).expect("only this flip can end the switching phase");
-        self.save_then_publish(settled).await.map_err(FlipFailure::NotSettled)?;
-        report.changed = true;
-        // The record has said so of these; the next drain names what comes later.
-        self.abandoned_before.insert(leaving, abandoned);
-        self.orphans_until = None;
-        info!(revision = self.record.revision, mode = %target, drain = drain.as_str(), drain_ms = report.drain_ms, "flip settled");
-        Ok(())
+    /// A step is over: its work is dropped.
+    fn leave(&mut self, step: Option<Step>) {
+        self.work.clear();
+        if step == Some(Step::Cut) {
+            self.gate.end_cut();
+        }
+        if let (Some(Step::Drain | Step::Cut), Some(began)) = (step, self.flip.drain_began) {
+            let leaving = self.record().stable_mode();
+            // Read first: what is abandoned between the two is named twice rather than never.
+            self.flip.abandoned = AbandonedSoFar::now(&self.gate);
+            let before = self.abandoned_before.entry(leaving).or_default();
+            self.flip.report.abandoned = before.since(&self.gate, leaving);
+            self.flip.report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
     }
 
-    /// Waits for requests that only the old mode admits. Returns how sure it is that they have ended, and what was abandoned
-    /// until then.
-    async fn drain(
-        &mut self,
-        leaving: Mode,
-        report: &mut FlipReport,
-    ) -> Result<(DrainOutcome, AbandonedSoFar), FlipFailure> {
-        let began = Instant::now();
-        let drain = Drain {
-            gate: Arc::clone(&self.gate),
-            leaving,
-            orphan_grace: self.orphan_grace,
-            orphans_until: self.orphans_until,
+    fn perform(&mut self, effect: Effect, first: Option<Ticket>) {
+        match effect {
+            Effect::Save(next) => self.begin_save(next),
+            Effect::Publish => self.put_in_force(),
+            Effect::KeepUnsaved => self.keep_unsaved(),
+            Effect::Begin(step) => self.begin(step),
+            Effect::SetUpstreamBack(failure) => self.set_upstream_back(failure),
+            Effect::Reply(ticket, outcome) => {
+                if outcome == Outcome::Settled {
+                    self.schema.soon();
+                }
+                self.reply(ticket, outcome, first.is_none_or(|first| first == ticket));
+            }
+            Effect::Wait(ticket) => self.waiting.push_back(ticket),
+        }
+    }
+
+    fn begin_save(&mut self, next: NextRecord) {
+        if matches!(next.kind, RecordKind::Requested(_)) {
+            self.flip.report = FlipReport::default();
+        }
+        match self.next_record(next) {
+            Ok(record) => {
+                self.saving = Some(record.clone());
+                self.save.begin(self.store.clone().save(self.token, record));
+            }
+            Err(refusal) => self.save.begin(ready(Err(StoreError::Refused(refusal)))),
+        }
+    }
+
+    /// The record of the next save.
+    fn next_record(&self, next: NextRecord) -> Result<ModeRecord, mode::Refusal> {
+        let in_force = &**self.record();
+        let switching = self.flip.switching.as_ref().unwrap_or(in_force);
+        let now = Timestamp::now();
+        let (base, change, now) = match next.kind {
+            RecordKind::Same => return Ok(in_force.clone()),
+            RecordKind::Requested(ticket) => (in_force, self.requested_change(ticket), now),
+            RecordKind::Cancelled(ticket) => (switching, self.requested_change(ticket), now),
+            RecordKind::Settled(drain) => (switching, self.settle(drain), now),
+            // The same record after each crash, as it may have been reported without being saved.
+            RecordKind::Reverted(Failure::Recovered) => (switching, revert(Failure::Recovered), switching.since),
+            RecordKind::Reverted(failure) => (switching, revert(failure), now),
         };
-        report.waited_for = drain.running();
-        let ended = self.drain_until_deadline(&drain, began, report).await;
-        report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // Read first: what is abandoned between the two is named twice rather than never.
-        let abandoned = AbandonedSoFar::now(&self.gate);
-        report.abandoned = self.abandoned_before.entry(leaving).or_default().since(&self.gate, leaving);
+        let mut record = mode::apply(base, &change, now)?;
+        record.revision = next.revision;
+        if record.phase == Phase::Switching {
+            record.attempt = new_attempt();
+            let beyond = self.beyond_the_drain(&record);
+            record.deadline = record.deadline.map(|deadline| deadline.checked_add(beyond).unwrap_or(Timestamp::MAX));
+        }
+        Ok(record)
+    }
+
+    fn requested_change(&self, ticket: Ticket) -> Change {
+        let change = self.requests.get(&ticket).map(|request| request.change.clone());
+        match change {
+            Some(Change::Set(mut wanted)) => {
+                wanted.drain_timeout.get_or_insert(self.drain_timeout);
+                // The step function has compared it with the record in force.
+                wanted.if_revision = None;
+                Change::Set(wanted)
+            }
+            Some(change) => change,
+            None => revert(Failure::Cancelled),
+        }
+    }
+
+    fn settle(&self, drain: SettledDrain) -> Change {
+        let report = &self.flip.report;
         let has_orphans = self.orphans_until.is_some() || !report.abandoned.is_empty();
-        let outcome = match (ended?, has_orphans) {
-            (false, _) => DrainOutcome::Forced,
-            (true, true) => DrainOutcome::Assumed,
-            (true, false) => DrainOutcome::Complete,
+        let drain = match drain {
+            SettledDrain::Forced => DrainOutcome::Forced,
+            SettledDrain::Complete | SettledDrain::Cut if has_orphans => DrainOutcome::Assumed,
+            SettledDrain::Complete | SettledDrain::Cut => DrainOutcome::Complete,
         };
-        Ok((outcome, abandoned))
+        Change::Settle { drain, abandoned: unfinished(drain, report) }
     }
 
-    /// Whether the drain is over; false if the flip commits without it.
-    async fn drain_until_deadline(
-        &mut self,
-        drain: &Drain,
-        began: Instant,
-        report: &mut FlipReport,
-    ) -> Result<bool, FlipFailure> {
-        let timeout = Duration::from_millis(self.record.drain_timeout_ms.unwrap_or(0));
-        let deadline = began.checked_add(timeout).unwrap_or(began + Duration::from_secs(u64::from(u32::MAX)));
-        let mut in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(deadline, drain.over())).await?.is_ok();
-        if !in_time && drain.waits_for_graces_only() {
-            // Nothing is left to abort, and nothing new is admitted: it ends within the grace period.
-            let limit = Instant::now() + self.orphan_grace;
-            in_time = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await?.is_ok();
-        }
-        if in_time || drain.is_over() {
-            return Ok(true);
-        }
-        report.still_running = drain.running();
-        warn!(still_running = ?report.still_running, "drain timed out");
-        match self.record.on_timeout.unwrap_or_default() {
-            OnTimeout::Revert => Err(FlipFailure::Deadline),
-            OnTimeout::Commit => Ok(false),
-            OnTimeout::Cut => {
-                self.gate.cut(drain.leaving);
-                let limit = Instant::now() + CUT_LIMIT + self.orphan_grace;
-                let cut = self.clerk.serve_until(Until::Cancelled, timeout_at(limit, drain.over())).await;
-                self.gate.end_cut();
-                cut?.map(|()| true).map_err(|_| FlipFailure::Deadline)
+    /// How long a flip may take beyond its drain timeout: the graces (after a cut, the end of the cut too), and UCS's step.
+    fn beyond_the_drain(&self, record: &ModeRecord) -> Duration {
+        let cut = if record.on_timeout == Some(OnTimeout::Cut) { CUT_LIMIT } else { Duration::ZERO };
+        let upstream = if self.upstream.enabled() { self.upstream_limit(record.mode) } else { Duration::ZERO };
+        self.orphan_grace + cut + upstream
+    }
+
+    fn upstream_limit(&self, target: Mode) -> Duration {
+        let limit = self.upstream.link.set_mode_timeout;
+        if target == Mode::Maintenance { limit.min(LONGEST_WAIT_FOR_MAINTENANCE) } else { limit }
+    }
+
+    /// The outcome of a save decides, however late it comes.
+    pub(super) fn on_save_ended(&mut self, saved: Result<Saved<ModeRecord>, StoreError>) {
+        match saved {
+            Ok(saved) => {
+                self.token = saved.token();
+                if saved.content().phase == Phase::Switching {
+                    self.flip.switching = Some(saved.content().clone());
+                }
+                if self.retry.take().is_some() {
+                    info!(revision = saved.content().revision, "mode record saved after retries");
+                }
+                self.alarms.save = None;
+                self.just_saved = Some(saved);
+                self.feed(Event::SaveEnded { saved: true });
+            }
+            Err(error) => {
+                add_one(&self.stats.save_errors);
+                error!(%error, "cannot save the mode record");
+                self.flip.save_error = error.to_string();
+                if let Some(Retry { wait, .. }) = self.retry {
+                    let wait = (wait * 2).min(SLOWEST_RETRY);
+                    self.retry = Some(Retry { at: Instant::now() + wait, wait });
+                }
+                self.feed(Event::SaveEnded { saved: false });
             }
         }
     }
 
-    /// Sends Set Server Mode if UCS has a mode of its own. A failure fails a flip to production, never one to maintenance,
-    /// as the gate admits no request that UCS should refuse. A cancel waits until the outcome is known.
-    async fn switch_upstream(&mut self, target: Mode) -> Result<(), FlipFailure> {
+    fn put_in_force(&mut self) {
+        let Some(saved) = self.just_saved.take() else { return };
+        self.in_force.put(saved);
+        self.is_in_force();
+    }
+
+    /// The old mode must be restored, although its record cannot be saved: it is retried.
+    fn keep_unsaved(&mut self) {
+        let Some(record) = self.saving.take() else { return };
+        self.alarms.save = Some(format!("the mode in force is not saved: {}", self.flip.save_error));
+        self.retry = Some(Retry { at: Instant::now() + FIRST_RETRY, wait: FIRST_RETRY });
+        self.in_force.keep_unsaved(record);
+        self.is_in_force();
+    }
+
+    fn is_in_force(&mut self) {
+        let record = Arc::clone(self.record());
+        self.expiry_not_before = Instant::now();
+        if record.phase == Phase::Settled {
+            if let Some(switching) = self.flip.switching.take() {
+                self.flip_ended(&switching, &record);
+            }
+            if !self.expiry_trouble.is_of(record.expires) {
+                self.expiry_trouble = Default::default();
+                self.alarms.expiry = None;
+            }
+        }
+        self.publish();
+    }
+
+    fn flip_ended(&mut self, switching: &ModeRecord, record: &ModeRecord) {
+        let (revision, mode) = (record.revision, record.mode);
+        if mode != switching.mode {
+            info!(revision, %mode, cause = record.cause, "flip reverted");
+            return;
+        }
+        let drain = record.drain.map(DrainOutcome::as_str);
+        info!(revision, %mode, drain, drain_ms = self.flip.report.drain_ms, "flip settled");
+        // The record has said so of these; the next drain names what comes later.
+        self.abandoned_before.insert(mode.other(), std::mem::take(&mut self.flip.abandoned));
+        self.orphans_until = None;
+    }
+
+    pub(super) fn begin(&mut self, step: Step) {
+        match step {
+            Step::Look => self.begin_look(),
+            Step::Drain => self.begin_drain(),
+            Step::Cut => self.begin_cut(),
+            Step::Upstream => self.begin_upstream(),
+            Step::Grace => {
+                let until = self.orphans_until.unwrap_or_else(Instant::now);
+                self.work.begin(async move {
+                    tokio::time::sleep_until(until).await;
+                    WorkEnd::GraceOver
+                });
+            }
+            Step::Announce | Step::Settle | Step::Restore => {}
+        }
+    }
+
+    fn begin_look(&mut self) {
+        self.flip.report = FlipReport::default();
+        let (base, context) = self.probe_context();
+        let look = self.schema.look(&base);
+        self.work.begin(async move { WorkEnd::Looked(look.await, context) });
+    }
+
+    fn drain_of(&self, leaving: Mode) -> Drain {
+        let (gate, orphan_grace) = (Arc::clone(&self.gate), self.orphan_grace);
+        Drain { gate, leaving, orphan_grace, orphans_until: self.orphans_until }
+    }
+
+    fn begin_drain(&mut self) {
+        let record = Arc::clone(self.record());
+        let leaving = record.stable_mode();
+        info!(revision = record.revision, from = %leaving, to = %record.mode, "flip started");
+        // What was being done to UCS for the old mode is over.
+        self.upstream.begin_flip();
+        let drain = self.drain_of(leaving);
+        self.flip.report = FlipReport { waited_for: drain.running(), ..FlipReport::default() };
+        self.flip.drain_began = Some(Instant::now());
+        let limit = Duration::from_millis(record.drain_timeout_ms.unwrap_or(0));
+        self.work.begin(async move { WorkEnd::Drained { complete: drain.ends_within(limit).await } });
+    }
+
+    fn begin_cut(&mut self) {
+        let drain = self.drain_of(self.record().stable_mode());
+        self.gate.cut(drain.leaving);
+        let limit = CUT_LIMIT + self.orphan_grace;
+        self.work.begin(async move { WorkEnd::Drained { complete: timeout(limit, drain.over()).await.is_ok() } });
+    }
+
+    fn begin_upstream(&mut self) {
         if !self.upstream.enabled() {
-            return Ok(());
+            return self.work.begin(ready(WorkEnd::NoUpstreamMode));
         }
         self.upstream.begin_flip();
-        let base = self.gate.table().table().base_path.to_string();
-        let link = self.upstream.link.clone();
-        // Maintenance waits no longer than this: it settles without UCS, which is set later.
-        let limit = match target {
-            Mode::Production => link.set_mode_timeout,
-            Mode::Maintenance => link.set_mode_timeout.min(LONGEST_WAIT_FOR_MAINTENANCE),
-        };
-        let until = Instant::now() + limit;
-        let before = self.clerk.serve_until(Until::Stopped, timeout(limit / 3, link.read(&base))).await?;
-        let outcome = match before.unwrap_or_else(|_| Reading::Busy("no response in time".to_owned())) {
-            Reading::Mode(status) if status.mode == target => SetModeOutcome::InStep(status),
-            before => {
-                self.upstream.accept_reading(&before);
-                self.upstream.begin_request(target);
-                self.remember_upstream().await;
-                let limit = until.saturating_duration_since(Instant::now());
-                self.clerk.serve_until(Until::Stopped, link.set(&base, target, &before, limit)).await?
-            }
-        };
-        let judged = self.judge_switch(target, &outcome);
-        // A cancel that came meanwhile decides, whatever the outcome at UCS.
-        self.clerk.interrupt(Until::Cancelled).map_or(judged, |interrupt| Err(interrupt.into()))
+        let limit = self.upstream_limit(self.record().mode);
+        self.flip.upstream_until = Some(Instant::now() + limit);
+        let (link, base) = (self.upstream.link.clone(), self.probe_context().0);
+        self.work.begin(async move {
+            let read = timeout(limit / 3, link.read(&base)).await;
+            WorkEnd::UpstreamRead(read.unwrap_or_else(|_| Reading::Busy(NO_RESPONSE.to_owned())))
+        });
     }
 
-    fn judge_switch(&mut self, target: Mode, outcome: &SetModeOutcome) -> Result<(), FlipFailure> {
+    pub(super) fn on_work_ended(&mut self, end: WorkEnd) {
+        match end {
+            WorkEnd::Looked(look, context) => {
+                if let Some(look) = look {
+                    self.accept_look(&look, context);
+                }
+                let undefined = self.schema.knowledge() == SchemaKnowledge::Undefined;
+                self.feed(Event::Looked { undefined });
+            }
+            WorkEnd::Drained { complete } => {
+                if !complete && self.state.step_under_way() == Some(Step::Drain) {
+                    self.flip.report.still_running = self.drain_of(self.record().stable_mode()).running();
+                    warn!(still_running = ?self.flip.report.still_running, "drain timed out");
+                }
+                self.feed(Event::Drained { complete });
+            }
+            WorkEnd::UpstreamRead(Reading::Mode(status)) if status.mode == self.record().mode => {
+                self.on_upstream_set(&SetModeOutcome::InStep(status));
+            }
+            WorkEnd::UpstreamRead(before) => self.begin_set_mode(before),
+            WorkEnd::UpstreamSet(outcome) => self.on_upstream_set(&outcome),
+            WorkEnd::NoUpstreamMode => self.feed(Event::UpstreamAnswered(UpstreamAnswer::InStep)),
+            WorkEnd::GraceOver => self.feed(Event::GraceOver),
+        }
+    }
+
+    /// Sends Set Server Mode, once it is durable that UCS may have been moved.
+    fn begin_set_mode(&mut self, before: Reading) {
+        self.upstream.accept_reading(&before);
+        self.upstream.begin_request(self.record().mode);
+        let memory = self.upstream.unsaved().and_then(|memory| serde_json::to_string(&memory).ok());
+        let remembered = memory.map(|json| self.local.write(Fact::UpstreamSeen(json)));
+        let (link, base, target) = (self.upstream.link.clone(), self.probe_context().0, self.record().mode);
+        let until = self.flip.upstream_until.unwrap_or_else(Instant::now);
+        self.work.begin(async move {
+            let set = async {
+                if let Some(remembered) = remembered {
+                    // A failure is logged.
+                    let _ = remembered.await;
+                }
+                let left = until.saturating_duration_since(Instant::now());
+                link.set(&base, target, &before, left).await
+            };
+            let outcome = timeout_at(until, set).await;
+            WorkEnd::UpstreamSet(outcome.unwrap_or_else(|_| no_response()))
+        });
+    }
+
+    fn on_upstream_set(&mut self, outcome: &SetModeOutcome) {
+        let target = self.record().mode;
         let is_in_step = self.upstream.accept_outcome(target, outcome);
         self.alarms.upstream = self.upstream.complaint();
-        if is_in_step {
-            return Ok(());
-        }
         if let (SetModeOutcome::NoSchema(status), Mode::Production) = (outcome, target) {
             self.schema.accept_hint(Some(status.started.clone()));
         }
-        let detail = outcome.detail();
-        let may_be_forced = matches!(
-            outcome,
-            SetModeOutcome::NoSchema(_) | SetModeOutcome::Gone(_) | SetModeOutcome::Refused { not_found: true, .. }
-        );
-        if target == Mode::Maintenance || (self.record.force && may_be_forced) {
-            warn!(detail, %target, "UCS is not in the gateway's mode yet; retrying in the background");
-            return Ok(());
-        }
-        match outcome {
-            SetModeOutcome::NoSchema(_) => Err(FlipFailure::NoSchema),
-            _ => Err(FlipFailure::Upstream(detail)),
-        }
-    }
-
-    /// Puts the old mode in force again, durably (or in memory if that fails) and then at the gate. UCS is set back
-    /// afterwards in the background: the gate decides what is admitted, not UCS.
-    async fn revert(&mut self, before: &ModeRecord, failure: FlipFailure, report: FlipReport) -> ChangeError {
-        match &failure {
-            FlipFailure::NotBegun(error) => return self.not_durable(error),
-            // The record stays as it is: the next start reverts the flip.
-            FlipFailure::Stopped => return ChangeError::ShuttingDown,
-            _ => {}
-        }
-        let error = error_of(failure, Arc::clone(&self.record), report.clone());
-        let is_cancelled = matches!(error, ChangeError::Cancelled(_));
-        // Also when the flip failed otherwise: a cancel that was accepted gets its own record.
-        let canceller = self.clerk.take_cancel();
-        let change = match &canceller {
-            Some((change, _)) => Change::Set(change.clone()),
-            None => Change::Revert { cause: error.reason().to_owned(), actor: Actor::gateway() },
+        let answer = match outcome {
+            _ if is_in_step => UpstreamAnswer::InStep,
+            SetModeOutcome::NoSchema(_) => UpstreamAnswer::NoSchema,
+            SetModeOutcome::Gone(_) | SetModeOutcome::Refused { not_found: true, .. } => UpstreamAnswer::Absent,
+            _ => UpstreamAnswer::Refused,
         };
-        let restored = self.next(&change).expect("only a change back to the old mode cancels a flip");
-        self.upstream.revert(before.mode);
+        if !is_in_step {
+            self.flip.upstream_words = outcome.detail();
+            warn!(detail = self.flip.upstream_words, %target, "UCS is not in the target mode");
+        }
+        self.feed(Event::UpstreamAnswered(answer));
+    }
+
+    /// The old mode is in force; UCS is set back in the background.
+    fn set_upstream_back(&mut self, failure: Failure) {
+        let mode = self.record().mode;
+        if failure == Failure::Recovered {
+            // The killed gateway may have set UCS to the other mode.
+            self.upstream.set_back_to(mode);
+            self.schema.soon();
+        } else {
+            self.upstream.revert(mode);
+        }
         self.alarms.upstream = self.upstream.complaint();
-        let saved = self.save_or_keep(restored).await;
-        info!(revision = self.record.revision, mode = %self.record.mode, %error, "flip reverted");
-        let record = Arc::clone(&self.record);
-        let not_kept = saved.err().map(|error| self.not_durable(&error));
-        if let Some((_, reply)) = canceller {
-            // A record that is not on the disk is never acknowledged.
-            let flipped = Flipped { record: Arc::clone(&record), report };
-            let _ = reply.send(not_kept.clone().map_or(Ok(flipped), Err));
-        }
-        match not_kept {
-            Some(not_kept) if is_cancelled => not_kept,
-            _ => error.with_record(record),
-        }
+        self.publish();
     }
 }
 
-/// What may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.
-fn unfinished(drain: DrainOutcome, report: &FlipReport) -> Vec<OperationCount> {
-    let mut unfinished = report.abandoned.clone();
-    if drain == DrainOutcome::Forced {
-        for one in &report.still_running {
-            match unfinished.iter_mut().find(|of| (&of.operation, &of.class) == (&one.operation, &one.class)) {
-                Some(known) => known.count += one.count,
-                None => unfinished.push(one.clone()),
-            }
-        }
-    }
-    unfinished
+fn no_response() -> SetModeOutcome {
+    SetModeOutcome::Unclear { detail: NO_RESPONSE.to_owned(), reading: Reading::Busy(NO_RESPONSE.to_owned()) }
 }
 
-/// The error that a failed flip is reported as.
-fn error_of(failure: FlipFailure, record: Arc<ModeRecord>, report: FlipReport) -> ChangeError {
-    match failure {
-        FlipFailure::Deadline => ChangeError::Deadline { record, report },
-        FlipFailure::Upstream(detail) => ChangeError::Upstream { record, detail, report },
-        FlipFailure::NoSchema => ChangeError::NoSchema(record),
-        FlipFailure::NotBegun(error) | FlipFailure::NotSettled(error) => {
-            ChangeError::NotDurable { record, detail: error.to_string() }
-        }
-        FlipFailure::Cancelled => ChangeError::Cancelled(record),
-        FlipFailure::Stopped => ChangeError::ShuttingDown,
-    }
+/// The record of a flip that failed.
+fn revert(failure: Failure) -> Change {
+    let cause = match failure {
+        Failure::DrainTimeout => "drain_timeout",
+        Failure::Upstream => "upstream_refused",
+        Failure::NoSchema => "no_profile_schema",
+        Failure::Cancelled => "cancelled",
+        Failure::NotDurable => "not_durable",
+        Failure::ShuttingDown => "shutting_down",
+        Failure::Recovered => "recovered",
+    };
+    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
+}
+
+/// A name that no other flip has, on this machine or another.
+fn new_attempt() -> Option<String> {
+    let halves = [getrandom::u64().ok()?, getrandom::u64().ok()?];
+    Some(halves.map(|half| format!("{half:016x}")).concat())
 }

@@ -1,46 +1,61 @@
-//! The only writer of the mode: one loop that handles commands, expiry, the schema probe and UCS's own mode, one event at a
-//! time. `policy::mode` decides which record may follow another. Requests of clients are handled in `proxy`.
+//! The only writer of the mode: one loop that is driven by events. Its select is the only place where control waits: saves,
+//! drains, calls to UCS and files are pieces of work that it polls beside commands, probes, cancels and a stop.
+//! `policy::mode` decides which record may follow another, `policy::flip` what follows from an event.
 //!
-//! Reading order: this loop, `flip` (the procedure), `reactions` (automatic changes), `start`, and below these the store
-//! and the calls to UCS.
+//! Reading order: this loop, `changes` (from a change to its result), `flip` (the effects of the step function), `reactions`
+//! and `timed` (automatic changes), `reload`, `start`, and below these the stores and the calls to UCS.
 
-mod clerk;
+mod changes;
 mod drain;
 mod expiry;
 mod flip;
+mod in_force;
+mod local_writes;
 mod options;
 mod reactions;
 mod reload;
+mod requests;
+mod route_reader;
+mod slot;
 mod start;
 
 mod stats;
 pub mod store;
+mod timed;
 pub(crate) mod ucs;
+mod work;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use crate::control::clerk::Clerk;
 use crate::control::drain::AbandonedSoFar;
 use crate::control::expiry::ExpiryTrouble;
-use crate::control::stats::{add_one, count_change, count_reload};
-use crate::control::store::{Store, StoreError};
+use crate::control::in_force::InForce;
+use crate::control::local_writes::LocalWrites;
+use crate::control::requests::Request;
+use crate::control::route_reader::{Reload, ReloadEnd};
+use crate::control::slot::Slot;
+use crate::control::store::{Fact, LocalState, RecordStore, Saved, StoreError, Token};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::schema::{ProbeContext, ProbeResult, SchemaProbe};
 use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
-use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHint};
-use crate::gate::{Gate, Published};
-use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
+use crate::control::work::{FlipFacts, WorkEnd};
+use crate::control_handle::{Command, CommandReceiver};
+use crate::gate::Gate;
+use crate::policy::flip::{self as machine, Step, Ticket};
+use crate::policy::mode::{Change, Mode, ModeRecord, ModeSet};
 use crate::telemetry::ControlStats;
 
 pub(crate) use options::{InitialMode, UpstreamModeUse};
-pub(crate) use reload::{LoadedRoutes, RouteLoader};
+pub(crate) use route_reader::{LoadedRoutes, RouteLoader};
 pub use start::StartError;
 pub(crate) use start::start;
 
@@ -51,7 +66,9 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(30);
 /// The settings of control. The operator decides each; there are no defaults here.
 pub(crate) struct ControlSettings {
     /// Keeps the record.
-    pub store: Store,
+    pub store: RecordStore,
+    /// Keeps what concerns this gateway alone.
+    pub local: LocalState,
     /// The mode of the first start.
     pub initial_mode: InitialMode,
     /// The drain timeout of changes that do not set one.
@@ -79,16 +96,29 @@ pub(crate) struct ControlSettings {
 /// Control, started and ready to [`run`](Control::run).
 pub(crate) struct Control {
     gate: Arc<Gate>,
-    clerk: Clerk,
-    store: Store,
-    /// The record in force.
-    record: Arc<ModeRecord>,
-    /// The revision in the store; it differs from the record's while a save is retried.
-    stored_revision: u64,
-    /// The highest revision of any attempted save; a later record is always above it.
-    tried_revision: u64,
+    inbox: CommandReceiver,
+    store: RecordStore,
+    /// What the store holds.
+    token: Token,
+    local: LocalWrites,
+    in_force: InForce,
+    /// The mode and the flip under way, as the step function sees them.
+    state: machine::State,
+    /// What the step function need not know about the flip under way.
+    flip: FlipFacts,
+    /// The save under way, and its record.
+    save: Slot<Result<Saved<ModeRecord>, StoreError>>,
+    saving: Option<ModeRecord>,
+    /// What the last save saved, until it is published.
+    just_saved: Option<Saved<ModeRecord>>,
+    /// The work of the flip's step.
+    work: Slot<WorkEnd>,
+    requests: HashMap<Ticket, Request>,
+    next_ticket: Ticket,
+    /// Requests that are made again once nothing is under way.
+    waiting: VecDeque<Ticket>,
+    reload: Reload,
     schema: SchemaProbe,
-    schema_hint: Arc<SchemaHint>,
     upstream: UpstreamMode,
     alarms: Alarms,
     retry: Option<Retry>,
@@ -99,8 +129,7 @@ pub(crate) struct Control {
     abandoned_before: HashMap<Mode, AbandonedSoFar>,
     expiry_not_before: Instant,
     expiry_trouble: ExpiryTrouble,
-    load_routes: RouteLoader,
-    routes_fingerprint: Option<String>,
+    scheduled_not_before: Instant,
     stats: Arc<ControlStats>,
 }
 
@@ -117,6 +146,8 @@ struct Alarms {
     followed: Option<String>,
     /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
+    /// A scheduled flip was missed or failed; cleared when an operator or client changes the mode.
+    scheduled: Option<String>,
 }
 
 /// The next attempt to save the record in force.
@@ -126,15 +157,55 @@ struct Retry {
     wait: Duration,
 }
 
-/// The events of an idle control.
+/// When control stops. Both may come at once.
+pub(crate) struct StopSignals {
+    /// The gateway begins to stop: a flip is taken back, and no further change is taken.
+    begins: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// No request is in flight any more: control ends as soon as nothing is under way.
+    ends: Pin<Box<dyn Future<Output = ()> + Send>>,
+    has_begun: bool,
+    has_ended: bool,
+}
+
+/// What the loop waits for.
 enum Event {
-    Stop,
+    StopBegins,
+    StopEnds,
+    SaveEnded(Result<Saved<ModeRecord>, StoreError>),
+    WorkEnded(WorkEnd),
     Command(Command),
     Expired,
+    ScheduledDue,
     RetrySave,
+    Reload(ReloadEnd),
     SchemaProbed(ProbeResult),
     SchemaHinted,
     Upstream(ModeObservation),
+    LocalWritten(Fact, Result<(), StoreError>),
+}
+
+impl StopSignals {
+    pub(crate) fn new(
+        begins: impl Future<Output = ()> + Send + 'static,
+        ends: impl Future<Output = ()> + Send + 'static,
+    ) -> StopSignals {
+        StopSignals { begins: Box::pin(begins), ends: Box::pin(ends), has_begun: false, has_ended: false }
+    }
+
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            biased;
+            () = &mut self.begins, if !self.has_begun => {
+                self.has_begun = true;
+                Event::StopBegins
+            }
+            () = &mut self.ends, if !self.has_ended => {
+                self.has_ended = true;
+                Event::StopEnds
+            }
+            () = std::future::pending() => Event::StopEnds,
+        }
+    }
 }
 
 impl Control {
@@ -143,196 +214,95 @@ impl Control {
         Arc::clone(&self.stats)
     }
 
-    /// Runs until `shutdown` completes. Shut it down after the workers: it writes the clean-shutdown marker only if no
-    /// request is in flight and none was abandoned recently.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send + 'static) {
-        self.clerk.stop_on(shutdown);
-        self.resolve_unsettled().await;
-        loop {
-            self.remember_upstream().await;
-            match self.next_event().await {
-                Event::Stop => break,
-                Event::Command(Command::SetMode(change, reply)) => {
-                    let ended = self.change(&Change::Set(change)).await;
-                    // The requester may have disconnected; the change stands.
-                    let _ = reply.send(ended);
-                }
-                Event::Command(Command::Reload(reply)) => {
-                    let ended = self.reload().await;
-                    count_reload(&self.stats, &ended);
-                    let _ = reply.send(ended);
-                }
-                Event::Expired => self.expire().await,
-                Event::RetrySave => self.retry_save().await,
-                Event::SchemaProbed(seen) => self.on_schema_probed(seen).await,
-                Event::SchemaHinted => self.on_schema_hint(),
-                Event::Upstream(observation) => self.on_mode_observation(observation).await,
-            }
+    /// Runs until the gateway has stopped. It ends after the workers: it writes the clean-shutdown marker only if no request
+    /// is in flight and none was abandoned recently.
+    pub async fn run(mut self, mut stop: StopSignals) {
+        if self.state.step_under_way() == Some(Step::Grace) {
+            self.resolve_unsettled();
+        }
+        while !(stop.has_ended && self.state.is_idle() && self.local.is_idle()) {
+            self.remember_upstream();
+            let event = self.next_event(&mut stop).await;
+            self.handle(event);
         }
         self.stop().await;
     }
 
-    async fn next_event(&mut self) -> Event {
+    /// The one place where control waits.
+    async fn next_event(&mut self, stop: &mut StopSignals) -> Event {
         let (base, context) = self.probe_context();
-        let revision = self.record.revision;
-        let (expires, not_before) = (self.record.expires, self.expiry_not_before);
-        let retry_at = self.retry.map(|retry| retry.at);
+        let step = self.state.step_under_way();
+        let record = self.in_force.record();
+        let is_free = self.state.is_idle() && !self.state.is_stopping();
+        let expires = record.expires.filter(|_| is_free);
+        let scheduled = record.scheduled.as_ref().map(|scheduled| scheduled.at).filter(|_| is_free);
+        let (revision, not_before) = (record.revision, self.expiry_not_before);
+        let retry_at = self.retry.map(|retry| retry.at).filter(|_| is_free);
         tokio::select! {
             biased;
-            next = self.clerk.next() => next.map_or(Event::Stop, Event::Command),
+            event = stop.next() => event,
+            saved = self.save.end() => Event::SaveEnded(saved),
+            command = receive(&mut self.inbox.commands) => Event::Command(command),
+            end = self.work.end() => Event::WorkEnded(end),
+            end = self.reload.end() => Event::Reload(end),
             () = expiry_due(expires, not_before) => Event::Expired,
+            () = expiry_due(scheduled, self.scheduled_not_before) => Event::ScheduledDue,
             () = sleep_until(retry_at) => Event::RetrySave,
-            () = self.schema_hint.noticed() => Event::SchemaHinted,
+            () = self.inbox.schema_hint.noticed() => Event::SchemaHinted,
             seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
-            observation = self.upstream.next(&base, revision) => Event::Upstream(observation),
+            // The flip reads UCS's status itself while it sets UCS.
+            seen = self.upstream.next(&base, revision), if step != Some(Step::Upstream) => Event::Upstream(seen),
+            (fact, written) = self.local.end() => Event::LocalWritten(fact, written),
         }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::StopBegins | Event::StopEnds => self.feed(machine::Event::Stop),
+            Event::SaveEnded(saved) => self.on_save_ended(saved),
+            Event::WorkEnded(end) => self.on_work_ended(end),
+            Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
+            Event::Command(Command::Reload(when, reply)) => self.request_reload(when, reply),
+            Event::Expired => self.expire(),
+            Event::ScheduledDue => self.run_scheduled(),
+            Event::RetrySave => self.feed(machine::Event::RetryDue),
+            Event::Reload(end) => self.on_reload_ended(end),
+            Event::SchemaProbed(seen) => self.on_schema_probed(seen),
+            Event::SchemaHinted => self.on_schema_hint(),
+            Event::Upstream(observation) => self.on_mode_observation(observation),
+            Event::LocalWritten(fact, written) => self.on_local_written(fact, written),
+        }
+        self.advance_reload();
+    }
+
+    /// The record in force.
+    fn record(&self) -> &Arc<ModeRecord> {
+        self.in_force.record()
     }
 
     /// The base path in force, and the context that must stay the same for a schema probe to count.
     fn probe_context(&self) -> (String, ProbeContext) {
         let table = self.gate.table();
-        let context = ProbeContext { revision: self.record.revision, generation: table.generation() };
+        let context = ProbeContext { revision: self.record().revision, generation: table.generation() };
         (table.table().base_path.to_string(), context)
     }
 
-    /// Carries out one change from any source, to its end.
-    async fn change(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
-        let ended = self.change_uncounted(change).await;
-        count_change(&self.stats, &ended);
-        let is_requested = matches!(self.record.actor.kind, ActorKind::Operator | ActorKind::Client);
-        if ended.is_ok() && is_requested {
-            let cleared = [self.alarms.start.take(), self.alarms.followed.take()];
-            if cleared.iter().any(Option::is_some) {
-                self.publish();
-            }
-        }
-        ended
-    }
-
-    async fn change_uncounted(&mut self, change: &Change) -> Result<Flipped, ChangeError> {
-        let next = self.next(change).map_err(|refusal| self.refused(refusal))?;
-        if next == *self.record {
-            // Nothing changes, but a record that is not on the disk is never acknowledged.
-            if self.retry.is_some() {
-                self.save_then_publish(next).await.map_err(|error| self.not_durable(&error))?;
-            }
-            return Ok(Flipped { record: Arc::clone(&self.record), report: FlipReport::default() });
-        }
-        if next.phase == Phase::Settled {
-            self.save_then_publish(next).await.map_err(|error| self.not_durable(&error))?;
-            return Ok(Flipped { record: Arc::clone(&self.record), report: FlipReport::default() });
-        }
-        if next.mode == Mode::Production && !next.force && self.probe_now().await == SchemaKnowledge::Undefined {
-            return Err(ChangeError::NoSchema(Arc::clone(&self.record)));
-        }
-        let flipped = self.flip(next).await;
-        // Not after a revert: while UCS does not leave production, each probe would start the next flip.
-        if flipped.is_ok() {
-            self.schema.soon();
-        }
-        flipped
-    }
-
-    /// The next record, with the gateway's default drain timeout and a revision that no save has tried before.
-    fn next(&self, change: &Change) -> Result<ModeRecord, Refusal> {
-        let mut change = change.clone();
-        if let Change::Set(requested) = &mut change {
-            requested.drain_timeout.get_or_insert(self.drain_timeout);
-        }
-        let mut next = mode::apply(&self.record, &change, Timestamp::now())?;
-        if next.revision > self.record.revision {
-            next.revision = next.revision.max(self.tried_revision + 1);
-        }
-        if self.record.phase == Phase::Settled && next.phase == Phase::Switching {
-            next.attempt = new_attempt();
-            // A drain that waits for grace periods only may exceed its timeout; the deadline includes them.
-            let grace = self.orphan_grace;
-            next.deadline = next.deadline.map(|deadline| deadline.checked_add(grace).unwrap_or(Timestamp::MAX));
-        }
-        Ok(next)
-    }
-
-    /// Saves a record durably and then puts it in force. After an error nothing has changed.
-    async fn save_then_publish(&mut self, record: ModeRecord) -> Result<(), StoreError> {
-        self.tried_revision = self.tried_revision.max(record.revision);
-        match self.clerk.serve(self.store.save(self.stored_revision, &record)).await {
-            Ok(saved) => {
-                self.stored_revision = saved.revision;
-                self.retry = None;
-                self.alarms.save = None;
-                self.put_in_force(saved);
-                Ok(())
-            }
-            Err(error) => {
-                add_one(&self.stats.save_errors);
-                error!(%error, revision = record.revision, "cannot save the mode record");
-                Err(error)
-            }
-        }
-    }
-
-    /// Puts a record in force even if it cannot be saved: for a mode that must be restored. A failed save is retried, and
-    /// the error is returned for the requester.
-    async fn save_or_keep(&mut self, record: ModeRecord) -> Result<(), StoreError> {
-        let saved = self.save_then_publish(record.clone()).await;
-        if let Err(error) = &saved {
-            self.alarms.save = Some(format!("the mode in force is not saved: {error}"));
-            self.retry = Some(Retry { at: Instant::now() + FIRST_RETRY, wait: FIRST_RETRY });
-            self.put_in_force(record);
-        }
-        saved
-    }
-
-    async fn retry_save(&mut self) {
-        let Some(Retry { wait, .. }) = self.retry else { return };
-        let record = (*self.record).clone();
-        match self.save_then_publish(record).await {
-            Ok(()) => info!(revision = self.record.revision, "mode record saved after retries"),
-            Err(_) => {
-                let wait = (wait * 2).min(SLOWEST_RETRY);
-                self.retry = Some(Retry { at: Instant::now() + wait, wait });
-            }
-        }
-    }
-
-    fn put_in_force(&mut self, record: ModeRecord) {
-        self.record = Arc::new(record);
-        self.expiry_not_before = Instant::now();
-        if self.record.phase == Phase::Settled && !self.expiry_trouble.is_of(self.record.expires) {
-            self.expiry_trouble = ExpiryTrouble::default();
-            self.alarms.expiry = None;
-        }
-        self.publish();
-    }
-
+    /// Publishes the record in force with what else is known.
     fn publish(&self) {
-        self.gate.publish(self.state());
+        self.in_force.show(self.schema.knowledge(), self.upstream_mode(), self.alarm());
     }
 
-    /// The state to publish.
-    fn state(&self) -> Published {
-        let Alarms { start, save, upstream, followed, expiry } = &self.alarms;
+    /// Everything that needs an operator, as one text.
+    fn alarm(&self) -> Option<String> {
+        let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
         let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());
-        let alarms = [start, save, of_record, upstream, followed, expiry, of_probe];
+        let alarms = [start, save, of_record, upstream, followed, expiry, scheduled, of_probe];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
-        let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
-        let (record, upstream) = (Some(Arc::clone(&self.record)), self.upstream_mode());
-        Published { record, schema: self.schema.knowledge(), upstream, alarm }
+        (!alarms.is_empty()).then(|| alarms.join("; "))
     }
 
-    fn refused(&self, refusal: Refusal) -> ChangeError {
-        let record = Arc::clone(&self.record);
-        match refusal {
-            Refusal::Stale => ChangeError::Stale(record),
-            Refusal::Busy | Refusal::NotSwitching | Refusal::NotDue => ChangeError::Busy(record),
-        }
-    }
-
-    fn not_durable(&self, error: &StoreError) -> ChangeError {
-        ChangeError::NotDurable { record: Arc::clone(&self.record), detail: error.to_string() }
-    }
-
-    /// Writes the clean-shutdown marker, unless requests may still be running in UCS.
+    /// Writes the clean-shutdown marker, unless requests may still be running in UCS or the next start has to resolve
+    /// something.
     async fn stop(self) {
         let in_flight: u64 = ModeSet::ALL.into_iter().map(|set| self.gate.in_flight(set)).sum();
         let modes = [Mode::Production, Mode::Maintenance];
@@ -340,16 +310,20 @@ impl Control {
         let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
         if in_flight > 0 || orphans || modes.into_iter().any(lately) {
             info!(in_flight, "requests may still be running in UCS after shutdown");
-        } else if let Err(error) = self.store.mark_clean_shutdown().await {
+        } else if self.state.is_settled_durably()
+            && let Err(error) = self.local.mark_clean_shutdown().await
+        {
             error!(%error, "cannot write the clean-shutdown marker");
         }
     }
 }
 
-/// A name that no other flip has, on this machine or another.
-fn new_attempt() -> Option<String> {
-    let halves = [getrandom::u64().ok()?, getrandom::u64().ok()?];
-    Some(halves.map(|half| format!("{half:016x}")).concat())
+/// The next command; pending forever once every control handle is dropped.
+async fn receive(commands: &mut mpsc::Receiver<Command>) -> Command {
+    match commands.recv().await {
+        Some(command) => command,
+        None => std::future::pending().await,
+    }
 }
 
 async fn expiry_due(expires: Option<Timestamp>, not_before: Instant) {

@@ -1,62 +1,79 @@
-//! Automatic changes: control lets a mode expire, observes the profile schema and UCS's own mode, and reacts to both. The
-//! rules are in `ucs`.
+//! Automatic changes: control observes the profile schema and UCS's own mode, and reacts to both. The rules are in `ucs`.
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::control::Control;
-use crate::control::clerk::Until;
+use crate::control::requests::{Ended, Requester};
 use crate::control::stats::{add_one, count_probe};
-use crate::control::store::Fact;
+use crate::control::store::{Fact, StoreError};
 use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witness};
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
+use crate::gate::Published;
+use crate::policy::flip::Step;
 use crate::policy::mode::{
     Actor, ActorKind, Change, Mode, ModeChange, NO_PROFILE_SCHEMA, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
 };
 use crate::policy::upstream_mode::UpstreamMode;
 
+/// The cause of a change that follows UCS.
+const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
+
 impl Control {
-    /// Flips because the mode expired. A failure is retried with growing waits, and raises an alarm from the second time
-    /// on, unless the expiry was removed.
-    pub(super) async fn expire(&mut self) {
-        let expire = Change::Expire { drain_timeout: self.drain_timeout };
-        let Err(error) = self.change(&expire).await else { return };
-        if self.record.expires.is_none() || self.record.phase == Phase::Switching {
-            return;
+    /// The result of an automatic change.
+    pub(super) fn automatic_change_ended(&mut self, requester: Requester, ended: Ended) {
+        match (requester, ended) {
+            (Requester::Expiry, Err(error)) => self.expiry_failed(&error),
+            (Requester::EndForce, Err(error)) => {
+                warn!(%error, "cannot end force although a profile schema is defined");
+            }
+            (Requester::Close(cause), Err(error)) => close_failed(cause, &error),
+            (Requester::Follow(refused), ended) => self.followed(refused, ended),
+            (Requester::Adopt(_), Ok(_) | Err(ChangeError::NoSchema(_))) => self.upstream.end_guess(),
+            (Requester::Adopt(mode), Err(error)) => {
+                warn!(%error, %mode, "cannot adopt the first mode that UCS reports")
+            }
+            (Requester::Scheduled(words), Err(error)) => self.scheduled_failed(&words, &error),
+            // The alarm must not wait for the disk.
+            (Requester::Moved, Err(ChangeError::NotDurable { .. })) => {
+                self.alarms.followed = Some(moved_words());
+                self.publish();
+            }
+            (Requester::GiveUp, Err(ChangeError::NotDurable { .. })) => self.scheduled_kept(),
+            (_, _) => {}
         }
-        let wait = self.expiry_trouble.failed(self.record.expires);
-        warn!(%error, ?wait, "the mode expired, but switching back failed");
-        self.expiry_not_before = Instant::now() + wait;
-        if self.expiry_trouble.failures > 1 {
-            self.alarms.expiry = Some(format!("the mode expired, but switching back failed: {error}"));
+    }
+
+    fn followed(&mut self, refused: Option<String>, ended: Ended) {
+        if let Err(error) = ended {
+            close_failed(UPSTREAM_CLOSED, &error);
+        }
+        if self.record().mode == Mode::Maintenance && refused.is_some() {
+            self.alarms.followed = refused.map(|words| format!("{words}; the gateway followed it to maintenance"));
             self.publish();
         }
     }
 
-    /// Probes outside of the regular interval and returns the resulting knowledge.
-    pub(super) async fn probe_now(&mut self) -> SchemaKnowledge {
-        let (base, context) = self.probe_context();
-        if let Some(look) = self.clerk.serve(self.schema.look(&base)).await {
-            self.accept_look(&look, context).await;
-        }
-        self.schema.knowledge()
-    }
-
     /// Handles a regular probe. It counts only if nothing changed since it began.
-    pub(super) async fn on_schema_probed(&mut self, seen: ProbeResult) {
+    pub(super) fn on_schema_probed(&mut self, seen: ProbeResult) {
         let (base, context) = self.probe_context();
         if seen.context != context || seen.look.path != self.schema.target(&base) {
             self.schema.soon();
             return;
         }
-        self.accept_look(&seen.look, context).await;
+        self.accept_look(&seen.look, context);
+        if !self.state.is_idle() {
+            // After a flip there is a probe again.
+            return;
+        }
+        let (mode, force) = (self.record().mode, self.record().force);
         match self.schema.knowledge() {
-            SchemaKnowledge::Defined if self.record.force => self.end_force().await,
-            SchemaKnowledge::Undefined if self.record.mode == Mode::Production && !self.record.force => {
-                self.close(ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA).await;
+            SchemaKnowledge::Defined if force => self.submit(Change::EndForce, Requester::EndForce),
+            SchemaKnowledge::Undefined if mode == Mode::Production && !force => {
+                let change = automatic(Mode::Maintenance, ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA);
+                self.submit(Change::Set(change), Requester::Close(NO_PROFILE_SCHEMA));
             }
             SchemaKnowledge::Defined | SchemaKnowledge::Undefined | SchemaKnowledge::Unknown => {}
         }
@@ -64,12 +81,12 @@ impl Control {
 
     /// Handles a hint: UCS returned 404 for a request that needs a profile schema.
     pub(super) fn on_schema_hint(&mut self) {
-        let refused = self.schema_hint.take_create_refused();
+        let refused = self.inbox.schema_hint.take_create_refused();
         self.schema.accept_hint(refused.then(|| self.upstream.incarnation()));
     }
 
     /// Accepts a probe and publishes its result: while no schema is defined, requests that need one get 404.
-    async fn accept_look(&mut self, look: &Look, context: ProbeContext) {
+    pub(super) fn accept_look(&mut self, look: &Look, context: ProbeContext) {
         let known = self.schema.knowledge();
         let facts = Facts {
             witness: self.witness(look),
@@ -78,10 +95,8 @@ impl Control {
         };
         let first_answer = self.schema.accept(look, facts, context);
         count_probe(&self.stats, self.schema.knowledge());
-        // Commands wait these milliseconds in the queue: handled here, they would be rejected as busy.
-        let fact = Fact::SchemaPathAnswered(look.path.clone());
-        if first_answer && let Err(error) = self.store.remember(fact).await {
-            warn!(%error, "cannot save that the schema path exists");
+        if first_answer {
+            self.local.write(Fact::SchemaPathAnswered(look.path.clone()));
         }
         if self.schema.knowledge() != known {
             info!(schema = ?self.schema.knowledge(), ?look, "profile schema knowledge changed");
@@ -99,21 +114,21 @@ impl Control {
         }
     }
 
-    async fn end_force(&mut self) {
-        if let Err(error) = self.change(&Change::EndForce).await {
-            warn!(%error, "cannot end force although a profile schema is defined");
-        }
-    }
-
     /// Handles an observation of UCS outside of a flip. It counts only if nothing changed since the call began.
-    pub(super) async fn on_mode_observation(&mut self, observation: ModeObservation) {
+    pub(super) fn on_mode_observation(&mut self, observation: ModeObservation) {
         match observation {
+            // During a change it is only seen: the change decides about UCS.
+            ModeObservation::Polled { reading, .. } if !self.state.is_idle() => {
+                self.upstream.accept_reading(&reading);
+            }
             ModeObservation::Polled { revision, base, reading } => {
-                if (revision, base) == (self.record.revision, self.probe_context().0) {
-                    self.on_upstream_polled(reading).await;
+                if (revision, base) == (self.record().revision, self.probe_context().0) {
+                    self.on_upstream_polled(reading);
+                } else {
+                    self.upstream.poll_soon();
                 }
             }
-            ModeObservation::Set { mode, .. } if mode != self.record.mode => {}
+            ModeObservation::Set { mode, .. } if mode != self.record().mode => {}
             ModeObservation::Set { mode, outcome } => {
                 if !self.upstream.accept_outcome(mode, &outcome) {
                     warn!(detail = outcome.detail(), %mode, "cannot set UCS to the gateway's mode");
@@ -127,36 +142,36 @@ impl Control {
         self.refresh();
     }
 
-    async fn on_upstream_polled(&mut self, reading: Reading) {
+    fn on_upstream_polled(&mut self, reading: Reading) {
         let Reading::Mode(status) = reading else {
             if !matches!(reading, Reading::Absent(_)) {
                 add_one(&self.stats.upstream_poll_errors);
                 tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
             }
-            if self.record.phase == Phase::Settled {
-                self.upstream.recall(self.record.mode);
-            }
+            self.upstream.recall(self.in_force.record().mode);
             if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
             }
             return;
         };
         let seen = status.mode;
-        match self.upstream.accept(status, &self.record) {
-            Decision::Agreed | Decision::Wait | Decision::Leave => {}
-            Decision::Adopt => self.adopt(seen).await,
+        match self.upstream.accept(status, self.in_force.record()) {
+            Decision::Agreed | Decision::Leave => {}
+            // Did it close itself because its schema is missing?
+            Decision::Wait => self.schema.soon(),
+            Decision::Adopt => self.adopt(seen),
             Decision::SetBack => self.set_upstream(),
             Decision::Moved => {
-                self.record_move().await;
+                self.record_move();
                 self.set_upstream();
             }
-            Decision::Follow => self.follow().await,
+            Decision::Follow => self.follow(),
         }
     }
 
     /// Sets UCS to the gateway's mode, unless the last attempt was too recent.
     fn set_upstream(&mut self) {
-        let (base, mode) = (self.probe_context().0, self.record.mode);
+        let (base, mode) = (self.probe_context().0, self.record().mode);
         if self.upstream.begin_set(&base, mode) {
             warn!(%mode, "UCS is not in the gateway's mode; setting it");
             add_one(&self.stats.upstream_set_back);
@@ -164,111 +179,106 @@ impl Control {
     }
 
     /// Enters into the history that UCS went to production past the gateway: once, until the mode is requested again.
-    async fn record_move(&mut self) {
+    fn record_move(&mut self) {
         let moved = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_MOVED);
-        let Ok(next) = self.next(&Change::Set(moved)) else { return };
-        if next != *self.record {
-            // Kept in memory and retried if it cannot be saved: the alarm must not wait for the disk.
-            let _ = self.save_or_keep(next).await;
-        }
+        self.submit(Change::Set(moved), Requester::Moved);
     }
 
     /// The alarm that the record in force stands for, also after a restart.
     pub(super) fn alarm_of_record(&self) -> Option<String> {
-        let words = match (self.record.cause.as_deref()?, self.schema.knowledge()) {
-            (UPSTREAM_MOVED, _) => {
-                "UCS went to production past the gateway and is set back to maintenance; \
-                 find the client that reaches UCS directly, then confirm maintenance"
+        let record = self.record();
+        let words = match (record.cause.as_deref()?, self.schema.knowledge()) {
+            (UPSTREAM_MOVED, _) => moved_words(),
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => {
+                format!("{NO_PROFILE_SCHEMA}: profile schema is back: set production")
             }
-            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => "profile schema is back: set production",
-            (NO_PROFILE_SCHEMA, _) => "UCS has no profile schema; create one, then set production",
+            (NO_PROFILE_SCHEMA, _) => {
+                format!("{NO_PROFILE_SCHEMA}: UCS has no profile schema; create one, then set production")
+            }
             _ => return None,
         };
-        let is_settled = self.record.phase == Phase::Settled && self.record.mode == Mode::Maintenance;
-        is_settled.then(|| format!("{}: {words}", self.record.cause.as_deref().unwrap_or_default()))
+        (record.phase == Phase::Settled && record.mode == Mode::Maintenance).then_some(words)
     }
 
     /// Follows a UCS that went to maintenance by itself or refuses production.
-    async fn follow(&mut self) {
+    fn follow(&mut self) {
         let refused = self.upstream.complaint();
-        // Did it close itself for want of a schema?
-        if refused.is_none() {
-            self.probe_now().await;
+        let is_missing = self.schema.is_missing_in(self.upstream.incarnation().as_deref());
+        if refused.is_none() && !is_missing && self.schema.is_looking() {
+            // The next poll follows, with the result of the look.
+            return;
         }
-        if self.schema.is_missing_in(self.upstream.incarnation().as_deref()) {
-            self.close(ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA).await;
+        let (change, requester) = if is_missing {
+            let change = automatic(Mode::Maintenance, ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA);
+            (change, Requester::Close(NO_PROFILE_SCHEMA))
         } else {
-            self.close(ActorKind::Upstream, "ucs", "upstream_in_maintenance").await;
-        }
-        if self.record.mode == Mode::Maintenance && refused.is_some() {
-            self.alarms.followed = refused.map(|words| format!("{words}; the gateway followed it to maintenance"));
-            self.publish();
-        }
+            let change = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_CLOSED);
+            (change, Requester::Follow(refused))
+        };
+        self.submit(Change::Set(change), requester);
     }
 
     /// Adopts UCS's first reported mode in place of the gateway's guess.
-    async fn adopt(&mut self, mode: Mode) {
+    fn adopt(&mut self, mode: Mode) {
         let change = automatic(mode, ActorKind::Upstream, "ucs", "first_seen");
-        match self.change(&Change::Set(change)).await {
-            Ok(_) | Err(ChangeError::NoSchema(_)) => self.upstream.end_guess(),
-            Err(error) => warn!(%error, %mode, "cannot adopt the first mode that UCS reports"),
-        }
+        self.submit(Change::Set(change), Requester::Adopt(mode));
     }
 
     /// Publishes what has changed beside the record.
     fn refresh(&self) {
-        if self.state() != *self.gate.published() {
+        let Published { schema, upstream, alarm, .. } = &*self.gate.published();
+        if (*schema, upstream, alarm) != (self.schema.knowledge(), &self.upstream_mode(), &self.alarm()) {
             self.publish();
         }
     }
 
     /// UCS's own mode, to be published.
     pub(super) fn upstream_mode(&self) -> UpstreamMode {
-        let (mode, state, detail) = self.upstream.compared_with(&self.record);
+        let (mode, state, detail) = self.upstream.compared_with(self.record());
         UpstreamMode { mode, state, since: Timestamp::now(), detail }.since(&self.gate.published().upstream)
     }
 
-    /// Saves the memory of UCS for the next start. A failure is retried with the next event.
-    pub(super) async fn remember_upstream(&mut self) {
-        let Some(memory) = self.upstream.unsaved() else { return };
-        let Ok(json) = serde_json::to_string(&memory) else { return };
-        match self.clerk.serve(self.store.remember(Fact::UpstreamSeen(json))).await {
-            Ok(()) => self.upstream.was_saved(memory),
-            Err(error) => tracing::debug!(%error, "cannot save the memory of UCS's mode"),
+    /// Saves the memory of UCS for the next start, beside the loop.
+    pub(super) fn remember_upstream(&mut self) {
+        if let Some(memory) = self.upstream.unsaved()
+            && self.local.may_write()
+            && let Ok(json) = serde_json::to_string(&memory)
+        {
+            self.local.write(Fact::UpstreamSeen(json));
         }
     }
 
-    /// Switches to maintenance because of UCS. UCS refuses other requests itself, so the change commits at the drain timeout.
-    async fn close(&mut self, kind: ActorKind, name: &str, cause: &str) {
-        let change = automatic(Mode::Maintenance, kind, name, cause);
-        if let Err(error) = self.change(&Change::Set(change)).await
-            && !matches!(error, ChangeError::Cancelled(_))
-        {
-            warn!(%error, cause, "automatic switch to maintenance failed");
+    pub(super) fn on_local_written(&mut self, fact: Fact, written: Result<(), StoreError>) {
+        match (fact, written) {
+            (Fact::UpstreamSeen(json), Ok(())) => {
+                if let Ok(memory) = serde_json::from_str(&json) {
+                    self.upstream.was_saved(memory);
+                }
+            }
+            (Fact::SchemaPathAnswered(_), Ok(())) => {}
+            (fact, Err(error)) => warn!(%error, ?fact, "cannot save the local state"),
         }
     }
 
-    /// Reverts a flip that a crash or stop left unfinished, after the orphan grace; UCS is set back afterwards. Until then
-    /// only requests that both modes admit pass.
-    pub(super) async fn resolve_unsettled(&mut self) {
-        if self.record.phase == Phase::Settled {
-            return;
-        }
-        let before = self.record.stable_mode();
-        warn!(revision = self.record.revision, mode = %before, "reverting an unfinished flip");
-        if let Some(until) = self.orphans_until
-            && self.clerk.serve_until(Until::Stopped, tokio::time::sleep_until(until)).await.is_err()
-        {
-            return;
-        }
-        // It may have set UCS to the new mode.
-        self.upstream.set_back_to(before);
-        self.alarms.upstream = self.upstream.complaint();
-        let revert = Change::Revert { cause: "recovered".to_owned(), actor: Actor::gateway() };
-        let restored = self.next(&revert).expect("the record is switching");
-        // Kept in memory and retried if it cannot be saved; no requester waits.
-        let _ = self.save_or_keep(restored).await;
-        self.schema.soon();
+    /// Begins to revert a flip that a crash or stop left unfinished, after the orphan grace; UCS is set back afterwards. Until
+    /// then only requests that both modes admit pass.
+    pub(super) fn resolve_unsettled(&mut self) {
+        let record = self.record();
+        warn!(revision = record.revision, mode = %record.stable_mode(), "reverting an unfinished flip");
+        self.begin(Step::Grace);
+    }
+}
+
+fn moved_words() -> String {
+    format!(
+        "{UPSTREAM_MOVED}: UCS went to production past the gateway and is set back to maintenance; find the client that \
+         reaches UCS directly, then confirm maintenance"
+    )
+}
+
+fn close_failed(cause: &str, error: &ChangeError) {
+    if !matches!(error, ChangeError::Cancelled(_)) {
+        warn!(%error, cause, "automatic switch to maintenance failed");
     }
 }
 

@@ -1,13 +1,16 @@
-//! A reload of the route table: read, compare, swap, then wait a while for the requests of the old table.
+//! A reload of the route table: what was read is compared, put in force between two flips, and reported when the requests of
+//! the old table have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::control::Control;
-use crate::control_handle::{ReloadError, Reloaded};
-use crate::policy::table::RouteTable;
+use crate::control::route_reader::{LoadedRoutes, ReloadEnd, ReloadReply};
+use crate::control::stats::count_reload;
+use crate::control_handle::{ReloadError, ReloadWhen, Reloaded};
 
 /// The longest wait for requests of the old table before a reload reports.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -15,49 +18,84 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// The interval between reads of their count.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Reads the table's file. Called on a blocking thread; the error lists all faults, each with its place.
-pub(crate) type RouteLoader = Arc<dyn Fn() -> Result<LoadedRoutes, String> + Send + Sync>;
-
-/// A route table without faults.
-#[derive(Debug)]
-pub(crate) struct LoadedRoutes {
-    pub table: RouteTable,
-    /// A hash of the text.
-    pub fingerprint: String,
-}
-
 impl Control {
-    pub(super) async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
-        let load = Arc::clone(&self.load_routes);
-        let loaded = self.clerk.serve(tokio::task::spawn_blocking(move || load())).await;
-        let loaded = loaded.unwrap_or_else(|panic| Err(panic.to_string()));
-        let LoadedRoutes { table, fingerprint } = loaded.map_err(|faults| {
-            warn!(%faults, "route table not replaced");
-            ReloadError::Faults(faults)
-        })?;
-        if self.routes_fingerprint.as_ref() == Some(&fingerprint) {
-            let live = self.gate.table();
-            let routes = live.table().routes.len();
-            return Ok(Reloaded { generation: live.generation(), routes, changed: false, still_running: 0 });
+    pub(super) fn request_reload(&mut self, when: ReloadWhen, reply: ReloadReply) {
+        if self.state.is_stopping() {
+            return drop(reply.send(Err(ReloadError::ShuttingDown)));
         }
-        let base_path = self.gate.table().table().base_path.clone();
+        match when {
+            ReloadWhen::Now if self.state.step_under_way().is_some() => drop(reply.send(Err(ReloadError::Busy))),
+            ReloadWhen::Now | ReloadWhen::AfterFlip => self.reload.waiting.push_back(reply),
+        }
+    }
+
+    /// Goes on with what waits for the end of a flip, or of another reload.
+    pub(super) fn advance_reload(&mut self) {
+        if self.state.step_under_way().is_some() {
+            return;
+        }
+        if let Some(loaded) = self.reload.loaded.take() {
+            return self.put_table_in_force(loaded);
+        }
+        if self.reload.reply.is_none()
+            && let Some(reply) = self.reload.waiting.pop_front()
+        {
+            self.reload.reply = Some(reply);
+            self.reload.begin_reading();
+        }
+    }
+
+    pub(super) fn on_reload_ended(&mut self, end: ReloadEnd) {
+        match end {
+            ReloadEnd::Read(loaded) => self.reload.loaded = Some(loaded),
+            ReloadEnd::Emptied(reloaded) => {
+                let still_running = self.gate.in_flight_of_old_tables();
+                let Reloaded { generation, routes, .. } = reloaded;
+                info!(generation, routes, still_running, "route table replaced");
+                self.reload_ended(Ok(Reloaded { still_running, ..reloaded }));
+            }
+        }
+    }
+
+    /// A table is never replaced during a flip.
+    fn put_table_in_force(&mut self, loaded: Result<LoadedRoutes, String>) {
+        let LoadedRoutes { table, fingerprint } = match loaded {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                warn!(%faults, "route table not replaced");
+                return self.reload_ended(Err(ReloadError::Faults(faults)));
+            }
+        };
+        let live = self.gate.table();
+        let report = |generation, routes, changed| Reloaded { generation, routes, changed, still_running: 0 };
+        if self.reload.fingerprint.as_ref() == Some(&fingerprint) {
+            return self.reload_ended(Ok(report(live.generation(), live.table().routes.len(), false)));
+        }
+        let base_path = live.table().base_path.clone();
         let live = self.gate.replace_table(table);
         if live.table().base_path != base_path {
             self.schema.begin_anew();
             self.publish();
         }
-        self.routes_fingerprint = Some(fingerprint);
-        let gate = Arc::clone(&self.gate);
-        let emptied = async {
-            while gate.in_flight_of_old_tables() > 0 {
-                tokio::time::sleep(POLL_INTERVAL).await;
-            }
-        };
-        // At the limit the report says how many still run; every flip waits for these.
-        let _ = self.clerk.serve(tokio::time::timeout(LONGEST_WAIT, emptied)).await;
-        let (generation, routes) = (live.generation(), live.table().routes.len());
-        let still_running = self.gate.in_flight_of_old_tables();
-        info!(generation, routes, still_running, "route table replaced");
-        Ok(Reloaded { generation, routes, changed: true, still_running })
+        self.reload.fingerprint = Some(fingerprint);
+        let (gate, report) = (Arc::clone(&self.gate), report(live.generation(), live.table().routes.len(), true));
+        self.reload.work.begin(async move {
+            let emptied = async {
+                while gate.in_flight_of_old_tables() > 0 {
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                }
+            };
+            // At the limit the report says how many still run; every flip waits for these.
+            let _ = timeout(LONGEST_WAIT, emptied).await;
+            ReloadEnd::Emptied(report)
+        });
+    }
+
+    fn reload_ended(&mut self, ended: Result<Reloaded, ReloadError>) {
+        count_reload(&self.stats, &ended);
+        if let Some(reply) = self.reload.reply.take() {
+            let _ = reply.send(ended);
+        }
+        self.advance_reload();
     }
 }

@@ -1,27 +1,33 @@
-//! Start-up: publishes the stored record. An unfinished flip is published as it is and resolved by the loop, so that the
-//! workers can meanwhile serve requests that both modes admit.
+//! Start-up: publishes the stored record. An unfinished flip is published as it is and resolved by the loop, with the steps of
+//! any other flip, so that the workers can meanwhile serve requests that both modes admit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::control::clerk::Clerk;
 use crate::control::expiry::ExpiryTrouble;
-use crate::control::store::{Loaded, StoreError};
+use crate::control::in_force::InForce;
+use crate::control::local_writes::LocalWrites;
+use crate::control::route_reader::Reload;
+use crate::control::slot::Slot;
+use crate::control::store::{Fact, LoadedLocal, LoadedRecord, Saved, StoreError, Token};
 use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::control::ucs::schema::{SchemaProbe, StatusLink};
 use crate::control::ucs::server_mode::{FIRST_START, UpstreamMemory, UpstreamMode};
+use crate::control::work::FlipFacts;
 use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamModeUse};
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
+use crate::policy::flip::{Brief, State};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 use crate::telemetry::ControlStats;
 
-/// An upper bound for the revisions after the start of a flip that may have been reported without being saved.
-const REVISIONS_OF_A_FLIP: u64 = 8;
+/// An upper bound for the revisions after the stored one that a killed gateway may have reported without saving them: no
+/// revision may name two records.
+const UNSAVED_REVISIONS: u64 = 8;
 
 /// The reason why control cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -40,29 +46,66 @@ pub(crate) async fn start(
     inbox: CommandReceiver,
     settings: ControlSettings,
 ) -> Result<Control, StartError> {
+    let mut local = settings.local.load().await.map_err(StartError::Load)?;
     let loaded = settings.store.load().await.map_err(StartError::Load)?;
+    local.clean |= loaded.first_start;
     loaded.notes.iter().for_each(|note| info!("{note}"));
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
-    let stored_revision = loaded.record.as_ref().map_or(0, |record| record.revision);
-    let mut memory = remembered(&loaded);
-    let record = match &loaded.record {
-        // Above every revision ever used here, so that revisions grow even if the file is an old copy.
-        Some(record) => ModeRecord { revision: loaded.highest_revision.max(record.revision), ..record.clone() },
-        None => first_record(&gate, &settings, &loaded, &mut memory).await,
+    let mut memory = remembered(&local);
+    let (record, used) = match &loaded.record {
+        Some(record) => confirmed(&settings, &loaded, &local, record.clone()).await,
+        None => first_saved(&gate, &settings, &loaded, &mut memory).await?,
     };
-    let mut control = assemble(gate, inbox, settings, &loaded, (record, memory));
-    control.stored_revision = stored_revision;
-    // If the disk was full, a reverted record may have been reported under one of these revisions before the gateway was
-    // killed: no revision may stand for two records.
-    if control.record.phase == Phase::Switching {
-        control.tried_revision += REVISIONS_OF_A_FLIP;
-    }
-    control.settle_start(&loaded).await?;
+    let control = assemble(gate, inbox, settings, (&loaded, &local), (record, used, memory));
+    control.publish();
     Ok(control)
 }
 
+/// The record found, and the highest revision that may have been reported. If the journal does not match the record, it is
+/// saved again, so that the next start finds no mismatch.
+async fn confirmed(
+    settings: &ControlSettings,
+    loaded: &LoadedRecord,
+    local: &LoadedLocal,
+    found: Saved<ModeRecord>,
+) -> (Saved<ModeRecord>, u64) {
+    let unsaved = if local.clean { 0 } else { UNSAVED_REVISIONS };
+    let used = loaded.highest_revision.max(found.content().revision).saturating_add(unsaved);
+    if found.content().phase == Phase::Switching || loaded.alarms.is_empty() {
+        return (found, used);
+    }
+    let again = ModeRecord { revision: used.saturating_add(1), ..found.content().clone() };
+    match settings.store.clone().save(found.token(), again).await {
+        Ok(saved) => (saved, used),
+        Err(error) => {
+            warn!(%error, "cannot save the mode record again");
+            (found, used.saturating_add(1))
+        }
+    }
+}
+
+/// The first record of a directory.
+async fn first_saved(
+    gate: &Gate,
+    settings: &ControlSettings,
+    loaded: &LoadedRecord,
+    memory: &mut UpstreamMemory,
+) -> Result<(Saved<ModeRecord>, u64), StartError> {
+    let record = first_record(gate, settings, loaded, memory).await;
+    // Before the first record, as a crash must not lose the fact that its mode is a guess.
+    if settings.upstream_mode == UpstreamModeUse::Auto
+        && let Ok(json) = serde_json::to_string(&*memory)
+        && let Err(error) = settings.local.remember(Fact::UpstreamSeen(json)).await
+    {
+        warn!(%error, "cannot save the memory of UCS's mode");
+    }
+    let used = record.revision;
+    let saved = settings.store.clone().save(Token::NOTHING, record).await.map_err(StartError::FirstSave)?;
+    Ok((saved, used))
+}
+
 /// The remembered state of UCS; the default if it cannot be read: UCS is then set and not followed.
-fn remembered(loaded: &Loaded) -> UpstreamMemory {
+fn remembered(loaded: &LoadedLocal) -> UpstreamMemory {
     let read = |text: &String| serde_json::from_str(text).ok();
     let mut memory: UpstreamMemory = loaded.upstream_seen.as_ref().and_then(read).unwrap_or_default();
     // Without `started` an incarnation cannot be recognized.
@@ -75,7 +118,7 @@ fn remembered(loaded: &Loaded) -> UpstreamMemory {
 async fn first_record(
     gate: &Gate,
     settings: &ControlSettings,
-    loaded: &Loaded,
+    loaded: &LoadedRecord,
     memory: &mut UpstreamMemory,
 ) -> ModeRecord {
     let revision = loaded.highest_revision + 1;
@@ -114,8 +157,8 @@ fn assemble(
     gate: Arc<Gate>,
     inbox: CommandReceiver,
     settings: ControlSettings,
-    loaded: &Loaded,
-    (record, memory): (ModeRecord, UpstreamMemory),
+    (loaded, local): (&LoadedRecord, &LoadedLocal),
+    (record, used, memory): (Saved<ModeRecord>, u64, UpstreamMemory),
 ) -> Control {
     let link = link_of(&settings);
     let now = Instant::now();
@@ -123,45 +166,38 @@ fn assemble(
     let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
     let status = StatusLink { link: enabled.then(|| link.clone()), poll_interval: settings.upstream_poll_interval };
     let start = (!loaded.alarms.is_empty()).then(|| loaded.alarms.join("; "));
+    let (token, content) = (record.token(), record.content().clone());
+    let switching = content.phase == Phase::Switching;
+    // The work of an unfinished flip begins with the loop.
+    let (state, _) = State::found(Brief { revision: content.revision, mode: content.mode, switching }, used);
     Control {
-        schema_hint: Arc::clone(&inbox.schema_hint),
-        clerk: Clerk::new(Arc::clone(&gate), inbox),
-        gate,
         store: settings.store,
-        stored_revision: 0,
-        tried_revision: record.revision,
-        record: Arc::new(record),
-        schema: SchemaProbe::new(settings.upstream, status, path, interval, loaded.schema_path_answered.clone()),
-        upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval, memory, remembered(loaded)),
+        token,
+        local: LocalWrites::new(settings.local),
+        in_force: InForce::new(Arc::clone(&gate), record),
+        state,
+        flip: FlipFacts { switching: switching.then_some(content), ..FlipFacts::default() },
+        save: Slot::empty(),
+        saving: None,
+        just_saved: None,
+        work: Slot::empty(),
+        requests: HashMap::new(),
+        next_ticket: 0,
+        waiting: VecDeque::new(),
+        reload: Reload::new(settings.load_routes, settings.routes_fingerprint),
+        schema: SchemaProbe::new(settings.upstream, status, path, interval, local.schema_path_answered.clone()),
+        upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval, memory, remembered(local)),
         alarms: Alarms { start, ..Alarms::default() },
         retry: None,
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
-        orphans_until: (!loaded.clean).then(|| now + settings.orphan_grace),
+        orphans_until: (!local.clean).then(|| now + settings.orphan_grace),
         abandoned_before: HashMap::new(),
         expiry_not_before: now,
         expiry_trouble: ExpiryTrouble::default(),
-        load_routes: settings.load_routes,
-        routes_fingerprint: settings.routes_fingerprint,
+        scheduled_not_before: now,
         stats: Arc::new(ControlStats::default()),
-    }
-}
-
-impl Control {
-    /// Saves the first record of a directory, and writes the record again if the journal does not match it.
-    async fn settle_start(&mut self, loaded: &Loaded) -> Result<(), StartError> {
-        let record = (*self.record).clone();
-        // Before the first record, as a crash must not lose the fact that its mode is a guess.
-        self.remember_upstream().await;
-        if loaded.record.is_none() {
-            return self.save_then_publish(record).await.map_err(StartError::FirstSave);
-        }
-        if record.phase == Phase::Settled && !loaded.alarms.is_empty() {
-            // Kept in memory and retried if it cannot be saved.
-            let _ = self.save_or_keep(ModeRecord { revision: record.revision + 1, ..record }).await;
-        } else {
-            self.publish();
-        }
-        Ok(())
+        gate,
+        inbox,
     }
 }

@@ -15,11 +15,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::access::Access;
 use crate::admin::{self, AdminBindError, AdminListener, AdminParts};
 use crate::config::{AdminAddress, Settings, SettingsError, StoreKind};
-use crate::control::store::file::StateDir;
-use crate::control::store::{Store, journal};
+use crate::control::store::file::RecordFile;
+use crate::control::store::local::LocalDir;
+use crate::control::store::{LocalState, RecordStore, journal};
 use crate::control::ucs::client::{UpstreamClient, UpstreamCredentials};
-use crate::control::{self, Control, ControlSettings, LoadedRoutes};
-use crate::control_handle::ControlHandle;
+use crate::control::{self, Control, ControlSettings, LoadedRoutes, StopSignals};
+use crate::control_handle::{ControlHandle, ReloadWhen};
 use crate::gate::Gate;
 use crate::hex::sha256_hex;
 use crate::route_file;
@@ -30,6 +31,9 @@ use workers::{SharedParts, Workers};
 
 /// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
+
+/// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
+const SAVES: Duration = Duration::from_secs(30);
 
 /// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
@@ -58,7 +62,7 @@ pub(crate) async fn run(
 
     let gate = Gate::new(settings.workers, table);
     let (control_handle, inbox) = ControlHandle::new();
-    let state_dir = StateDir::open(&settings.state_dir)?;
+    let state_dir = LocalDir::open(&settings.state_dir)?;
     // Before control: an invalid access.yaml must not affect UCS or the record.
     let access = Arc::new(match &settings.access {
         Some(path) => Access::from_yaml_file(path)?,
@@ -107,7 +111,7 @@ impl Running {
         let (stop_control, control_stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let workers = Workers::start(settings, &shared, data)?;
-        let control = tokio::task::spawn_local(run_control(control, control_stopped));
+        let control = tokio::task::spawn_local(run_control(control, shared.stopping.clone(), control_stopped));
         let admin = tokio::task::spawn_local(admin::serve(admin, admin_parts(settings, shared), async move {
             drop(admin_stopped.await);
         }));
@@ -117,7 +121,7 @@ impl Running {
     async fn shut_down(mut self, stop_timeout: Duration) -> Result<(), LaunchError> {
         tracing::info!("shutting down: no longer accepting connections, waiting for requests in flight");
         self.stop_workers.send_replace(true);
-        // Control runs until the requests have ended: a flip in progress still completes.
+        // Control has begun to stop too: it takes back a flip in progress. It ends after the requests.
         self.parts.workers_stopped(stop_timeout).await?;
         self.stop_control.send_replace(true);
         parts::stopped("control", self.parts.control).await?;
@@ -139,6 +143,7 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
         metrics_open: settings.admin.metrics_open,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
         drain_timeout: settings.drain_timeout,
+        flip_slack: settings.orphan_grace + settings.upstream.set_mode_timeout + SAVES,
         stopping: shared.stopping,
     }
 }
@@ -146,13 +151,13 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
 /// Runs beside the watch over the parts, which must not wait for a reload.
 async fn reload_forever(control_handle: &ControlHandle, mut reload: mpsc::Receiver<()>) {
     while let Some(()) = reload.recv().await {
-        log_reload(control_handle.reload().await);
+        log_reload(control_handle.reload(ReloadWhen::AfterFlip).await);
     }
     std::future::pending().await
 }
 
 fn journal_reader(settings: &Settings) -> Arc<admin::JournalReader> {
-    let path = StateDir::journal_path(&settings.state_dir);
+    let path = RecordFile::journal_path(&settings.state_dir);
     Arc::new(move |limit| {
         let entries = journal::read(&path, limit).unwrap_or_default();
         entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
@@ -168,8 +173,9 @@ fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_ha
     }
 }
 
-async fn run_control(control: Control, mut stopped: watch::Receiver<bool>) {
-    control.run(async move { drop(stopped.wait_for(|stopped| *stopped).await) }).await;
+async fn run_control(control: Control, stopping: watch::Receiver<bool>, stopped: watch::Receiver<bool>) {
+    let raised = |mut flag: watch::Receiver<bool>| async move { drop(flag.wait_for(|raised| *raised).await) };
+    control.run(StopSignals::new(raised(stopping), raised(stopped))).await;
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, LaunchError> {
@@ -191,7 +197,7 @@ async fn bind_admin(address: &AdminAddress) -> Result<AdminListener, AdminBindEr
     }
 }
 
-fn control_settings(settings: &Settings, state_dir: StateDir, text: &str) -> Result<ControlSettings, LaunchError> {
+fn control_settings(settings: &Settings, state_dir: LocalDir, text: &str) -> Result<ControlSettings, LaunchError> {
     let upstream = &settings.upstream;
     let credentials = upstream.credentials.as_deref().map(read_credentials).transpose()?;
     let routes = settings.routes.clone();
@@ -201,8 +207,9 @@ fn control_settings(settings: &Settings, state_dir: StateDir, text: &str) -> Res
     };
     Ok(ControlSettings {
         store: match settings.store {
-            StoreKind::File => Store::file(state_dir),
+            StoreKind::File => RecordStore::file(RecordFile::in_dir(&state_dir)),
         },
+        local: LocalState::new(state_dir),
         initial_mode: settings.initial_mode,
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,

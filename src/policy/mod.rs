@@ -3,8 +3,10 @@
 pub mod analysis;
 pub(crate) mod duration;
 pub mod explain;
+pub(crate) mod flip;
 pub mod mode;
 pub mod path;
 pub mod routes_yaml;
 pub mod table;
 pub mod upstream_mode;
+pub(crate) mod written_time;

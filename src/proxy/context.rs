@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +63,8 @@ pub struct Worker {
     pub buffers: Rc<Buffers>,
     /// Cached pages of refusals by the mode.
     pub refusals: RefusalCache,
+    /// The longest `Retry-After`.
+    pub max_retry_after: Duration,
     /// Generates the ids of requests that have none.
     pub request_ids: RequestIds,
     /// The `Host` of requests that have none.
@@ -135,6 +138,7 @@ impl Worker {
             access: Arc::clone(&shared.access),
             buffers: Rc::default(),
             refusals: RefusalCache::default(),
+            max_retry_after: settings.max_retry_after,
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),

@@ -24,6 +24,8 @@ pub struct ProxySettings {
     pub max_body: u64,
     /// The most client connections of all workers together; a further one is closed at once.
     pub max_connections: usize,
+    /// The longest `Retry-After` of a refusal.
+    pub max_retry_after: Duration,
 }
 
 /// Deadlines of a client's connection.

@@ -112,9 +112,16 @@ impl Scrape {
         gauge(encoder, "ucs_gateway_mode_revision", "Revision of the record in force", record.revision)?;
         let help = "When the mode or this flip began";
         gauge(encoder, "ucs_gateway_mode_since_timestamp_seconds", help, record.since)?;
-        let Some(expires) = record.expires else { return Ok(()) };
-        let help = "When the mode ends by itself; absent when it does not";
-        gauge(encoder, "ucs_gateway_mode_expires_timestamp_seconds", help, expires)
+        let outcomes = ["complete", "assumed", "forced"];
+        let drains = outcomes.map(|outcome| (vec![("drain", outcome)], u64::from(record.drain == Some(outcome))));
+        gauges(encoder, "ucs_gateway_mode_drain", "1 for how the mode was drained; 0 while switching", &drains)?;
+        if let Some(expires) = record.expires {
+            let help = "When the mode ends by itself; absent when it does not";
+            gauge(encoder, "ucs_gateway_mode_expires_timestamp_seconds", help, expires)?;
+        }
+        let Some(scheduled) = record.scheduled else { return Ok(()) };
+        let help = "When the scheduled flip begins; absent when there is none";
+        gauge(encoder, "ucs_gateway_mode_scheduled_timestamp_seconds", help, scheduled)
     }
 
     fn connections(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

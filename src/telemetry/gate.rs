@@ -36,4 +36,8 @@ pub struct RecordSample {
     pub since: u64,
     /// When the mode ends by itself.
     pub expires: Option<u64>,
+    /// When the scheduled flip begins.
+    pub scheduled: Option<u64>,
+    /// How the mode was drained; `None` while switching.
+    pub drain: Option<&'static str>,
 }

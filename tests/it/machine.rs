@@ -14,7 +14,7 @@ mod logs;
 /// Pauses, and descriptors that run out.
 mod process;
 /// A machine that fails on command.
-mod shim;
+pub(crate) mod shim;
 /// Parts of the gateway that die or hang.
 mod supervision;
 

@@ -39,6 +39,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// Cancels, stops and requests at every step of a flip.
+mod flip_events;
+
 /// What is promised when UCS, clients and disks misbehave in the middle of a flip or of a start.
 mod surroundings;
 
@@ -53,6 +56,12 @@ mod cross_site;
 
 /// A UCS without a profile schema.
 mod no_schema;
+
+/// Flips at a time to come.
+mod scheduled;
+
+/// What an operator tells clients, and when they come again.
+mod told;
 
 /// Every fault of UCS about its mode, at every moment: a table.
 mod ucs_faults;

@@ -90,7 +90,7 @@ fn what_is_known_of_ucs_keeps_members_that_a_newer_version_has_added() {
 /// The form before: `drained` in place of `drain`, and no member that came with it.
 fn as_before(record: &mut Value) {
     let members = record.as_object_mut().unwrap();
-    for name in ["message", "back_at", "abandoned", "attempt", "from_expires", "from_drain"] {
+    for name in ["message", "back_at", "abandoned", "attempt", "scheduled", "from_expires", "from_drain"] {
         members.remove(name);
     }
     let drain = members.remove("drain").unwrap();

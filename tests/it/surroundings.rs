@@ -12,7 +12,7 @@ mod flips;
 /// Which looks at UCS may close production.
 mod schema;
 /// A UCS whose every answer a test may change.
-mod script;
+pub(crate) mod script;
 /// Who leads when both, or one of them, start anew.
 mod starts;
 /// What UCS says to Set Server Mode and of its own mode.

@@ -167,7 +167,13 @@ fn a_ucs_that_takes_35_seconds_to_switch_gets_them() {
     rig.begin(Fault::Slow(175));
     for (mode, at_least, at_most, state) in [("maintenance", 14, 25, "behind"), ("production", 30, 60, "in_step")] {
         let began = Instant::now();
-        let flipped = admin::set_mode(&gateway, &json!({"mode": mode}));
+        let mut asker = Connection::open(gateway.admin);
+        admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": mode})));
+        wait("the flip began", || admin::mode(&gateway)["phase"] == "switching");
+        let is_over = |limit| began.elapsed() > limit || admin::mode(&gateway)["phase"] == "settled";
+        wait("the flip is over, or half of its time", || is_over(Duration::from_secs(25)));
+        wait("the flip is over", || is_over(Duration::from_secs(90)));
+        let flipped = asker.read_reply();
         assert_eq!(flipped.status, 200, "{}", flipped.text());
         assert!((at_least..at_most).contains(&began.elapsed().as_secs()), "{mode}: {:?}", began.elapsed());
         assert_eq!(flipped.json()["upstream"]["state"], state, "{}", flipped.text());

@@ -1,8 +1,8 @@
-//! The terms between control and a store: errors, remembered facts, and the result of the first read.
+//! The terms between control and its two stores: errors, what is saved, remembered facts, and the results of the first read.
 
 use std::path::PathBuf;
 
-use crate::policy::mode::ModeRecord;
+use crate::policy::mode::{ModeRecord, Refusal};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,54 @@ pub enum StoreError {
     /// The blocking task ended early.
     #[error("the store's thread ended: {0}")]
     Thread(#[source] tokio::task::JoinError),
+    /// The record cannot follow the one before.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
+}
+
+/// The store's own mark of what it holds, for compare-and-set. Only a store makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(u64);
+
+impl Token {
+    /// The mark of a store that holds nothing.
+    pub const NOTHING: Token = Token(0);
+
+    pub(super) fn new(mark: u64) -> Token {
+        Token(mark)
+    }
+
+    pub(super) fn mark(self) -> u64 {
+        self.0
+    }
+}
+
+/// Something that a store holds durably. Only a store makes one, so what is published was saved before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved<T> {
+    content: T,
+    token: Token,
+}
+
+impl<T> Saved<T> {
+    pub(super) fn new(content: T, token: Token) -> Saved<T> {
+        Saved { content, token }
+    }
+
+    /// The content.
+    pub fn content(&self) -> &T {
+        &self.content
+    }
+
+    /// The content, without the word that it is durable.
+    pub fn into_inner(self) -> T {
+        self.content
+    }
+
+    /// The store's mark.
+    pub fn token(&self) -> Token {
+        self.token
+    }
 }
 
 /// A fact that is kept across restarts besides the record.
@@ -42,23 +90,28 @@ pub(crate) enum Fact {
     UpstreamSeen(String),
 }
 
-/// The result of reading the store at start.
+/// The result of reading the record store at start.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedRecord {
     /// The record, if there is a readable one.
-    pub record: Option<ModeRecord>,
+    pub record: Option<Saved<ModeRecord>>,
     /// Neither `mode.json` nor `journal.jsonl` existed.
     pub first_start: bool,
     /// The highest revision ever used here, as far as known.
     pub highest_revision: u64,
-    /// The last shutdown was clean and left no request running in UCS. True at first start.
+    /// Conditions that need an operator, each as a sentence.
+    pub alarms: Vec<String>,
+    /// Conditions that are only logged.
+    pub notes: Vec<String>,
+}
+
+/// The result of reading the local state at start.
+#[derive(Debug)]
+pub struct LoadedLocal {
+    /// The last shutdown was clean and left no request running in UCS.
     pub clean: bool,
     /// The path of [`Fact::SchemaPathAnswered`].
     pub schema_path_answered: Option<String>,
     /// The text of [`Fact::UpstreamSeen`].
     pub upstream_seen: Option<String>,
-    /// Conditions that need an operator, each as a sentence.
-    pub alarms: Vec<String>,
-    /// Conditions that are only logged.
-    pub notes: Vec<String>,
 }

@@ -1,59 +1,78 @@
-//! The store of the mode record: load it, and save its successor by compare-and-set. It contains no policy of modes.
+//! The two stores of control: the record store (load the mode record, and save its successor by compare-and-set), and the
+//! local state, which stays on this machine whatever keeps the record. They contain no policy of modes.
 
 mod contract;
 pub mod file;
 pub(crate) mod journal;
+pub mod local;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::control::store::file::StateDir;
+use crate::control::store::file::RecordFile;
+use crate::control::store::local::LocalDir;
 use crate::policy::mode::ModeRecord;
 
-pub(crate) use contract::{Fact, Loaded, StoreError};
+pub use contract::Token;
+pub(crate) use contract::{Fact, LoadedLocal, LoadedRecord, Saved, StoreError};
 
 /// The place of the record.
 #[derive(Clone, Debug)]
-pub(crate) enum Store {
-    /// A directory of this machine. Behind a lock because file I/O runs on blocking threads; control waits for each call
-    /// before it makes the next, so the lock is never contended.
-    File(Arc<Mutex<StateDir>>),
+pub(crate) enum RecordStore {
+    /// Files of the state directory. Behind a lock because file I/O runs on blocking threads; control waits for each save
+    /// before it begins the next, so the lock is never contended.
+    File(Arc<Mutex<RecordFile>>),
 }
 
-impl Store {
-    /// A store in an open directory.
-    pub fn file(dir: StateDir) -> Store {
-        Store::File(Arc::new(Mutex::new(dir)))
+impl RecordStore {
+    /// A record store in an open state directory.
+    pub fn file(files: RecordFile) -> RecordStore {
+        RecordStore::File(Arc::new(Mutex::new(files)))
     }
 
-    /// Reads the record and the facts. Once, at start: it removes the clean-shutdown marker.
-    pub async fn load(&self) -> Result<Loaded, StoreError> {
-        self.on_dir(StateDir::load).await
+    /// Reads the record. Once, at start.
+    pub async fn load(&self) -> Result<LoadedRecord, StoreError> {
+        let RecordStore::File(files) = self;
+        blocking(files, RecordFile::load).await
     }
 
-    /// Saves `record` durably if the store still holds `expected_revision` (0: nothing), and returns it with its journal
-    /// head. After an error a restart finds the old record, as far as the disk permits.
-    pub async fn save(&self, expected_revision: u64, record: &ModeRecord) -> Result<ModeRecord, StoreError> {
-        let record = record.clone();
-        self.on_dir(move |dir| dir.save(expected_revision, &record)).await
+    /// Saves `record` durably if the store still holds what `token` marks, and returns it with its journal head and its own
+    /// token. After an error a restart finds the old record, as far as the disk permits.
+    pub async fn save(self, token: Token, record: ModeRecord) -> Result<Saved<ModeRecord>, StoreError> {
+        let RecordStore::File(files) = &self;
+        blocking(files, move |files| files.save(token, &record)).await
+    }
+}
+
+/// The local state of this gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalState(Arc<Mutex<LocalDir>>);
+
+impl LocalState {
+    pub fn new(dir: LocalDir) -> LocalState {
+        LocalState(Arc::new(Mutex::new(dir)))
+    }
+
+    /// Reads the facts. Once, at start: it removes the clean-shutdown marker.
+    pub async fn load(&self) -> Result<LoadedLocal, StoreError> {
+        blocking(&self.0, LocalDir::load).await
     }
 
     /// Saves a fact for the next start.
     pub async fn remember(&self, fact: Fact) -> Result<(), StoreError> {
-        self.on_dir(move |dir| dir.remember(fact)).await
+        blocking(&self.0, move |dir| dir.remember(&fact)).await
     }
 
     /// Writes the clean-shutdown marker.
     pub async fn mark_clean_shutdown(&self) -> Result<(), StoreError> {
-        self.on_dir(|dir| dir.mark_clean_shutdown()).await
+        blocking(&self.0, LocalDir::mark_clean_shutdown).await
     }
+}
 
-    async fn on_dir<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut StateDir) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let Store::File(dir) = self;
-        let dir = Arc::clone(dir);
-        let work = move || work(&mut dir.lock().unwrap_or_else(PoisonError::into_inner));
-        tokio::task::spawn_blocking(work).await.map_err(StoreError::Thread)?
-    }
+async fn blocking<S: Send + 'static, T: Send + 'static>(
+    store: &Arc<Mutex<S>>,
+    work: impl FnOnce(&mut S) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let store = Arc::clone(store);
+    let work = move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner));
+    tokio::task::spawn_blocking(work).await.map_err(StoreError::Thread)?
 }

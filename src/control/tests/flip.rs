@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::support::*;
 use crate::control::store::journal::{self, JournalKind};
-use crate::control_handle::{ChangeError, ReloadError};
+use crate::control_handle::{ChangeError, ReloadError, ReloadWhen};
 use crate::gate::Refused;
 use crate::policy::mode::{ActorKind, DrainOutcome, End, Mode, ModeChange, OnTimeout, Phase};
 
@@ -136,19 +136,22 @@ async fn a_table_that_comes_lately_gives_its_grace_to_what_was_abandoned_before(
 }
 
 #[tokio::test]
-async fn a_request_for_the_old_mode_cancels_and_any_other_must_wait() {
+async fn a_request_for_the_old_mode_cancels_and_one_for_the_target_joins() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
     let _running = line.enter(CREATE_PROFILE).unwrap();
     let first = line.ask(change_to(Mode::Maintenance));
     let switching = line.until_phase(Phase::Switching).await;
-    assert!(matches!(line.set(Mode::Maintenance).await, Err(ChangeError::Busy(record)) if record == switching));
-    assert!(matches!(within(line.control_handle.reload()).await, Err(ReloadError::Busy)));
+    let joined = line.ask(change_to(Mode::Maintenance));
+    assert!(matches!(within(line.control_handle.reload(ReloadWhen::Now)).await, Err(ReloadError::Busy)));
     let stale = ModeChange { if_revision: Some(1), ..change_to(Mode::Production) };
     assert!(matches!(within(line.control_handle.set_mode(stale)).await, Err(ChangeError::Stale(_))));
     let back = line.set(Mode::Production).await.unwrap();
     assert_eq!((back.record.mode, back.record.revision), (Mode::Production, switching.revision + 1));
-    assert!(matches!(within(first).await.unwrap(), Err(ChangeError::Cancelled(record)) if record == back.record));
+    for asked in [first, joined] {
+        let ended = within(asked).await.unwrap();
+        assert!(matches!(&ended, Err(ChangeError::Cancelled(record)) if *record == back.record), "{ended:?}");
+    }
 }
 
 #[tokio::test]
@@ -227,16 +230,16 @@ async fn a_flip_that_cannot_settle_durably_is_taken_back_and_saving_is_retried()
 async fn a_table_is_replaced_once_and_its_faults_leave_the_old_one() {
     let folder = Folder::new();
     let line = Line::simple(&folder).await;
-    let reloaded = within(line.control_handle.reload()).await.unwrap();
+    let reloaded = within(line.control_handle.reload(ReloadWhen::Now)).await.unwrap();
     assert_eq!((reloaded.changed, reloaded.generation, reloaded.routes, reloaded.still_running), (true, 2, 3, 0));
-    assert!(!within(line.control_handle.reload()).await.unwrap().changed);
+    assert!(!within(line.control_handle.reload(ReloadWhen::Now)).await.unwrap().changed);
     line.stop().await;
     let faulty = crate::control::ControlSettings {
         load_routes: std::sync::Arc::new(|| Err("line 3: no such class".to_owned())),
         ..settings(&folder)
     };
     let line = Line::begin(faulty).await;
-    let ended = within(line.control_handle.reload()).await;
+    let ended = within(line.control_handle.reload(ReloadWhen::Now)).await;
     assert!(matches!(ended, Err(ReloadError::Faults(faults)) if faults.contains("line 3")));
     assert_eq!(line.gate.table().generation(), 1);
 }

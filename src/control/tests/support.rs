@@ -11,12 +11,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-use crate::control::store::Store;
-use crate::control::store::file::StateDir;
+use crate::control::store::file::RecordFile;
+use crate::control::store::local::LocalDir;
+use crate::control::store::{LocalState, RecordStore};
 use crate::control::ucs::client::UpstreamClient;
-use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, UpstreamModeUse, start};
+use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, StopSignals, UpstreamModeUse, start};
 use crate::control_handle::{ChangeError, ControlHandle, Flipped};
 use crate::gate::{Gate, Permit, Published, Refused, WorkerGate};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, Phase};
@@ -94,17 +95,18 @@ pub struct Line {
     pub gate: Arc<Gate>,
     pub control_handle: ControlHandle,
     pub worker: WorkerGate,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<watch::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 /// Settings without calls to UCS and with short waits.
 pub fn settings(folder: &Folder) -> ControlSettings {
-    let dir = StateDir::open(folder.path()).unwrap();
+    let dir = LocalDir::open(folder.path()).unwrap();
     // No server listens on the discard port; tests with a UCS put their own client here.
     let upstream = client(9);
     ControlSettings {
-        store: Store::file(dir),
+        store: RecordStore::file(RecordFile::in_dir(&dir)),
+        local: LocalState::new(dir),
         initial_mode: InitialMode::Auto,
         drain_timeout: PATIENCE,
         orphan_grace: Duration::from_millis(1),
@@ -134,8 +136,10 @@ impl Line {
         let (control_handle, inbox) = ControlHandle::new();
         let worker = gate.worker_gate(0);
         let control: Control = start(Arc::clone(&gate), inbox, settings).await.unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(control.run(async move { drop(stopped.await) }));
+        let (stop, stopped) = watch::channel(());
+        let signal = |mut stopped: watch::Receiver<()>| async move { drop(stopped.changed().await) };
+        let signals = StopSignals::new(signal(stopped.clone()), signal(stopped));
+        let task = tokio::spawn(control.run(signals));
         Line { gate, control_handle, worker, stop: Some(stop), task }
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Actor, ActorKind, DrainOutcome, End, Left, Mode, ModeChange, ModeRecord, OnTimeout, OperationCount, Phase, Promise,
+    Actor, ActorKind, DrainOutcome, End, Left, Mode, ModeChange, ModeRecord, OnTimeout, OperationCount, Phase,
+    Scheduled, When,
 };
 
 /// The drain timeout if neither the change nor the operator sets one.
@@ -42,6 +43,16 @@ pub enum Change {
         /// The drain timeout.
         drain_timeout: Duration,
     },
+    /// The time of the scheduled flip has come.
+    RunScheduled {
+        /// The drain timeout, if the flip has none.
+        drain_timeout: Duration,
+    },
+    /// The scheduled flip is given up.
+    GiveUpScheduled {
+        /// The gateway's cause: `schedule_missed` or `schedule_failed`.
+        cause: String,
+    },
     /// A profile schema is defined, so `force` is no longer needed.
     EndForce,
 }
@@ -58,7 +69,7 @@ pub enum Refusal {
     /// No flip is under way that could settle or be reverted.
     #[error("no flip is under way")]
     NotSwitching,
-    /// The expiry has not come yet, or there is no `force` to end.
+    /// The time has not come yet, or there is no scheduled flip, or no `force` to end.
     #[error("the change is not due yet")]
     NotDue,
 }
@@ -150,14 +161,11 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
         (Change::Set(requested), _) if requested.if_revision.is_some_and(|named| named != record.revision) => {
             Err(Refusal::Stale)
         }
-        (Change::Set(requested), Phase::Settled) if requested.mode == record.mode => {
-            Ok(confirm(record, requested, now))
+        (Change::Set(ModeChange { at: Some(_), .. }), Phase::Switching) => Err(Refusal::Busy),
+        (Change::Set(requested @ ModeChange { at: Some(at), .. }), Phase::Settled) => {
+            Ok(schedule(record, requested, *at))
         }
-        (Change::Set(requested), Phase::Settled) => {
-            let drain_timeout = requested.drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT);
-            let switching = record.switching(drain_timeout, requested.on_timeout.unwrap_or_default(), now);
-            Ok(signed(switching, requested, now))
-        }
+        (Change::Set(requested), Phase::Settled) => Ok(set(record, requested, DEFAULT_DRAIN_TIMEOUT, now)),
         (Change::Set(requested), Phase::Switching) if Some(requested.mode) == record.from => {
             Ok(cancelled(record, requested, now))
         }
@@ -167,7 +175,21 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
             Ok(ModeRecord { actor: actor.clone(), cause: Some(cause.clone()), ..record.restored(now) })
         }
         (Change::Settle { .. } | Change::Revert { .. }, Phase::Settled) => Err(Refusal::NotSwitching),
-        (Change::Expire { .. } | Change::EndForce, Phase::Switching) => Err(Refusal::Busy),
+        (
+            Change::Expire { .. } | Change::EndForce | Change::RunScheduled { .. } | Change::GiveUpScheduled { .. },
+            Phase::Switching,
+        ) => Err(Refusal::Busy),
+        (Change::RunScheduled { drain_timeout }, Phase::Settled) => match &record.scheduled {
+            Some(scheduled) if scheduled.is_due(now) => {
+                // Amended first: the flip is no longer to come, even if the mode is in force already.
+                let begun = ModeRecord { scheduled: None, ..amended(record) };
+                let next = set(&begun, &scheduled.change(), *drain_timeout, now);
+                Ok(ModeRecord { revision: begun.revision, ..next })
+            }
+            _ => Err(Refusal::NotDue),
+        },
+        (Change::GiveUpScheduled { cause }, Phase::Settled) if record.scheduled.is_some() => Ok(give_up(record, cause)),
+        (Change::GiveUpScheduled { .. }, Phase::Settled) => Err(Refusal::NotDue),
         (Change::Expire { drain_timeout }, Phase::Settled) => match record.expires {
             Some(expires) if expires <= now => Ok(expired(record, *drain_timeout, now)),
             _ => Err(Refusal::NotDue),
@@ -175,6 +197,15 @@ pub fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Result<Mod
         (Change::EndForce, Phase::Settled) if record.force => Ok(ModeRecord { force: false, ..amended(record) }),
         (Change::EndForce, Phase::Settled) => Err(Refusal::NotDue),
     }
+}
+
+/// The mode that is requested at rest: the same one is confirmed, the other one begins a flip.
+fn set(record: &ModeRecord, requested: &ModeChange, default_drain: Duration, now: Timestamp) -> ModeRecord {
+    if requested.mode == record.mode {
+        return confirm(record, requested, now);
+    }
+    let drain_timeout = requested.drain_timeout.unwrap_or(default_drain);
+    signed(record.switching(drain_timeout, requested.on_timeout.unwrap_or_default(), now), requested, now)
 }
 
 /// The flip is taken back. The old mode keeps what it had, unless the request says something else; but its end is over if the
@@ -213,6 +244,24 @@ fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeR
     ModeRecord { actor: requested.actor.clone(), cause: requested.cause.clone(), ..amended(&next) }
 }
 
+/// A scheduled flip is made, replaced or taken away; the mode in force stays as it is.
+fn schedule(record: &ModeRecord, requested: &ModeChange, at: When) -> ModeRecord {
+    let scheduled = match at {
+        When::At(at) => Some(Scheduled::of(requested, at)),
+        When::Never => None,
+    };
+    if scheduled == record.scheduled {
+        return record.clone();
+    }
+    // The cause stays: it tells how the mode in force came about.
+    ModeRecord { actor: requested.actor.clone(), scheduled, ..amended(record) }
+}
+
+/// A scheduled flip is given up.
+fn give_up(record: &ModeRecord, cause: &str) -> ModeRecord {
+    ModeRecord { actor: Actor::gateway(), scheduled: None, cause: Some(cause.to_owned()), ..amended(record) }
+}
+
 /// The next record of a mode that stays. It is no part of the flip that brought the mode about.
 fn amended(record: &ModeRecord) -> ModeRecord {
     ModeRecord { revision: record.revision.saturating_add(1), attempt: None, ..record.clone() }
@@ -239,8 +288,8 @@ fn said(message: String) -> Option<String> {
 
 fn promise_of(requested: &ModeChange) -> Option<Timestamp> {
     match requested.back_at {
-        Some(Promise::At(time)) => Some(time),
-        Some(Promise::Never) | None => None,
+        Some(When::At(time)) => Some(time),
+        Some(When::Never) | None => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod record;
+mod scheduled;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
 pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
+pub use scheduled::Scheduled;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,12 +95,12 @@ pub enum End {
     Never,
 }
 
-/// A time that clients are told, or that they are told none any more.
+/// A time, or that there is none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
+pub enum When {
     /// This time.
     At(Timestamp),
-    /// None: an earlier promise is taken back.
+    /// None: an earlier one is taken away.
     Never,
 }
 
@@ -114,7 +116,9 @@ pub struct ModeChange {
     /// The message for clients; empty removes that of a mode that stays.
     pub message: Option<String>,
     /// When clients may expect the other mode.
-    pub back_at: Option<Promise>,
+    pub back_at: Option<When>,
+    /// Make the change at this time, or take away the one that is scheduled; at once if absent.
+    pub at: Option<When>,
     /// The gateway's cause for an automatic change.
     pub cause: Option<String>,
     /// Reject the change unless the record still has this revision.
@@ -138,6 +142,7 @@ impl ModeChange {
             reason: None,
             message: None,
             back_at: None,
+            at: None,
             cause: None,
             if_revision: None,
             drain_timeout: None,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::Mode;
+use super::{Mode, Scheduled};
 
 /// The format that this program writes and reads. Members may be added within a format: a reader keeps the ones that it does
 /// not know. A change that no older reader may ignore gets a new number, and the older reader sets the file aside.
@@ -57,7 +57,7 @@ pub enum ActorKind {
 }
 
 /// What to do when the drain is not over at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnTimeout {
     /// Restore the old mode and name what still runs.
@@ -182,6 +182,9 @@ pub struct ModeRecord {
     pub on_timeout: Option<OnTimeout>,
     /// Whether a missing profile schema was overridden.
     pub force: bool,
+    /// A flip at a time to come.
+    #[serde(default)]
+    pub scheduled: Option<Scheduled>,
     /// Names a flip, from its first record to the one that ends it.
     #[serde(default)]
     pub attempt: Option<String>,
@@ -245,6 +248,7 @@ impl ModeRecord {
             drain_timeout_ms: None,
             on_timeout: None,
             force: false,
+            scheduled: None,
             attempt: None,
             journal_head: None,
             unknown: Map::new(),

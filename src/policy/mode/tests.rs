@@ -181,14 +181,13 @@ fn a_drain_names_what_was_abandoned_in_a_list_of_limited_length() {
 fn what_clients_are_told_is_changed_and_taken_back_without_a_flip() {
     let told = ModeChange {
         message: Some("until three".to_owned()),
-        back_at: Some(Promise::At(at(900))),
+        back_at: Some(When::At(at(900))),
         ..change_to(Mode::Production)
     };
     let told = apply(&production(), &Change::Set(told), at(5)).unwrap();
     assert_eq!((told.revision, told.message.as_deref(), told.back_at), (8, Some("until three"), Some(at(900))));
     assert_eq!(apply(&told, &Change::Set(change_to(Mode::Production)), at(6)), Ok(told.clone()));
-    let untold =
-        ModeChange { message: Some(String::new()), back_at: Some(Promise::Never), ..change_to(Mode::Production) };
+    let untold = ModeChange { message: Some(String::new()), back_at: Some(When::Never), ..change_to(Mode::Production) };
     let untold = apply(&told, &Change::Set(untold), at(7)).unwrap();
     assert_eq!((untold.revision, untold.message, untold.back_at), (9, None, None));
 }
@@ -202,6 +201,64 @@ fn a_record_expires_at_its_time_and_not_before() {
     let flipping = apply(&record, &expire, at(100)).unwrap();
     assert_eq!((flipping.actor.kind, flipping.mode), (ActorKind::Expiry, Mode::Maintenance));
     assert_eq!((flipping.expires, flipping.deadline), (None, Some(at(105))));
+}
+
+fn scheduled_for(second: i64) -> ModeRecord {
+    let wanted = ModeChange {
+        at: Some(When::At(at(second))),
+        reason: Some("night work".to_owned()),
+        expires_in: Some(End::After(Duration::from_secs(60))),
+        ..change_to(Mode::Maintenance)
+    };
+    apply(&production(), &Change::Set(wanted), at(5)).unwrap()
+}
+
+#[test]
+fn a_flip_is_scheduled_replaced_and_taken_away_without_touching_the_mode() {
+    let never = ModeChange { at: Some(When::Never), ..change_to(Mode::Production) };
+    assert_eq!(apply(&production(), &Change::Set(never.clone()), at(5)), Ok(production()), "there is none");
+    let record = scheduled_for(100);
+    assert_eq!((record.revision, record.mode, record.phase), (8, Mode::Production, Phase::Settled));
+    assert_eq!((record.reason.as_deref(), record.since, record.cause.as_deref()), (None, at(0), Some("first_start")));
+    let later = ModeChange { at: Some(When::At(at(200))), ..change_to(Mode::Maintenance) };
+    let replaced = apply(&record, &Change::Set(later), at(6)).unwrap();
+    let scheduled = replaced.scheduled.clone().unwrap();
+    assert_eq!((replaced.revision, scheduled.at, scheduled.reason), (9, at(200), None));
+    let without = apply(&replaced, &Change::Set(never), at(7)).unwrap();
+    assert_eq!((without.revision, without.scheduled), (10, None));
+    let other = ModeChange { at: Some(When::At(at(200))), ..change_to(Mode::Production) };
+    assert_eq!(apply(&switching(), &Change::Set(other), at(11)), Err(Refusal::Busy), "it is no cancel");
+}
+
+#[test]
+fn a_scheduled_flip_begins_at_its_time_or_a_little_later_and_never_long_after() {
+    let run = Change::RunScheduled { drain_timeout: Duration::from_secs(9) };
+    let record = scheduled_for(100);
+    // Also what a clock that jumps back or forward shows.
+    for (second, begins) in [(-999_999, false), (99, false), (100, true), (400, true), (401, false), (999_999, false)] {
+        assert_eq!(apply(&record, &run, at(second)).is_ok(), begins, "{second}");
+    }
+    let flipping = apply(&record, &run, at(110)).unwrap();
+    assert_eq!((flipping.revision, flipping.mode, flipping.phase), (9, Mode::Maintenance, Phase::Switching));
+    assert_eq!((&flipping.actor, flipping.cause.as_deref()), (&operator("ann"), Some("scheduled")));
+    assert_eq!((flipping.deadline, flipping.expires, flipping.scheduled), (Some(at(119)), Some(at(170)), None));
+    assert_eq!(flipping.reason.as_deref(), Some("night work"));
+    assert_eq!(apply(&production(), &run, at(110)), Err(Refusal::NotDue));
+}
+
+#[test]
+fn a_scheduled_flip_stays_over_others_and_confirms_a_mode_that_is_there_already() {
+    let flipping = apply(&scheduled_for(100), &Change::Set(change_to(Mode::Maintenance)), at(50)).unwrap();
+    let run = Change::RunScheduled { drain_timeout: Duration::ZERO };
+    assert_eq!(apply(&flipping, &run, at(100)), Err(Refusal::Busy));
+    assert!(apply(&flipping, &revert(), at(51)).unwrap().scheduled.is_some());
+    let settled = apply(&flipping, &settle(DrainOutcome::Complete), at(52)).unwrap();
+    let confirmed = apply(&settled, &run, at(100)).unwrap();
+    assert_eq!((confirmed.phase, confirmed.revision), (Phase::Settled, settled.revision + 1));
+    assert_eq!((confirmed.scheduled, confirmed.expires), (None, Some(at(160))));
+    let given_up = apply(&settled, &Change::GiveUpScheduled { cause: "schedule_missed".to_owned() }, at(999)).unwrap();
+    assert_eq!((given_up.mode, given_up.scheduled.is_none()), (Mode::Maintenance, true));
+    assert_eq!((given_up.actor, given_up.cause.as_deref()), (Actor::gateway(), Some("schedule_missed")));
 }
 
 #[test]
@@ -274,9 +331,14 @@ fn any_change_to() -> impl Strategy<Value = ModeChange> {
         seconds(),
         on_timeout,
         proptest::option::of(end),
+        proptest::option::weighted(
+            0.2,
+            prop_oneof![Just(When::Never), (0..1_000_000i64).prop_map(|second| When::At(at(second)))],
+        ),
         any::<bool>(),
     )
-        .prop_map(|(mode, reason, if_revision, drain_timeout, on_timeout, expires_in, force)| ModeChange {
+        .prop_map(|(mode, reason, if_revision, drain_timeout, on_timeout, expires_in, at, force)| ModeChange {
+            at,
             reason,
             if_revision,
             drain_timeout,
@@ -294,6 +356,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => Just(revert()),
         1 => any::<u64>().prop_map(|seconds| Change::Expire { drain_timeout: Duration::from_secs(seconds) }),
         1 => Just(Change::EndForce),
+        1 => Just(Change::RunScheduled { drain_timeout: Duration::from_secs(5) }),
+        1 => Just(Change::GiveUpScheduled { cause: "schedule_failed".to_owned() }),
     ]
 }
 

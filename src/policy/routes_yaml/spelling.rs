@@ -5,8 +5,20 @@ use crate::policy::table::Issue;
 
 /// Names in braces that an answer's body may contain. `status` and `revision` are filled in as numbers, the rest as the
 /// inside of a JSON string.
-pub(super) const PLACEHOLDERS: [&str; 9] =
-    ["operation", "method", "path", "mode", "status", "detail", "reason", "revision", "class"];
+pub(super) const PLACEHOLDERS: [&str; 12] = [
+    "operation",
+    "method",
+    "path",
+    "mode",
+    "status",
+    "detail",
+    "reason",
+    "revision",
+    "class",
+    "message",
+    "back_at",
+    "expires",
+];
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
 

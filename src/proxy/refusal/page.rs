@@ -13,8 +13,8 @@ use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::table::{AnswerTemplate, RouteTable};
 use crate::proxy::headers::UCS_GATEWAY;
 
-/// The default of `Retry-After`, in seconds.
-const DEFAULT_RETRY_SECONDS: u64 = 30;
+/// The longest `Retry-After` while a flip is under way, in seconds: it is over sooner than its deadline as a rule.
+const RETRY_SECONDS_WHILE_SWITCHING: u64 = 5;
 
 /// A summary of the refused request.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,15 @@ struct Problem<'a> {
     class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
+    /// The operator's words for clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    /// When the operator expects the other mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    back_at: Option<Timestamp>,
+    /// When the mode ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
@@ -65,6 +74,8 @@ pub(crate) struct Page {
 pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &RouteTable) -> Page {
     let record = refusal.record();
     let (status, reason) = (refusal.status(), refusal.reason());
+    // What is said about the mode is said to those that it refuses.
+    let refusing = record.as_deref().filter(|_| matches!(refusal, Refusal::Mode(_)));
     let problem = Problem {
         title: title(refusal, status),
         status: status.as_u16(),
@@ -75,6 +86,10 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
         class: summary.class,
         revision: record.as_ref().map(|record| record.revision),
         cause: record.as_ref().and_then(|record| record.cause.as_deref()),
+        message: refusing.and_then(|record| record.message.as_deref()),
+        back_at: refusing.and_then(|record| record.back_at),
+        // It counts from settling, so during a flip it is not known yet.
+        expires: refusing.filter(|record| record.phase == Phase::Settled).and_then(|record| record.expires),
     };
     let key = if refusal.upstream_fault().is_some() && status != StatusCode::SERVICE_UNAVAILABLE {
         "upstream"
@@ -140,20 +155,23 @@ fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRe
     }
 }
 
-/// The value of `Retry-After`, in seconds.
-pub(crate) fn retry_after(record: Option<&ModeRecord>) -> u64 {
-    let end = record.and_then(|record| match record.phase {
-        Phase::Settled => record.expires,
-        Phase::Switching => record.deadline,
-    });
-    let Some(end) = end else { return DEFAULT_RETRY_SECONDS };
-    u64::try_from(end.as_second() - Timestamp::now().as_second()).unwrap_or(0).max(1)
+/// The value of `Retry-After`, in seconds: until the end, but no more than `most`, as some clients hold a thread so long.
+pub(crate) fn retry_after(record: Option<&ModeRecord>, most: u64, now: Timestamp) -> u64 {
+    let (end, most) = match record {
+        Some(record) if record.phase == Phase::Switching => (record.deadline, most.min(RETRY_SECONDS_WHILE_SWITCHING)),
+        Some(record) => (record.expires, most),
+        None => (None, most),
+    };
+    let Some(end) = end else { return most };
+    u64::try_from(end.as_second() - now.as_second()).unwrap_or(0).clamp(1, most.max(1))
 }
 
 /// Replaces the placeholders of a template, each escaped as in a JSON string.
 fn fill(template: &AnswerTemplate, problem: &Problem<'_>, summary: RequestSummary<'_>) -> Vec<u8> {
     let status = problem.status.to_string();
     let revision = problem.revision.map(|revision| revision.to_string()).unwrap_or_default();
+    let written = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
+    let (back_at, expires) = (written(problem.back_at), written(problem.expires));
     let values = [
         ("{operation}", problem.operation.unwrap_or_default()),
         ("{method}", summary.method.as_str()),
@@ -164,6 +182,9 @@ fn fill(template: &AnswerTemplate, problem: &Problem<'_>, summary: RequestSummar
         ("{reason}", problem.reason),
         ("{revision}", &revision),
         ("{class}", problem.class.unwrap_or_default()),
+        ("{message}", problem.message.unwrap_or_default()),
+        ("{back_at}", &back_at),
+        ("{expires}", &expires),
     ];
     let mut filled = String::with_capacity(template.body.len() + problem.detail.len() + 64);
     let mut rest = &*template.body;

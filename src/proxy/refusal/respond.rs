@@ -5,13 +5,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
+use jiff::Timestamp;
 
 use super::Refusal;
 use super::cache::Key;
 use super::page::{self, Page, RequestSummary, retry_after};
 use crate::access::AccessError;
 use crate::gate::TableRef;
-use crate::http1::{Buffers, RequestHead};
+use crate::http1::RequestHead;
 use crate::proxy::access_log::{AccessLogEntry, RequestText};
 use crate::proxy::classify::{Refused, RouteMatch};
 use crate::proxy::context::{Downstream, Worker};
@@ -44,7 +45,7 @@ pub fn respond(
         request_log.entry = Some(Box::new(refused_entry(refused, Rc::clone(&table_ref), summary, text)));
     }
     count(worker, refusal);
-    let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, &worker.buffers);
+    let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, worker);
     let make = |summary: RequestSummary<'_>| page::page(refusal, summary, table);
     // Refusals by the mode are frequent.
     if let (Refusal::Mode(published), Some(RouteMatch { index: Some(index), .. })) = (refusal, matched) {
@@ -66,15 +67,16 @@ fn count(worker: &Worker, refusal: &Refusal) {
 }
 
 /// The response with this page, and the fields that depend on the time.
-fn response(refusal: &Refusal, lines: &[u8], content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
+fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) -> Box<Response> {
     let status = refusal.status();
-    let mut response = Response::own(status, content, buffers);
+    let mut response = Response::own(status, content, &worker.buffers);
     response.fields.extend_from_slice(lines);
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
         response.add_seconds(RETRY_AFTER, retry_after.as_secs());
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref()));
+        let most = worker.max_retry_after.as_secs();
+        response.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref(), most, Timestamp::now()));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");

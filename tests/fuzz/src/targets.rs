@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use hyper::body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
-use ucs_gateway::control::store::file::StateDir;
+use ucs_gateway::control::store::Token;
+use ucs_gateway::control::store::file::RecordFile;
+use ucs_gateway::control::store::local::LocalDir;
 use ucs_gateway::http1::{BodyEvent, HeadLimits, RESPONSE_LIMITS, RequestHead, ResponseError, read_response_head};
 use ucs_gateway::policy::explain::explain;
 use ucs_gateway::policy::mode::{Mode, ModeRecord};
@@ -210,22 +212,23 @@ pub fn state_file(bytes: &[u8]) {
     if share % 3 != 0 {
         std::fs::write(folder.join("journal.jsonl"), journal).unwrap();
     }
-    let mut dir = StateDir::open(&folder).unwrap();
+    let lock = LocalDir::open(&folder).unwrap();
+    let mut dir = RecordFile::in_dir(&lock);
     let loaded = dir.load().unwrap();
     if let Some(found) = &loaded.record {
-        assert!(found.is_consistent(), "{found:?}");
+        assert!(found.content().is_consistent(), "{found:?}");
     } else {
         assert!(loaded.first_start || !loaded.alarms.is_empty(), "a record is lost without an alarm");
         assert!(record.is_empty() || !loaded.alarms.is_empty(), "what is no record is set aside with an alarm");
     }
     // What a saved record must be: newer than all that was there.
-    let expected = loaded.record.as_ref().map_or(0, |record| record.revision);
+    let token = loaded.record.as_ref().map_or(Token::NOTHING, |record| record.token());
     let Some(revision) = loaded.highest_revision.checked_add(1) else { return };
     let next = ModeRecord::first(Mode::Maintenance, revision, "fuzz", jiff::Timestamp::UNIX_EPOCH);
-    let saved = dir.save(expected, &next).unwrap();
+    let saved = dir.save(token, &next).unwrap();
     drop(dir);
-    let again = StateDir::open(&folder).unwrap().load().unwrap();
-    assert_eq!(again.record.as_ref(), Some(&saved), "what was saved is what the next start finds");
+    let again = RecordFile::in_dir(&lock).load().unwrap();
+    assert_eq!(again.record, Some(saved), "what was saved is what the next start finds");
 }
 
 fn scratch_folder() -> std::path::PathBuf {

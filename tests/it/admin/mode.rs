@@ -7,7 +7,7 @@ use super::bearer;
 use crate::support::{Gateway, Ucs, Upload, admin, eventually, request};
 
 /// Members of the record, as the documentation shows them.
-const RECORD: [&str; 20] = [
+const RECORD: [&str; 21] = [
     "format",
     "revision",
     "mode",
@@ -26,6 +26,7 @@ const RECORD: [&str; 20] = [
     "drain_timeout_ms",
     "on_timeout",
     "force",
+    "scheduled",
     "attempt",
     "journal_head",
 ];
@@ -103,6 +104,11 @@ fn a_change_that_is_not_understood_is_told_what_to_write() {
         (r#"{"mode":"maintenance","on_timeout":"wait"}"#, &["on_timeout", "wait", "revert", "cut", "commit"]),
         (r#"{"mode":"maintenance","expires_in":"999ms"}"#, &["expires_in", "at least 1s"]),
         (r#"{"mode":"maintenance","expires_in":"99999d"}"#, &["expires_in", "ten years"]),
+        (r#"{"mode":"maintenance","back_at":"15:00"}"#, &["back_at", "2026-03-01T22:00:00Z", "never"]),
+        (r#"{"mode":"maintenance","back_at":"2020-01-01T00:00:00Z"}"#, &["back_at", "in the future"]),
+        (r#"{"mode":"maintenance","at":"02:00"}"#, &["at", "2026-03-01T22:00:00Z", "never"]),
+        (r#"{"mode":"maintenance","at":"2020-01-01T00:00:00Z"}"#, &["at", "in the future"]),
+        (r#"{"mode":"maintenance","message":"two\nlines"}"#, &["message", "control character"]),
         (r#"{"mode":"maintenance","force":"yes"}"#, &["force", "boolean"]),
         (r#"{"mode":"maintenance","reason":"two\nlines"}"#, &["reason", "control character"]),
         (&long, &["reason", "500"]),

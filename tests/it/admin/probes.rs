@@ -98,6 +98,8 @@ fn every_metric_of_the_documentation_is_there_and_none_beside() {
     let gateway = Gateway::bare(ucs.address, &["--metrics-open"]);
     // Some are printed only when there is something to say.
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "2h"})).status, 200);
+    let later = json!({"mode": "production", "at": "2999-01-01T00:00:00Z"});
+    assert_eq!(admin::set_mode(&gateway, &later).status, 202);
     let mut nameless = Connection::open(gateway.data);
     nameless.send("GET /profiles HTTP/1.1\r\n\r\n");
     assert_eq!(nameless.read_reply().status, 400);

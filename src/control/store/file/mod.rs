@@ -1,54 +1,40 @@
-//! The state directory of one gateway: the record, its journal, a lock, and a few facts. Blocking; `store` calls it from
-//! blocking threads. It never overwrites a file that it cannot parse: such a file is set aside.
+//! The record store in files of the state directory: the record and its journal. Blocking; `store` calls it from blocking
+//! threads. It never overwrites a file that it cannot parse: such a file is set aside.
 //!
 //! A save writes the journal line first and `mode.json` second. So after a crash the journal may be ahead of the record by
 //! the line of the interrupted save, and is never behind it. At start, a journal ahead by one line means such a crash (the
 //! line is removed; its record was never acknowledged); a journal without the record's line was truncated; a journal ahead
 //! by more lines means that `mode.json` is an old copy. Only the last two raise an alarm.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::control::store::contract::{Fact, Loaded, StoreError};
+use crate::control::store::contract::{LoadedRecord, Saved, StoreError, Token};
 use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
+use crate::control::store::local::{LocalDir, failed, sync_dir};
 use crate::policy::mode::ModeRecord;
 
 const RECORD: &str = "mode.json";
 const RECORD_NEW: &str = "mode.json.new";
 const JOURNAL: &str = "journal.jsonl";
-const LOCK: &str = "lock";
-const CLEAN: &str = "clean-shutdown";
-const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
-const UPSTREAM_SEEN: &str = "upstream-seen";
 
-/// An open state directory. The lock is held until it is dropped or the process ends.
+/// The record store of one gateway.
 #[derive(Debug)]
-pub struct StateDir {
+pub struct RecordFile {
     dir: PathBuf,
     journal: Option<Journal>,
     /// The record last saved or loaded.
     saved: Option<ModeRecord>,
-    _lock: File,
 }
 
-impl StateDir {
-    /// Opens the directory, creating it for this user only (0700), and takes its lock.
-    pub fn open(dir: &Path) -> Result<StateDir, StoreError> {
-        let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        created.map_err(failed("create the state directory", dir))?;
-        let lock_path = dir.join(LOCK);
-        let mut options = File::options();
-        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(failed("open the lock file", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(StateDir { dir: dir.to_owned(), journal: None, saved: None, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed("lock", &lock_path)(source)),
-        }
+impl RecordFile {
+    /// The files in a directory that is locked for this process.
+    pub fn in_dir(dir: &LocalDir) -> RecordFile {
+        RecordFile { dir: dir.path().to_owned(), journal: None, saved: None }
     }
 
     /// The path of a directory's journal, which may be read without the lock.
@@ -56,32 +42,29 @@ impl StateDir {
         dir.join(JOURNAL)
     }
 
-    /// Reads and verifies all files, sets invalid ones aside, and removes the clean-shutdown marker.
-    pub fn load(&mut self) -> Result<Loaded, StoreError> {
+    /// Reads and verifies both files, and sets invalid ones aside.
+    pub fn load(&mut self) -> Result<LoadedRecord, StoreError> {
         let (record, record_fault) = self.load_record()?;
         let journal_path = self.dir.join(JOURNAL);
         let opened = Journal::open(&journal_path).map_err(failed("open", &journal_path))?;
-        let mut loaded = Loaded {
+        let mut loaded = LoadedRecord {
             first_start: record.is_none() && record_fault.is_none() && !opened.existed,
             highest_revision: 0,
-            clean: false,
-            schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
-            upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
             alarms: record_fault.into_iter().collect(),
             notes: Vec::new(),
-            record,
+            record: None,
         };
-        let journal = compare(opened, &mut loaded).map_err(failed("repair", &journal_path))?;
-        loaded.highest_revision = journal.highest_revision().max(loaded.record.as_ref().map_or(0, |r| r.revision));
-        loaded.clean = self.take_clean_marker()? || loaded.first_start;
-        self.saved = loaded.record.clone();
+        let journal = compare(opened, record.as_ref(), &mut loaded).map_err(failed("repair", &journal_path))?;
+        loaded.highest_revision = journal.highest_revision().max(record.as_ref().map_or(0, |record| record.revision));
+        self.saved = record.clone();
         self.journal = Some(journal);
+        loaded.record = record.map(|record| saved(record));
         Ok(loaded)
     }
 
-    /// Saves `record` durably if the directory still holds `expected` (0: nothing).
-    pub fn save(&mut self, expected: u64, record: &ModeRecord) -> Result<ModeRecord, StoreError> {
-        let actual = self.saved.as_ref().map_or(0, |saved| saved.revision);
+    /// Saves `record` durably if the files still hold what `token` marks.
+    pub fn save(&mut self, token: Token, record: &ModeRecord) -> Result<Saved<ModeRecord>, StoreError> {
+        let (expected, actual) = (token.mark(), self.saved.as_ref().map_or(0, |saved| saved.revision));
         if actual != expected {
             return Err(StoreError::Conflict { expected, actual });
         }
@@ -104,40 +87,7 @@ impl StateDir {
             return Err(error);
         }
         self.saved = Some(record.clone());
-        Ok(record)
-    }
-
-    /// Saves a fact for the next start.
-    pub(crate) fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
-        match fact {
-            Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, &path),
-            Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, &json),
-        }
-    }
-
-    /// Writes the clean-shutdown marker.
-    pub(crate) fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
-        self.write_marker(CLEAN, "")
-    }
-
-    fn write_marker(&self, name: &str, content: &str) -> Result<(), StoreError> {
-        let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
-        let written = File::create(&new).and_then(|mut file| {
-            file.write_all(content.as_bytes())?;
-            file.sync_all()
-        });
-        written.map_err(failed("write", &new))?;
-        std::fs::rename(&new, &path).map_err(failed("replace", &path))?;
-        sync_dir(&self.dir)
-    }
-
-    fn take_clean_marker(&self) -> Result<bool, StoreError> {
-        let path = self.dir.join(CLEAN);
-        match std::fs::remove_file(&path) {
-            Ok(()) => sync_dir(&self.dir).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed("remove", &path)(error)),
-        }
+        Ok(saved(record))
     }
 
     /// The record, or the fault for which it was set aside.
@@ -163,15 +113,21 @@ impl StateDir {
     }
 }
 
+/// In files, a revision marks its record: each has its own.
+fn saved(record: ModeRecord) -> Saved<ModeRecord> {
+    let token = Token::new(record.revision);
+    Saved::new(record, token)
+}
+
 /// Compares the record with the journal and adds the mismatches to the alarms or notes.
-fn compare(opened: Opened, loaded: &mut Loaded) -> io::Result<Journal> {
+fn compare(opened: Opened, record: Option<&ModeRecord>, loaded: &mut LoadedRecord) -> io::Result<Journal> {
     let Opened { mut journal, torn, broken, .. } = opened;
     let torn =
         torn.map(|torn| format!("an append to the journal was interrupted; the partial line is in {}", torn.display()));
     loaded.notes.extend(torn);
     let sound = broken.is_none();
     loaded.alarms.extend(broken);
-    let Some(record) = &loaded.record else {
+    let Some(record) = record else {
         // A crash before the first line was complete. With a line, a record may have existed and been lost: treating that
         // as a first start could open what was closed.
         if sound && loaded.alarms.is_empty() && journal.is_empty() {
@@ -207,15 +163,6 @@ fn write_record(dir: &Path, record: &ModeRecord) -> Result<(), StoreError> {
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(failed("write", &new))?;
     std::fs::rename(&new, &path).map_err(failed("replace", &path))
-}
-
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_owned();
-    move |source| StoreError::Io { action, path, source }
 }
 
 #[cfg(test)]

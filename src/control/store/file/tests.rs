@@ -23,68 +23,43 @@ fn next(record: &ModeRecord) -> ModeRecord {
 fn used() -> (Folder, ModeRecord) {
     let folder = Folder::new();
     let (mut dir, _) = open(&folder);
-    let saved = dir.save(0, &first()).unwrap();
-    let saved = dir.save(1, &next(&saved)).unwrap();
+    let saved = dir.put(0, &first()).unwrap();
+    let saved = dir.put(1, &next(&saved)).unwrap();
     (folder, saved)
 }
 
-fn open(folder: &Folder) -> (StateDir, Loaded) {
-    let mut dir = StateDir::open(folder.path()).unwrap();
+/// The lock is not kept: each test has its folder to itself.
+fn open(folder: &Folder) -> (RecordFile, LoadedRecord) {
+    let mut dir = RecordFile::in_dir(&LocalDir::open(folder.path()).unwrap());
     let loaded = dir.load().unwrap();
     (dir, loaded)
+}
+
+impl RecordFile {
+    fn put(&mut self, held: u64, record: &ModeRecord) -> Result<ModeRecord, StoreError> {
+        self.save(Token::new(held), record).map(Saved::into_inner)
+    }
 }
 
 #[test]
 fn a_first_start_finds_nothing_and_what_is_saved_is_loaded_again() {
     let folder = Folder::new();
     let (mut dir, loaded) = open(&folder);
-    assert!(loaded.first_start && loaded.clean && loaded.record.is_none() && loaded.alarms.is_empty());
-    let saved = dir.save(0, &first()).unwrap();
+    assert!(loaded.first_start && loaded.record.is_none() && loaded.alarms.is_empty());
+    let saved = dir.put(0, &first()).unwrap();
     drop(dir);
     let (_dir, loaded) = open(&folder);
     assert!(!loaded.first_start && loaded.alarms.is_empty() && loaded.notes.is_empty());
-    assert_eq!(loaded.record, Some(saved));
-}
-
-#[test]
-fn a_second_process_is_refused_and_the_directory_is_private() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
-    let path = folder.path().join("state");
-    let _dir = StateDir::open(&path).unwrap();
-    let error = StateDir::open(&path).unwrap_err();
-    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(loaded.record.map(Saved::into_inner), Some(saved));
 }
 
 #[test]
 fn a_save_compares_before_it_sets() {
     let folder = Folder::new();
     let (mut dir, _) = open(&folder);
-    dir.save(0, &first()).unwrap();
-    let error = dir.save(0, &next(&first())).unwrap_err();
+    dir.put(0, &first()).unwrap();
+    let error = dir.put(0, &next(&first())).unwrap_err();
     assert!(matches!(error, StoreError::Conflict { expected: 0, actual: 1 }), "{error}");
-}
-
-#[test]
-fn the_clean_mark_counts_once() {
-    let (folder, _) = used();
-    let (mut dir, loaded) = open(&folder);
-    assert!(!loaded.clean);
-    dir.mark_clean_shutdown().unwrap();
-    drop(dir);
-    assert!(open(&folder).1.clean);
-    assert!(!open(&folder).1.clean);
-}
-
-#[test]
-fn facts_are_remembered() {
-    let (folder, _) = used();
-    let (mut dir, loaded) = open(&folder);
-    assert_eq!(loaded.schema_path_answered, None);
-    dir.remember(Fact::SchemaPathAnswered("/cv/metadata".to_owned())).unwrap();
-    drop(dir);
-    assert_eq!(open(&folder).1.schema_path_answered.as_deref(), Some("/cv/metadata"));
 }
 
 #[test]
@@ -97,7 +72,7 @@ fn a_torn_or_foreign_record_is_set_aside_and_reported() {
         assert_eq!((loaded.alarms.len(), loaded.highest_revision), (1, 2));
         let aside = loaded.alarms[0].rsplit(' ').next().unwrap();
         assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
-        dir.save(0, &first()).unwrap();
+        dir.put(0, &first()).unwrap();
     }
     let (folder, record) = used();
     let wrong = ModeRecord { deadline: None, ..record };
@@ -121,7 +96,7 @@ fn a_crash_at_any_point_of_a_save_raises_no_alarm() {
     let journal_before = std::fs::read(folder.path().join(JOURNAL)).unwrap();
     let (mut dir, _) = open(&folder);
     let settled = apply(&record, &settle(), Timestamp::UNIX_EPOCH).unwrap();
-    dir.save(2, &settled).unwrap();
+    dir.put(2, &settled).unwrap();
     drop(dir);
     let journal_after = std::fs::read(folder.path().join(JOURNAL)).unwrap();
     for written in journal_before.len()..=journal_after.len() {
@@ -129,8 +104,8 @@ fn a_crash_at_any_point_of_a_save_raises_no_alarm() {
         std::fs::write(folder.path().join(RECORD), &record_before).unwrap();
         let (mut dir, loaded) = open(&folder);
         assert!(loaded.alarms.is_empty(), "{written}: {:?}", loaded.alarms);
-        assert_eq!(loaded.record.as_ref().map(|record| record.revision), Some(2));
-        dir.save(2, &settled).unwrap();
+        assert_eq!(loaded.record.as_ref().map(|record| record.content().revision), Some(2));
+        dir.put(2, &settled).unwrap();
         drop(dir);
         assert!(open(&folder).1.alarms.is_empty());
     }
@@ -140,7 +115,7 @@ fn a_crash_at_any_point_of_a_save_raises_no_alarm() {
 fn a_crash_in_the_very_first_line_is_still_a_first_start_and_one_line_without_a_record_is_not() {
     let folder = Folder::new();
     let (mut dir, _) = open(&folder);
-    dir.save(0, &first()).unwrap();
+    dir.put(0, &first()).unwrap();
     drop(dir);
     let journal = std::fs::read(folder.path().join(JOURNAL)).unwrap();
     for written in 0..journal.len() {
@@ -148,7 +123,7 @@ fn a_crash_in_the_very_first_line_is_still_a_first_start_and_one_line_without_a_
         let _ = std::fs::remove_file(folder.path().join(RECORD));
         let (mut dir, loaded) = open(&folder);
         assert!(loaded.first_start && loaded.alarms.is_empty(), "{written}: {:?}", loaded.alarms);
-        dir.save(0, &first()).unwrap();
+        dir.put(0, &first()).unwrap();
     }
     // The record of that line may have been there, in maintenance, and gone since.
     std::fs::remove_file(folder.path().join(RECORD)).unwrap();
@@ -169,10 +144,10 @@ fn a_cut_off_or_removed_journal_and_an_old_record_raise_an_alarm() {
 
     std::fs::write(folder.path().join(JOURNAL), &journal).unwrap();
     let (mut dir, loaded) = open(&folder);
-    let mut record = loaded.record.unwrap();
+    let mut record = loaded.record.unwrap().into_inner();
     for revision in 3..5 {
         let next = ModeRecord { revision, ..record.clone() };
-        record = dir.save(revision - 1, &next).unwrap();
+        record = dir.put(revision - 1, &next).unwrap();
     }
     drop(dir);
     std::fs::write(folder.path().join(RECORD), old_record).unwrap();
@@ -188,10 +163,10 @@ fn a_failed_save_leaves_the_old_record_for_the_next_start() {
     // A folder in the place of the temporary file: root may write everywhere else.
     std::fs::create_dir(folder.path().join(RECORD_NEW)).unwrap();
     let settled = apply(&record, &settle(), Timestamp::UNIX_EPOCH).unwrap();
-    assert!(dir.save(2, &settled).unwrap_err().to_string().contains("mode.json.new"));
+    assert!(dir.put(2, &settled).unwrap_err().to_string().contains("mode.json.new"));
     drop(dir);
     let (mut dir, loaded) = open(&folder);
-    assert_eq!((loaded.record, loaded.alarms.len()), (Some(record), 0));
+    assert_eq!((loaded.record.map(Saved::into_inner), loaded.alarms.len()), (Some(record), 0));
     std::fs::remove_dir(folder.path().join(RECORD_NEW)).unwrap();
-    assert_eq!(dir.save(2, &settled).unwrap().revision, 3);
+    assert_eq!(dir.put(2, &settled).unwrap().revision, 3);
 }

@@ -54,6 +54,13 @@ pub(crate) enum JournalKind {
     Cancelled,
     /// The mode stayed; its reason, expiry or force changed.
     Amended,
+    /// The mode stayed; a flip was scheduled.
+    Scheduled,
+    /// The mode stayed; the scheduled flip was cancelled or given up, or its mode was in force already.
+    Unscheduled,
+    /// A kind that this program does not know.
+    #[serde(other)]
+    Other,
 }
 
 impl JournalKind {
@@ -61,7 +68,9 @@ impl JournalKind {
     pub fn of_step(record: &ModeRecord, next: &ModeRecord) -> JournalKind {
         match (record.phase, next.phase) {
             (_, Phase::Switching) => JournalKind::Switching,
-            (Phase::Settled, Phase::Settled) => JournalKind::Amended,
+            (Phase::Settled, Phase::Settled) if next.scheduled == record.scheduled => JournalKind::Amended,
+            (Phase::Settled, Phase::Settled) if next.scheduled.is_some() => JournalKind::Scheduled,
+            (Phase::Settled, Phase::Settled) => JournalKind::Unscheduled,
             (Phase::Switching, Phase::Settled) if next.mode == record.mode => JournalKind::Settled,
             (Phase::Switching, Phase::Settled) if next.cause.as_deref() == Some("cancelled") => JournalKind::Cancelled,
             (Phase::Switching, Phase::Settled) => JournalKind::Reverted,

@@ -1,0 +1,101 @@
+//! From a requested change to its result: each has a ticket for the step function, whose reply becomes the result that the
+//! requester receives.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::control::requests::{Ended, Request, Requester};
+use crate::control::stats::count_change;
+use crate::control::{Alarms, Control};
+use crate::control_handle::{ChangeError, FlipReport, Flipped};
+use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
+use crate::policy::mode::{self, ActorKind, Change, Mode, Phase, Refusal, SchemaKnowledge};
+
+impl Control {
+    /// Requests a change.
+    pub(super) fn submit(&mut self, change: Change, requester: Requester) {
+        self.next_ticket += 1;
+        self.requests.insert(self.next_ticket, Request { change, requester });
+        self.request(self.next_ticket);
+    }
+
+    /// Requests the change of this ticket, for the first time or again.
+    pub(super) fn request(&mut self, ticket: Ticket) {
+        if let Some(wish) = self.wish(ticket) {
+            self.feed(Event::Requested(wish));
+        }
+    }
+
+    /// The change as the step function sees it.
+    fn wish(&self, ticket: Ticket) -> Option<Wish> {
+        let Request { change, requester } = self.requests.get(&ticket)?;
+        let record = self.record();
+        let applied = match mode::apply(record, change, Timestamp::now()) {
+            Err(Refusal::Stale) => Applied::Stale,
+            Err(Refusal::Busy | Refusal::NotSwitching | Refusal::NotDue) => Applied::Refused,
+            Ok(next) if next == **record => Applied::Same,
+            Ok(next) if next.phase == Phase::Switching => Applied::Flip,
+            Ok(_) => Applied::Noted,
+        };
+        let (mode, on_timeout, force) = match change {
+            Change::Set(wanted) => (wanted.mode, wanted.on_timeout.unwrap_or_default(), wanted.force),
+            Change::RunScheduled { .. } => {
+                record.scheduled.as_ref().map_or((record.mode, Default::default(), false), |to| {
+                    (to.mode, to.on_timeout.unwrap_or_default(), to.force)
+                })
+            }
+            Change::Expire { .. } => (record.mode.other(), Default::default(), false),
+            _ => (record.mode, Default::default(), false),
+        };
+        let lacks_schema = mode == Mode::Production && !force && self.schema.knowledge() == SchemaKnowledge::Undefined;
+        // What is scheduled for later neither joins a flip nor cancels it.
+        let is_later = matches!(change, Change::Set(wanted) if wanted.at.is_some());
+        let requested = matches!(requester, Requester::Command(_)) && !is_later;
+        Some(Wish { ticket, mode, requested, applied, on_timeout, force, lacks_schema })
+    }
+
+    /// Sends a requester its result. `counts`: one flip counts once, whoever joined or cancelled it.
+    pub(super) fn reply(&mut self, ticket: Ticket, outcome: Outcome, counts: bool) {
+        let Some(Request { requester, .. }) = self.requests.remove(&ticket) else { return };
+        let ended = self.ended(outcome);
+        if counts {
+            count_change(&self.stats, &ended);
+        }
+        let is_requested = matches!(self.record().actor.kind, ActorKind::Operator | ActorKind::Client);
+        if ended.is_ok() && is_requested {
+            let Alarms { start, followed, scheduled, .. } = &mut self.alarms;
+            let cleared = [start.take(), followed.take(), scheduled.take()];
+            if cleared.iter().any(Option::is_some) {
+                self.publish();
+            }
+        }
+        match requester {
+            // The requester may have disconnected; the change stands.
+            Requester::Command(reply) => drop(reply.send(ended)),
+            automatic => self.automatic_change_ended(automatic, ended),
+        }
+    }
+
+    fn ended(&self, outcome: Outcome) -> Ended {
+        let record = Arc::clone(self.record());
+        let report = self.flip.report.clone();
+        match outcome {
+            Outcome::Settled => Ok(Flipped { record, report: FlipReport { changed: true, ..report } }),
+            Outcome::InForce => Ok(Flipped { record, report: FlipReport::default() }),
+            Outcome::Restored => Ok(Flipped { record, report }),
+            Outcome::Stale => Err(ChangeError::Stale(record)),
+            Outcome::Busy | Outcome::Failed(Failure::Recovered) => Err(ChangeError::Busy(record)),
+            Outcome::NoSchema | Outcome::Failed(Failure::NoSchema) => Err(ChangeError::NoSchema(record)),
+            Outcome::NotDurable | Outcome::Failed(Failure::NotDurable) => {
+                Err(ChangeError::NotDurable { record, detail: self.flip.save_error.clone() })
+            }
+            Outcome::ShuttingDown | Outcome::Failed(Failure::ShuttingDown) => Err(ChangeError::ShuttingDown),
+            Outcome::Failed(Failure::Cancelled) => Err(ChangeError::Cancelled(record)),
+            Outcome::Failed(Failure::DrainTimeout) => Err(ChangeError::Deadline { record, report }),
+            Outcome::Failed(Failure::Upstream) => {
+                Err(ChangeError::Upstream { record, detail: self.flip.upstream_words.clone(), report })
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Reads the route table beside the loop, with a limit, and keeps the reloads that wait.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::control::slot::Slot;
+use crate::control_handle::{ReloadError, Reloaded};
+use crate::policy::table::RouteTable;
+
+/// The longest time for reading and compiling a table. The file may be on a disk that hangs, or a pipe.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// Reads the table's file. Called on a thread of its own; the error lists all faults, each with its place.
+pub(crate) type RouteLoader = Arc<dyn Fn() -> Result<LoadedRoutes, String> + Send + Sync>;
+
+/// A route table without faults.
+#[derive(Debug)]
+pub(crate) struct LoadedRoutes {
+    pub table: RouteTable,
+    /// A hash of the text.
+    pub fingerprint: String,
+}
+
+pub(super) type ReloadReply = oneshot::Sender<Result<Reloaded, ReloadError>>;
+
+/// The reload under way, and those that wait for it or for the end of a flip.
+pub(super) struct Reload {
+    load: RouteLoader,
+    pub fingerprint: Option<String>,
+    pub work: Slot<ReloadEnd>,
+    pub reply: Option<ReloadReply>,
+    /// What was read during a flip: it is put in force afterwards.
+    pub loaded: Option<Result<LoadedRoutes, String>>,
+    pub waiting: VecDeque<ReloadReply>,
+    /// A thread is reading, perhaps for ever.
+    is_reading: Arc<AtomicBool>,
+}
+
+/// The end of a part of a reload.
+pub(super) enum ReloadEnd {
+    Read(Result<LoadedRoutes, String>),
+    Emptied(Reloaded),
+}
+
+impl Reload {
+    pub(super) fn new(load: RouteLoader, fingerprint: Option<String>) -> Reload {
+        Reload {
+            load,
+            fingerprint,
+            work: Slot::empty(),
+            reply: None,
+            loaded: None,
+            waiting: VecDeque::new(),
+            is_reading: Arc::default(),
+        }
+    }
+
+    /// The end of the part under way. Cancel safe.
+    pub(super) async fn end(&mut self) -> ReloadEnd {
+        self.work.end().await
+    }
+
+    /// Reads the file on a thread of its own, which neither a stop nor another reload waits for.
+    pub(super) fn begin_reading(&mut self) {
+        if self.is_reading.swap(true, Ordering::AcqRel) {
+            let fault = "an earlier reload is still reading the file, which does not end";
+            return self.work.begin(std::future::ready(ReloadEnd::Read(Err(fault.to_owned()))));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let (load, is_reading) = (Arc::clone(&self.load), Arc::clone(&self.is_reading));
+        let spawned = std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            let loaded = load();
+            is_reading.store(false, Ordering::Release);
+            // The loop may have given up.
+            let _ = sender.send(loaded);
+        });
+        if spawned.is_err() {
+            self.is_reading.store(false, Ordering::Release);
+        }
+        self.work.begin(async move {
+            let late = || Err(format!("the file could not be read within {READ_LIMIT:?}"));
+            let read = timeout(READ_LIMIT, receiver).await;
+            let read =
+                read.map_or_else(|_| late(), |read| read.unwrap_or_else(|_| Err("the reading failed".to_owned())));
+            ReloadEnd::Read(read)
+        });
+    }
+}

@@ -1,0 +1,96 @@
+//! The local state of one gateway, which stays on this machine whatever keeps the record: the directory with its lock, the
+//! clean-shutdown marker, and a few facts. Blocking; `store` calls it from blocking threads.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::control::store::contract::{Fact, LoadedLocal, StoreError};
+
+const LOCK: &str = "lock";
+const CLEAN: &str = "clean-shutdown";
+const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
+const UPSTREAM_SEEN: &str = "upstream-seen";
+
+/// An open state directory. The lock is held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct LocalDir {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl LocalDir {
+    /// Opens the directory, creating it for this user only (0700), and takes its lock.
+    pub fn open(dir: &Path) -> Result<LocalDir, StoreError> {
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.map_err(failed("create the state directory", dir))?;
+        let lock_path = dir.join(LOCK);
+        let mut options = File::options();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(failed("open the lock file", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(LocalDir { dir: dir.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &lock_path)(source)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads the facts, and removes the clean-shutdown marker.
+    pub(crate) fn load(&mut self) -> Result<LoadedLocal, StoreError> {
+        Ok(LoadedLocal {
+            clean: self.take_clean_marker()?,
+            schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
+            upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
+        })
+    }
+
+    /// Saves a fact for the next start.
+    pub(crate) fn remember(&mut self, fact: &Fact) -> Result<(), StoreError> {
+        match fact {
+            Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, path),
+            Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, json),
+        }
+    }
+
+    /// Writes the clean-shutdown marker.
+    pub(crate) fn mark_clean_shutdown(&mut self) -> Result<(), StoreError> {
+        self.write_marker(CLEAN, "")
+    }
+
+    fn write_marker(&self, name: &str, content: &str) -> Result<(), StoreError> {
+        let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(content.as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(failed("write", &new))?;
+        std::fs::rename(&new, &path).map_err(failed("replace", &path))?;
+        sync_dir(&self.dir)
+    }
+
+    fn take_clean_marker(&self) -> Result<bool, StoreError> {
+        let path = self.dir.join(CLEAN);
+        match std::fs::remove_file(&path) {
+            Ok(()) => sync_dir(&self.dir).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("remove", &path)(error)),
+        }
+    }
+}
+
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests;
