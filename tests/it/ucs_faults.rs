@@ -1,6 +1,6 @@
 //! What UCS may do wrong about its own mode, at every moment: the mode in force, who is said to have set it, how UCS is said
 //! to compare, whether an operator is called, and how long both modes were closed. The table in docs/operations.md is the
-//! list of cases.
+//! list of cases; `UCS_GATEWAY_CELL='is restarted / Idle'` plays those whose names contain this.
 
 use std::collections::VecDeque;
 use std::path::Path;
