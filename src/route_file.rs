@@ -10,7 +10,6 @@ use crate::policy::table::RouteTable;
 pub(crate) enum TableError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// All faults of a file.
     #[error("{} has {} and is not used{}", path.display(), count(faults.len()), list(faults))]
     Faults { path: PathBuf, faults: Vec<Diagnostic> },
 }

@@ -17,7 +17,6 @@ use crate::policy::table::{Methods, OTHER_METHOD, Route, RouteAnswer, RouteIndex
 /// A route that can never match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
-    /// The route.
     pub(crate) route: RouteIndex,
     /// The earlier routes that together take all of its requests, ascending. Empty when no path matches the route.
     pub(crate) shadowed_by: Vec<RouteIndex>,
@@ -43,7 +42,6 @@ pub(crate) enum Verdict {
     Route {
         /// See [`Route::operation`].
         operation: Arc<str>,
-        /// Name of the class.
         class: Arc<str>,
         /// See [`Route::modes`].
         modes: ModeSet,
@@ -54,7 +52,6 @@ pub(crate) enum Verdict {
     NotFound,
     /// No route takes it, and it is gated as a class.
     UnmatchedAs {
-        /// Name of the class.
         class: Arc<str>,
         /// The modes that admit the class.
         modes: ModeSet,

@@ -30,10 +30,7 @@ pub(crate) enum Change {
         actor: Actor,
     },
     /// The time of `expires` has come.
-    Expire {
-        /// The drain timeout.
-        drain_timeout: Duration,
-    },
+    Expire { drain_timeout: Duration },
     /// A profile schema is defined, so `force` is no longer needed.
     EndForce,
 }
