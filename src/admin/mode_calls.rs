@@ -130,7 +130,6 @@ fn settled(state: &AdminState, flipped: &Flipped, status: StatusCode) -> AdminRe
     response::json(status, &document)
 }
 
-/// The problem of each error of a change.
 fn failed(error: &ChangeError) -> Problem {
     let (status, advice) = match error {
         ChangeError::Stale(_) => (StatusCode::CONFLICT, "read GET /mode and decide again"),

@@ -32,7 +32,6 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
     Page { document, policy }
 });
 
-/// The page.
 pub(super) fn page() -> AdminResponse {
     let mut response = response::whole(StatusCode::OK, "text/html; charset=utf-8", PAGE.document.as_str());
     let headers = response.headers_mut();

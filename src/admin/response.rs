@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 
 use super::connection_limits::{LimitReached, StreamSlot};
 
-/// The body of a response.
 pub(super) enum AdminBody {
     /// A complete body.
     Whole(Full<Bytes>),
@@ -128,7 +127,6 @@ impl From<LimitReached> for Problem {
     }
 }
 
-/// A JSON document.
 pub(super) fn json(status: StatusCode, document: &impl Serialize) -> AdminResponse {
     match serde_json::to_vec(document) {
         Ok(bytes) => whole(status, "application/json", bytes),
@@ -136,7 +134,6 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> AdminRespon
     }
 }
 
-/// A stream of events.
 pub(super) fn events(events: mpsc::Receiver<Bytes>, slot: StreamSlot) -> AdminResponse {
     let mut response = whole(StatusCode::OK, "text/event-stream", "");
     // nginx would hold events back until some kilobytes of them are there.

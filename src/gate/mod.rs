@@ -115,7 +115,6 @@ impl Gate {
         WorkerGate(Rc::new(WorkerGateInner { gate: Arc::clone(self), index: worker, table }))
     }
 
-    /// The number of workers.
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
@@ -222,7 +221,6 @@ impl Gate {
         self.cuts.send_replace(Some(mode));
     }
 
-    /// Ends the cut.
     pub(crate) fn end_cut(&self) {
         self.cuts.send_replace(None);
     }
@@ -270,7 +268,6 @@ pub struct TableRef {
 }
 
 impl TableRef {
-    /// The table.
     pub(crate) fn table(&self) -> &RouteTable {
         self.live.table()
     }

@@ -33,7 +33,6 @@ pub(crate) struct OperationCounts {
     pub(crate) route: Option<RouteIndex>,
     /// The operation's name.
     pub(crate) operation: Arc<str>,
-    /// Its class.
     pub(crate) class: Arc<str>,
     /// The modes that admit it.
     pub(crate) modes: ModeSet,

@@ -94,7 +94,6 @@ impl<B> MessageWriter<B> {
         }
     }
 
-    /// The body.
     pub(crate) fn body_mut(&mut self) -> &mut B {
         &mut self.body
     }

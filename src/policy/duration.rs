@@ -55,7 +55,6 @@ pub(crate) fn format(duration: Duration) -> String {
 pub(crate) enum WrittenEnd {
     /// After so long.
     After(Written),
-    /// Never.
     Never,
 }
 

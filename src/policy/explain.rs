@@ -20,9 +20,7 @@ pub struct Explanation {
     pub(crate) route: Option<RouteView>,
     /// Later routes that also match, but lose because the first listed match wins.
     pub(crate) shadowed: Vec<RouteView>,
-    /// The handling in production.
     pub(crate) production: Handling,
-    /// The handling in maintenance.
     pub(crate) maintenance: Handling,
     /// The handling while a flip is under way.
     pub(crate) switching: Handling,
@@ -39,7 +37,6 @@ pub(crate) struct RouteView {
     pub(crate) method: String,
     /// Its template or regular expression, with the base path in front.
     pub(crate) pattern: String,
-    /// Its class.
     pub(crate) class: String,
     /// The modes that admit it.
     pub(crate) modes: Vec<Mode>,

@@ -73,7 +73,6 @@ impl AccessLogEntry {
         self.route.map_or("-", |route| &self.table.table().routes[route as usize].operation)
     }
 
-    /// The name of its class.
     pub(crate) fn class(&self) -> &str {
         self.class.map_or("none", |class| &self.table.table().classes[class].name)
     }
@@ -84,7 +83,6 @@ impl AccessLogEntry {
 pub(crate) struct Completed<'a> {
     /// The client's address.
     pub(crate) peer: &'a str,
-    /// The outcome.
     pub(crate) outcome: Outcome,
     /// Bytes of the response body.
     pub(crate) bytes: u64,

@@ -52,7 +52,6 @@ impl RouteMatch {
 /// A refused request, with its route if it matched one.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// The reason.
     pub(crate) refusal: Refusal,
     /// The match, if there was one.
     pub(crate) matched: Option<RouteMatch>,

@@ -92,7 +92,6 @@ struct ClassSlot {
 /// One client's connection.
 #[derive(Debug)]
 pub(crate) struct Downstream {
-    /// Its worker.
     pub(crate) worker: Rc<Worker>,
     /// The client's address.
     pub(crate) peer: SocketAddr,
@@ -111,7 +110,6 @@ pub(crate) struct Downstream {
 pub(crate) struct RequestContext<'a> {
     /// The connection that it arrived on.
     pub(crate) downstream: &'a Rc<Downstream>,
-    /// Its head.
     pub(crate) head: &'a RequestHead,
 }
 

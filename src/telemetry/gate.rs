@@ -32,7 +32,6 @@ pub struct GateSample {
 /// The numbers of the record in force; times are in seconds since 1970.
 #[derive(Debug)]
 pub struct RecordSample {
-    /// The revision.
     pub(crate) revision: u64,
     /// When the mode or the flip began.
     pub(crate) since: u64,

@@ -26,79 +26,76 @@ pub(super) const BUCKETS_MICROS: [u64; 15] = [
 /// The number of reasons of malformed messages that one worker counts apart.
 const WIRE_FAULT_REASONS: usize = 64;
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Forwarded; UCS returned 2xx.
-    Forwarded2xx,
-    /// Forwarded; UCS returned 3xx.
-    Forwarded3xx,
-    /// Forwarded; UCS returned 4xx.
-    Forwarded4xx,
-    /// Forwarded; UCS returned 5xx, or an unknown kind of status.
-    Forwarded5xx,
-    /// Handled by the gateway itself: Set Server Mode, Query Server Status.
-    Answered,
-    /// 503: the mode does not admit it.
-    RefusedMode,
-    /// 503: a flip is under way.
-    RefusedSwitching,
-    /// 404: UCS has no profile schema.
-    RefusedNoSchema,
-    /// 404: no route matches.
-    Unmatched,
-    /// 400: the path or the message is malformed or ambiguous.
-    BadRequest,
-    /// 401.
-    Unauthorized,
-    /// 403.
-    Forbidden,
-    /// 503: a limit on concurrency was reached.
-    Overload,
-    /// 502: UCS cannot be reached.
-    UpstreamUnreachable,
-    /// 502: UCS's response is malformed or incomplete.
-    UpstreamBroken,
-    /// 504: UCS did not respond in time.
-    UpstreamTimeout,
-    /// 408: the client did not send in time.
-    ClientTimeout,
-    /// 413, 414 or 431: a size limit was exceeded.
-    TooLarge,
-    /// The client disconnected before the response.
-    ClientGone,
-    /// Aborted by a flip because its client was too slow.
-    DrainClientTimeout,
-    /// Aborted by a flip with `on_timeout: cut`.
-    Cut,
+/// An enum whose variants are the values of a label, in the order of their slots.
+macro_rules! labels {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)+
+        }
+
+        impl $name {
+            pub(crate) const ALL: [$name; [$($label),+].len()] = [$($name::$variant),+];
+
+            pub(crate) fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $label,)+
+                }
+            }
+        }
+    };
+}
+
+labels! {
+    /// How a request ended.
+    pub enum Outcome {
+        /// Forwarded; UCS returned 2xx.
+        Forwarded2xx = "forwarded_2xx",
+        /// Forwarded; UCS returned 3xx.
+        Forwarded3xx = "forwarded_3xx",
+        /// Forwarded; UCS returned 4xx.
+        Forwarded4xx = "forwarded_4xx",
+        /// Forwarded; UCS returned 5xx, or an unknown kind of status.
+        Forwarded5xx = "forwarded_5xx",
+        /// Handled by the gateway itself: Set Server Mode, Query Server Status.
+        Answered = "answered",
+        /// 503: the mode does not admit it.
+        RefusedMode = "refused_mode",
+        /// 503: a flip is under way.
+        RefusedSwitching = "refused_switching",
+        /// 404: UCS has no profile schema.
+        RefusedNoSchema = "refused_no_profile_schema",
+        /// 404: no route matches.
+        Unmatched = "unmatched",
+        /// 400: the path or the message is malformed or ambiguous.
+        BadRequest = "bad_request",
+        /// 401.
+        Unauthorized = "unauthorized",
+        /// 403.
+        Forbidden = "forbidden",
+        /// 503: a limit on concurrency was reached.
+        Overload = "overload",
+        /// 502: UCS cannot be reached.
+        UpstreamUnreachable = "upstream_unreachable",
+        /// 502: UCS's response is malformed or incomplete.
+        UpstreamBroken = "upstream_broken",
+        /// 504: UCS did not respond in time.
+        UpstreamTimeout = "upstream_timeout",
+        /// 408: the client did not send in time.
+        ClientTimeout = "client_timeout",
+        /// 413, 414 or 431: a size limit was exceeded.
+        TooLarge = "too_large",
+        /// The client disconnected before the response.
+        ClientGone = "client_gone",
+        /// Aborted by a flip because its client was too slow.
+        DrainClientTimeout = "drain_client_timeout",
+        /// Aborted by a flip with `on_timeout: cut`.
+        Cut = "cut",
+    }
 }
 
 impl Outcome {
-    /// All, in the order of their slots.
-    pub(crate) const ALL: [Outcome; 21] = [
-        Outcome::Forwarded2xx,
-        Outcome::Forwarded3xx,
-        Outcome::Forwarded4xx,
-        Outcome::Forwarded5xx,
-        Outcome::Answered,
-        Outcome::RefusedMode,
-        Outcome::RefusedSwitching,
-        Outcome::RefusedNoSchema,
-        Outcome::Unmatched,
-        Outcome::BadRequest,
-        Outcome::Unauthorized,
-        Outcome::Forbidden,
-        Outcome::Overload,
-        Outcome::UpstreamUnreachable,
-        Outcome::UpstreamBroken,
-        Outcome::UpstreamTimeout,
-        Outcome::ClientTimeout,
-        Outcome::TooLarge,
-        Outcome::ClientGone,
-        Outcome::DrainClientTimeout,
-        Outcome::Cut,
-    ];
-
     /// The outcome of a forwarded request by UCS's status.
     pub(crate) fn forwarded(status: u16) -> Outcome {
         match status {
@@ -108,77 +105,25 @@ impl Outcome {
             _ => Outcome::Forwarded5xx,
         }
     }
-
-    /// The value of the label `outcome`.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Forwarded2xx => "forwarded_2xx",
-            Outcome::Forwarded3xx => "forwarded_3xx",
-            Outcome::Forwarded4xx => "forwarded_4xx",
-            Outcome::Forwarded5xx => "forwarded_5xx",
-            Outcome::Answered => "answered",
-            Outcome::RefusedMode => "refused_mode",
-            Outcome::RefusedSwitching => "refused_switching",
-            Outcome::RefusedNoSchema => "refused_no_profile_schema",
-            Outcome::Unmatched => "unmatched",
-            Outcome::BadRequest => "bad_request",
-            Outcome::Unauthorized => "unauthorized",
-            Outcome::Forbidden => "forbidden",
-            Outcome::Overload => "overload",
-            Outcome::UpstreamUnreachable => "upstream_unreachable",
-            Outcome::UpstreamBroken => "upstream_broken",
-            Outcome::UpstreamTimeout => "upstream_timeout",
-            Outcome::ClientTimeout => "client_timeout",
-            Outcome::TooLarge => "too_large",
-            Outcome::ClientGone => "client_gone",
-            Outcome::DrainClientTimeout => "drain_client_timeout",
-            Outcome::Cut => "cut",
-        }
-    }
 }
 
-/// How an exchange with UCS failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamFault {
-    /// No connection: refused, unreachable, name not resolved, TLS failed.
-    Connect,
-    /// No connection in time.
-    ConnectTimeout,
-    /// No first byte of the response in time.
-    FirstByteTimeout,
-    /// The body stalled for too long.
-    IdleBodyTimeout,
-    /// The connection closed during an exchange.
-    Closed,
-    /// The response is malformed.
-    Malformed,
-    /// No free connection in the pool in time.
-    PoolFull,
-}
-
-impl UpstreamFault {
-    /// All, in the order of their slots.
-    pub(crate) const ALL: [UpstreamFault; 7] = [
-        UpstreamFault::Connect,
-        UpstreamFault::ConnectTimeout,
-        UpstreamFault::FirstByteTimeout,
-        UpstreamFault::IdleBodyTimeout,
-        UpstreamFault::Closed,
-        UpstreamFault::Malformed,
-        UpstreamFault::PoolFull,
-    ];
-
-    /// The value of the label `kind`.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            UpstreamFault::Connect => "connect",
-            UpstreamFault::ConnectTimeout => "connect_timeout",
-            UpstreamFault::FirstByteTimeout => "first_byte_timeout",
-            UpstreamFault::IdleBodyTimeout => "idle_body_timeout",
-            UpstreamFault::Closed => "closed",
-            UpstreamFault::Malformed => "malformed",
-            UpstreamFault::PoolFull => "pool_full",
-        }
+labels! {
+    /// How an exchange with UCS failed.
+    pub enum UpstreamFault {
+        /// No connection: refused, unreachable, name not resolved, TLS failed.
+        Connect = "connect",
+        /// No connection in time.
+        ConnectTimeout = "connect_timeout",
+        /// No first byte of the response in time.
+        FirstByteTimeout = "first_byte_timeout",
+        /// The body stalled for too long.
+        IdleBodyTimeout = "idle_body_timeout",
+        /// The connection closed during an exchange.
+        Closed = "closed",
+        /// The response is malformed.
+        Malformed = "malformed",
+        /// No free connection in the pool in time.
+        PoolFull = "pool_full",
     }
 }
 
@@ -210,7 +155,7 @@ pub struct WorkerMetrics {
     wire_faults: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ClassCounters {
     pub(super) outcomes: [AtomicU64; Outcome::ALL.len()],
     pub(super) buckets: [AtomicU64; BUCKETS_MICROS.len() + 1],
@@ -273,14 +218,14 @@ impl Metrics {
 impl WorkerMetrics {
     fn new() -> WorkerMetrics {
         WorkerMetrics {
-            classes: std::array::from_fn(|_| ClassCounters::new()),
-            connections_opened: AtomicU64::new(0),
-            connections_reused: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            upstream_faults: std::array::from_fn(|_| AtomicU64::new(0)),
-            client_connections: AtomicU64::new(0),
-            client_connections_closed: AtomicU64::new(0),
-            client_connections_refused: AtomicU64::new(0),
+            classes: Default::default(),
+            connections_opened: AtomicU64::default(),
+            connections_reused: AtomicU64::default(),
+            retries: AtomicU64::default(),
+            upstream_faults: Default::default(),
+            client_connections: AtomicU64::default(),
+            client_connections_closed: AtomicU64::default(),
+            client_connections_refused: AtomicU64::default(),
             started: Instant::now(),
             alive_at: AtomicU64::new(0),
             wire_faults: Mutex::new(BTreeMap::new()),
@@ -354,16 +299,6 @@ impl WorkerMetrics {
 
     pub(super) fn wire_faults(&self) -> BTreeMap<&'static str, u64> {
         self.wire_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClassCounters {
-    fn new() -> ClassCounters {
-        ClassCounters {
-            outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
-            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
-            sum_micros: AtomicU64::new(0),
-        }
     }
 }
 

@@ -88,10 +88,15 @@ fn the_reasons_of_the_data_port_are_those_of_the_code() {
             let body = &text[found.get(0).unwrap().end()..];
             let body = &body[..body.find(&format!("\n{}}}\n", &found[1])).expect("the function ends")];
             let words: Vec<_> = word.captures_iter(body).map(|found| found[1].to_owned()).collect();
-            assert!(!words.is_empty(), "no word was found in a function of {path}");
+            let is_table = path == "http1/error.rs";
+            assert!(!words.is_empty() || is_table, "no word was found in a function of {path}");
             said.extend(words);
         }
     }
+    // Those of malformed messages stand in a table.
+    let row = Regex::new("(?m)^    [A-Z][A-Za-z0-9]+: \"([a-z0-9_]+)\",").unwrap();
+    let errors = include_str!("../../src/http1/error.rs");
+    said.extend(row.captures_iter(errors).map(|found| found[1].to_owned()));
     assert!(said.len() > 60, "only {} reasons were found", said.len());
     let documented: BTreeSet<_> =
         rows(ROUTES, "| status | reason |").iter().flat_map(|cells| quoted(cells[1])).collect();
@@ -121,9 +126,10 @@ fn the_reasons_of_the_admin_port_are_those_of_the_code() {
 
 #[test]
 fn the_outcomes_of_requests_and_flips_are_those_of_the_code() {
-    let outcome = Regex::new("Outcome::[A-Za-z0-9]+ => \"([a-z0-9_]+)\"").unwrap();
-    let telemetry: String = sources_below("src/telemetry").into_iter().map(|(_, text)| text).collect();
-    let said: BTreeSet<_> = outcome.captures_iter(&telemetry).map(|found| found[1].to_owned()).collect();
+    let metrics = include_str!("../../src/telemetry/metrics.rs");
+    let outcomes = metrics.split("pub enum Outcome {").nth(1).unwrap().split("\n    }\n").next().unwrap();
+    let outcome = Regex::new("[A-Za-z0-9]+ = \"([a-z0-9_]+)\"").unwrap();
+    let said: BTreeSet<_> = outcome.captures_iter(outcomes).map(|found| found[1].to_owned()).collect();
     assert!(said.len() > 15, "only {} outcomes were found", said.len());
     assert_eq!(values_of("ucs_gateway_requests_total"), said);
     let mut flips: BTreeSet<_> = failures_of_a_change().into_iter().collect();

@@ -158,7 +158,6 @@ fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
     open && !(fields.contains("transfer-encoding") && fields.contains("content-length"))
 }
 
-/// The body of a response that has one.
 fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {
     let mut codings = fields.values("transfer-encoding");
     if let Some(coding) = codings.next() {

@@ -21,7 +21,6 @@ pub use self::findings::{CutShort, Findings};
 /// A route that can never match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
-    /// The route.
     pub(crate) route: RouteIndex,
     /// The earlier routes that together take all of its requests, ascending. Empty when no path matches the route.
     pub(crate) shadowed_by: Vec<RouteIndex>,

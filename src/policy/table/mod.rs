@@ -6,7 +6,7 @@
 //! compares.
 //!
 //! 1. The path is canonical ([`CanonicalPath`]) and stands without its query.
-//! 2. It must lie below [`RouteTable::base_path`], which ends at a segment boundary: `/cs` is a prefix of `/cs/a` and of
+//! 2. It must lie below `RouteTable::base_path`, which ends at a segment boundary: `/cs` is a prefix of `/cs/a` and of
 //!    `/cs`, not of `/csa`. The rules below are about the rest.
 //! 3. One trailing slash on the path is ignored. An empty rest equals `/`.
 //! 4. A template matches segment by segment: `{name}` matches any one non-empty segment, all other text itself, by case.
@@ -43,15 +43,15 @@ pub(in crate::policy) use self::template::{Segment, parse_base_path, parse_regex
 /// The contents of one file, before they are compiled. The fields are those of [`RouteTable`].
 #[derive(Clone, Debug)]
 pub struct RouteTableParts {
-    /// See [`RouteTable::base_path`].
+    /// See `RouteTable::base_path`.
     pub base_path: Arc<str>,
-    /// See [`RouteTable::classes`].
+    /// See `RouteTable::classes`.
     pub classes: Vec<Class>,
-    /// See [`RouteTable::routes`].
+    /// See `RouteTable::routes`.
     pub routes: Vec<Route>,
-    /// See [`RouteTable::unmatched`].
+    /// See `RouteTable::unmatched`.
     pub unmatched: Unmatched,
-    /// See [`RouteTable::answers`].
+    /// See `RouteTable::answers`.
     pub answers: Vec<(Arc<str>, AnswerTemplate)>,
 }
 
@@ -106,7 +106,7 @@ impl RouteTable {
         self.matcher.find(method, self.below_base(path)?)
     }
 
-    /// Every route that takes `method` on `path`, in the order of the file; [`RouteTable::classify`] is the first.
+    /// Every route that takes `method` on `path`, in the order of the file; `RouteTable::classify` is the first.
     pub(crate) fn matches(&self, method: &str, path: &CanonicalPath<'_>) -> Vec<RouteIndex> {
         self.below_base(path).map(|rest| self.matcher.find_all(method, rest)).unwrap_or_default()
     }

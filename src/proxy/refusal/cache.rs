@@ -27,7 +27,6 @@ pub(crate) struct Key<'a> {
     pub(crate) generation: u32,
     /// How many routes the table has.
     pub(crate) routes: usize,
-    /// The route.
     pub(crate) index: RouteIndex,
 }
 

@@ -19,7 +19,6 @@ const RETRY_SECONDS_WHILE_SWITCHING: u64 = 5;
 /// A summary of the refused request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestSummary<'a> {
-    /// Its method.
     pub(crate) method: &'a Method,
     /// Its path without the query; empty if it is unknown.
     pub(crate) path: &'a str,

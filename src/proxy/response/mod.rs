@@ -25,7 +25,6 @@ const FIELDS_ROOM: usize = 512;
 /// A response. Always boxed, as it is returned through several futures.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// Its status.
     pub(crate) status: StatusCode,
     /// Its field lines, without those of framing.
     pub(crate) fields: Buffer,
@@ -37,7 +36,6 @@ pub(crate) struct Response {
     pub(crate) closes: bool,
     /// Whether the rest of the request's body is discarded.
     pub(crate) discards_body: bool,
-    /// Its body.
     pub(crate) body: ResponseBody,
 }
 

@@ -150,7 +150,6 @@ pub(crate) struct ExchangeGuard {
 /// A task that sends the rest of a request; dropping it aborts the task.
 #[derive(Debug)]
 pub(crate) struct UploadTask {
-    /// The task.
     pub(crate) task: AbortHandle,
     /// The write half. Shared, as an aborted task is dropped later, and the connection must not live as long.
     pub(crate) writer: SharedWriter,

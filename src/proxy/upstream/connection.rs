@@ -27,7 +27,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A new connection.
     pub(crate) fn new(stream: TcpStream) -> Connection {
         let (reader, writer) = split(stream);
         Connection { unread: BytesMut::new(), reader, writer: Some(writer), is_in_use: false }

@@ -24,7 +24,6 @@ use crate::proxy::upstream::request;
 /// The response of UCS.
 #[derive(Debug)]
 pub(crate) struct UpstreamResponse {
-    /// Its status.
     pub(crate) status: StatusCode,
     /// Its field lines, as received.
     pub(crate) fields: Fields,

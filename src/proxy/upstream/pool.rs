@@ -118,7 +118,6 @@ impl Pool {
         self.idle.borrow_mut().push(Idle { connection, permit, since: self.swept.get() });
     }
 
-    /// Counts a retry.
     pub(crate) fn count_retry(&self) {
         self.metrics.upstream_retried();
     }
