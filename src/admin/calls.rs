@@ -110,7 +110,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?)),
         (Call::History, _) => mode_calls::history(state, query).await,
         (Call::Preview, _) => mode_calls::preview(state, query),
-        (Call::Routes, _) => Ok(route_calls::show(state)),
+        (Call::Routes, _) => route_calls::show(state).await,
         (Call::Explain, _) => route_calls::explain(state, query),
         (Call::Live, _) => Ok(probes::live(state).await),
         (Call::Ready, _) => Ok(probes::ready(state)),
