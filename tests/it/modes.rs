@@ -230,8 +230,7 @@ fn while_switching_only_what_both_modes_admit_passes() {
     for line in ["GET /profiles/2", "POST /metadata/profiles/extensions", "GET /services/1"] {
         let reply = request(gateway.data, line, &[], b"");
         assert_eq!((reply.status, reply.refusal()), (503, Some("switching")), "{line} {reply:?}");
-        let after: u32 = reply.header("retry-after").unwrap().parse().unwrap();
-        assert!((290..=305).contains(&after), "until the drain's deadline, the orphan grace included: {after}");
+        assert_eq!(reply.header("retry-after"), Some("5"), "most flips settle long before their deadline");
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.ends_with("is unavailable while the system is switching to \"maintenance\" mode"), "{detail}");
     }
@@ -482,8 +481,10 @@ fn retry_after_tells_when_the_mode_ends() {
     };
     assert_eq!(after("DELETE /metadata/profiles/extensions/x"), 30, "nothing better is known");
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "1h"})).status, 200);
+    assert_eq!(after("GET /profiles/1"), 30, "no client is to hold a thread for an hour");
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "20s"})).status, 200);
     let seconds = after("GET /profiles/1");
-    assert!((3500..=3600).contains(&seconds), "{seconds}");
+    assert!((1..=20).contains(&seconds), "{seconds}");
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "production"})).status, 200);
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "1s"})).status, 200);
     eventually("it ends by itself", || {
