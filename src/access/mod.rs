@@ -67,6 +67,8 @@ struct Principals {
     members: watch::Sender<Arc<Members>>,
     /// The reason why the last reading of the file was not put in force.
     fault: Mutex<Option<String>>,
+    /// Held while the file is read.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The principals of one reading.
@@ -99,6 +101,7 @@ impl Access {
             file,
             members: watch::Sender::new(Arc::new(members)),
             fault: Mutex::default(),
+            reading: Arc::default(),
         }))
     }
 
@@ -117,12 +120,16 @@ impl Access {
     pub(crate) async fn reload(&self) -> Result<(), AccessSetupError> {
         let Some(file) = self.principals.file.clone() else { return Ok(()) };
         let failed = |source| AccessSetupError::Read { path: file.clone(), source };
-        let path = file.clone();
-        let reading = tokio::task::spawn_blocking(move || read_file(&path));
-        let read = match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(panic)) => Err(failed(std::io::Error::other(panic))),
-            Err(_) => Err(failed(std::io::ErrorKind::TimedOut.into())),
+        let (path, turn) = (file.clone(), Arc::clone(&self.principals.reading));
+        let reading = async {
+            let turn = turn.lock_owned().await;
+            tokio::task::spawn_blocking(move || (read_file(&path), turn)).await
+        };
+        // The turn is held until the result is in force, and by a reading that hangs: each would hold a thread.
+        let (read, _turn) = match tokio::time::timeout(READ_TIMEOUT, reading).await {
+            Ok(Ok((read, turn))) => (read, Some(turn)),
+            Ok(Err(panic)) => (Err(failed(std::io::Error::other(panic))), None),
+            Err(_) => (Err(failed(std::io::ErrorKind::TimedOut.into())), None),
         };
         let fault = read.as_ref().err().map(ToString::to_string);
         *self.principals.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;

@@ -88,6 +88,8 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
     }
     let call = call?;
     let query = head.uri.query();
+    // From before the credential is checked, so that no reload is missed.
+    let superseded = state.parts.access.changed();
     let caller = match call.needs(state) {
         Needs::This(permission) => Some(guard::check_access(state, arrival, &head.headers, permission).await?),
         Needs::Nothing | Needs::NothingNotEvenAHost => None,
@@ -109,10 +111,10 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::Events, _) if head.method == Method::HEAD => {
             Ok(response::whole(StatusCode::OK, "text/event-stream", ""))
         }
-        (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?)),
+        (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?, superseded)),
         (Call::History, _) => mode_calls::history(state, query).await,
         (Call::Preview, _) => mode_calls::preview(state, query),
-        (Call::Routes, _) => Ok(route_calls::show(state)),
+        (Call::Routes, _) => route_calls::show(state).await,
         (Call::Explain, _) => route_calls::explain(state, query),
         (Call::Live, _) => Ok(probes::live(state).await),
         (Call::Ready, _) => Ok(probes::ready(state)),

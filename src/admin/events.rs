@@ -25,8 +25,13 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The largest number of operations in one event.
 const NAMED: usize = 50;
 
-/// Opens a stream.
-pub(super) fn follow(state: &AdminState, slot: StreamSlot) -> AdminResponse {
+/// Opens a stream. It ends when `superseded` does: the client's credential may not be accepted any more, and is checked when the
+/// client comes back.
+pub(super) fn follow(
+    state: &AdminState,
+    slot: StreamSlot,
+    superseded: impl Future<Output = ()> + Send + 'static,
+) -> AdminResponse {
     // Two events beyond those that the connection buffers; more would only be stale.
     let (sender, receiver) = mpsc::channel(2);
     let follower = Follower {
@@ -36,12 +41,11 @@ pub(super) fn follow(state: &AdminState, slot: StreamSlot) -> AdminResponse {
         drain: None,
         sender,
     };
-    // The client's credential may not be accepted any more; it is checked when the client comes back.
-    let (closed, access) = (becomes_true(state.closing.clone()), state.parts.access.changed());
+    let closed = becomes_true(state.closing.clone());
     tokio::spawn(follower.run(async move {
         tokio::select! {
             () = closed => {}
-            () = access => {}
+            () = superseded => {}
         }
     }));
     response::events(receiver, slot)

@@ -41,7 +41,8 @@ pub(crate) const SOCKET_LIMITS: SocketLimits =
 /// Serves until `shutdown`, then lets open calls complete for a short while. On any tokio runtime.
 pub(crate) async fn serve(listener: Listener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
-    let state = Arc::new(AdminState { parts, rates: Rates::default(), closing });
+    let state =
+        Arc::new(AdminState { parts, rates: Rates::default(), table_turn: tokio::sync::Mutex::default(), closing });
     let limits = Arc::new(ConnectionLimits::default());
     let mut connections = JoinSet::new();
     let sampler = state.rates.sample_forever(&state.parts.gate);

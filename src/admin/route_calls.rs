@@ -4,22 +4,31 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::access::Principal;
 use crate::control_handle::{ReloadError, ReloadWhen};
+use crate::gate::Gate;
 use crate::policy::explain::{explain as explain_by, modes, view};
 use crate::policy::table::Unmatched;
 
 /// The longest accepted path, in bytes.
 const LONGEST_PATH: usize = 8192;
 
-/// The table in force with its counts.
-pub(super) fn show(state: &AdminState) -> AdminResponse {
-    let live = state.parts.gate.table();
+/// The table in force with its counts. A large one takes milliseconds, so it is written on a thread of its own, one at a time:
+/// control shares this one.
+pub(super) async fn show(state: &AdminState) -> Result<AdminResponse, Problem> {
+    let gate = Arc::clone(&state.parts.gate);
+    let _turn = state.table_turn.lock().await;
+    let written = tokio::task::spawn_blocking(move || response::json(StatusCode::OK, &table_document(&gate))).await;
+    written.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))
+}
+
+fn table_document(gate: &Gate) -> Value {
+    let live = gate.table();
     let table = live.table();
     let classes: Vec<_> =
         table.classes.iter().map(|class| json!({"class": &*class.name, "modes": modes(class.modes)})).collect();
@@ -35,20 +44,19 @@ pub(super) fn show(state: &AdminState) -> AdminResponse {
         Unmatched::NotFound => json!("not_found"),
         Unmatched::Class(class) => json!({"class": &*table.classes[class].name}),
     };
-    let document = json!({
+    json!({
         "generation": live.generation(),
         "base_path": &*table.base_path,
         "unmatched": unmatched,
         "classes": classes,
         "routes": routes,
-    });
-    response::json(StatusCode::OK, &document)
+    })
 }
 
 /// Reloads the route table and access.yaml. The body is empty or `{}`.
 pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let empty = body.trim_ascii().is_empty()
-        || matches!(serde_json::from_slice(body), Ok(serde_json::Value::Object(members)) if members.is_empty());
+        || matches!(serde_json::from_slice(body), Ok(Value::Object(members)) if members.is_empty());
     if !empty {
         let detail = "a reload takes no options; send an empty body or {}";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));

@@ -42,6 +42,8 @@ pub(crate) struct AdminParts {
 pub(super) struct AdminState {
     pub(super) parts: AdminParts,
     pub(super) rates: Rates,
+    /// Held while the document of `GET /routes` is made.
+    pub(super) table_turn: tokio::sync::Mutex<()>,
     /// True once connections are to be closed; ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }

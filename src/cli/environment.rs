@@ -28,15 +28,18 @@ fn with_variable(arg: Arg, excluded: &[&str]) -> Arg {
         ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => return arg,
         _ => arg,
     };
-    let is_set = std::env::var_os(&name).is_some_and(|value| !value.is_empty());
-    let is_excluded = excluded.contains(&arg.get_id().as_str());
-    match is_set && is_excluded {
-        true => arg.env(Resettable::Reset),
-        // Clap takes an empty value for a value. Without a value it shows the name alone.
-        false if std::env::var_os(&name).is_some() && !is_set => arg.env(Resettable::Reset),
-        // The name lives as long as the command, which lives as long as the process.
-        false => arg.env(&*name.leak()),
-    }
+    // Clap takes an empty value for a value.
+    let is_hidden = match is_set(&name) {
+        true => excluded.contains(&arg.get_id().as_str()),
+        false => std::env::var_os(&name).is_some(),
+    };
+    // The name lives as long as the command, which lives as long as the process.
+    if is_hidden { arg.env(Resettable::Reset) } else { arg.env(&*name.leak()) }
+}
+
+/// Whether the variable has a value that is not empty.
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// `--token-file` → `UCS_GATEWAY_TOKEN_FILE`.
@@ -45,10 +48,9 @@ fn variable_of(long: &str) -> String {
 }
 
 fn excluded_variables(arguments: &[OsString]) -> Vec<&'static str> {
-    let is_given = |id: &&&str| is_given(arguments, &id.replace('_', "-"));
-    let is_set =
-        |id: &&&str| std::env::var_os(variable_of(&id.replace('_', "-"))).is_some_and(|value| !value.is_empty());
-    let chosen = EXCLUSIVE.iter().find(is_given).or_else(|| EXCLUSIVE.iter().find(is_set));
+    let long = |id: &str| id.replace('_', "-");
+    let given = EXCLUSIVE.iter().find(|id| is_given(arguments, &long(id)));
+    let chosen = given.or_else(|| EXCLUSIVE.iter().find(|id| is_set(&variable_of(&long(id)))));
     EXCLUSIVE.into_iter().filter(|id| chosen.is_some_and(|chosen| chosen != id)).collect()
 }
 
@@ -72,10 +74,8 @@ pub(super) fn origin_of(error: &clap::Error, command: &Command, arguments: &[OsS
         let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '-');
         text.match_indices(&flag).any(|(at, _)| ends(&text[at + flag.len()..]))
     };
-    let long = longs(command).into_iter().find(|long| {
-        let is_set = std::env::var_os(variable_of(long)).is_some_and(|value| !value.is_empty());
-        is_set && names(long) && !is_given(arguments, long)
-    })?;
+    let is_origin = |long: &String| is_set(&variable_of(long)) && names(long) && !is_given(arguments, long);
+    let long = longs(command).into_iter().find(is_origin)?;
     Some(format!("the value is that of the environment variable {}", variable_of(&long)))
 }
 

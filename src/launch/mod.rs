@@ -109,7 +109,7 @@ fn open(settings: &Settings) -> Result<(LocalDir, Arc<Access>, Option<UpstreamCr
     Ok((state_dir, Arc::new(access), credentials))
 }
 
-/// Runs `work` on a thread of its own: a file or a lock may hang for as long as its file system does. Then the log says so.
+/// Runs `work` on a thread of its own: a file or a lock may hang for as long as its file system does. The log says so.
 async fn beside<T: Send + 'static>(
     what: String,
     work: impl FnOnce() -> T + Send + 'static,
@@ -118,7 +118,7 @@ async fn beside<T: Send + 'static>(
     loop {
         tokio::select! {
             done = &mut working => return done.map_err(std::io::Error::other),
-            () = tokio::time::sleep(STILL_STARTING) => tracing::warn!("still {what}; the file system does not respond"),
+            () = tokio::time::sleep(STILL_STARTING) => tracing::warn!("still {what}: a file system, a lock or a large table takes its time"),
         }
     }
 }

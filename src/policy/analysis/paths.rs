@@ -21,6 +21,9 @@ const MAX_TABLES: usize = 2;
 /// A place in a path, by the state of each automaton: the shape, the nested escapes, and each table's regexes.
 pub(super) type Position = [u32; FIXED + MAX_TABLES];
 
+/// Example segments, each with the position behind it.
+type Segments = Vec<(String, Position)>;
+
 /// The automaton matches no continuation.
 const DEAD: u32 = u32::MAX;
 /// Marks an offset in the base path, in place of a state.
@@ -34,7 +37,7 @@ pub(super) struct Paths<'t> {
     /// One byte of each class that the automata tell apart, readable ones preferred.
     representatives: Vec<u8>,
     /// The results of [`Paths::segments_but`].
-    known: HashMap<(Position, BTreeSet<Box<str>>), Vec<(String, Position)>>,
+    known: HashMap<(Position, BTreeSet<Box<str>>), Segments>,
     visited: usize,
 }
 
@@ -116,11 +119,7 @@ impl<'t> Paths<'t> {
 
     /// Segments that equal none of `literals`, each with the position that it leads to from `boundary`: one for each
     /// distinguishable position. `None` when too many positions were visited.
-    pub fn other_segments(
-        &mut self,
-        boundary: Position,
-        literals: &BTreeSet<Box<str>>,
-    ) -> Option<Vec<(String, Position)>> {
+    pub fn other_segments(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Segments> {
         let all = self.known_segments(boundary, &BTreeSet::new())?;
         match all.iter().any(|(segment, _)| literals.contains(segment.as_str())) {
             true => self.known_segments(boundary, literals),
@@ -128,7 +127,7 @@ impl<'t> Paths<'t> {
         }
     }
 
-    fn known_segments(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Vec<(String, Position)>> {
+    fn known_segments(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Segments> {
         let key = (boundary, literals.clone());
         if let Some(found) = self.known.get(&key) {
             return Some(found.clone());
@@ -140,7 +139,7 @@ impl<'t> Paths<'t> {
 
     /// Breadth first over bytes, so that examples are short. Beside the position it remembers whether the segment so far
     /// begins a literal, because that literal must not become complete.
-    fn segments_but(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Vec<(String, Position)>> {
+    fn segments_but(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Segments> {
         let begins_literal = |text: &String| {
             let next = literals.range::<str, _>((Bound::Included(text.as_str()), Bound::Unbounded)).next();
             next.is_some_and(|next| next.starts_with(text.as_str()))

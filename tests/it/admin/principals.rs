@@ -260,3 +260,27 @@ fn a_reload_that_takes_away_a_limited_class_is_refused() {
     assert_eq!((refused.status, &refused.json()["reason"]), (422, &json!("route_faults")), "{}", refused.text());
     assert!(refused.text().contains("--max-in-flight") && refused.text().contains("own"), "{}", refused.text());
 }
+
+#[test]
+fn a_file_that_hangs_is_given_up_and_holds_up_nothing() {
+    let ucs = Ucs::usual();
+    let (dir, gateway) = with_file(&ucs);
+    let access = dir.path().join("access.yaml");
+    std::fs::remove_file(&access).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&access).status().unwrap().success());
+    let headers = [("Authorization", &*bearer("operator-token")), JSON, ("Connection", "close")];
+    let mut waiting: Vec<Connection> = (0..12).map(|_| Connection::open(gateway.admin)).collect();
+    for connection in &mut waiting {
+        connection.send(http::compose(gateway.admin, "POST /routes/reload", &headers, b""));
+    }
+    assert_eq!(status(&gateway, &bearer("viewer-token")), 200);
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap().count();
+    let before = threads();
+    for connection in &mut waiting {
+        let refused = connection.read_reply();
+        assert_eq!((refused.status, &refused.json()["reason"]), (422, &json!("access_faults")), "{}", refused.text());
+    }
+    assert!(threads() < before + 6, "one of them hangs, not one for each call: {before}, {}", threads());
+    assert_eq!(status(&gateway, &bearer("viewer-token")), 200);
+    assert!(gateway.terminate(std::time::Duration::from_secs(20)).success(), "a stop does not wait for it");
+}
