@@ -16,6 +16,7 @@ pub(super) fn sample(gate: &Gate) -> GateSample {
         modes: [Mode::Production, Mode::Maintenance].map(|mode| (mode.as_str(), is_in_force(mode))).to_vec(),
         is_switching: record.is_some_and(|record| record.phase == Phase::Switching),
         is_schema_undefined: published.schema == SchemaKnowledge::Undefined,
+        is_local_closed: published.local.is_some(),
         has_alarm: published.alarm.is_some(),
         record: record.map(|record| RecordSample {
             revision: record.revision,

@@ -111,7 +111,7 @@ fn record(revision: u64, mode: Mode, phase: Phase) -> ModeRecord {
 fn publish(gate: &Gate, record: ModeRecord) -> Arc<ModeRecord> {
     let record = Arc::new(record);
     let schema = SchemaKnowledge::Defined;
-    gate.publish(Published { record: Some(Arc::clone(&record)), schema, alarm: None });
+    gate.publish(Published { record: Some(Arc::clone(&record)), schema, local: None, alarm: None });
     record
 }
 
@@ -130,6 +130,9 @@ async fn work(mut inbox: CommandReceiver, gate: Arc<Gate>, script: Script) {
         match ask {
             Command::SetMode(change, answer) => {
                 let _ = answer.send(script(&gate, &change));
+            }
+            Command::SetLocal(_, answer) => {
+                let _ = answer.send(Ok(()));
             }
             Command::Reload(answer) => {
                 let live = gate.replace_table(table());
@@ -456,7 +459,7 @@ async fn readiness_follows_the_record_and_the_shutdown_and_not_the_mode() {
     assert_eq!(running.get("/livez").await.status, 200);
     running.stopping.send_replace(false);
     let alarm = Some("mode.json was torn".to_owned());
-    running.gate.publish(Published { record: None, schema: SchemaKnowledge::Unknown, alarm });
+    running.gate.publish(Published { record: None, schema: SchemaKnowledge::Unknown, local: None, alarm });
     let answer = running.get("/readyz").await;
     assert_eq!((answer.status, &answer.json()["reason"]), (503, &json!("no_record")));
     assert_eq!(answer.json()["alarm"], json!("mode.json was torn"));

@@ -136,6 +136,8 @@ impl Clerk {
             return self.waiting.push_back(command);
         }
         match command {
+            // Both single modes are closed until the flip ends; then this comes first.
+            Command::SetLocal(..) => self.waiting.push_back(command),
             Command::Reload(reply) => drop(reply.send(Err(ReloadError::Busy))),
             Command::SetMode(change, reply) => match self.rejection_of(&change) {
                 Some(refusal) => drop(reply.send(Err(refusal))),

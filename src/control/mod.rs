@@ -8,6 +8,7 @@ mod clerk;
 mod drain;
 mod expiry;
 mod flip;
+mod local;
 mod options;
 mod reactions;
 mod reload;
@@ -36,7 +37,9 @@ use crate::control::ucs::schema::{ProbeContext, ProbeResult, SchemaProbe};
 use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
 use crate::control_handle::{ChangeError, Command, FlipReport, Flipped, SchemaHint};
 use crate::gate::{Gate, Published};
-use crate::policy::mode::{self, ActorKind, Change, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge};
+use crate::policy::mode::{
+    self, ActorKind, Change, LocalLog, Mode, ModeRecord, ModeSet, Phase, Refusal, SchemaKnowledge,
+};
 use crate::telemetry::ControlStats;
 
 pub(crate) use options::{InitialMode, UpstreamModeUse};
@@ -92,6 +95,7 @@ pub(crate) struct Control {
     upstream: UpstreamMode,
     alarms: Alarms,
     retry: Option<Retry>,
+    local: LocalLog,
     drain_timeout: Duration,
     orphan_grace: Duration,
     orphans_until: Option<Instant>,
@@ -117,6 +121,8 @@ struct Alarms {
     followed: Option<String>,
     /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
+    /// The local close is not saved; cleared once it is, or has ended.
+    local: Option<String>,
     /// A scheduled flip was missed or failed; cleared when an operator or client changes the mode.
     scheduled: Option<String>,
 }
@@ -159,6 +165,9 @@ impl Control {
                     let ended = self.change(&Change::Set(change)).await;
                     // The requester may have disconnected; the change stands.
                     let _ = reply.send(ended);
+                }
+                Event::Command(Command::SetLocal(change, reply)) => {
+                    let _ = reply.send(self.set_local(&change).await);
                 }
                 Event::Command(Command::Reload(reply)) => {
                     let ended = self.reload().await;
@@ -313,12 +322,13 @@ impl Control {
     }
 
     fn publish(&self) {
-        let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
-        let alarms = [start, save, upstream, followed, expiry, scheduled];
+        let Alarms { start, save, upstream, followed, expiry, local, scheduled } = &self.alarms;
+        let alarms = [start, save, upstream, followed, expiry, local, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let record = Some(Arc::clone(&self.record));
-        self.gate.publish(Published { record, schema: self.schema.knowledge(), alarm });
+        let (schema, local) = (self.schema.knowledge(), self.local.in_force());
+        self.gate.publish(Published { record, schema, local, alarm });
     }
 
     fn refused(&self, refusal: Refusal) -> ChangeError {

@@ -135,6 +135,7 @@ fn assemble(
         upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval, memory, remembered(loaded)),
         alarms: Alarms { start, ..Alarms::default() },
         retry: None,
+        local: loaded.local.clone(),
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
         orphans_until: (!loaded.clean).then(|| now + settings.orphan_grace),

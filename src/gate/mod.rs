@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use in_flight_counter::{AdmissionState, InFlightCounter};
 pub(crate) use operation_counts::{LiveTable, OperationCounts};
 
-use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
+use crate::policy::mode::{Local, Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
 
 /// The state published by control, consistent at one instant.
@@ -27,6 +27,8 @@ pub struct Published {
     pub record: Option<Arc<ModeRecord>>,
     /// The knowledge of the profile schema.
     pub schema: SchemaKnowledge,
+    /// Closes both single modes at this gateway alone, whatever the record says.
+    pub local: Option<Local>,
     /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
     pub alarm: Option<String>,
 }
@@ -75,7 +77,7 @@ pub enum Refused {
 impl Gate {
     /// A closed gate with the first table.
     pub fn new(workers: usize, table: RouteTable) -> Arc<Gate> {
-        let closed = Arc::new(Published { record: None, schema: SchemaKnowledge::Unknown, alarm: None });
+        let closed = Arc::new(Published { record: None, schema: SchemaKnowledge::Unknown, local: None, alarm: None });
         let gate = Gate {
             counter: InFlightCounter::new(workers),
             table: ArcSwap::from_pointee(LiveTable::new(table, 1, workers)),
@@ -230,8 +232,8 @@ const NOTE_NO_SCHEMA: u32 = 1;
 fn state_of(published: &Published, generation: u32) -> AdmissionState {
     let Some(record) = &published.record else { return AdmissionState::new([false; 3], 0, generation) };
     let open = |set: ModeSet| match record.phase {
-        Phase::Settled => set.admits(record.mode),
-        Phase::Switching => set == ModeSet::Both,
+        Phase::Settled if published.local.is_none() => set.admits(record.mode),
+        Phase::Settled | Phase::Switching => set == ModeSet::Both,
     };
     let no_schema = record.mode == Mode::Production && published.schema == SchemaKnowledge::Undefined && !record.force;
     let note = if no_schema { NOTE_NO_SCHEMA } else { 0 };

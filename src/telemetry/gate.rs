@@ -19,6 +19,8 @@ pub struct GateSample {
     pub is_switching: bool,
     /// UCS has no profile schema.
     pub is_schema_undefined: bool,
+    /// This gateway alone is closed.
+    pub is_local_closed: bool,
     /// An alarm is published.
     pub has_alarm: bool,
     /// `None` before the first record.

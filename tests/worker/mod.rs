@@ -54,7 +54,12 @@ impl Stand {
         let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")).unwrap();
         let gate = Gate::new(1, routes_yaml::parse(&table, "routes.yaml").unwrap());
         let record = ModeRecord::first(Mode::Production, 1, "test", Timestamp::now());
-        gate.publish(Published { record: Some(Arc::new(record)), schema: SchemaKnowledge::Unknown, alarm: None });
+        gate.publish(Published {
+            record: Some(Arc::new(record)),
+            schema: SchemaKnowledge::Unknown,
+            local: None,
+            alarm: None,
+        });
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let state_dir = std::env::temp_dir().join(format!("ucs-gateway-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&state_dir).unwrap();

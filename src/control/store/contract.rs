@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::policy::mode::ModeRecord;
+use crate::policy::mode::{LocalLog, ModeRecord};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,8 @@ pub(crate) enum Fact {
     SchemaPathAnswered(String),
     /// The memory of UCS's own mode, as JSON.
     UpstreamSeen(String),
+    /// The local closes, as JSON.
+    Local(String),
 }
 
 /// The result of reading the store at start.
@@ -57,6 +59,8 @@ pub struct Loaded {
     pub schema_path_answered: Option<String>,
     /// The text of [`Fact::UpstreamSeen`].
     pub upstream_seen: Option<String>,
+    /// The text of [`Fact::Local`]; it closes if the file could not be read.
+    pub(crate) local: LocalLog,
     /// Conditions that need an operator, each as a sentence.
     pub alarms: Vec<String>,
     /// Conditions that are only logged.

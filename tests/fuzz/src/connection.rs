@@ -75,7 +75,12 @@ fn start() -> (SocketAddr, Arc<Gate>) {
     let address = listener.local_addr().unwrap();
     let gate = Gate::new(1, routes_yaml::parse(TABLE, "routes.yaml").unwrap());
     let record = ModeRecord::first(Mode::Production, 1, "fuzz", jiff::Timestamp::UNIX_EPOCH);
-    gate.publish(Published { record: Some(Arc::new(record)), schema: SchemaKnowledge::Unknown, alarm: None });
+    gate.publish(Published {
+        record: Some(Arc::new(record)),
+        schema: SchemaKnowledge::Unknown,
+        local: None,
+        alarm: None,
+    });
     let worker_gate = Arc::clone(&gate);
     std::thread::spawn(move || work(&worker_gate, listener, upstream()));
     (address, gate)

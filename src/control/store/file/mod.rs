@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::control::store::contract::{Fact, Loaded, StoreError};
 use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
-use crate::policy::mode::ModeRecord;
+use crate::policy::mode::{LocalLog, ModeRecord};
 
 const RECORD: &str = "mode.json";
 const RECORD_NEW: &str = "mode.json.new";
@@ -24,6 +24,7 @@ const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
 const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
 const UPSTREAM_SEEN: &str = "upstream-seen";
+const LOCAL: &str = "local.json";
 
 /// An open state directory. The lock is held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -56,6 +57,12 @@ impl StateDir {
         dir.join(JOURNAL)
     }
 
+    /// The local closes of a directory, which may be read without the lock. None if the file cannot be read.
+    pub(crate) fn read_local(dir: &Path) -> LocalLog {
+        let text = std::fs::read_to_string(dir.join(LOCAL)).unwrap_or_default();
+        LocalLog::read(&text).unwrap_or_default()
+    }
+
     /// Reads and verifies all files, sets invalid ones aside, and removes the clean-shutdown marker.
     pub fn load(&mut self) -> Result<Loaded, StoreError> {
         let (record, record_fault) = self.load_record()?;
@@ -67,6 +74,7 @@ impl StateDir {
             clean: false,
             schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
             upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
+            local: LocalLog::default(),
             alarms: record_fault.into_iter().collect(),
             notes: Vec::new(),
             record,
@@ -74,6 +82,8 @@ impl StateDir {
         let journal = compare(opened, &mut loaded).map_err(failed("repair", &journal_path))?;
         loaded.highest_revision = journal.highest_revision().max(loaded.record.as_ref().map_or(0, |r| r.revision));
         loaded.clean = self.take_clean_marker()? || loaded.first_start;
+        // After the comparison: it says nothing about the record.
+        self.load_local(&mut loaded)?;
         self.saved = loaded.record.clone();
         self.journal = Some(journal);
         Ok(loaded)
@@ -111,6 +121,7 @@ impl StateDir {
     pub(crate) fn remember(&mut self, fact: Fact) -> Result<(), StoreError> {
         match fact {
             Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, &path),
+            Fact::Local(json) => self.write_marker(LOCAL, &json),
             Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, &json),
         }
     }
@@ -129,6 +140,32 @@ impl StateDir {
         written.map_err(failed("write", &new))?;
         std::fs::rename(&new, &path).map_err(failed("replace", &path))?;
         sync_dir(&self.dir)
+    }
+
+    /// Reads the local closes. A file that cannot be read may have closed the gateway: it is set aside, and closes it.
+    fn load_local(&self, loaded: &mut Loaded) -> Result<(), StoreError> {
+        let path = self.dir.join(LOCAL);
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        loaded.local = match LocalLog::read(&text) {
+            Ok(local) => local,
+            Err(fault) => {
+                // A second name for the old file first: a crash must not leave none at all, which would open the gateway.
+                let aside = free_name(&path, "aside");
+                std::fs::hard_link(&path, &aside).map_err(failed("set aside", &path))?;
+                let reason =
+                    format!("{} could not be read ({fault}); it is kept in {}", path.display(), aside.display());
+                loaded.alarms.push(format!("{reason}; this gateway stays closed until `mode open`"));
+                let closed = LocalLog::closed_for(reason, Timestamp::now());
+                let json = serde_json::to_string(&closed).map_err(io::Error::from).map_err(failed("encode", &path))?;
+                self.write_marker(LOCAL, &json)?;
+                closed
+            }
+        };
+        Ok(())
     }
 
     fn take_clean_marker(&self) -> Result<bool, StoreError> {
