@@ -313,8 +313,9 @@ impl Control {
 
     fn put_in_force(&mut self, record: ModeRecord) {
         self.record = Arc::new(record);
-        self.expiry_not_before = Instant::now();
+        // A record with the same end does not hasten the next attempt.
         if self.record.phase == Phase::Settled && !self.expiry_trouble.is_of(self.record.expires) {
+            self.expiry_not_before = Instant::now();
             self.expiry_trouble = ExpiryTrouble::default();
             self.alarms.expiry = None;
         }
@@ -349,7 +350,12 @@ impl Control {
         let modes = [Mode::Production, Mode::Maintenance];
         let lately = |mode| self.gate.last_abandoned(mode).is_some_and(|ago| ago < self.orphan_grace);
         let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
-        if in_flight > 0 || orphans || modes.into_iter().any(lately) {
+        // No record has named these yet: the next process cannot, but it can say that there were some.
+        let nothing = AbandonedSoFar::default();
+        let before = |mode| self.abandoned_before.get(&mode).unwrap_or(&nothing);
+        let unnamed = |mode| !before(mode).since(&self.gate, mode).is_empty();
+        let abandoned = modes.into_iter().any(|mode| lately(mode) || unnamed(mode));
+        if in_flight > 0 || orphans || abandoned {
             info!(in_flight, "requests may still be running in UCS after shutdown");
         } else if let Err(error) = self.store.mark_clean_shutdown().await {
             error!(%error, "cannot write the clean-shutdown marker");
