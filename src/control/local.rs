@@ -1,38 +1,20 @@
 //! The local close: it narrows this gateway alone and never touches the record. A close is in force before it is saved, as it
 //! only closes; its end is saved before it is in force. One change after the other, at any time, during a flip too.
 
-use std::collections::VecDeque;
-
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::control::Control;
+use crate::control::local_close::LocalReply;
 use crate::control::stats::add_one;
 use crate::control::store::{Fact, StoreError};
 use crate::control_handle::ChangeError;
-use crate::policy::mode::{LocalChange, LocalLog};
-
-type Reply = oneshot::Sender<Result<(), ChangeError>>;
-
-/// The local close in force, and its changes.
-pub(super) struct LocalClose {
-    pub log: LocalLog,
-    /// The change that is being saved, with what it makes.
-    saving: Option<(LocalChange, LocalLog, Reply)>,
-    waiting: VecDeque<(LocalChange, Reply)>,
-}
-
-impl LocalClose {
-    pub(super) fn new(log: LocalLog) -> LocalClose {
-        LocalClose { log, saving: None, waiting: VecDeque::new() }
-    }
-}
+use crate::policy::mode::LocalChange;
 
 impl Control {
     /// Closes or opens this gateway alone. The reply comes once that is in force and saved. A close that cannot be saved
     /// stays in force, with an alarm, until it is requested again or the gateway restarts.
-    pub(super) fn set_local(&mut self, change: LocalChange, reply: Reply) {
+    pub(super) fn set_local(&mut self, change: LocalChange, reply: LocalReply) {
         if self.local.saving.is_some() {
             return self.local.waiting.push_back((change, reply));
         }

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::control::expiry::ExpiryTrouble;
 use crate::control::in_force::InForce;
-use crate::control::local::LocalClose;
+use crate::control::local_close::LocalClose;
 use crate::control::local_writes::LocalWrites;
 use crate::control::route_reader::Reload;
 use crate::control::slot::Slot;
