@@ -35,8 +35,13 @@ impl InForce {
         self.record = Arc::new(record);
     }
 
-    /// Publishes the record with what else is known.
-    pub(super) fn show(&self, schema: SchemaKnowledge, upstream: UpstreamMode, alarm: Option<String>) {
-        self.gate.publish(Published { record: Some(Arc::clone(&self.record)), schema, upstream, alarm });
+    /// The record with what else is known.
+    pub(super) fn with(&self, schema: SchemaKnowledge, upstream: UpstreamMode, alarm: Option<String>) -> Published {
+        Published { record: Some(Arc::clone(&self.record)), schema, upstream, alarm }
+    }
+
+    /// Publishes the record in force, whatever record `published` holds.
+    pub(super) fn show(&self, published: Published) {
+        self.gate.publish(Published { record: Some(Arc::clone(&self.record)), ..published });
     }
 }

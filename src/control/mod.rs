@@ -45,11 +45,11 @@ use crate::control::route_reader::{Reload, ReloadEnd};
 use crate::control::slot::Slot;
 use crate::control::store::{Fact, LocalState, RecordStore, Saved, StoreError, Token};
 use crate::control::ucs::client::UpstreamClient;
-use crate::control::ucs::schema::{ProbeContext, ProbeResult, SchemaProbe};
+use crate::control::ucs::schema::{Look, ProbeContext, ProbeResult, SchemaProbe};
 use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
 use crate::control::work::{FlipFacts, WorkEnd};
 use crate::control_handle::{Command, CommandReceiver};
-use crate::gate::Gate;
+use crate::gate::{Gate, Published};
 use crate::policy::flip::{self as machine, Step, Ticket};
 use crate::policy::mode::{Change, Mode, ModeRecord, ModeSet};
 use crate::telemetry::ControlStats;
@@ -118,6 +118,8 @@ pub(crate) struct Control {
     /// Requests that are made again once nothing is under way.
     waiting: VecDeque<Ticket>,
     reload: Reload,
+    /// A look at the schema before UCS is followed.
+    follow_look: Slot<(Option<Look>, ProbeContext)>,
     schema: SchemaProbe,
     upstream: UpstreamMode,
     alarms: Alarms,
@@ -173,6 +175,7 @@ enum Event {
     StopEnds,
     SaveEnded(Result<Saved<ModeRecord>, StoreError>),
     WorkEnded(WorkEnd),
+    FollowLooked(Option<Look>, ProbeContext),
     Command(Command),
     Expired,
     ScheduledDue,
@@ -245,6 +248,7 @@ impl Control {
             command = receive(&mut self.inbox.commands) => Event::Command(command),
             end = self.work.end() => Event::WorkEnded(end),
             end = self.reload.end() => Event::Reload(end),
+            (look, context) = self.follow_look.end() => Event::FollowLooked(look, context),
             () = expiry_due(expires, not_before) => Event::Expired,
             () = expiry_due(scheduled, self.scheduled_not_before) => Event::ScheduledDue,
             () = sleep_until(retry_at) => Event::RetrySave,
@@ -263,6 +267,7 @@ impl Control {
             Event::WorkEnded(end) => self.on_work_ended(end),
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
             Event::Command(Command::Reload(when, reply)) => self.request_reload(when, reply),
+            Event::FollowLooked(look, context) => self.on_follow_looked(look, context),
             Event::Expired => self.expire(),
             Event::ScheduledDue => self.run_scheduled(),
             Event::RetrySave => self.feed(machine::Event::RetryDue),
@@ -289,16 +294,17 @@ impl Control {
 
     /// Publishes the record in force with what else is known.
     fn publish(&self) {
-        self.in_force.show(self.schema.knowledge(), self.upstream_mode(), self.alarm());
+        self.in_force.show(self.published());
     }
 
-    /// Everything that needs an operator, as one text.
-    fn alarm(&self) -> Option<String> {
+    /// The state to publish.
+    fn published(&self) -> Published {
         let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
         let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());
-        let alarms = [start, save, of_record, upstream, followed, expiry, scheduled, of_probe];
+        let alarms = [start, save, of_record, upstream, followed, expiry, of_probe, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
-        (!alarms.is_empty()).then(|| alarms.join("; "))
+        let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
+        self.in_force.with(self.schema.knowledge(), self.upstream_mode(), alarm)
     }
 
     /// Writes the clean-shutdown marker, unless requests may still be running in UCS or the next start has to resolve

@@ -11,7 +11,6 @@ use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witness};
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
-use crate::gate::Published;
 use crate::policy::flip::Step;
 use crate::policy::mode::{
     Actor, ActorKind, Change, Mode, ModeChange, NO_PROFILE_SCHEMA, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
@@ -20,6 +19,10 @@ use crate::policy::upstream_mode::UpstreamMode;
 
 /// The cause of a change that follows UCS.
 const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
+
+/// The words of the alarm about a UCS that was opened past the gateway.
+const MOVED: &str = "UCS went to production past the gateway and is set back to maintenance; \
+                     find the client that reaches UCS directly, then confirm maintenance";
 
 impl Control {
     /// The result of an automatic change.
@@ -38,7 +41,7 @@ impl Control {
             (Requester::Scheduled(words), Err(error)) => self.scheduled_failed(&words, &error),
             // The alarm must not wait for the disk.
             (Requester::Moved, Err(ChangeError::NotDurable { .. })) => {
-                self.alarms.followed = Some(moved_words());
+                self.alarms.followed = Some(format!("{UPSTREAM_MOVED}: {MOVED}"));
                 self.publish();
             }
             (Requester::GiveUp, Err(ChangeError::NotDurable { .. })) => self.scheduled_kept(),
@@ -148,7 +151,9 @@ impl Control {
                 add_one(&self.stats.upstream_poll_errors);
                 tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
             }
-            self.upstream.recall(self.in_force.record().mode);
+            if self.record().phase == Phase::Settled {
+                self.upstream.recall(self.record().mode);
+            }
             if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
             }
@@ -156,9 +161,7 @@ impl Control {
         };
         let seen = status.mode;
         match self.upstream.accept(status, self.in_force.record()) {
-            Decision::Agreed | Decision::Leave => {}
-            // Did it close itself because its schema is missing?
-            Decision::Wait => self.schema.soon(),
+            Decision::Agreed | Decision::Wait | Decision::Leave => {}
             Decision::Adopt => self.adopt(seen),
             Decision::SetBack => self.set_upstream(),
             Decision::Moved => {
@@ -187,35 +190,49 @@ impl Control {
     /// The alarm that the record in force stands for, also after a restart.
     pub(super) fn alarm_of_record(&self) -> Option<String> {
         let record = self.record();
-        let words = match (record.cause.as_deref()?, self.schema.knowledge()) {
-            (UPSTREAM_MOVED, _) => moved_words(),
-            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => {
-                format!("{NO_PROFILE_SCHEMA}: profile schema is back: set production")
-            }
-            (NO_PROFILE_SCHEMA, _) => {
-                format!("{NO_PROFILE_SCHEMA}: UCS has no profile schema; create one, then set production")
-            }
+        let cause = record.cause.as_deref()?;
+        let words = match (cause, self.schema.knowledge()) {
+            (UPSTREAM_MOVED, _) => MOVED,
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => "profile schema is back: set production",
+            (NO_PROFILE_SCHEMA, _) => "UCS has no profile schema; create one, then set production",
             _ => return None,
         };
-        (record.phase == Phase::Settled && record.mode == Mode::Maintenance).then_some(words)
+        let is_settled = record.phase == Phase::Settled && record.mode == Mode::Maintenance;
+        is_settled.then(|| format!("{cause}: {words}"))
     }
 
     /// Follows a UCS that went to maintenance by itself or refuses production.
     fn follow(&mut self) {
         let refused = self.upstream.complaint();
-        let is_missing = self.schema.is_missing_in(self.upstream.incarnation().as_deref());
-        if refused.is_none() && !is_missing && self.schema.is_looking() {
-            // The next poll follows, with the result of the look.
+        if refused.is_some() {
+            return self.follow_now(refused);
+        }
+        // Did it close itself for want of a schema?
+        if self.follow_look.is_empty() {
+            let (base, context) = self.probe_context();
+            let look = self.schema.look(&base);
+            self.follow_look.begin(async move { (look.await, context) });
+        }
+    }
+
+    /// UCS is followed, if nothing changed meanwhile.
+    pub(super) fn on_follow_looked(&mut self, look: Option<Look>, context: ProbeContext) {
+        if context != self.probe_context().1 || !self.state.is_idle() {
             return;
         }
-        let (change, requester) = if is_missing {
-            let change = automatic(Mode::Maintenance, ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA);
-            (change, Requester::Close(NO_PROFILE_SCHEMA))
+        if let Some(look) = look {
+            self.accept_look(&look, context);
+        }
+        self.follow_now(None);
+    }
+
+    fn follow_now(&mut self, refused: Option<String>) {
+        let (kind, name, cause) = if self.schema.is_missing_in(self.upstream.incarnation().as_deref()) {
+            (ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA)
         } else {
-            let change = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_CLOSED);
-            (change, Requester::Follow(refused))
+            (ActorKind::Upstream, "ucs", UPSTREAM_CLOSED)
         };
-        self.submit(Change::Set(change), requester);
+        self.submit(Change::Set(automatic(Mode::Maintenance, kind, name, cause)), Requester::Follow(refused));
     }
 
     /// Adopts UCS's first reported mode in place of the gateway's guess.
@@ -226,8 +243,7 @@ impl Control {
 
     /// Publishes what has changed beside the record.
     fn refresh(&self) {
-        let Published { schema, upstream, alarm, .. } = &*self.gate.published();
-        if (*schema, upstream, alarm) != (self.schema.knowledge(), &self.upstream_mode(), &self.alarm()) {
+        if self.published() != *self.gate.published() {
             self.publish();
         }
     }
@@ -267,13 +283,6 @@ impl Control {
         warn!(revision = record.revision, mode = %record.stable_mode(), "reverting an unfinished flip");
         self.begin(Step::Grace);
     }
-}
-
-fn moved_words() -> String {
-    format!(
-        "{UPSTREAM_MOVED}: UCS went to production past the gateway and is set back to maintenance; find the client that \
-         reaches UCS directly, then confirm maintenance"
-    )
 }
 
 fn close_failed(cause: &str, error: &ChangeError) {

@@ -185,6 +185,7 @@ fn assemble(
         next_ticket: 0,
         waiting: VecDeque::new(),
         reload: Reload::new(settings.load_routes, settings.routes_fingerprint),
+        follow_look: Slot::empty(),
         schema: SchemaProbe::new(settings.upstream, status, path, interval, local.schema_path_answered.clone()),
         upstream: UpstreamMode::new(link, enabled, settings.upstream_poll_interval, memory, remembered(local)),
         alarms: Alarms { start, ..Alarms::default() },

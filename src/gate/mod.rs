@@ -24,7 +24,7 @@ use crate::policy::table::{RouteIndex, RouteTable};
 use crate::policy::upstream_mode::UpstreamMode;
 
 /// The state published by control, consistent at one instant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The record in force; `None` before the first one: no request is admitted then.
     pub record: Option<Arc<ModeRecord>>,

@@ -275,12 +275,13 @@ fn asking_for_the_old_mode_cancels() {
 }
 
 #[test]
-fn a_second_flip_is_refused_with_the_running_record() {
+fn a_change_for_later_is_refused_during_a_flip_with_the_running_record() {
     let ucs = ucs();
     let gateway = gateway(&ucs);
     let mut client = begin_upload(&gateway, &ucs);
     let mut first = begin_flip(&gateway, &json!({"mode": "maintenance", "reason": "the first"}));
-    let second = admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "the second"}));
+    let later = json!({"mode": "maintenance", "reason": "the second", "at": "2099-01-01T00:00:00Z"});
+    let second = admin::set_mode(&gateway, &later);
     assert_eq!(second.status, 409, "{}", second.text());
     let second = second.json();
     assert_eq!((&second["reason"], &second["record"]["reason"]), (&json!("switching"), &json!("the first")));

@@ -92,7 +92,7 @@ fn what_goes_wrong_is_documented_too() {
     let busy_reload = admin::call(&gateway, "POST /routes/reload", None);
     assert_eq!(busy_reload.status, 409);
     is_documented(&document, "POST /routes/reload", &busy_reload);
-    let busy = put(json!({"mode": "maintenance", "reason": "another"}));
+    let busy = put(json!({"mode": "maintenance", "at": "2099-01-01T00:00:00Z"}));
     assert_eq!(busy.status, 409, "{}", busy.text());
     assert_eq!(upload.finish().status, 201);
     is_documented(&document, "PUT /mode", &asker.read_reply());

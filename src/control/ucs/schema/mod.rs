@@ -211,11 +211,6 @@ impl SchemaProbe {
         cases.into_iter().flatten().any(|case| case.started.as_deref() == started)
     }
 
-    /// Whether a probe is under way, or begins at once.
-    pub(crate) fn is_looking(&self) -> bool {
-        self.path.is_some() && (self.running.is_some() || self.due <= Instant::now())
-    }
-
     /// The alarm about probes that lead to no conclusion.
     pub(crate) fn complaint(&self) -> Option<String> {
         let path = self.path.as_ref()?;

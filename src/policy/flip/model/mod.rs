@@ -3,6 +3,7 @@
 //! stop. Each rule has a mutant that the model must catch.
 
 mod mutants;
+mod rules;
 mod world;
 
 use std::collections::HashSet;

@@ -1,20 +1,17 @@
 //! The world of the model: one gateway, its store, its gate, UCS, and requesters; what may happen next, and what must hold.
 
 use super::mutants::Mutant;
-use crate::policy::flip::{
-    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, State, Step, Ticket,
-    UpstreamAnswer, Wish,
-};
+use crate::policy::flip::{Applied, Brief, Effect, Event, RecordKind, State, Step, Ticket, UpstreamAnswer, Wish};
 use crate::policy::mode::{Mode, OnTimeout};
 
 /// How often the environment may do what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bounds {
-    pub requests: u8,
-    pub expiries: u8,
-    pub crashes: u8,
-    pub save_errors: u8,
-    pub stops: u8,
+    pub(super) requests: u8,
+    pub(super) expiries: u8,
+    pub(super) crashes: u8,
+    pub(super) save_errors: u8,
+    pub(super) stops: u8,
 }
 
 /// Revisions that a start after a crash skips. Control skips more.
@@ -22,65 +19,65 @@ const SKIPPED: u64 = 3;
 
 /// A record with all that tells it from another one of its revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Record {
-    brief: Brief,
+pub(super) struct Record {
+    pub(super) brief: Brief,
     /// What made it.
-    kind: RecordKind,
+    pub(super) kind: RecordKind,
     /// The life of the gateway that made it.
-    life: u8,
+    pub(super) life: u8,
     /// The mode was entered without a full drain.
-    forced: bool,
+    pub(super) forced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct World {
-    pub mutant: Mutant,
-    left: Bounds,
-    life: u8,
+    pub(super) mutant: Mutant,
+    pub(super) left: Bounds,
+    pub(super) life: u8,
     /// `None` after a crash or an orderly end.
-    gateway: Option<State>,
-    clean: bool,
+    pub(super) gateway: Option<State>,
+    pub(super) clean: bool,
     /// What the gate admits by.
-    gate: Record,
-    store: Record,
-    writing: Option<Record>,
-    just_saved: Option<Record>,
-    not_saved: Option<Record>,
+    pub(super) gate: Record,
+    pub(super) store: Record,
+    pub(super) writing: Option<Record>,
+    pub(super) just_saved: Option<Record>,
+    pub(super) not_saved: Option<Record>,
     /// The switching record of the flip under way.
-    switching: Option<Record>,
-    work: Option<Step>,
-    waiting: Vec<(Ticket, Asked)>,
+    pub(super) switching: Option<Record>,
+    pub(super) work: Option<Step>,
+    pub(super) waiting: Vec<(Ticket, Asked)>,
     /// The requesters that wait for their reply.
-    asked: Vec<(Ticket, Asked)>,
-    next_ticket: Ticket,
+    pub(super) asked: Vec<(Ticket, Asked)>,
+    pub(super) next_ticket: Ticket,
     /// An operation that only this mode admits is in flight.
-    running: [bool; 2],
+    pub(super) running: [bool; 2],
     /// The same, left at UCS by a gateway that was killed.
-    orphans: [bool; 2],
+    pub(super) orphans: [bool; 2],
     /// The grace after a crash is not over.
-    grace: bool,
-    found_switching: bool,
+    pub(super) grace: bool,
+    pub(super) found_switching: bool,
     /// UCS reported the target in this flip.
-    ucs_agrees: bool,
-    touched_ucs: bool,
+    pub(super) ucs_agrees: bool,
+    pub(super) touched_ucs: bool,
     /// Every record that was published or is durable, from the revision of the store on.
-    known: Vec<Record>,
+    pub(super) known: Vec<Record>,
 }
 
 /// What a requester asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Asked {
-    mode: Mode,
-    requested: bool,
-    on_timeout: OnTimeout,
-    force: bool,
+pub(super) struct Asked {
+    pub(super) mode: Mode,
+    pub(super) requested: bool,
+    pub(super) on_timeout: OnTimeout,
+    pub(super) force: bool,
     /// It changes the record although the mode is in force.
-    notes: bool,
+    pub(super) notes: bool,
 }
 
 type Moves = Vec<Result<World, String>>;
 
-fn index(mode: Mode) -> usize {
+pub(super) fn index(mode: Mode) -> usize {
     usize::from(mode == Mode::Maintenance)
 }
 
@@ -242,7 +239,7 @@ impl World {
         moves
     }
 
-    fn end_grace(&mut self) {
+    pub(super) fn end_grace(&mut self) {
         (self.grace, self.orphans) = (false, [false; 2]);
     }
 
@@ -277,7 +274,7 @@ impl World {
         self.asked.clear();
     }
 
-    fn restart(&mut self) -> Result<(), String> {
+    pub(super) fn restart(&mut self) -> Result<(), String> {
         self.life += 1;
         self.grace = !self.clean;
         let skipped = if self.clean || self.mutant == Mutant::SkipsNoRevision { 0 } else { SKIPPED };
@@ -333,7 +330,7 @@ impl World {
         }
     }
 
-    fn save_ends(&mut self, saved: bool) -> Result<(), String> {
+    pub(super) fn save_ends(&mut self, saved: bool) -> Result<(), String> {
         let Some(record) = self.writing.take() else { return Ok(()) };
         if saved {
             self.is_durable(record)?;
@@ -356,7 +353,7 @@ impl World {
         Ok(())
     }
 
-    fn feed(&mut self, event: Event) -> Result<(), String> {
+    pub(super) fn feed(&mut self, event: Event) -> Result<(), String> {
         let Some(mut state) = self.gateway.take() else { return Ok(()) };
         let target = state.step_under_way();
         let effects = self.mutant.step(&mut state, event);
@@ -408,178 +405,6 @@ impl World {
             }
         }
         self.is_sound()
-    }
-
-    fn save(&mut self, next: NextRecord) -> Result<(), String> {
-        if self.writing.is_some() {
-            return Err("two saves are under way".to_owned());
-        }
-        let asked = |ticket: Ticket| self.asked.iter().find(|(open, _)| *open == ticket).map(|(_, asked)| *asked);
-        let base = self.switching.unwrap_or(self.gate);
-        let Brief { mode, .. } = base.brief;
-        let (mode, switching, forced) = match next.kind {
-            RecordKind::Same => (self.gate.brief.mode, self.gate.brief.switching, self.gate.forced),
-            RecordKind::Requested(ticket) => {
-                let wanted = asked(ticket).ok_or("a change is saved whose requester is gone")?.mode;
-                (wanted, wanted != self.gate.brief.mode, self.gate.forced)
-            }
-            RecordKind::Settled(drain) => (mode, false, drain == SettledDrain::Forced),
-            RecordKind::Cancelled(_) | RecordKind::Reverted(_) => (mode.other(), false, base.forced),
-        };
-        let brief = Brief { revision: next.revision, mode, switching };
-        let record = if next.kind == RecordKind::Same {
-            self.gate
-        } else {
-            // Control derives the record of a recovery from the one that was found, so it is the same after each crash.
-            let life = if next.kind == RecordKind::Reverted(Failure::Recovered) { 0 } else { self.life };
-            Record { brief, kind: next.kind, life, forced }
-        };
-        if switching {
-            self.switching = Some(record);
-        }
-        self.writing = Some(record);
-        self.is_new(record)
-    }
-
-    fn is_durable(&mut self, record: Record) -> Result<(), String> {
-        self.is_new(record)?;
-        self.store = record;
-        self.known.retain(|known| known.brief.revision >= record.brief.revision);
-        self.keep(record);
-        Ok(())
-    }
-
-    fn publish(&mut self, record: Record) -> Result<(), String> {
-        self.is_new(record)?;
-        self.keep(record);
-        if record.brief.revision < self.gate.brief.revision {
-            return Err("a revision goes back".to_owned());
-        }
-        let Record { brief, kind, .. } = record;
-        let settles = matches!(kind, RecordKind::Settled(_)) && brief.mode == Mode::Production;
-        let is_forced = self.switching.is_some_and(|switching| match switching.kind {
-            RecordKind::Requested(ticket) => self.asked.iter().any(|(open, asked)| *open == ticket && asked.force),
-            _ => false,
-        });
-        if settles && !is_forced && !self.ucs_agrees {
-            return Err("production settles although UCS is not in it".to_owned());
-        }
-        if !brief.switching {
-            self.switching = None;
-            self.touched_ucs &= !matches!(kind, RecordKind::Settled(_));
-        }
-        if self.found_switching && self.grace && !brief.switching {
-            return Err("a single mode opens in the grace after a crash".to_owned());
-        }
-        self.found_switching &= brief.switching;
-        self.gate = record;
-        Ok(())
-    }
-
-    fn keep(&mut self, record: Record) {
-        if !self.known.contains(&record) {
-            self.known.push(record);
-        }
-    }
-
-    fn is_new(&self, record: Record) -> Result<(), String> {
-        let same = |known: &&Record| known.brief.revision == record.brief.revision && **known != record;
-        let tried = [self.not_saved, self.just_saved];
-        match self.known.iter().chain(tried.iter().flatten()).find(same) {
-            Some(other) => Err(format!("one revision, two records: {record:?} and {other:?}")),
-            None => Ok(()),
-        }
-    }
-
-    fn reply(&mut self, ticket: Ticket, outcome: Outcome) -> Result<(), String> {
-        let place = self.asked.iter().position(|(open, _)| *open == ticket).ok_or("a request is answered twice")?;
-        let (_, Asked { mode, .. }) = self.asked.remove(place);
-        let settled_in = |mode: Mode| !self.gate.brief.switching && self.gate.brief.mode == mode;
-        match outcome {
-            Outcome::Settled | Outcome::InForce | Outcome::Restored => {
-                if self.store != self.gate || !settled_in(mode) {
-                    return Err(format!("{outcome:?} is told, but the record is not durable or not in force"));
-                }
-            }
-            Outcome::Failed(Failure::NoSchema | Failure::Upstream | Failure::DrainTimeout | Failure::Cancelled) => {
-                if !settled_in(mode.other()) {
-                    return Err(format!("{outcome:?} is told, but the old mode is not in force"));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Settled and drained: nothing that the mode forbids is in flight, here or at UCS.
-    fn is_sound(&self) -> Result<(), String> {
-        let Brief { mode, switching, .. } = self.gate.brief;
-        let other = index(mode.other());
-        let overlaps = self.running[other] || self.orphans[other];
-        if self.gateway.is_some() && !switching && !self.gate.forced && overlaps {
-            return Err("a forbidden operation runs under a settled record".to_owned());
-        }
-        let ended = self.gateway.as_ref().is_some_and(|state| state.step_under_way().is_none());
-        if ended && !switching && self.touched_ucs {
-            return Err("UCS is not set back".to_owned());
-        }
-        Ok(())
-    }
-
-    /// With an environment that is fair, and with one that only ever fails, nothing stays under way and no requester waits.
-    pub(super) fn never_stuck(&self) -> Result<(), String> {
-        for fails in [false, true] {
-            let mut world = self.clone();
-            let mut steps = 0;
-            while world.goes_on(fails)? {
-                steps += 1;
-                if steps > 60 {
-                    return Err("it never ends".to_owned());
-                }
-            }
-            let Some(state) = &world.gateway else { continue };
-            let is_open = !world.asked.is_empty() || !world.waiting.is_empty();
-            if !state.is_idle() || is_open || (!state.is_stopping() && world.gate.brief.switching) {
-                return Err(format!("it is stuck: {world:?}"));
-            }
-            if !fails && !state.is_stopping() && world.gate != world.store {
-                return Err("the record in force is never saved".to_owned());
-            }
-        }
-        Ok(())
-    }
-
-    /// The one next thing of a fair environment, or of one that fails; false if there is none.
-    fn goes_on(&mut self, fails: bool) -> Result<bool, String> {
-        let Some(state) = &self.gateway else {
-            self.restart()?;
-            return Ok(true);
-        };
-        if !fails && state.is_unsaved() && state.is_idle() && !state.is_stopping() {
-            self.feed(Event::RetryDue)?;
-            return Ok(true);
-        }
-        if self.writing.is_some() {
-            self.save_ends(!fails)?;
-            return Ok(true);
-        }
-        let Some(work) = self.work else { return Ok(false) };
-        if !fails {
-            self.running = [false; 2];
-        }
-        if work == Step::Grace || !fails {
-            self.end_grace();
-        }
-        self.ucs_agrees = !fails;
-        let answer = if fails { UpstreamAnswer::Refused } else { UpstreamAnswer::InStep };
-        self.feed(match work {
-            Step::Look => Event::Looked { undefined: false },
-            Step::Drain | Step::Cut => Event::Drained { complete: !fails },
-            Step::Upstream => Event::UpstreamAnswered(answer),
-            Step::Grace => Event::GraceOver,
-            Step::Announce | Step::Settle | Step::Restore => return Err("a save has no other work".to_owned()),
-        })?;
-        Ok(true)
     }
 
     fn after(&self, change: impl FnOnce(&mut World) -> Result<(), String>) -> Result<World, String> {
