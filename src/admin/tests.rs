@@ -131,6 +131,9 @@ async fn work(mut inbox: CommandReceiver, gate: Arc<Gate>, script: Script) {
             Command::SetMode(change, answer) => {
                 let _ = answer.send(script(&gate, &change));
             }
+            Command::SetLocal(_, answer) => {
+                let _ = answer.send(Ok(()));
+            }
             Command::Reload(_, answer) => {
                 let live = gate.replace_table(table());
                 let routes = live.table().routes.len();

@@ -43,6 +43,8 @@ pub enum Outcome {
     RefusedMode,
     /// 503: a flip is under way.
     RefusedSwitching,
+    /// 503: an operator closed this gateway alone.
+    RefusedLocalClose,
     /// 404: UCS has no profile schema.
     RefusedNoSchema,
     /// 404: no route matches.
@@ -75,7 +77,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in the order of their slots.
-    pub const ALL: [Outcome; 21] = [
+    pub const ALL: [Outcome; 22] = [
         Outcome::Forwarded2xx,
         Outcome::Forwarded3xx,
         Outcome::Forwarded4xx,
@@ -83,6 +85,7 @@ impl Outcome {
         Outcome::Answered,
         Outcome::RefusedMode,
         Outcome::RefusedSwitching,
+        Outcome::RefusedLocalClose,
         Outcome::RefusedNoSchema,
         Outcome::Unmatched,
         Outcome::BadRequest,
@@ -119,6 +122,7 @@ impl Outcome {
             Outcome::Answered => "answered",
             Outcome::RefusedMode => "refused_mode",
             Outcome::RefusedSwitching => "refused_switching",
+            Outcome::RefusedLocalClose => "refused_local_close",
             Outcome::RefusedNoSchema => "refused_no_profile_schema",
             Outcome::Unmatched => "unmatched",
             Outcome::BadRequest => "bad_request",

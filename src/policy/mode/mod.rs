@@ -1,6 +1,7 @@
 //! The mode, its record, and the pure rule by which one record follows another. It keeps no clock and does no I/O.
 
 mod apply;
+mod local;
 mod record;
 mod scheduled;
 
@@ -11,7 +12,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use apply::{Change, DEFAULT_DRAIN_TIMEOUT, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
-pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
+pub use local::{Local, LocalChange};
+pub(crate) use local::{LocalEntry, LocalLog};
+pub use record::{DrainOutcome, Left, ModeRecord, OperationCount, Phase, RECORD_FORMAT};
 pub use scheduled::Scheduled;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
@@ -84,6 +87,51 @@ impl ModeSet {
     pub fn admits(self, mode: Mode) -> bool {
         self == ModeSet::Both || self == ModeSet::only(mode)
     }
+}
+
+/// Who caused a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// By which way.
+    pub kind: ActorKind,
+    /// The principal's name, or the gateway's word for itself.
+    pub name: String,
+}
+
+impl Actor {
+    /// The gateway itself.
+    pub fn gateway() -> Actor {
+        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
+    }
+}
+
+/// By which way a change came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActorKind {
+    /// The admin API, the CLI or the web page.
+    Operator,
+    /// Set Server Mode on the data port.
+    Client,
+    /// The record's own `expires`.
+    Expiry,
+    /// The gateway: no profile schema, first start, recovery after a crash.
+    Automatic,
+    /// UCS switched by itself.
+    Upstream,
+}
+
+/// What to do when the drain is not over at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTimeout {
+    /// Restore the old mode and name what still runs.
+    #[default]
+    Revert,
+    /// Abort what still runs, wait the orphan grace, commit.
+    Cut,
+    /// Commit while it still runs: `drain: forced`.
+    Commit,
 }
 
 /// The end of a requested mode.
