@@ -54,7 +54,7 @@ pub(crate) struct UpstreamSettings {
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) mode: UpstreamModeUse,
     pub(crate) poll_interval: Duration,
-    /// UCS itself waits for up to a minute before production (CV.WS.MODE).
+    /// The timeout of Set Server Mode at UCS, verification included.
     pub(crate) set_mode_timeout: Duration,
     /// `None`: never probed.
     pub(crate) schema_probe: Option<String>,

@@ -127,6 +127,8 @@ impl Control {
             ModeObservation::Polled { revision, base, reading } => {
                 if (revision, base) == (self.record().revision, self.probe_context().0) {
                     self.on_upstream_polled(reading);
+                } else {
+                    self.upstream.poll_soon();
                 }
             }
             ModeObservation::Set { mode, .. } if mode != self.record().mode => {}

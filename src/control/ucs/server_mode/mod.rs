@@ -176,6 +176,11 @@ impl UpstreamMode {
         observation
     }
 
+    /// Polls at once: the last poll began before something changed.
+    pub(crate) fn poll_soon(&mut self) {
+        self.due = Instant::now();
+    }
+
     /// Accepts a status and decides on the reaction.
     pub(crate) fn accept(&mut self, status: UpstreamStatus, record: &ModeRecord) -> Decision {
         if self.refusals.0 != status.started {
