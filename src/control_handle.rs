@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::policy::mode::{ModeChange, ModeRecord, OperationCount};
+use crate::policy::mode::{LocalChange, ModeChange, ModeRecord, OperationCount};
 
 /// The capacity of the channel; further requesters wait for room.
 const QUEUE_LENGTH: usize = 64;
@@ -33,6 +33,8 @@ pub struct CommandReceiver {
 pub(crate) enum Command {
     /// Change the mode; the result is sent when the change has settled, failed or been rejected.
     SetMode(ModeChange, oneshot::Sender<Result<Flipped, ChangeError>>),
+    /// Close or open this gateway alone; the result is sent once it is in force and saved. At any time, during a flip too.
+    SetLocal(LocalChange, oneshot::Sender<Result<(), ChangeError>>),
     /// Read the route table again.
     Reload(ReloadWhen, oneshot::Sender<Result<Reloaded, ReloadError>>),
 }
@@ -205,6 +207,13 @@ impl ControlHandle {
     pub(crate) async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
         let (sender, receiver) = oneshot::channel();
         self.commands.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
+        receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
+    }
+
+    /// Requests a local close or its end, and waits for its result.
+    pub(crate) async fn set_local(&self, change: LocalChange) -> Result<(), ChangeError> {
+        let (sender, receiver) = oneshot::channel();
+        self.commands.send(Command::SetLocal(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::response::{AdminResponse, Problem};
 use super::state::{AdminState, Arrival};
-use super::{events, guard, mode_calls, page, probes, response, route_calls};
+use super::{events, guard, local_calls, mode_calls, page, probes, response, route_calls};
 use crate::access::Permission;
 
 /// The largest accepted body, in bytes.
@@ -27,6 +27,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 enum Call {
     ShowMode,
     SetMode,
+    SetLocal,
     Events,
     History,
     Preview,
@@ -54,7 +55,7 @@ impl Call {
             Call::Live | Call::Ready => Needs::NothingNotEvenAHost,
             Call::Page => Needs::Nothing,
             Call::Metrics if state.parts.metrics_open => Needs::Nothing,
-            Call::SetMode => Needs::This(Permission::ModeSet),
+            Call::SetMode | Call::SetLocal => Needs::This(Permission::ModeSet),
             Call::Reload => Needs::This(Permission::RoutesReload),
             Call::ShowMode
             | Call::Events
@@ -101,6 +102,11 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
             arrival.slot.begin_change()?;
             mode_calls::set(state, caller, &body).await
         }
+        (Call::SetLocal, Some(caller)) => {
+            check_json(&head.headers)?;
+            arrival.slot.begin_change()?;
+            local_calls::set(state, &caller, &read_body(body).await?).await
+        }
         (Call::Reload, Some(caller)) => {
             check_json(&head.headers)?;
             let body = read_body(body).await?;
@@ -121,7 +127,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::Metrics, _) => probes::metrics(state),
         (Call::OpenApi, _) => Ok(response::whole(StatusCode::OK, "application/json", OPENAPI)),
         (Call::Page, _) => Ok(page::page()),
-        (Call::SetMode | Call::Reload, None) => {
+        (Call::SetMode | Call::SetLocal | Call::Reload, None) => {
             Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a credential is required"))
         }
     }
@@ -132,6 +138,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
     let (get, other) = match path {
         "/" => (Some(Call::Page), None),
         "/mode" => (Some(Call::ShowMode), Some((Method::PUT, Call::SetMode))),
+        "/local" => (None, Some((Method::PUT, Call::SetLocal))),
         "/mode/events" => (Some(Call::Events), None),
         "/mode/history" => (Some(Call::History), None),
         "/mode/preview" => (Some(Call::Preview), None),

@@ -18,6 +18,7 @@ pub(super) fn sample(gate: &Gate) -> GateSample {
         is_switching: record.is_some_and(|record| record.phase == Phase::Switching),
         is_schema_undefined: published.schema == SchemaKnowledge::Undefined,
         upstream_states: UpstreamState::NAMES.map(|(state, name)| (name, state == published.upstream.state)).to_vec(),
+        is_local_closed: published.local.is_some(),
         has_alarm: published.alarm.is_some(),
         record: record.map(|record| RecordSample {
             revision: record.revision,

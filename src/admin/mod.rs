@@ -8,6 +8,7 @@ mod deadline_io;
 mod events;
 mod gate_sample;
 mod guard;
+mod local_calls;
 mod mode_calls;
 mod page;
 mod probes;

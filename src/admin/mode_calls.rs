@@ -21,7 +21,7 @@ use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, M
 use crate::policy::written_time::WrittenTime;
 
 /// The longest reason, and the longest message, in characters.
-const LONGEST_REASON: usize = 500;
+const LONGEST_TEXT: usize = 500;
 
 /// The longest drain timeout that a caller may request.
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 3600);
@@ -86,6 +86,7 @@ pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) 
     document["in_flight"] = in_flight(gate);
     document["schema"] = json!(published.schema);
     document["upstream"] = json!(published.upstream);
+    document["local"] = json!(published.local);
     document["alarm"] = json!(published.alarm);
     document
 }
@@ -130,7 +131,8 @@ fn settled(state: &AdminState, flipped: &Flipped, status: StatusCode) -> AdminRe
     response::json(status, &document)
 }
 
-fn failed(error: &ChangeError) -> Problem {
+/// The problem of each error of a change.
+pub(super) fn failed(error: &ChangeError) -> Problem {
     let (status, advice) = match error {
         ChangeError::Stale(_) => (StatusCode::CONFLICT, "read GET /mode and decide again"),
         ChangeError::Busy(_) => {
@@ -170,13 +172,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     }
     let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(what_is_wrong(body, &error)))?;
     for (name, text) in [("reason", &wanted.reason), ("message", &wanted.message)] {
-        if let Some(text) = text
-            && (text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control))
-        {
-            return Err(fault(format!(
-                "{name}: at most {LONGEST_REASON} characters, and none of them a control character"
-            )));
-        }
+        check_text(name, text.as_deref())?;
     }
     if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
         return Err(fault("drain_timeout: at most 24h".to_owned()));
@@ -213,6 +209,15 @@ fn when(time: WrittenTime) -> When {
         WrittenTime::At(time) => When::At(time),
         WrittenTime::Never => When::Never,
     }
+}
+
+/// Checks what an operator writes for people.
+pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Problem> {
+    if text.is_some_and(|text| text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control)) {
+        let detail = format!("{name}: at most {LONGEST_TEXT} characters, and none of them a control character");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
+    }
+    Ok(())
 }
 
 /// The parser reports a column, but the member is more useful. So each member is parsed alone.

@@ -38,7 +38,7 @@
     const named = names(record.abandoned);
     if (record.drain === "forced") return "; forced while operations of the other mode were running: " + named;
     if (record.drain !== "assumed") return "";
-    return "; operations of the other mode were given up on: " + (named || "those of a gateway that was killed");
+    return "; operations of the other mode were given up on: " + (named || "those of a gateway that has ended since");
   }
 
   function showRecord(record) {
@@ -63,6 +63,9 @@
     at("upstream").textContent = [`${record.upstream.mode}, ${record.upstream.state}`, record.upstream.detail].filter(Boolean).join(": ");
     at("revision").textContent = record.revision;
     document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;
+    const local = record.local;
+    const since = local ? `${when(local.since)} by ${local.actor.name}${local.reason ? ": " + local.reason : ""}` : "";
+    say("local", local ? "This gateway alone is closed since " + since : "", true);
     say("alarm", record.alarm ? "Needs an operator: " + record.alarm : "", true);
     showCounts(record.in_flight);
     showExpiry();
@@ -111,6 +114,10 @@
     try {
       const { entries } = await read("/mode/history?limit=20");
       at("history").tBodies[0].replaceChildren(...entries.map((entry) => {
+        if (entry.local) {
+          const { actor, reason } = entry.local;
+          return cells([when(entry.time), `this gateway ${entry.kind}`, actor.name, reason, ""]);
+        }
         const record = entry.record || entry;
         const mode = record.phase === "switching" ? `switching to ${record.mode}` : record.mode;
         return cells([when(record.since), mode, record.actor && record.actor.name, record.reason || record.cause, record.revision]);

@@ -1,4 +1,4 @@
-//! `mode get|set|watch|history|preview`: the mode of a running gateway, through its admin API. It reads no state file but the
+//! `mode get|set|close|open|watch|history|preview`: the mode of a running gateway, through its admin API. It reads no state file but the
 //! token.
 
 use std::io::{self, Write};
@@ -46,6 +46,10 @@ enum ModeCommand {
     Get,
     /// Change the mode and wait until it is settled
     Set(SetArgs),
+    /// Close both single modes at this gateway alone; the mode itself stays
+    Close(LocalArgs),
+    /// Open this gateway again after `close`
+    Open(LocalArgs),
     /// Follow mode changes and drains until interrupted
     Watch,
     /// Show past changes, newest first
@@ -60,6 +64,13 @@ enum ModeCommand {
         #[arg(value_parser = mode_names())]
         mode: Mode,
     },
+}
+
+#[derive(Args, Debug)]
+struct LocalArgs {
+    /// Reason, recorded in the history
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -161,6 +172,8 @@ async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
     }
     let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
         ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),
+        ModeCommand::Close(local) => (set_local(&client, true, local).await?, describe_mode),
+        ModeCommand::Open(local) => (set_local(&client, false, local).await?, describe_mode),
         ModeCommand::Set(wanted) if wanted.at.is_some() => (set(&client, wanted).await?, describe_mode),
         ModeCommand::Set(wanted) => (set(&client, wanted).await?, describe_flip),
         ModeCommand::Watch => return watch(&client, arguments.json).await,
@@ -178,6 +191,11 @@ async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
 
 async fn get(client: &AdminClient, target: &str) -> Result<Value, CallError> {
     client.call(Method::GET, target, None, PATIENCE).await
+}
+
+async fn set_local(client: &AdminClient, closed: bool, local: &LocalArgs) -> Result<Value, CallError> {
+    let body = json!({"closed": closed, "reason": local.reason});
+    client.call(Method::PUT, "/local", Some(&body), PATIENCE).await
 }
 
 /// Changes the mode, and reports the drain on standard error.

@@ -9,6 +9,7 @@ pub(super) fn describe_mode(document: &Value) -> String {
         Some("switching") => format!("switching from {} to {}", text("from"), text("mode")),
         _ => text("mode").to_owned(),
     }];
+    lines.extend(describe_local(&document["local"]));
     let who = format!("{} ({})", actor["name"].as_str().unwrap_or("-"), actor["kind"].as_str().unwrap_or("-"));
     lines.push(format!("since {} by {who}, revision {}", text("since"), document["revision"]));
     for (name, label) in [
@@ -39,6 +40,15 @@ fn describe_upstream(upstream: &Value) -> String {
     format!("UCS: {}, {} since {}{detail}", text("mode"), text("state"), text("since"))
 }
 
+fn describe_local(local: &Value) -> Option<String> {
+    let since = local["since"].as_str()?;
+    let reason = local["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(format!(
+        "CLOSED at this gateway alone since {since} by {}{reason}",
+        local["actor"]["name"].as_str().unwrap_or("-")
+    ))
+}
+
 fn describe_scheduled(scheduled: &Value) -> Option<String> {
     let (mode, at) = (scheduled["mode"].as_str()?, scheduled["at"].as_str()?);
     let reason = scheduled["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -49,7 +59,9 @@ fn describe_scheduled(scheduled: &Value) -> Option<String> {
 fn describe_drain_outcome(record: &Value) -> Option<String> {
     let named = summary_of_counts(&record["abandoned"]);
     match record["drain"].as_str()? {
-        "assumed" if named.is_empty() => Some("drain: assumed; a killed gateway may have left requests".to_owned()),
+        "assumed" if named.is_empty() => {
+            Some("drain: assumed; a gateway that has ended since may have left requests".to_owned())
+        }
         "assumed" => Some(format!("drain: assumed; given up on: {named}")),
         "forced" => Some(format!("drain: forced while requests were running: {named}")),
         _ => None,
@@ -82,6 +94,17 @@ pub(super) fn describe_history(document: &Value) -> String {
     let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
     for entry in entries {
+        if entry["local"].is_object() {
+            let local = &entry["local"];
+            let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let (time, kind, actor) = (word(&entry["time"]), word(&entry["kind"]), word(&local["actor"]["name"]));
+            let reason = local["reason"].as_str().unwrap_or("");
+            text.push_str(
+                format!("{:>6}  {time}  {kind:<11}  this gateway alone  {actor}  {reason}", "local").trim_end(),
+            );
+            text.push('\n');
+            continue;
+        }
         // An entry of the journal is a record, or contains one.
         let record = if entry["record"].is_object() { &entry["record"] } else { entry };
         let word = |name: &str| record[name].as_str().unwrap_or("-");

@@ -65,4 +65,33 @@ mod tests {
         assert_eq!(next_look(at(10), at(8)), Some(Duration::from_millis(2001)));
         assert_eq!(next_look(Timestamp::MAX, at(8)), Some(LONGEST_SLEEP));
     }
+
+    #[test]
+    fn a_clock_that_jumps_is_noticed_within_half_a_minute() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        // Forward, over the time: the next look finds it due.
+        assert_eq!(next_look(at(3600), at(0)), Some(LONGEST_SLEEP));
+        assert_eq!(next_look(at(3600), at(4000)), None);
+        // Back: it is not due, and is looked at again and again until it is.
+        assert_eq!(next_look(at(10), at(9)), Some(Duration::from_millis(1001)));
+        let mut now = at(-3600);
+        let mut looks = 0;
+        while let Some(sleep) = next_look(at(10), now) {
+            assert!(sleep <= LONGEST_SLEEP);
+            (now, looks) = (now + sleep, looks + 1);
+        }
+        assert!(now >= at(10) && now < at(11) && looks == 121, "{now}, {looks} looks");
+    }
+
+    #[test]
+    fn attempts_at_one_end_come_ever_later_and_another_end_begins_anew() {
+        let (end, other) = (Timestamp::from_second(1).ok(), Timestamp::from_second(2).ok());
+        let mut trouble = ExpiryTrouble::default();
+        assert!(!trouble.is_of(None) && !trouble.is_of(end));
+        let waits: Vec<u64> = (0..40).map(|_| trouble.failed(end).as_secs()).collect();
+        assert_eq!(waits[..6], [30, 60, 120, 240, 480, 900]);
+        assert!(waits[6..].iter().all(|wait| *wait == 900));
+        assert!(trouble.is_of(end) && !trouble.is_of(other));
+        assert_eq!((trouble.failed(other).as_secs(), trouble.failures), (30, 1));
+    }
 }

@@ -205,12 +205,13 @@ impl Control {
 
     fn is_in_force(&mut self) {
         let record = Arc::clone(self.record());
-        self.expiry_not_before = Instant::now();
         if record.phase == Phase::Settled {
             if let Some(switching) = self.flip.switching.take() {
                 self.flip_ended(&switching, &record);
             }
             if !self.expiry_trouble.is_of(record.expires) {
+                // A record with the same end does not hasten the next attempt.
+                self.expiry_not_before = Instant::now();
                 self.expiry_trouble = Default::default();
                 self.alarms.expiry = None;
             }
@@ -325,7 +326,7 @@ impl Control {
         self.upstream.accept_reading(&before);
         self.upstream.begin_request(self.record().mode);
         let memory = self.upstream.unsaved().and_then(|memory| serde_json::to_string(&memory).ok());
-        let remembered = memory.map(|json| self.local.write(Fact::UpstreamSeen(json)));
+        let remembered = memory.map(|json| self.local_writes.write(Fact::UpstreamSeen(json)));
         let (link, base, target) = (self.upstream.link.clone(), self.probe_context().0, self.record().mode);
         let until = self.flip.upstream_until.unwrap_or_else(Instant::now);
         self.work.begin(async move {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::control::store::Saved;
 use crate::gate::{Gate, Published};
-use crate::policy::mode::{ModeRecord, SchemaKnowledge};
-use crate::policy::upstream_mode::UpstreamMode;
+use crate::policy::mode::ModeRecord;
 
 /// See the module.
 pub(super) struct InForce {
@@ -35,13 +34,13 @@ impl InForce {
         self.record = Arc::new(record);
     }
 
-    /// The record with what else is known.
-    pub(super) fn with(&self, schema: SchemaKnowledge, upstream: UpstreamMode, alarm: Option<String>) -> Published {
-        Published { record: Some(Arc::clone(&self.record)), schema, upstream, alarm }
+    /// The record in force with what else is known.
+    pub(super) fn with(&self, beside: Published) -> Published {
+        Published { record: Some(Arc::clone(&self.record)), ..beside }
     }
 
     /// Publishes the record in force, whatever record `published` holds.
     pub(super) fn show(&self, published: Published) {
-        self.gate.publish(Published { record: Some(Arc::clone(&self.record)), ..published });
+        self.gate.publish(self.with(published));
     }
 }

@@ -10,6 +10,8 @@ mod drain;
 mod expiry;
 mod flip;
 mod in_force;
+mod local;
+mod local_close;
 mod local_writes;
 mod options;
 mod reactions;
@@ -39,6 +41,7 @@ use tracing::{error, info};
 use crate::control::drain::AbandonedSoFar;
 use crate::control::expiry::ExpiryTrouble;
 use crate::control::in_force::InForce;
+use crate::control::local_close::LocalClose;
 use crate::control::local_writes::LocalWrites;
 use crate::control::requests::Request;
 use crate::control::route_reader::{Reload, ReloadEnd};
@@ -100,7 +103,8 @@ pub(crate) struct Control {
     store: RecordStore,
     /// What the store holds.
     token: Token,
-    local: LocalWrites,
+    local_writes: LocalWrites,
+    local: LocalClose,
     in_force: InForce,
     /// The mode and the flip under way, as the step function sees them.
     state: machine::State,
@@ -148,6 +152,8 @@ struct Alarms {
     followed: Option<String>,
     /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
+    /// The local close is not saved; cleared once it is, or has ended.
+    local: Option<String>,
     /// A scheduled flip was missed or failed; cleared when an operator or client changes the mode.
     scheduled: Option<String>,
 }
@@ -223,7 +229,7 @@ impl Control {
         if self.state.step_under_way() == Some(Step::Grace) {
             self.resolve_unsettled();
         }
-        while !(stop.has_ended && self.state.is_idle() && self.local.is_idle()) {
+        while !(stop.has_ended && self.state.is_idle() && self.local_writes.is_idle()) {
             self.remember_upstream();
             let event = self.next_event(&mut stop).await;
             self.handle(event);
@@ -256,7 +262,7 @@ impl Control {
             seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
             // The flip reads UCS's status itself while it sets UCS.
             seen = self.upstream.next(&base, revision), if step != Some(Step::Upstream) => Event::Upstream(seen),
-            (fact, written) = self.local.end() => Event::LocalWritten(fact, written),
+            (fact, written) = self.local_writes.end() => Event::LocalWritten(fact, written),
         }
     }
 
@@ -266,6 +272,7 @@ impl Control {
             Event::SaveEnded(saved) => self.on_save_ended(saved),
             Event::WorkEnded(end) => self.on_work_ended(end),
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
+            Event::Command(Command::SetLocal(change, reply)) => self.set_local(change, reply),
             Event::Command(Command::Reload(when, reply)) => self.request_reload(when, reply),
             Event::FollowLooked(look, context) => self.on_follow_looked(look, context),
             Event::Expired => self.expire(),
@@ -299,12 +306,13 @@ impl Control {
 
     /// The state to publish.
     fn published(&self) -> Published {
-        let Alarms { start, save, upstream, followed, expiry, scheduled } = &self.alarms;
+        let Alarms { start, save, upstream, followed, expiry, local, scheduled } = &self.alarms;
         let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());
-        let alarms = [start, save, of_record, upstream, followed, expiry, of_probe, scheduled];
+        let alarms = [start, save, of_record, upstream, followed, expiry, of_probe, local, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
-        self.in_force.with(self.schema.knowledge(), self.upstream_mode(), alarm)
+        let (schema, upstream, local) = (self.schema.knowledge(), self.upstream_mode(), self.local.log.in_force());
+        self.in_force.with(Published { schema, upstream, local, alarm, record: None })
     }
 
     /// Writes the clean-shutdown marker, unless requests may still be running in UCS or the next start has to resolve
@@ -314,10 +322,15 @@ impl Control {
         let modes = [Mode::Production, Mode::Maintenance];
         let lately = |mode| self.gate.last_abandoned(mode).is_some_and(|ago| ago < self.orphan_grace);
         let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
-        if in_flight > 0 || orphans || modes.into_iter().any(lately) {
+        // No record has named these yet: the next process cannot, but it can say that there were some.
+        let nothing = AbandonedSoFar::default();
+        let before = |mode| self.abandoned_before.get(&mode).unwrap_or(&nothing);
+        let unnamed = |mode| !before(mode).since(&self.gate, mode).is_empty();
+        let abandoned = modes.into_iter().any(|mode| lately(mode) || unnamed(mode));
+        if in_flight > 0 || orphans || abandoned {
             info!(in_flight, "requests may still be running in UCS after shutdown");
         } else if self.state.is_settled_durably()
-            && let Err(error) = self.local.mark_clean_shutdown().await
+            && let Err(error) = self.local_writes.mark_clean_shutdown().await
         {
             error!(%error, "cannot write the clean-shutdown marker");
         }

@@ -99,7 +99,7 @@ impl Control {
         let first_answer = self.schema.accept(look, facts, context);
         count_probe(&self.stats, self.schema.knowledge());
         if first_answer {
-            self.local.write(Fact::SchemaPathAnswered(look.path.clone()));
+            self.local_writes.write(Fact::SchemaPathAnswered(look.path.clone()));
         }
         if self.schema.knowledge() != known {
             info!(schema = ?self.schema.knowledge(), ?look, "profile schema knowledge changed");
@@ -257,10 +257,10 @@ impl Control {
     /// Saves the memory of UCS for the next start, beside the loop.
     pub(super) fn remember_upstream(&mut self) {
         if let Some(memory) = self.upstream.unsaved()
-            && self.local.may_write()
+            && self.local_writes.may_write()
             && let Ok(json) = serde_json::to_string(&memory)
         {
-            self.local.write(Fact::UpstreamSeen(json));
+            self.local_writes.write(Fact::UpstreamSeen(json));
         }
     }
 
@@ -271,6 +271,7 @@ impl Control {
                     self.upstream.was_saved(memory);
                 }
             }
+            (Fact::Local(_), written) => self.on_local_saved(written),
             (Fact::SchemaPathAnswered(_), Ok(())) => {}
             (fact, Err(error)) => warn!(%error, ?fact, "cannot save the local state"),
         }

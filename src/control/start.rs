@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::control::expiry::ExpiryTrouble;
 use crate::control::in_force::InForce;
+use crate::control::local_close::LocalClose;
 use crate::control::local_writes::LocalWrites;
 use crate::control::route_reader::Reload;
 use crate::control::slot::Slot;
@@ -49,6 +50,7 @@ pub(crate) async fn start(
     let mut local = settings.local.load().await.map_err(StartError::Load)?;
     let loaded = settings.store.load().await.map_err(StartError::Load)?;
     local.clean |= loaded.first_start;
+    local.alarms.iter().for_each(|alarm| error!("{alarm}"));
     loaded.notes.iter().for_each(|note| info!("{note}"));
     loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
     let mut memory = remembered(&local);
@@ -165,7 +167,8 @@ fn assemble(
     let enabled = settings.upstream_mode == UpstreamModeUse::Auto;
     let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
     let status = StatusLink { link: enabled.then(|| link.clone()), poll_interval: settings.upstream_poll_interval };
-    let start = (!loaded.alarms.is_empty()).then(|| loaded.alarms.join("; "));
+    let alarms = [&loaded.alarms[..], &local.alarms[..]].concat();
+    let start = (!alarms.is_empty()).then(|| alarms.join("; "));
     let (token, content) = (record.token(), record.content().clone());
     let switching = content.phase == Phase::Switching;
     // The work of an unfinished flip begins with the loop.
@@ -173,7 +176,8 @@ fn assemble(
     Control {
         store: settings.store,
         token,
-        local: LocalWrites::new(settings.local),
+        local_writes: LocalWrites::new(settings.local),
+        local: LocalClose::new(local.local.clone()),
         in_force: InForce::new(Arc::clone(&gate), record),
         state,
         flip: FlipFacts { switching: switching.then_some(content), ..FlipFacts::default() },

@@ -19,7 +19,7 @@ pub(crate) use operation_counts::{LiveTable, OperationCounts};
 
 use jiff::Timestamp;
 
-use crate::policy::mode::{Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
+use crate::policy::mode::{Local, Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
 use crate::policy::upstream_mode::UpstreamMode;
 
@@ -32,6 +32,8 @@ pub struct Published {
     pub schema: SchemaKnowledge,
     /// UCS's own mode, and how it compares with the record.
     pub upstream: UpstreamMode,
+    /// Closes both single modes at this gateway alone, whatever the record says.
+    pub local: Option<Local>,
     /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
     pub alarm: Option<String>,
 }
@@ -40,7 +42,7 @@ impl Default for Published {
     /// Before the first record.
     fn default() -> Published {
         let upstream = UpstreamMode::unread(Timestamp::now());
-        Published { record: None, schema: SchemaKnowledge::Unknown, upstream, alarm: None }
+        Published { record: None, schema: SchemaKnowledge::Unknown, upstream, local: None, alarm: None }
     }
 }
 
@@ -241,8 +243,8 @@ const NOTE_NO_SCHEMA: u32 = 1;
 fn state_of(published: &Published, generation: u32) -> AdmissionState {
     let Some(record) = &published.record else { return AdmissionState::new([false; 3], 0, generation) };
     let open = |set: ModeSet| match record.phase {
-        Phase::Settled => set.admits(record.mode),
-        Phase::Switching => set == ModeSet::Both,
+        Phase::Settled if published.local.is_none() => set.admits(record.mode),
+        Phase::Settled | Phase::Switching => set == ModeSet::Both,
     };
     let no_schema = record.mode == Mode::Production && published.schema == SchemaKnowledge::Undefined && !record.force;
     let note = if no_schema { NOTE_NO_SCHEMA } else { 0 };

@@ -2,6 +2,7 @@
 //! policy. `serve` and `demo` differ only in their settings.
 
 mod error;
+mod history;
 mod parts;
 mod workers;
 
@@ -19,7 +20,7 @@ use crate::admin::{self, AdminParts};
 use crate::config::{Settings, SettingsError, StoreKind, check_class_limits};
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
-use crate::control::store::{LocalState, RecordStore, journal};
+use crate::control::store::{LocalState, RecordStore};
 use crate::control::ucs::client::{UpstreamClient, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, LoadedRoutes, StopSignals};
 use crate::control_handle::{ControlHandle, ReloadWhen};
@@ -201,11 +202,8 @@ async fn reload_forever(control_handle: &ControlHandle, access: &Access, mut rel
 }
 
 fn journal_reader(settings: &Settings) -> Arc<admin::JournalReader> {
-    let path = RecordFile::journal_path(&settings.state_dir);
-    Arc::new(move |limit| {
-        let entries = journal::read(&path, limit).unwrap_or_default();
-        entries.iter().filter_map(|entry| serde_json::to_value(entry).ok()).collect()
-    })
+    let dir = settings.state_dir.clone();
+    Arc::new(move |limit| history::read(&dir, limit))
 }
 
 fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_handle::ReloadError>) {

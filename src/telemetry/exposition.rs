@@ -98,7 +98,7 @@ impl Scrape {
 
     fn mode(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let GateSample { modes, is_switching, is_schema_undefined, upstream_states, .. } = &self.gate;
-        let GateSample { has_alarm, has_access_fault, record, .. } = &self.gate;
+        let GateSample { is_local_closed, has_alarm, has_access_fault, record, .. } = &self.gate;
         let modes = one_hot("mode", modes);
         gauges(encoder, "ucs_gateway_mode", "1 for the mode in force; while switching, for the target", &modes)?;
         let help = "1 for how UCS's own mode compares with the mode in force";
@@ -106,6 +106,8 @@ impl Scrape {
         gauge(encoder, "ucs_gateway_mode_switching", "1 while a flip is under way", u64::from(*is_switching))?;
         let help = "1 when UCS has no profile schema";
         gauge(encoder, "ucs_gateway_schema_undefined", help, u64::from(*is_schema_undefined))?;
+        let help = "1 when an operator has closed this gateway alone";
+        gauge(encoder, "ucs_gateway_local_closed", help, u64::from(*is_local_closed))?;
         let help = "1 when an operator must act; /readyz has the reason";
         gauge(encoder, "ucs_gateway_alarm", help, u64::from(*has_alarm))?;
         let help = "Whether the last reading of access.yaml failed";

@@ -21,6 +21,8 @@ pub struct GateSample {
     pub is_schema_undefined: bool,
     /// Every state of UCS's own mode, with whether it is the present one.
     pub upstream_states: Vec<(&'static str, bool)>,
+    /// This gateway alone is closed.
+    pub is_local_closed: bool,
     /// An alarm is published.
     pub has_alarm: bool,
     /// Whether the last reading of access.yaml failed.

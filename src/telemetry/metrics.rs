@@ -64,6 +64,8 @@ labels! {
         RefusedMode = "refused_mode",
         /// 503: a flip is under way.
         RefusedSwitching = "refused_switching",
+        /// 503: an operator closed this gateway alone.
+        RefusedLocalClose = "refused_local_close",
         /// 404: UCS has no profile schema.
         RefusedNoSchema = "refused_no_profile_schema",
         /// 404: no route matches.

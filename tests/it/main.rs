@@ -57,6 +57,9 @@ mod cross_site;
 /// A UCS without a profile schema.
 mod no_schema;
 
+/// One gateway that is closed alone.
+mod local_close;
+
 /// Flips at a time to come.
 mod scheduled;
 

@@ -124,6 +124,34 @@ fn a_state_directory_of_the_version_before_is_read() {
     }
 }
 
+/// The next process cannot name it, but knows of it.
+#[test]
+fn what_was_given_up_and_not_named_before_a_stop_is_not_called_complete_after_it() {
+    let (ucs, dir) = (ucs(), TempDir::new());
+    let flags = [&ALONE[..], &["--orphan-grace", "1ms"]].concat();
+    let mut gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    give_up_a_read(&gateway, &ucs);
+    // Longer than the grace: that it was over at the stop is the subject.
+    std::thread::sleep(Duration::from_millis(50));
+    gateway.signal("TERM");
+    assert!(gateway.exited(crate::support::PATIENCE).success());
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    for (mode, drain) in [("maintenance", "assumed"), ("production", "complete")] {
+        let settled = admin::set_mode(&gateway, &json!({"mode": mode})).json();
+        assert_eq!((&settled["drain"], &settled["abandoned"]), (&json!(drain), &json!([])), "{settled}");
+    }
+}
+
+/// A read that UCS holds and whose client has left.
+fn give_up_a_read(gateway: &Gateway, ucs: &Ucs) {
+    ucs.control().set_holding(true);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, "GET /profiles/1", &[], b""));
+    ucs.in_flight_reaches(1);
+    client.reset();
+    eventually("the gateway gave it up", || admin::mode(gateway)["in_flight"]["production"] == 0);
+}
+
 #[test]
 fn a_flip_has_one_name_from_its_first_record_to_its_last() {
     let ucs = ucs();
@@ -144,12 +172,7 @@ fn a_flip_has_one_name_from_its_first_record_to_its_last() {
 fn what_was_given_up_long_before_is_named_until_its_mode_was_left() {
     let ucs = ucs();
     let gateway = Gateway::bare(ucs.address, &["--orphan-grace", "1ms"]);
-    ucs.control().set_holding(true);
-    let mut client = Connection::open(gateway.data);
-    client.send(http::compose(gateway.data, "GET /profiles/1", &[], b""));
-    ucs.in_flight_reaches(1);
-    client.reset();
-    eventually("the gateway gave it up", || admin::mode(&gateway)["in_flight"]["production"] == 0);
+    give_up_a_read(&gateway, &ucs);
     // Many graces: that it was long ago is the subject.
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(ucs.in_flight(), 1, "UCS still runs it");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::policy::mode::{ModeRecord, Refusal};
+use crate::policy::mode::{LocalLog, ModeRecord, Refusal};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,8 @@ pub(crate) enum Fact {
     SchemaPathAnswered(String),
     /// The memory of UCS's own mode, as JSON.
     UpstreamSeen(String),
+    /// The local closes, as JSON.
+    Local(String),
 }
 
 /// The result of reading the record store at start.
@@ -114,4 +116,8 @@ pub struct LoadedLocal {
     pub schema_path_answered: Option<String>,
     /// The text of [`Fact::UpstreamSeen`].
     pub upstream_seen: Option<String>,
+    /// The text of [`Fact::Local`]; it closes if the file could not be read.
+    pub(crate) local: LocalLog,
+    /// Conditions that need an operator, each as a sentence.
+    pub alarms: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! The mode, its record, and the pure rule by which one record follows another. It keeps no clock and does no I/O.
 
 mod apply;
+mod local;
 mod record;
 mod scheduled;
 
@@ -12,7 +13,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
-pub use record::{Actor, ActorKind, DrainOutcome, Left, ModeRecord, OnTimeout, OperationCount, Phase, RECORD_FORMAT};
+pub use local::{Local, LocalChange};
+pub(crate) use local::{LocalEntry, LocalLog};
+pub use record::{DrainOutcome, Left, ModeRecord, OperationCount, Phase, RECORD_FORMAT};
 pub use scheduled::Scheduled;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
@@ -97,6 +100,73 @@ impl ModeSet {
     /// Whether a settled `mode` admits this set.
     pub fn admits(self, mode: Mode) -> bool {
         self == ModeSet::Both || self == ModeSet::only(mode)
+    }
+}
+
+/// Who caused a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// By which way.
+    pub kind: ActorKind,
+    /// The principal's name, or the gateway's word for itself.
+    pub name: String,
+}
+
+impl Actor {
+    /// The gateway itself.
+    pub fn gateway() -> Actor {
+        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
+    }
+}
+
+/// By which way a change came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActorKind {
+    /// The admin API, the CLI or the web page.
+    Operator,
+    /// Set Server Mode on the data port.
+    Client,
+    /// The record's own `expires`.
+    Expiry,
+    /// The gateway: no profile schema, first start, recovery after a crash.
+    Automatic,
+    /// UCS switched by itself.
+    Upstream,
+}
+
+/// What to do when the drain is not over at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTimeout {
+    /// Restore the old mode and name what still runs.
+    #[default]
+    Revert,
+    /// Abort what still runs, wait the orphan grace, commit.
+    Cut,
+    /// Commit while it still runs: `drain: forced`.
+    Commit,
+}
+
+impl OnTimeout {
+    /// Every name with its meaning.
+    pub(crate) const NAMES: &[(&str, &str)] = &[
+        ("revert", "Revert to the previous mode"),
+        ("cut", "Abort the remaining requests, then change the mode"),
+        ("commit", "Change the mode although requests are still running"),
+    ];
+}
+
+impl FromStr for OnTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnTimeout, String> {
+        match text {
+            "revert" => Ok(OnTimeout::Revert),
+            "cut" => Ok(OnTimeout::Cut),
+            "commit" => Ok(OnTimeout::Commit),
+            _ => Err("write revert, cut or commit".to_owned()),
+        }
     }
 }
 

@@ -4,9 +4,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use std::str::FromStr;
 
-use super::{Mode, Scheduled};
+use super::{Actor, Mode, OnTimeout, Scheduled};
 
 /// The format that this program writes and reads. Members may be added within a format: a reader keeps the ones that it does
 /// not know. A change that no older reader may ignore gets a new number, and the older reader sets the file aside.
@@ -23,73 +22,6 @@ pub enum Phase {
     Settled,
     /// A flip to `mode` is under way: operations of either single mode are refused.
     Switching,
-}
-
-/// Who caused a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    /// By which way.
-    pub kind: ActorKind,
-    /// The principal's name, or the gateway's word for itself.
-    pub name: String,
-}
-
-impl Actor {
-    /// The gateway itself.
-    pub fn gateway() -> Actor {
-        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
-    }
-}
-
-/// By which way a change came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActorKind {
-    /// The admin API, the CLI or the web page.
-    Operator,
-    /// Set Server Mode on the data port.
-    Client,
-    /// The record's own `expires`.
-    Expiry,
-    /// The gateway: no profile schema, first start, recovery after a crash.
-    Automatic,
-    /// UCS switched by itself.
-    Upstream,
-}
-
-/// What to do when the drain is not over at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnTimeout {
-    /// Restore the old mode and name what still runs.
-    #[default]
-    Revert,
-    /// Abort what still runs, wait the orphan grace, commit.
-    Cut,
-    /// Commit while it still runs: `drain: forced`.
-    Commit,
-}
-
-impl OnTimeout {
-    /// Every name with its meaning.
-    pub(crate) const NAMES: &[(&str, &str)] = &[
-        ("revert", "Revert to the previous mode"),
-        ("cut", "Abort the remaining requests, then change the mode"),
-        ("commit", "Change the mode although requests are still running"),
-    ];
-}
-
-impl FromStr for OnTimeout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<OnTimeout, String> {
-        match text {
-            "revert" => Ok(OnTimeout::Revert),
-            "cut" => Ok(OnTimeout::Cut),
-            "commit" => Ok(OnTimeout::Commit),
-            _ => Err("write revert, cut or commit".to_owned()),
-        }
-    }
 }
 
 /// How sure it is that nothing that a settled mode forbids is still running, from the surest to the least sure.

@@ -23,7 +23,8 @@ pub(super) const ROUTE_KEYS: [&str; 9] =
 /// Keys of an answer.
 pub(super) const ANSWER_KEYS: [&str; 2] = ["content_type", "body"];
 /// The reasons whose response body can be replaced.
-pub(super) const REASONS: [&str; 6] = ["mode", "switching", "no_profile_schema", "unmatched", "overload", "upstream"];
+pub(super) const REASONS: [&str; 7] =
+    ["mode", "switching", "local_close", "no_profile_schema", "unmatched", "overload", "upstream"];
 
 /// The classes that exist without being listed.
 const DEFAULT_CLASSES: [(&str, ModeSet); 4] = [

@@ -33,7 +33,7 @@ pub(crate) enum Refusal {
     /// No route matches.
     #[error("no route matches this method and path")]
     Unmatched,
-    /// The mode, or a flip in progress, does not admit the request.
+    /// The mode, a flip in progress, or a local close does not admit the request.
     #[error("the mode does not admit the request")]
     Mode(Arc<Published>),
     /// UCS has no profile schema.
@@ -107,6 +107,7 @@ impl Refusal {
             Refusal::Request(error) if error.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
             Refusal::Request(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) => Outcome::BadRequest,
             Refusal::Unmatched => Outcome::Unmatched,
+            Refusal::Mode(published) if published.local.is_some() => Outcome::RefusedLocalClose,
             Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
             Refusal::Mode(_) | Refusal::Stopping => Outcome::RefusedMode,
             Refusal::NoSchema(_) => Outcome::RefusedNoSchema,
@@ -158,6 +159,8 @@ fn is_switching(published: &Published) -> bool {
 
 fn mode_reason(published: &Published) -> &'static str {
     match &published.record {
+        // Before the others: neither a flip nor its end opens this gateway.
+        _ if published.local.is_some() => "local_close",
         None => "mode_unknown",
         Some(record) if record.phase == Phase::Switching => "switching",
         Some(_) => "mode",

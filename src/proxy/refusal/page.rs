@@ -74,7 +74,8 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
     let record = refusal.record();
     let (status, reason) = (refusal.status(), refusal.reason());
     // What is said about the mode is said to those that it refuses.
-    let refusing = record.as_deref().filter(|_| matches!(refusal, Refusal::Mode(_)));
+    let refusing =
+        record.as_deref().filter(|_| matches!(refusal, Refusal::Mode(published) if published.local.is_none()));
     let problem = Problem {
         title: title(refusal, status),
         status: status.as_u16(),
@@ -130,6 +131,9 @@ fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRe
     let operation = summary.operation.unwrap_or("The request");
     let subject = format!("{operation} ({} {})", summary.method, summary.path);
     match (refusal, record) {
+        (Refusal::Mode(published), _) if published.local.is_some() => {
+            format!("{subject} is unavailable at this gateway: its operator has closed it")
+        }
         (Refusal::Mode(_), None) => format!("{subject} is unavailable until the gateway knows the system's mode"),
         (Refusal::Mode(_), Some(record)) if record.phase == Phase::Switching => {
             format!("{subject} is unavailable while the system is switching to \"{}\" mode", record.mode)

@@ -76,7 +76,10 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) ->
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let most = worker.max_retry_after.as_secs();
-        response.add_seconds(RETRY_AFTER, retry_after(refusal.record().as_deref(), most, Timestamp::now()));
+        // When a local close ends does not depend on the record.
+        let is_local = matches!(refusal, Refusal::Mode(published) if published.local.is_some());
+        let record = refusal.record().filter(|_| !is_local);
+        response.add_seconds(RETRY_AFTER, retry_after(record.as_deref(), most, Timestamp::now()));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");

@@ -39,10 +39,10 @@ fn the_record_stands_flat_with_what_is_known_now() {
     let upload = Upload::begin(&gateway, &ucs);
     let mode = admin::mode(&gateway);
     let members: Vec<_> = mode.as_object().unwrap().keys().map(String::as_str).collect();
-    for name in RECORD.iter().chain(&["in_flight", "schema", "upstream", "alarm"]) {
+    for name in RECORD.iter().chain(&["in_flight", "schema", "upstream", "local", "alarm"]) {
         assert!(members.contains(name), "{name} is missing in {mode}");
     }
-    assert_eq!(members.len(), RECORD.len() + 4, "{mode}");
+    assert_eq!(members.len(), RECORD.len() + 5, "{mode}");
     assert_eq!(
         (&mode["mode"], &mode["phase"], &mode["alarm"]),
         (&json!("production"), &json!("settled"), &Value::Null)
@@ -159,7 +159,7 @@ fn a_stale_change_is_answered_with_the_record_in_force() {
     assert_eq!((late.status, &late.json()["reason"]), (409, &json!("stale")), "{}", late.text());
     let mut in_force = admin::mode(&gateway);
     assert_eq!(in_force["mode"], "maintenance");
-    for beside in ["in_flight", "schema", "upstream", "alarm"] {
+    for beside in ["in_flight", "schema", "upstream", "local", "alarm"] {
         in_force.as_object_mut().unwrap().remove(beside);
     }
     assert_eq!(late.json()["record"], in_force);

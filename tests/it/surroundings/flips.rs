@@ -196,6 +196,31 @@ fn an_end_that_cannot_be_reached_is_an_alarm_until_it_is_taken_away() {
     ucs.with(|says| says.hangs_at = None);
 }
 
+/// What else changes in the record must not bring the next attempt forward.
+#[test]
+fn an_end_that_cannot_be_reached_is_not_tried_sooner_because_of_another_change() {
+    let ucs = Ucs::start("production");
+    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--drain-timeout", "200ms"]].concat());
+    let _client = ends_in_a_second(&gateway, &ucs);
+    let failed = "ucs_gateway_flips_total{outcome=\"drain_timeout\"}";
+    eventually("it cannot be left", || admin::metric(&gateway, failed) == 1.0);
+    eventually("maintenance is back", || admin::mode(&gateway)["phase"] == "settled");
+    for number in 0..5 {
+        let reworded = admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": format!("note {number}")}));
+        assert_eq!(reworded.status, 200, "{}", reworded.text());
+        let later = json!({"mode": "production", "at": format!("2999-01-01T00:00:0{number}Z")});
+        assert_eq!(admin::set_mode(&gateway, &later).status, 202);
+    }
+    let began = Instant::now();
+    within(Duration::from_secs(10), "another attempt would have failed", || began.elapsed() > Duration::from_secs(1));
+    assert_eq!(admin::metric(&gateway, failed), 1.0);
+    // But another end is another matter.
+    let sooner = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "1s"}));
+    assert_eq!(sooner.status, 200, "{}", sooner.text());
+    within(Duration::from_secs(10), "the new end is tried at its time", || admin::metric(&gateway, failed) == 2.0);
+    ucs.with(|says| says.hangs_at = None);
+}
+
 #[test]
 fn an_end_counts_from_settling() {
     let ucs = Ucs::start("production");

@@ -67,6 +67,11 @@ mod true_counter {
     }
 
     #[test]
+    fn a_local_close_outlasts_a_flip_and_lets_nothing_in() {
+        models::a_local_close_outlasts_a_flip_and_lets_nothing_in::<InFlightCounter>();
+    }
+
+    #[test]
     fn production_and_maintenance_never_overlap() {
         models::production_and_maintenance_never_overlap::<InFlightCounter>();
     }

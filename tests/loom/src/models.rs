@@ -200,6 +200,36 @@ pub fn production_and_maintenance_never_overlap<T: Subject>() {
     });
 }
 
+/// A local close comes after a flip has begun and stays over its end: it publishes what a flip in progress publishes, so no
+/// request of either mode is admitted after it, and once both counts read zero nothing of either mode is at UCS.
+pub fn a_local_close_outlasts_a_flip_and_lets_nothing_in<T: Subject>() {
+    loom::model(|| {
+        let counter = opened::<T>(2);
+        let ucs = Arc::new(Ucs::new());
+        let client = {
+            let (counter, ucs) = (Arc::clone(&counter), Arc::clone(&ucs));
+            thread::spawn(move || request(&*counter, 0, PRODUCTION, &ucs))
+        };
+        let late = {
+            let counter = Arc::clone(&counter);
+            thread::spawn(move || {
+                let admitted = counter.request_enters(1, MAINTENANCE).admitted;
+                counter.request_leaves(1, MAINTENANCE);
+                admitted
+            })
+        };
+        // The flip begins; the close; the flip settles while it is closed.
+        for _ in 0..3 {
+            counter.flip_publishes(SWITCHING, 1);
+        }
+        if counter.count(PRODUCTION) == 0 && counter.count(MAINTENANCE) == 0 {
+            ucs.change();
+        }
+        assert!(!late.join().unwrap(), "the settled mode never opened");
+        client.join().unwrap();
+    });
+}
+
 /// A reload: a request that the old table classified is refused by the generation or counted by the old table, and once
 /// that count reads zero it stays zero. `old_table` is the in-flight count that the gateway keeps beside the counter, by
 /// table.

@@ -6,12 +6,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use crate::control::store::contract::{Fact, LoadedLocal, StoreError};
+use crate::control::store::journal::free_name;
+use crate::policy::mode::LocalLog;
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
 const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
 const UPSTREAM_SEEN: &str = "upstream-seen";
+const LOCAL: &str = "local.json";
 
 /// An open state directory. The lock is held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -40,9 +45,18 @@ impl LocalDir {
         &self.dir
     }
 
+    /// The local closes of a directory, which may be read without the lock. None if the file cannot be read.
+    pub(crate) fn read_local(dir: &Path) -> LocalLog {
+        let text = std::fs::read_to_string(dir.join(LOCAL)).unwrap_or_default();
+        LocalLog::read(&text).unwrap_or_default()
+    }
+
     /// Reads the facts, and removes the clean-shutdown marker.
     pub(crate) fn load(&mut self) -> Result<LoadedLocal, StoreError> {
+        let mut alarms = Vec::new();
         Ok(LoadedLocal {
+            local: self.load_local(&mut alarms)?,
+            alarms,
             clean: self.take_clean_marker()?,
             schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
             upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
@@ -53,6 +67,7 @@ impl LocalDir {
     pub(crate) fn remember(&mut self, fact: &Fact) -> Result<(), StoreError> {
         match fact {
             Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, path),
+            Fact::Local(json) => self.write_marker(LOCAL, json),
             Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, json),
         }
     }
@@ -71,6 +86,29 @@ impl LocalDir {
         written.map_err(failed("write", &new))?;
         std::fs::rename(&new, &path).map_err(failed("replace", &path))?;
         sync_dir(&self.dir)
+    }
+
+    /// Reads the local closes. A file that cannot be read may have closed the gateway: it is set aside, and closes it.
+    fn load_local(&self, alarms: &mut Vec<String>) -> Result<LocalLog, StoreError> {
+        let path = self.dir.join(LOCAL);
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LocalLog::default()),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        let fault = match LocalLog::read(&text) {
+            Ok(local) => return Ok(local),
+            Err(fault) => fault,
+        };
+        // A second name for the old file first: a crash must not leave none at all, which would open the gateway.
+        let aside = free_name(&path, "aside");
+        std::fs::hard_link(&path, &aside).map_err(failed("set aside", &path))?;
+        let reason = format!("{} could not be read ({fault}); it is kept in {}", path.display(), aside.display());
+        alarms.push(format!("{reason}; this gateway stays closed until `mode open`"));
+        let closed = LocalLog::closed_for(reason, Timestamp::now());
+        let json = serde_json::to_string(&closed).map_err(io::Error::from).map_err(failed("encode", &path))?;
+        self.write_marker(LOCAL, &json)?;
+        Ok(closed)
     }
 
     fn take_clean_marker(&self) -> Result<bool, StoreError> {

@@ -55,7 +55,10 @@ fn a_close_closes_both_modes_here_and_leaves_the_record() {
     assert_eq!((&local["actor"]["name"], local["since"].is_string()), (&json!("admin"), true));
     assert_eq!((&mode["revision"], &mode["mode"]), (&before["revision"], &before["mode"]));
     assert_eq!(admin::metric(&gateway, "ucs_gateway_local_closed"), 1.0);
-    assert_eq!(admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"refused_local_close\"}"), 1.0);
+    assert_eq!(
+        admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"refused_local_close\"}"),
+        1.0
+    );
     let again = set_local(&gateway, &json!({"closed": true})).json();
     assert_eq!(again["local"], mode["local"]);
 
@@ -64,8 +67,12 @@ fn a_close_closes_both_modes_here_and_leaves_the_record() {
     assert_eq!(request(gateway.data, MAINTENANCE, &[], b"{}").refusal(), Some("mode"));
     assert_eq!(admin::metric(&gateway, "ucs_gateway_local_closed"), 0.0);
     let entries = admin::call(&gateway, "GET /mode/history", None).json()["entries"].clone();
-    let seen: Vec<_> = (0..3).map(|at| (entries[at]["kind"].as_str().unwrap(), &entries[at]["local"]["reason"])).collect();
-    assert_eq!(seen, [("opened", &json!("mended")), ("closed", &json!("the disk of UCS fails")), ("started", &json!(null))]);
+    let seen: Vec<_> =
+        (0..3).map(|at| (entries[at]["kind"].as_str().unwrap(), &entries[at]["local"]["reason"])).collect();
+    assert_eq!(
+        seen,
+        [("opened", &json!("mended")), ("closed", &json!("the disk of UCS fails")), ("started", &json!(null))]
+    );
 }
 
 #[test]
@@ -160,13 +167,13 @@ fn a_close_that_cannot_be_saved_closes_all_the_same_and_says_so() {
 fn the_command_line_closes_opens_and_shows_it_and_followers_see_it() {
     let ucs = ucs();
     let gateway = Gateway::bare(ucs.address, &[]);
-    let mut events = Events::follow(&gateway);
+    let mut events = Events::open(&gateway);
     let closed = cli(&gateway, &["close", "--reason", "rack 3"]);
     assert_eq!(closed.code, Some(0), "{closed:?}");
     for text in [closed.stdout, cli(&gateway, &["get"]).stdout] {
         assert!(text.contains("CLOSED at this gateway alone since") && text.contains("by admin: rack 3"), "{text}");
     }
-    events.next_with(|event| event.name == "record" && event.data["local"]["reason"] == "rack 3");
+    events.until(|event| event.name == "record" && event.data["local"]["reason"] == "rack 3");
     is_closed(&gateway);
     assert_eq!(cli(&gateway, &["open"]).code, Some(0));
     serves(&gateway, PRODUCTION);
@@ -183,7 +190,10 @@ fn a_body_that_is_not_understood_and_a_reader_change_nothing() {
         let refused = set_local(&gateway, &body);
         assert_eq!((refused.status, &refused.json()["reason"]), (400, &json!("bad_body")), "{body}");
     }
-    assert_eq!(request(gateway.admin, "PUT /local", &[("Content-Type", "application/json")], b"{\"closed\":true}").status, 401);
+    assert_eq!(
+        request(gateway.admin, "PUT /local", &[("Content-Type", "application/json")], b"{\"closed\":true}").status,
+        401
+    );
     assert_eq!(admin::call(&gateway, "GET /local", None).status, 405);
     serves(&gateway, PRODUCTION);
 }

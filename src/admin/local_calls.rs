@@ -1,0 +1,43 @@
+//! `PUT /local`: closes both single modes at this gateway alone, or opens them again. It decides nothing about the record.
+
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::mode_calls;
+use super::response::{AdminResponse, Problem};
+use super::state::AdminState;
+use crate::access::Principal;
+use crate::control_handle::ChangeError;
+use crate::policy::mode::{Actor, ActorKind, LocalChange};
+
+/// The body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedLocal {
+    closed: bool,
+    reason: Option<String>,
+}
+
+/// Closes or opens, and responds with the document of `GET /mode` once that is in force and saved.
+pub(super) async fn set(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
+    let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
+    // serde would read an array as the members in their order.
+    if body.trim_ascii().first() != Some(&b'{') {
+        return Err(fault("the body must be a JSON object, e.g. {\"closed\": true}".to_owned()));
+    }
+    let wanted: WantedLocal = serde_json::from_slice(body).map_err(|error| fault(error.to_string()))?;
+    mode_calls::check_text("reason", wanted.reason.as_deref())?;
+    tracing::info!(principal = %caller.name, closed = wanted.closed, reason = wanted.reason, "local close requested");
+    let change = LocalChange {
+        closed: wanted.closed,
+        reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
+        actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
+    };
+    let control_handle = state.parts.control_handle.clone();
+    // In a task of its own: a client that disconnects does not stop its change.
+    let asked = tokio::spawn(async move { control_handle.set_local(change).await });
+    match asked.await.unwrap_or(Err(ChangeError::ShuttingDown)) {
+        Ok(()) => mode_calls::show(state),
+        Err(error) => Err(mode_calls::failed(&error)),
+    }
+}
