@@ -10,8 +10,9 @@ use regex_automata::util::primitives::StateID;
 
 use crate::policy::table::{RegexAutomaton, RouteIndex, RouteTable};
 
-/// The maximum number of positions that are visited.
-const MAX_POSITIONS: usize = 1 << 19;
+/// The maximum number of positions that are visited within one segment, and in all.
+const MAX_IN_SEGMENT: usize = 1 << 19;
+const MAX_POSITIONS: usize = 1 << 22;
 
 /// The shape and the nested escapes.
 const FIXED: usize = 2;
@@ -171,7 +172,7 @@ impl<'t> Paths<'t> {
                 }
             }
             current += 1;
-            if self.visited + prefixes.len() > MAX_POSITIONS {
+            if prefixes.len() > MAX_IN_SEGMENT || self.visited + prefixes.len() > MAX_POSITIONS {
                 return None;
             }
         }
