@@ -179,7 +179,7 @@ pub(crate) struct StopSignals {
 enum Event {
     StopBegins,
     StopEnds,
-    SaveEnded(Result<Saved<ModeRecord>, StoreError>),
+    SaveEnded(Box<Result<Saved<ModeRecord>, StoreError>>),
     WorkEnded(WorkEnd),
     FollowLooked(Option<Look>, ProbeContext),
     Command(Command),
@@ -250,7 +250,7 @@ impl Control {
         tokio::select! {
             biased;
             event = stop.next() => event,
-            saved = self.save.end() => Event::SaveEnded(saved),
+            saved = self.save.end() => Event::SaveEnded(Box::new(saved)),
             command = receive(&mut self.inbox.commands) => Event::Command(command),
             end = self.work.end() => Event::WorkEnded(end),
             end = self.reload.end() => Event::Reload(end),
@@ -259,8 +259,8 @@ impl Control {
             () = expiry_due(scheduled, self.scheduled_not_before) => Event::ScheduledDue,
             () = sleep_until(retry_at) => Event::RetrySave,
             () = self.inbox.schema_hint.noticed() => Event::SchemaHinted,
-            seen = self.schema.next(&base, context) => Event::SchemaProbed(seen),
-            // The flip reads UCS's status itself while it sets UCS.
+            // The flip reads UCS's status itself while it sets UCS, which says nothing reliable meanwhile.
+            seen = self.schema.next(&base, context), if step != Some(Step::Upstream) => Event::SchemaProbed(seen),
             seen = self.upstream.next(&base, revision), if step != Some(Step::Upstream) => Event::Upstream(seen),
             (fact, written) = self.local_writes.end() => Event::LocalWritten(fact, written),
         }
@@ -269,7 +269,7 @@ impl Control {
     fn handle(&mut self, event: Event) {
         match event {
             Event::StopBegins | Event::StopEnds => self.feed(machine::Event::Stop),
-            Event::SaveEnded(saved) => self.on_save_ended(saved),
+            Event::SaveEnded(saved) => self.on_save_ended(*saved),
             Event::WorkEnded(end) => self.on_work_ended(end),
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
             Event::Command(Command::SetLocal(change, reply)) => self.set_local(change, reply),

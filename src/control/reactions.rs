@@ -61,6 +61,10 @@ impl Control {
 
     /// Handles a regular probe. It counts only if nothing changed since it began.
     pub(super) fn on_schema_probed(&mut self, seen: ProbeResult) {
+        if matches!(self.state.step_under_way(), Some(Step::Upstream | Step::Settle | Step::Restore)) {
+            // UCS was being set meanwhile, and says nothing reliable then.
+            return;
+        }
         let (base, context) = self.probe_context();
         if seen.context != context || seen.look.path != self.schema.target(&base) {
             self.schema.soon();

@@ -58,9 +58,9 @@ impl Control {
     }
 
     /// A table is never replaced during a flip.
-    fn put_table_in_force(&mut self, loaded: Result<LoadedRoutes, String>) {
+    fn put_table_in_force(&mut self, loaded: Result<Box<LoadedRoutes>, String>) {
         let LoadedRoutes { table, fingerprint } = match loaded {
-            Ok(loaded) => loaded,
+            Ok(loaded) => *loaded,
             Err(faults) => {
                 warn!(%faults, "route table not replaced");
                 return self.reload_ended(Err(ReloadError::Faults(faults)));

@@ -35,7 +35,7 @@ pub(super) struct Reload {
     pub work: Slot<ReloadEnd>,
     pub reply: Option<ReloadReply>,
     /// What was read during a flip: it is put in force afterwards.
-    pub loaded: Option<Result<LoadedRoutes, String>>,
+    pub loaded: Option<Result<Box<LoadedRoutes>, String>>,
     pub waiting: VecDeque<ReloadReply>,
     /// A thread is reading, perhaps for ever.
     is_reading: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub(super) struct Reload {
 
 /// The end of a part of a reload.
 pub(super) enum ReloadEnd {
-    Read(Result<LoadedRoutes, String>),
+    Read(Result<Box<LoadedRoutes>, String>),
     Emptied(Reloaded),
 }
 
@@ -77,7 +77,7 @@ impl Reload {
             let loaded = load();
             is_reading.store(false, Ordering::Release);
             // The loop may have given up.
-            let _ = sender.send(loaded);
+            let _ = sender.send(loaded.map(Box::new));
         });
         if spawned.is_err() {
             self.is_reading.store(false, Ordering::Release);

@@ -75,6 +75,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("clap::", &["cli/", "config/args.rs", "main.rs"], "the rest takes checked values"),
     ("print!(", &[], "it panics on a closed stream"),
     ("println!(", &[], "it panics on a closed stream"),
+    ("gate.publish(", &["control/in_force.rs", "admin/tests.rs"], "a record is published once it is saved, or by name"),
     ("io::stdout()", &["cli/", "launch/workers"], "writing waits for a full stream: commands may, the gateway may not"),
     ("io::stderr()", &["cli/", "telemetry/"], "writing waits for a full stream: commands may, the gateway may not"),
 ];

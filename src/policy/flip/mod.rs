@@ -7,7 +7,6 @@
 mod state;
 mod step;
 
-#[allow(unused_imports)]
 pub(crate) use state::{
     Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, State, Step, Ticket,
     UpstreamAnswer, Wish,

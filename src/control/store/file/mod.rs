@@ -58,7 +58,7 @@ impl RecordFile {
         loaded.highest_revision = journal.highest_revision().max(record.as_ref().map_or(0, |record| record.revision));
         self.saved = record.clone();
         self.journal = Some(journal);
-        loaded.record = record.map(|record| saved(record));
+        loaded.record = record.map(saved);
         Ok(loaded)
     }
 

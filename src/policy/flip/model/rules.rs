@@ -92,18 +92,13 @@ impl World {
         let place = self.asked.iter().position(|(open, _)| *open == ticket).ok_or("a request is answered twice")?;
         let (_, Asked { mode, .. }) = self.asked.remove(place);
         let settled_in = |mode: Mode| !self.gate.brief.switching && self.gate.brief.mode == mode;
-        match outcome {
-            Outcome::Settled | Outcome::InForce | Outcome::Restored => {
-                if self.store != self.gate || !settled_in(mode) {
-                    return Err(format!("{outcome:?} is told, but the record is not durable or not in force"));
-                }
-            }
-            Outcome::Failed(Failure::NoSchema | Failure::Upstream | Failure::DrainTimeout | Failure::Cancelled) => {
-                if !settled_in(mode.other()) {
-                    return Err(format!("{outcome:?} is told, but the old mode is not in force"));
-                }
-            }
-            _ => {}
+        let is_success = matches!(outcome, Outcome::Settled | Outcome::InForce | Outcome::Restored);
+        if is_success && (self.store != self.gate || !settled_in(mode)) {
+            return Err(format!("{outcome:?} is told, but the record is not durable or not in force"));
+        }
+        let reverts = [Failure::NoSchema, Failure::Upstream, Failure::DrainTimeout, Failure::Cancelled];
+        if reverts.into_iter().any(|failure| outcome == Outcome::Failed(failure)) && !settled_in(mode.other()) {
+            return Err(format!("{outcome:?} is told, but the old mode is not in force"));
         }
         Ok(())
     }
