@@ -42,7 +42,7 @@ fn the_record_stands_flat_with_what_is_known_now() {
     for name in RECORD.iter().chain(&["in_flight", "schema", "upstream", "local", "alarm"]) {
         assert!(members.contains(name), "{name} is missing in {mode}");
     }
-    assert_eq!(members.len(), RECORD.len() + 4, "{mode}");
+    assert_eq!(members.len(), RECORD.len() + 5, "{mode}");
     assert_eq!(
         (&mode["mode"], &mode["phase"], &mode["alarm"]),
         (&json!("production"), &json!("settled"), &Value::Null)
