@@ -8,7 +8,7 @@ use crate::control::requests::{Ended, Requester};
 use crate::control::stats::{add_one, count_probe};
 use crate::control::store::{Fact, StoreError};
 use crate::control::ucs::link::{Reading, SetModeOutcome};
-use crate::control::ucs::schema::{Facts, Look, ProbeContext, ProbeResult, Witness};
+use crate::control::ucs::schema::{Facts, Look, Observation, ProbeContext, ProbeResult, Witness};
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
 use crate::policy::flip::Step;
@@ -68,6 +68,10 @@ impl Control {
         let (base, context) = self.probe_context();
         if seen.context != context || seen.look.path != self.schema.target(&base) {
             self.schema.soon();
+            return;
+        }
+        if !self.state.is_idle() && matches!(seen.look.observation, Observation::Unclear(_)) {
+            // While UCS switches, it responds 503 to everything.
             return;
         }
         self.accept_look(&seen.look, context);

@@ -62,6 +62,8 @@ struct Face {
     holds_set: bool,
     statuses: usize,
     sets: usize,
+    /// How many of these have been answered, one after the other.
+    sets_done: usize,
 }
 
 /// See the module.
@@ -96,6 +98,7 @@ impl Rig {
             holds_set: false,
             statuses: 0,
             sets: 0,
+            sets_done: 0,
         };
         let face = Arc::new(Mutex::new(face));
         let weak = Arc::downgrade(&face);
@@ -165,6 +168,7 @@ impl Rig {
 impl Face {
     fn restart(&mut self) {
         (self.run, self.epoch, self.mode, self.switching) = (self.run + 1, self.epoch + 1, "maintenance", None);
+        self.sets_done = self.sets;
     }
 
     fn begin(&mut self, fault: Fault) {
@@ -174,7 +178,7 @@ impl Face {
                 self.restart();
                 self.fault = None;
             }
-            Fault::Refuses => (self.up, self.epoch) = (false, self.epoch + 1),
+            Fault::Refuses => (self.up, self.epoch, self.sets_done) = (false, self.epoch + 1, self.sets),
             Fault::LosesSchema => (self.has_schema, self.mode) = (false, "maintenance"),
             Fault::Moves => {
                 self.mode = if self.mode == "production" { "maintenance" } else { "production" };
@@ -203,6 +207,8 @@ impl Face {
             (self.mode, self.switching) = (mode, None);
         }
         match line {
+            // It is switching.
+            _ if is_status && self.holds_set && self.sets > self.sets_done => owned(503, ""),
             _ if is_status => Some((200, format!("{{\"mode\":\"{}\",\"started\":\"{}\"}}", self.mode, self.run))),
             _ if line.starts_with("GET /metadata/profiles") => self.schema(),
             _ if line.starts_with("POST /server/mode") => self.set(body),
@@ -245,24 +251,29 @@ fn serve(mut stream: TcpStream, face: &Mutex<Face>) {
     let epoch = face.lock().unwrap().epoch;
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     while let Some((line, body)) = read(&mut stream) {
-        {
+        let is_set = line.starts_with("POST /server/mode");
+        let number = {
             let mut face = face.lock().unwrap();
             face.statuses += usize::from(line.starts_with("GET /server/status"));
-            if line.starts_with("POST /server/mode") {
+            if is_set {
                 face.sets += 1;
                 if let Some((At::Arrival, fault)) = face.trap {
                     face.trap = None;
                     face.begin(fault);
                 }
             }
-        }
+            face.sets
+        };
         let (status, text) = loop {
             let mut face = face.lock().unwrap();
             // A response that was on its way when it went down or was restarted after Set Server Mode still arrives.
             if face.epoch != epoch {
                 return;
             }
-            if let Some(answer) = face.answer(&line, &body) {
+            if !(is_set && number > face.sets_done + 1)
+                && let Some(answer) = face.answer(&line, &body)
+            {
+                face.sets_done = if is_set { face.sets_done.max(number) } else { face.sets_done };
                 break answer;
             }
             drop(face);
