@@ -61,7 +61,7 @@ enum ModeCommand {
     /// Show the requests that a mode change would refuse now
     Preview {
         /// Target mode
-        #[arg(value_parser = mode_names())]
+        #[arg(value_parser = mode_names(), ignore_case = true)]
         mode: Mode,
     },
 }
@@ -76,7 +76,7 @@ struct LocalArgs {
 #[derive(Args, Debug)]
 struct SetArgs {
     /// Target mode
-    #[arg(value_parser = mode_names())]
+    #[arg(value_parser = mode_names(), ignore_case = true)]
     mode: Mode,
     /// Reason, recorded in the history
     #[arg(long)]
