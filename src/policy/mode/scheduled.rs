@@ -25,7 +25,7 @@ pub struct Scheduled {
     pub mode: Mode,
     /// Who asked for it.
     pub actor: Actor,
-    /// As in [`ModeChange`], and so are all that follow.
+    /// This and the fields below have the meaning of their namesakes in a change of the mode.
     pub reason: Option<String>,
     /// For clients.
     #[serde(default)]
