@@ -174,23 +174,29 @@ def await_ready(admin):
     raise SystemExit("the gateway started, but /readyz did not become 200")
 
 
+def kind(name):
+    """What a contender is: the first word of its name."""
+    return name.split("-")[0]
+
+
 def start(name, setting, programs, processors):
     """Starts one contender with its configuration in `setting.folder`."""
     folder, s, admin = setting.folder, setting, 0
     os.makedirs(folder, exist_ok=True)
     environment = dict(os.environ)
-    if name in ("haproxy", "floor"):
-        text = peers.haproxy(s) if name == "haproxy" else peers.haproxy_tcp(s)
-        command = [programs["haproxy"], "-db", "-f", peers.write(folder, "haproxy.cfg", text)]
-    elif name.startswith("nginx"):
+    program = programs.get(name) or programs["haproxy" if name == "floor" else kind(name)]
+    if kind(name) in ("haproxy", "floor"):
+        text = peers.haproxy_tcp(s) if name == "floor" else peers.haproxy(s)
+        command = [program, "-db", "-f", peers.write(folder, "haproxy.cfg", text)]
+    elif kind(name) == "nginx":
         config = peers.write(folder, "nginx.conf", peers.nginx(s, "locations" if name == "nginx-locations" else "map"))
-        command = [programs["nginx"], "-e", "stderr", "-c", config]
-    elif name == "envoy":
+        command = [program, "-e", "stderr", "-c", config]
+    elif kind(name) == "envoy":
         config = peers.write(folder, "envoy.json", peers.envoy(s))
-        command = [programs["envoy"], "-c", config, "--concurrency", str(s.workers), "-l", "error", "--disable-hot-restart"]
+        command = [program, "-c", config, "--concurrency", str(s.workers), "-l", "error", "--disable-hot-restart"]
     else:
         admin = free_port()
-        command = gateway_command(programs["gateway"], s, admin)
+        command = gateway_command(program, s, admin)
         environment = {k: v for k, v in environment.items() if not k.startswith("UCS_GATEWAY_")}
     process = spawn(command, folder, name, processors.proxy, env=environment)
     await_port(process, s.listen, name, folder)

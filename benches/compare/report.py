@@ -104,6 +104,24 @@ def ratio_table(rows, measured):
     return lines if len(lines) > 2 else []
 
 
+def builds_table(rows, measured):
+    """The gateway against other builds of it, and these against each other: what one run can tell apart."""
+    lines = ["| work | builds | requests/s | CPU per request |", "|---|---|---|---|"]
+    for row in rows:
+        results = measured.get(row.key, {})
+        builds = [name for name in results if name.startswith(f"{OURS}-")]
+        if row.kind != "load" or OURS not in results:
+            continue
+        for one, other in [(OURS, name) for name in builds] + list(zip(builds[1:], builds)):
+            cells = []
+            for metric in ("rps", "cpu"):
+                per_round = ratios(series(results, one, metric), series(results, other, metric))
+                low, middle, high = quartiles(per_round) if per_round else (0, 0, 0)
+                cells.append(f"{middle:.3f} [{low:.3f}–{high:.3f}]")
+            lines.append(f"| {row.title} | {one} / {other} | " + " | ".join(cells) + " |")
+    return lines if len(lines) > 2 else []
+
+
 def added(results):
     """Latency of each contender less that of the direct way, per round, in µs."""
     direct = results.get("direct", [])
@@ -174,6 +192,9 @@ def render(rows, measured, facts, notes):
     if ratio:
         lines += ["", "## The gateway against the better of HAProxy and nginx", ""]
         lines += ["Medians of per-round ratios [quartiles]; the better one is chosen for each cell by its median.", "", *ratio]
+    builds = builds_table(rows, measured)
+    if builds:
+        lines += ["", "## Builds of the gateway", "", "Medians of per-round ratios [quartiles].", "", *builds]
     others = other_lines(measured)
     if others:
         lines += ["", "## Latency at a fixed rate, memory, floor, flips", "", *others]
