@@ -285,11 +285,11 @@ impl Control {
         }
     }
 
-    /// Begins to revert a flip that a crash or stop left unfinished, after the orphan grace; UCS is set back afterwards. Until
-    /// then only requests that both modes admit pass.
+    /// Begins to end a flip that a crash or stop left unfinished, after the orphan grace; UCS is set afterwards. Until then
+    /// only requests that both modes admit pass.
     pub(super) fn resolve_unsettled(&mut self) {
         let record = self.record();
-        warn!(revision = record.revision, mode = %record.stable_mode(), "reverting an unfinished flip");
+        warn!(revision = record.revision, mode = %record.mode_after_start(), "ending an unfinished flip");
         self.begin(Step::Grace);
     }
 }
