@@ -45,7 +45,7 @@ impl LocalDir {
         &self.dir
     }
 
-    /// The local closes of a directory, which may be read without the lock. None if the file cannot be read.
+    /// The local closes of a directory, which may be read without the lock; no closes if the file cannot be read.
     pub(crate) fn read_local(dir: &Path) -> LocalLog {
         let text = std::fs::read_to_string(dir.join(LOCAL)).unwrap_or_default();
         LocalLog::read(&text).unwrap_or_default()
