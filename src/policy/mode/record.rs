@@ -181,6 +181,9 @@ pub struct Left {
     /// Whether a missing profile schema was overridden.
     #[serde(rename = "from_force", default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// The scheduled flip that this flip is.
+    #[serde(rename = "from_scheduled", default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Scheduled>,
 }
 
 impl ModeRecord {
