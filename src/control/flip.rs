@@ -250,7 +250,6 @@ impl Control {
     }
 
     fn begin_look(&mut self) {
-        self.flip.report = FlipReport::default();
         let (base, context) = self.probe_context();
         let look = self.schema.look(&base);
         self.work.begin(async move { WorkEnd::Looked(look.await, context) });
