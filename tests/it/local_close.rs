@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 
-use crate::machine::shim::Machine;
+use crate::machine::shim::{EIO, Machine};
 use crate::support::tool::{Run, run};
 use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, eventually, request};
 
@@ -122,6 +122,20 @@ fn a_close_during_a_flip_outlasts_it_and_cuts_nothing() {
     assert_eq!(asker.read_reply().json()["mode"], "maintenance");
     assert_eq!(closer.read_reply().status, 200);
     is_closed(&gateway);
+}
+
+/// The new file has its name already when the last sync fails.
+#[test]
+fn an_end_that_is_reported_as_not_saved_is_not_found_by_the_next_start() {
+    let (ucs, machine) = (ucs(), Machine::new());
+    let gateway = machine.start(ucs.address, &ALONE);
+    assert_eq!(set_local(&gateway, &json!({"closed": true})).status, 200);
+    machine.syncs_of_the_directory_fail(EIO);
+    assert_eq!(set_local(&gateway, &json!({"closed": false})).status, 507);
+    is_closed(&gateway);
+    gateway.kill();
+    machine.syncs_of_the_directory_fail(0);
+    is_closed(&machine.start(ucs.address, &ALONE));
 }
 
 /// Two operators: one opens, and while that is being saved the other one closes.
