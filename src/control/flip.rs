@@ -110,7 +110,7 @@ impl Control {
             RecordKind::Cancelled(ticket) => (switching, self.requested_change(ticket), now),
             RecordKind::Settled(drain) => (switching, self.settle(drain), now),
             // The same record after each crash, as it may have been reported without being saved.
-            RecordKind::Reverted(Failure::Recovered) => (switching, revert(Failure::Recovered), switching.since),
+            RecordKind::Reverted(Failure::Recovered) => (switching, recovered(switching), switching.since),
             RecordKind::Reverted(failure) => (switching, revert(failure), now),
         };
         let mut record = mode::apply(base, &change, now)?;
@@ -250,7 +250,6 @@ impl Control {
     }
 
     fn begin_look(&mut self) {
-        self.flip.report = FlipReport::default();
         let (base, context) = self.probe_context();
         let look = self.schema.look(&base);
         self.work.begin(async move { WorkEnd::Looked(look.await, context) });
@@ -394,6 +393,14 @@ fn revert(failure: Failure) -> Change {
         Failure::Recovered => "recovered",
     };
     Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
+}
+
+/// The end of a flip that a start found unfinished, after the grace: see [`ModeRecord::mode_after_start`].
+fn recovered(switching: &ModeRecord) -> Change {
+    if switching.mode_after_start() == switching.mode {
+        return Change::Settle { drain: DrainOutcome::Assumed, abandoned: Vec::new() };
+    }
+    revert(Failure::Recovered)
 }
 
 /// A name that no other flip has, on this machine or another.

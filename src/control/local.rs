@@ -50,7 +50,11 @@ impl Control {
                 Err(ChangeError::NotDurable { record: self.record().clone(), detail: error.to_string() })
             }
         };
-        self.publish();
+        // A close that came meanwhile is in force at once: the gate does not open in between.
+        let closes_again = self.local.waiting.front().is_some_and(|(change, _)| change.closed);
+        if !(closes_again && ended.is_ok() && !change.closed) {
+            self.publish();
+        }
         // The requester may have disconnected; the change stands.
         let _ = reply.send(ended);
         while self.local.saving.is_none()

@@ -3,7 +3,8 @@
 //! `policy::mode` decides which record may follow another, `policy::flip` what follows from an event.
 //!
 //! Reading order: this loop, `changes` (from a change to its result), `flip` (the effects of the step function), `reactions`
-//! and `timed` (automatic changes), `reload`, `start`, and below these the stores and the calls to UCS.
+//! and `timed` (automatic changes), `local` (the local close), `reload`, `start`, and below these the stores and the calls to
+//! UCS.
 
 mod changes;
 mod drain;
@@ -20,7 +21,6 @@ mod requests;
 mod route_reader;
 mod slot;
 mod start;
-
 mod stats;
 pub mod store;
 mod timed;

@@ -24,6 +24,12 @@ const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
 const MOVED: &str = "UCS went to production past the gateway and is set back to maintenance; \
                      find the client that reaches UCS directly, then confirm maintenance";
 
+/// The words of the alarm about a UCS that refused production for want of a schema, by what the probe finds.
+const NO_SCHEMA_BUT_SEEN: &str = "UCS refused production with 404, as it does without a profile schema, although the \
+                                  probe finds one; see UCS's log, and the path of --schema-probe";
+const NO_SCHEMA_BY_UCS: &str = "UCS refused production with 404, as it does without a profile schema; create one, then \
+                                set production";
+
 impl Control {
     /// The result of an automatic change.
     pub(super) fn automatic_change_ended(&mut self, requester: Requester, ended: Ended) {
@@ -128,8 +134,10 @@ impl Control {
     /// Handles an observation of UCS outside of a flip. It counts only if nothing changed since the call began.
     pub(super) fn on_mode_observation(&mut self, observation: ModeObservation) {
         match observation {
-            // During a change it is only seen: the change decides about UCS.
-            ModeObservation::Polled { reading, .. } if !self.state.is_idle() => {
+            // During a change it is only seen: the change decides about UCS. A stop may leave a flip to the next start.
+            ModeObservation::Polled { reading, .. }
+                if !self.state.is_idle() || self.record().phase == Phase::Switching =>
+            {
                 self.upstream.accept_reading(&reading);
             }
             ModeObservation::Polled { revision, base, reading } => {
@@ -159,9 +167,7 @@ impl Control {
                 add_one(&self.stats.upstream_poll_errors);
                 tracing::debug!(reading = reading.words(), "cannot read UCS's mode");
             }
-            if self.record().phase == Phase::Settled {
-                self.upstream.recall(self.record().mode);
-            }
+            self.upstream.recall(self.record().mode);
             if self.upstream.accept_reading(&reading) {
                 self.set_upstream();
             }
@@ -199,8 +205,12 @@ impl Control {
     pub(super) fn alarm_of_record(&self) -> Option<String> {
         let record = self.record();
         let cause = record.cause.as_deref()?;
+        let refused = self.upstream.has_refused_production();
         let words = match (cause, self.schema.knowledge()) {
             (UPSTREAM_MOVED, _) => MOVED,
+            // The record of a flip to production that UCS did not follow.
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) if refused => NO_SCHEMA_BUT_SEEN,
+            (NO_PROFILE_SCHEMA, SchemaKnowledge::Unknown) if refused => NO_SCHEMA_BY_UCS,
             (NO_PROFILE_SCHEMA, SchemaKnowledge::Defined) => "profile schema is back: set production",
             (NO_PROFILE_SCHEMA, _) => "UCS has no profile schema; create one, then set production",
             _ => return None,
@@ -285,11 +295,11 @@ impl Control {
         }
     }
 
-    /// Begins to revert a flip that a crash or stop left unfinished, after the orphan grace; UCS is set back afterwards. Until
-    /// then only requests that both modes admit pass.
+    /// Begins to end a flip that a crash or stop left unfinished, after the orphan grace; UCS is set afterwards. Until then
+    /// only requests that both modes admit pass.
     pub(super) fn resolve_unsettled(&mut self) {
         let record = self.record();
-        warn!(revision = record.revision, mode = %record.stable_mode(), "reverting an unfinished flip");
+        warn!(revision = record.revision, mode = %record.mode_after_start(), "ending an unfinished flip");
         self.begin(Step::Grace);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamMode
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
 use crate::policy::flip::{Brief, State};
-use crate::policy::mode::{Mode, ModeRecord, Phase};
+use crate::policy::mode::{self, Actor, Change, Mode, ModeChange, ModeRecord, Phase, STATE_SET_ASIDE};
 use crate::telemetry::ControlStats;
 
 /// An upper bound for the revisions after the stored one that a killed gateway may have reported without saving them: no
@@ -56,7 +57,7 @@ pub(crate) async fn start(
     let mut memory = remembered(&local);
     let (record, used) = match &loaded.record {
         Some(record) => confirmed(&settings, &loaded, &local, record.clone()).await,
-        None => first_saved(&gate, &settings, &loaded, &mut memory).await?,
+        None => first_saved(&gate, &settings, (&loaded, &local), &mut memory).await?,
     };
     let control = assemble(gate, inbox, settings, (&loaded, &local), (record, used, memory));
     control.publish();
@@ -90,10 +91,14 @@ async fn confirmed(
 async fn first_saved(
     gate: &Gate,
     settings: &ControlSettings,
-    loaded: &LoadedRecord,
+    (loaded, local): (&LoadedRecord, &LoadedLocal),
     memory: &mut UpstreamMemory,
 ) -> Result<(Saved<ModeRecord>, u64), StartError> {
-    let record = first_record(gate, settings, loaded, memory).await;
+    let record = match (loaded.first_start, local.clean) {
+        (true, _) => first_record(gate, settings, loaded, memory).await,
+        (false, true) => closed_record(loaded.highest_revision + 1),
+        (false, false) => closing_record(loaded.highest_revision + UNSAVED_REVISIONS + 1, settings.orphan_grace),
+    };
     // Before the first record, as a crash must not lose the fact that its mode is a guess.
     if settings.upstream_mode == UpstreamModeUse::Auto
         && let Ok(json) = serde_json::to_string(&*memory)
@@ -116,17 +121,30 @@ fn remembered(loaded: &LoadedLocal) -> UpstreamMemory {
     memory
 }
 
-/// The first record of a directory: the initial mode, or maintenance if a file had to be set aside.
+/// The record in place of one that had to be set aside: maintenance, whatever it was.
+fn closed_record(revision: u64) -> ModeRecord {
+    ModeRecord::first(Mode::Maintenance, revision, STATE_SET_ASIDE, Timestamp::now())
+}
+
+/// The same after a crash: what the killed gateway left at UCS may belong to production, and has its grace first. So this is
+/// a flip that every start brings to its end.
+fn closing_record(revision: u64, orphan_grace: Duration) -> ModeRecord {
+    let unknown = ModeRecord::first(Mode::Production, revision, STATE_SET_ASIDE, Timestamp::now());
+    let closing = ModeChange {
+        cause: unknown.cause.clone(),
+        drain_timeout: Some(orphan_grace),
+        ..ModeChange::to(Mode::Maintenance, Actor::gateway())
+    };
+    mode::apply(&unknown, &Change::Set(closing), unknown.since).expect("a settled record can be left")
+}
+
+/// The first record of a directory: the initial mode.
 async fn first_record(
     gate: &Gate,
     settings: &ControlSettings,
     loaded: &LoadedRecord,
     memory: &mut UpstreamMemory,
 ) -> ModeRecord {
-    let revision = loaded.highest_revision + 1;
-    if !loaded.first_start {
-        return ModeRecord::first(Mode::Maintenance, revision, "state_set_aside", Timestamp::now());
-    }
     let mode = match (settings.initial_mode, settings.upstream_mode) {
         (InitialMode::Fixed(mode), _) => mode,
         (InitialMode::Auto, UpstreamModeUse::Off) => Mode::Production,
@@ -148,7 +166,7 @@ async fn first_record(
             }
         }
     };
-    ModeRecord::first(mode, revision, FIRST_START, Timestamp::now())
+    ModeRecord::first(mode, loaded.highest_revision + 1, FIRST_START, Timestamp::now())
 }
 
 fn link_of(settings: &ControlSettings) -> UpstreamLink {
@@ -172,7 +190,8 @@ fn assemble(
     let (token, content) = (record.token(), record.content().clone());
     let switching = content.phase == Phase::Switching;
     // The work of an unfinished flip begins with the loop.
-    let (state, _) = State::found(Brief { revision: content.revision, mode: content.mode, switching }, used);
+    let found = Brief { revision: content.revision, mode: content.mode, switching };
+    let (state, _) = State::found(found, content.mode_after_start(), used);
     Control {
         store: settings.store,
         token,

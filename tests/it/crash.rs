@@ -306,6 +306,38 @@ fn a_torn_record_is_set_aside_and_closes() {
     assert_eq!(files_like(dir.path(), "mode.json.aside").len(), 1);
 }
 
+/// Nobody knows which mode the killed gateway was in: what it left at UCS may be production's.
+#[test]
+fn a_torn_record_after_a_kill_closes_and_opens_maintenance_after_the_grace() {
+    let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
+    let flags = [&ALONE[..7], &["5s"]].concat();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    let revision = admin::mode(&gateway)["revision"].as_u64().unwrap();
+    let _client = begin_upload(&gateway, &ucs);
+    gateway.kill();
+    std::fs::write(dir.path().join("mode.json"), "{").unwrap();
+
+    // The second start is interrupted in the grace, and the third finds what it wrote.
+    Gateway::start_in(dir.path(), ucs.address, &flags).kill();
+    let restarted = Instant::now();
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+    for line in ["GET /profiles/1", "POST /metadata/identification-keys"] {
+        let reply = request(gateway.data, line, &[], b"");
+        // A slow machine may ask after the grace.
+        let is_over = restarted.elapsed() >= Duration::from_secs(5);
+        assert!(is_over || reply.refusal() == Some("switching"), "{line}: {} {}", reply.status, reply.text());
+    }
+    assert_eq!(admin::mode(&gateway)["mode"], "maintenance", "it never says production");
+    eventually("it has settled", || admin::mode(&gateway)["phase"] == "settled");
+    assert!(restarted.elapsed() >= Duration::from_secs(5), "{:?}", restarted.elapsed());
+    let record = admin::mode(&gateway);
+    assert_eq!((&record["mode"], &record["cause"]), (&json!("maintenance"), &json!("state_set_aside")));
+    assert_eq!((&record["drain"], &record["actor"]["name"]), (&json!("assumed"), &json!("gateway")));
+    // The killed one may have reported revisions that it could not save.
+    assert!(record["revision"].as_u64().unwrap() > revision + 8, "{record}");
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("mode"));
+}
+
 #[test]
 fn a_foreign_record_is_set_aside_and_closes() {
     let foreign = "{\"mode\": \"production\", \"of\": \"another program\"}";

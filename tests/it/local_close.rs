@@ -1,8 +1,12 @@
 //! `mode close|open` and `PUT /local`: one gateway is closed alone, and the record stays as it is.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 
+use crate::machine::shim::{EIO, Machine};
 use crate::support::tool::{Run, run};
 use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, eventually, request};
 
@@ -118,6 +122,56 @@ fn a_close_during_a_flip_outlasts_it_and_cuts_nothing() {
     assert_eq!(asker.read_reply().json()["mode"], "maintenance");
     assert_eq!(closer.read_reply().status, 200);
     is_closed(&gateway);
+}
+
+/// The new file has its name already when the last sync fails.
+#[test]
+fn an_end_that_is_reported_as_not_saved_is_not_found_by_the_next_start() {
+    let (ucs, machine) = (ucs(), Machine::new());
+    let gateway = machine.start(ucs.address, &ALONE);
+    assert_eq!(set_local(&gateway, &json!({"closed": true})).status, 200);
+    machine.syncs_of_the_directory_fail(EIO);
+    assert_eq!(set_local(&gateway, &json!({"closed": false})).status, 507);
+    is_closed(&gateway);
+    gateway.kill();
+    machine.syncs_of_the_directory_fail(0);
+    is_closed(&machine.start(ucs.address, &ALONE));
+}
+
+/// Two operators: one opens, and while that is being saved the other one closes.
+#[test]
+fn a_close_that_comes_while_an_end_is_saved_leaves_no_gap() {
+    let (ucs, machine) = (ucs(), Machine::new());
+    let gateway = machine.start(ucs.address, &ALONE);
+    assert_eq!(set_local(&gateway, &json!({"closed": true})).status, 200);
+    let asked = || gateway.log().matches("local close requested").count();
+    let (stop, open) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = Connection::open(gateway.data);
+                while !stop.load(Ordering::Relaxed) {
+                    client.send("GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\n\r\n");
+                    let is_closed = client.read_reply().refusal() == Some("local_close");
+                    open.fetch_add(usize::from(!is_closed), Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..20 {
+            machine.syncs_take(PATIENCE);
+            let before = asked();
+            let both = [false, true].map(|closed| {
+                let mut asker = Connection::open(gateway.admin);
+                admin::begin(&mut asker, &gateway, "PUT /local", Some(&json!({"closed": closed})));
+                eventually("it is there", || asked() == before + 1 + usize::from(closed));
+                asker
+            });
+            machine.syncs_take(Duration::ZERO);
+            both.into_iter().for_each(|mut asker| assert_eq!(asker.read_reply().status, 200));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(open.into_inner(), 0, "requests passed in between");
 }
 
 #[test]

@@ -143,6 +143,43 @@ fn a_time_that_passed_while_no_gateway_ran_is_kept_if_it_was_just_now_and_missed
     }
 }
 
+/// It has left the record of what is to come, and nobody is told of a stop in the night.
+#[test]
+fn a_scheduled_flip_that_a_stop_or_a_kill_interrupts_is_made_by_the_next_gateway() {
+    for is_killed in [false, true] {
+        let (ucs, dir) = (ucs(), TempDir::new());
+        let flags = [&ALONE[..], &["--orphan-grace", "10ms"]].concat();
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+        ucs.control().set_holding(true);
+        let mut client = Connection::open(gateway.data);
+        client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 2\r\n\r\n{}");
+        ucs.in_flight_reaches(1);
+        let at = ahead(Duration::from_secs(1));
+        let wanted = json!({"mode": "maintenance", "at": at, "reason": "night work", "expires_in": "1h"});
+        assert_eq!(admin::set_mode(&gateway, &wanted).status, 202);
+        eventually("it begins", || admin::mode(&gateway)["phase"] == "switching");
+        assert_eq!(admin::mode(&gateway)["scheduled"], json!(null));
+        if is_killed {
+            gateway.kill();
+        } else {
+            gateway.signal("TERM");
+            eventually("it stops", || gateway.log().contains("shutting down"));
+            ucs.control().set_holding(false);
+            assert!(gateway.terminate(PATIENCE).success());
+        }
+        ucs.control().set_holding(false);
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
+        eventually("it is made", || {
+            let mode = admin::mode(&gateway);
+            mode["cause"] == "scheduled" && mode["phase"] == "settled"
+        });
+        let mode = admin::mode(&gateway);
+        assert_eq!((&mode["mode"], &mode["reason"]), (&json!("maintenance"), &json!("night work")), "{mode}");
+        assert_eq!((&mode["scheduled"], &mode["alarm"]), (&json!(null), &json!(null)), "{mode}");
+        assert!(mode["expires"].is_string() && mode.get("from_scheduled").is_none(), "{mode}");
+    }
+}
+
 #[test]
 fn a_scheduled_flip_that_fails_is_an_alarm_and_is_not_tried_again() {
     let ucs = ucs();

@@ -7,9 +7,9 @@ use super::state::{
 use crate::policy::mode::{Mode, OnTimeout};
 
 impl State {
-    /// The state of a start that found `record`, and the first effects. `used` is the highest revision that may have been
-    /// reported before.
-    pub(crate) fn found(record: Brief, used: u64) -> (State, Vec<Effect>) {
+    /// The state of a start that found `record`, and the first effects. If that is switching, `restored` is the mode that
+    /// follows. `used` is the highest revision that may have been reported before.
+    pub(crate) fn found(record: Brief, restored: Mode, used: u64) -> (State, Vec<Effect>) {
         let tried = used.max(record.revision);
         let mut state = State { in_force: record, unsaved: false, tried, saving: None, flip: None, stopping: false };
         if !record.switching {
@@ -17,7 +17,7 @@ impl State {
         }
         // Nothing of a single mode is admitted until the grace is over.
         let flip =
-            Flip { step: Step::Grace, touched_upstream: true, ..Flip::to(record.mode, OnTimeout::Revert, false) };
+            Flip { step: Step::Grace, touched_upstream: true, ..Flip::to(restored.other(), OnTimeout::Revert, false) };
         state.flip = Some(flip);
         (state, vec![Effect::Begin(Step::Grace)])
     }

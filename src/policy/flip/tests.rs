@@ -4,7 +4,7 @@ use super::*;
 use crate::policy::mode::{Mode, OnTimeout};
 
 fn production() -> State {
-    State::found(Brief { revision: 7, mode: Mode::Production, switching: false }, 7).0
+    State::found(Brief { revision: 7, mode: Mode::Production, switching: false }, Mode::Production, 7).0
 }
 
 fn wish(ticket: Ticket, mode: Mode, applied: Applied) -> Event {
@@ -104,9 +104,21 @@ fn what_cannot_be_restored_durably_is_kept_retried_and_acknowledged_to_none() {
 #[test]
 fn an_unfinished_flip_is_taken_back_after_the_grace() {
     let found = Brief { revision: 8, mode: Mode::Maintenance, switching: true };
-    let (mut state, effects) = State::found(found, 16);
+    let (mut state, effects) = State::found(found, Mode::Production, 16);
     assert_eq!(effects, [Effect::Begin(Step::Grace)]);
     assert_eq!(state.step(wish(1, Mode::Production, Applied::Noted)), [Effect::Wait(1)]);
     assert_eq!(state.step(Event::GraceOver), [saves(17, RecordKind::Reverted(Failure::Recovered))]);
     assert_eq!(state.step(SAVED), [Effect::Publish, Effect::SetUpstreamBack(Failure::Recovered)]);
+}
+
+#[test]
+fn a_flip_in_place_of_a_lost_record_ends_in_its_target_after_the_grace() {
+    let found = Brief { revision: 8, mode: Mode::Maintenance, switching: true };
+    let (mut state, effects) = State::found(found, Mode::Maintenance, 16);
+    assert_eq!(effects, [Effect::Begin(Step::Grace)]);
+    assert_eq!(state.step(wish(1, Mode::Production, Applied::Noted)), [Effect::Reply(1, Outcome::Busy)]);
+    assert_eq!(state.step(wish(2, Mode::Maintenance, Applied::Refused)), [Effect::Wait(2)]);
+    assert_eq!(state.step(Event::GraceOver), [saves(17, RecordKind::Reverted(Failure::Recovered))]);
+    assert_eq!(state.step(NOT_SAVED)[0], Effect::KeepUnsaved);
+    assert!(state.in_force.mode == Mode::Maintenance && state.is_idle());
 }

@@ -19,6 +19,9 @@ pub const UPSTREAM_MOVED: &str = "upstream_moved";
 /// The cause of the automatic switch, and of every refusal that follows from it. An alarm in the same way.
 pub const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
+/// The causes of a revert by a stop or a crash: a scheduled flip is then still to come.
+const INTERRUPTED: [&str; 2] = ["shutting_down", "recovered"];
+
 /// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -97,7 +100,7 @@ impl ModeRecord {
 
     /// The mode that a flip was leaving, as it was before the flip: a revert changes nothing about it.
     fn restored(&self, now: Timestamp) -> ModeRecord {
-        let Left { expires, drain, abandoned, message, back_at, force } = self.left.clone();
+        let Left { expires, drain, abandoned, message, back_at, force, scheduled: _ } = self.left.clone();
         ModeRecord {
             expires,
             // Records of before this was kept say complete, as they always did.
@@ -138,6 +141,7 @@ impl ModeRecord {
                 message: self.message.clone(),
                 back_at: self.back_at,
                 force: self.force,
+                scheduled: None,
             },
             deadline: Some(later(now, drain_timeout)),
             since: now,
@@ -172,7 +176,9 @@ pub(crate) fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Res
         (Change::Set(_), Phase::Switching) => Err(Refusal::Busy),
         (Change::Settle { drain, abandoned }, Phase::Switching) => Ok(record.settled(*drain, abandoned.clone(), now)),
         (Change::Revert { cause, actor }, Phase::Switching) => {
-            Ok(ModeRecord { actor: actor.clone(), cause: Some(cause.clone()), ..record.restored(now) })
+            let again = record.left.scheduled.clone().filter(|_| INTERRUPTED.contains(&&**cause));
+            let scheduled = again.or_else(|| record.scheduled.clone());
+            Ok(ModeRecord { actor: actor.clone(), cause: Some(cause.clone()), scheduled, ..record.restored(now) })
         }
         (Change::Settle { .. } | Change::Revert { .. }, Phase::Settled) => Err(Refusal::NotSwitching),
         (
@@ -183,7 +189,10 @@ pub(crate) fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Res
             Some(scheduled) if scheduled.is_due(now) => {
                 // Amended first: the flip is no longer to come, even if the mode is in force already.
                 let begun = ModeRecord { scheduled: None, ..amended(record) };
-                let next = set(&begun, &scheduled.change(), *drain_timeout, now);
+                let mut next = set(&begun, &scheduled.change(), *drain_timeout, now);
+                if next.phase == Phase::Switching {
+                    next.left.scheduled = Some(scheduled.clone());
+                }
                 Ok(ModeRecord { revision: begun.revision, ..next })
             }
             _ => Err(Refusal::NotDue),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
 pub use local::{Local, LocalChange};
 pub(crate) use local::{LocalEntry, LocalLog};
+pub(crate) use record::STATE_SET_ASIDE;
 pub use record::{DrainOutcome, Left, ModeRecord, OperationCount, Phase, RECORD_FORMAT};
 pub use scheduled::Scheduled;
 

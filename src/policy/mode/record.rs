@@ -11,6 +11,9 @@ use super::{Actor, Mode, OnTimeout, Scheduled};
 /// not know. A change that no older reader may ignore gets a new number, and the older reader sets the file aside.
 pub const RECORD_FORMAT: u32 = 1;
 
+/// The cause of a record in place of one that could not be read.
+pub(crate) const STATE_SET_ASIDE: &str = "state_set_aside";
+
 /// The most operations that a record names as abandoned; the counts of all others are added up.
 const MOST_NAMED: usize = 32;
 
@@ -178,6 +181,9 @@ pub struct Left {
     /// Whether a missing profile schema was overridden.
     #[serde(rename = "from_force", default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// The scheduled flip that this flip is.
+    #[serde(rename = "from_scheduled", default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Scheduled>,
 }
 
 impl ModeRecord {
@@ -219,6 +225,12 @@ impl ModeRecord {
             && self.drain_timeout_ms.is_some() == switching
             && self.on_timeout.is_some() == switching
             && self.drain.is_none() == switching
+    }
+
+    /// The mode that a start puts in force: the one that an unfinished flip left. A flip to maintenance in place of a record
+    /// that could not be read is brought to its end.
+    pub(crate) fn mode_after_start(&self) -> Mode {
+        if self.cause.as_deref() == Some(STATE_SET_ASIDE) { self.mode } else { self.stable_mode() }
     }
 
     /// While switching, the mode that is being left; settled, the mode itself: what is in force if nothing goes on.

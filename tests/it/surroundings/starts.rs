@@ -9,7 +9,7 @@ use ucs_gateway::policy::mode::Mode;
 
 use super::script::{Takes, Ucs};
 use super::{QUICK, alarm, alarm_ends, flip, is_settled, within};
-use crate::support::{Gateway, TempDir, admin, eventually, nobody_listens};
+use crate::support::{Connection, Gateway, TempDir, admin, eventually, http, nobody_listens};
 
 fn closed_at_its_start() -> StandInOptions {
     StandInOptions { initial_mode: Mode::Maintenance, ..StandInOptions::new() }
@@ -119,4 +119,41 @@ fn a_ucs_that_will_not_be_opened_is_followed_with_an_alarm() {
         assert_eq!(flip(&gateway, "production").status, 200);
         alarm_ends(&gateway);
     }
+}
+
+/// The stop leaves the flip to the next start, which takes it back: its target is no mode to set UCS to.
+#[test]
+fn a_stop_in_the_grace_of_a_start_sets_ucs_to_no_mode() {
+    let (dir, ucs) = (TempDir::new(), Ucs::start("production"));
+    let start = |grace| {
+        Gateway::start_in(dir.path(), ucs.upstream.address, &[&QUICK[..2], &["--orphan-grace", grace]].concat())
+    };
+    let gateway = start("1s");
+    ucs.polled_again();
+    ucs.with(|says| says.hangs_at = Some("/profiles"));
+    let held = |gateway: &Gateway, line: &str| {
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, line, &[], b""));
+        eventually("UCS has it", || !ucs.times(line).is_empty());
+        client
+    };
+    let _production = held(&gateway, "GET /profiles/1");
+    let mut asker = Connection::open(gateway.admin);
+    admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
+    eventually("the flip began", || admin::mode(&gateway)["phase"] == "switching");
+    gateway.kill();
+
+    let mut gateway = start("1h");
+    ucs.with(|says| says.hangs_at = Some("/metadata/identification-keys"));
+    let _both = held(&gateway, "GET /metadata/identification-keys");
+    gateway.signal("TERM");
+    eventually("it stops", || gateway.log().contains("shutting down"));
+    ucs.polled_again();
+    assert!(ucs.wishes().is_empty(), "{:?}", ucs.wishes());
+    ucs.with(|says| says.hangs_at = None);
+    assert!(gateway.exited(crate::support::PATIENCE).success());
+    let gateway = start("1ms");
+    eventually("it is taken back", || admin::mode(&gateway)["phase"] == "settled");
+    is_settled(&gateway, "production");
+    assert_eq!(admin::mode(&gateway)["cause"], "recovered");
 }

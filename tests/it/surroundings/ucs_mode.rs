@@ -46,6 +46,24 @@ fn a_404_to_production_is_a_refusal_for_want_of_a_schema() {
     alarm_ends(&gateway);
 }
 
+/// The alarm must not send the operator back to what UCS has just refused.
+#[test]
+fn a_404_to_production_beside_a_schema_that_is_seen_is_told_as_it_is() {
+    let ucs = Ucs::start("maintenance");
+    ucs.with(|says| says.takes = Takes::Answers(404));
+    let gateway = start(&ucs, &[]);
+    eventually("the schema is seen", || admin::mode(&gateway)["schema"] == "defined");
+    refused_with(&flip(&gateway, "production"), 409, "no_profile_schema");
+    ucs.asked_again("GET /metadata/profiles", 3);
+    let told = alarm(&gateway);
+    assert!(told.starts_with("no_profile_schema: UCS refused production with 404"), "{told}");
+    assert!(told.contains("although the probe finds one") && !told.contains("is back"), "{told}");
+    ucs.with(|says| (says.takes, says.started) = (Takes::Obeys, "tuesday".to_owned()));
+    eventually("another UCS", || alarm(&gateway).contains("profile schema is back: set production"));
+    assert_eq!(flip(&gateway, "production").status, 200);
+    alarm_ends(&gateway);
+}
+
 /// What a status says that does not tell the mode of a UCS that has one.
 const NO_MODE: [(u16, &str); 5] =
     [(404, ""), (501, ""), (200, "<html>sign in</html>"), (200, "{\"version\":\"8.1\"}"), (200, "{\"mode\":\"idle\"}")];

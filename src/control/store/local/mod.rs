@@ -45,7 +45,7 @@ impl LocalDir {
         &self.dir
     }
 
-    /// The local closes of a directory, which may be read without the lock. None if the file cannot be read.
+    /// The local closes of a directory, which may be read without the lock; no closes if the file cannot be read.
     pub(crate) fn read_local(dir: &Path) -> LocalLog {
         let text = std::fs::read_to_string(dir.join(LOCAL)).unwrap_or_default();
         LocalLog::read(&text).unwrap_or_default()
@@ -67,7 +67,7 @@ impl LocalDir {
     pub(crate) fn remember(&mut self, fact: &Fact) -> Result<(), StoreError> {
         match fact {
             Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, path),
-            Fact::Local(json) => self.write_marker(LOCAL, json),
+            Fact::Local(json) => self.write_local(json),
             Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, json),
         }
     }
@@ -86,6 +86,17 @@ impl LocalDir {
         written.map_err(failed("write", &new))?;
         std::fs::rename(&new, &path).map_err(failed("replace", &path))?;
         sync_dir(&self.dir)
+    }
+
+    /// An end of a close that is reported as not saved must not be what the next start finds, as with the record. A close may.
+    fn write_local(&self, json: &str) -> Result<(), StoreError> {
+        let before = std::fs::read_to_string(self.dir.join(LOCAL)).unwrap_or_default();
+        let written = self.write_marker(LOCAL, json);
+        if written.is_err() && LocalLog::read(&before).is_ok_and(|log| log.in_force().is_some()) {
+            // As far as the disk permits.
+            let _ = self.write_marker(LOCAL, &before);
+        }
+        written
     }
 
     /// Reads the local closes. A file that cannot be read may have closed the gateway: it is set aside, and closes it.

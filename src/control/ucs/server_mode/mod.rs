@@ -108,6 +108,11 @@ impl UpstreamMode {
         self.memory.has_mode || self.locked.is_some()
     }
 
+    /// Whether this incarnation has refused production since the last flip began.
+    pub(crate) fn has_refused_production(&self) -> bool {
+        self.refusals.1 > 0
+    }
+
     /// Whether this incarnation went to maintenance by itself.
     pub(crate) fn closed_itself(&self, started: Option<&str>) -> bool {
         self.memory.closed_itself.as_ref().is_some_and(|status| status.started.as_deref() == started)
@@ -279,7 +284,10 @@ impl UpstreamMode {
                 self.behind = None;
                 return true;
             }
-            SetModeOutcome::NoSchema(_) | SetModeOutcome::Refused { .. } => self.count_refusal(self.incarnation()),
+            SetModeOutcome::NoSchema(_) | SetModeOutcome::Refused { .. } if mode == Mode::Production => {
+                self.count_refusal(self.incarnation());
+            }
+            SetModeOutcome::NoSchema(_) | SetModeOutcome::Refused { .. } => {}
             SetModeOutcome::Unclear { .. } | SetModeOutcome::Absent(_) | SetModeOutcome::Gone(_) => {}
         }
         self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));

@@ -89,7 +89,7 @@ impl World {
             mutant,
             left: bounds,
             life: 0,
-            gateway: Some(State::found(brief, 1).0),
+            gateway: Some(State::found(brief, brief.mode, 1).0),
             clean: true,
             gate: first,
             store: first,
@@ -281,7 +281,8 @@ impl World {
         let found = self.store.brief;
         self.gate = self.store;
         self.found_switching = found.switching;
-        let (state, effects) = State::found(found, found.revision + skipped);
+        let restored = if found.switching { found.mode.other() } else { found.mode };
+        let (state, effects) = State::found(found, restored, found.revision + skipped);
         self.gateway = Some(state);
         if found.switching {
             self.switching = Some(self.store);
