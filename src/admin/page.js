@@ -43,7 +43,9 @@
 
   function showRecord(record) {
     if (state.record && record.revision < state.record.revision) return;
-    const changed = !state.record || state.record.revision !== record.revision;
+    const differs = (name) => JSON.stringify(state.record[name]) !== JSON.stringify(record[name]);
+    // A local close is in the history, and changes no revision.
+    const changed = !state.record || differs("revision") || differs("local");
     state.record = record;
     const switching = record.phase === "switching";
     at("state").className = "state " + (switching ? "switching" : record.mode);
@@ -226,7 +228,7 @@
         say("result", answer.detail + (still ? `\nStill running: ${still}` : ""), true);
       }
     } catch (error) {
-      say("result", "The answer did not arrive; the change may go on. Watch the mode above.", true);
+      say("result", "The response did not arrive; the change may continue. Watch the mode above.", true);
     } finally {
       state.flipping = false;
       at("do-it").disabled = at("ask").disabled = false;
