@@ -182,7 +182,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     }
     for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
         if matches!(time, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
-            return Err(fault(format!("{name}: must be in the future; \"never\" takes it away")));
+            return Err(fault(format!("{name}: must be in the future; \"never\" removes it")));
         }
     }
     Ok(ModeChange {

@@ -116,7 +116,7 @@ pub(super) fn describe_history(document: &Value) -> String {
         // Further lines of an entry are indented.
         let scheduled = match entry["kind"].as_str() {
             Some("scheduled") => describe_scheduled(&record["scheduled"]),
-            Some("unscheduled") => Some("the scheduled change was taken away".to_owned()),
+            Some("unscheduled") => Some("the scheduled change was cancelled".to_owned()),
             _ => None,
         };
         for line in [describe_drain_outcome(record), scheduled].into_iter().flatten() {
