@@ -120,9 +120,9 @@
           const { actor, reason } = entry.local;
           return cells([when(entry.time), `this gateway ${entry.kind}`, actor.name, reason, ""]);
         }
-        const record = entry.record || entry;
+        const record = entry.record;
         const mode = record.phase === "switching" ? `switching to ${record.mode}` : record.mode;
-        return cells([when(record.since), mode, record.actor && record.actor.name, record.reason || record.cause, record.revision]);
+        return cells([when(entry.time), mode, record.actor && record.actor.name, record.reason || record.cause, record.revision]);
       }));
     } catch (error) { /* The mode matters more; the next change asks again. */ }
   }
