@@ -1,7 +1,7 @@
 //! ucs-gateway: a reverse proxy that enforces UCS's Server Mode. It forwards the operations that the current mode allows and
 //! refuses the rest.
 //!
-//! Two lines run through the crate. They meet in [`gate`] and nowhere else:
+//! Two paths run through the crate. They meet in [`gate`] and nowhere else:
 //!
 //! ```text
 //! request  accept → canonical path → classify → gate.enter → forward → stream back → permit dropped
@@ -13,7 +13,7 @@
 // The classification of requests and the rules of the mode. Pure: no I/O, no async, no clock.
 pub mod policy;
 
-// Admission and in-flight counts: the one cell that both lines share.
+// Admission and in-flight counts, where both paths meet.
 pub mod gate;
 
 // The channel for mode-change requests and their results. It contains no policy.
@@ -34,10 +34,10 @@ mod http_client;
 // Messages of HTTP/1.1 as bytes.
 pub mod http1;
 
-// The change line: the only writer of the mode.
+// The path of a change: the only writer of the mode.
 pub mod control;
 
-// The request line: how bytes move.
+// The path of a request: how bytes move.
 pub mod proxy;
 
 // Logs and metrics.
@@ -46,7 +46,7 @@ pub mod telemetry;
 // The second listener, for operators and machines.
 mod admin;
 
-// The text of a route file → table.
+// Route files, read and compiled.
 mod route_file;
 
 // The command line's settings.

@@ -188,13 +188,15 @@ impl Access {
         let attempt = Attempt::Password(user);
         let taken = self.lock_limiter().take(peer, attempt, Instant::now());
         taken.map_err(|retry_after| AccessError::Throttled { retry_after })?;
-        let Ok(_slot) = Arc::clone(&self.verifications).acquire_owned().await else {
+        let Ok(mut slot) = Arc::clone(&self.verifications).acquire_owned().await else {
             return Err(AccessError::Unknown);
         };
         loop {
             let (list, user, password) = (Arc::clone(&members), user.to_vec(), password.to_vec());
-            let found = tokio::task::spawn_blocking(move || verify(&list.list, &user, &password)).await;
-            let Ok(Some(index)) = found else { return Err(AccessError::Unknown) };
+            // The slot is held by the work, which goes on if the client leaves.
+            let verified = tokio::task::spawn_blocking(move || (verify(&list.list, &user, &password), slot)).await;
+            let Ok((Some(index), held)) = verified else { return Err(AccessError::Unknown) };
+            slot = held;
             let now = self.members();
             if Arc::ptr_eq(&now, &members) {
                 self.lock_limiter().give_back(peer, attempt, Instant::now());

@@ -1,7 +1,8 @@
 //! The limits of connections to the admin port. A new connection always gets a slot; if need be, an anonymous connection is
-//! evicted for it: the oldest of the address with the most, so that a flood evicts its own. Authenticated connections have slots of their own; when these are full, the principal with
-//! the most connections loses one, so that no client can lock out another. Event streams are counted separately. A connection
-//! with a mode change in progress is never evicted. It moves no bytes.
+//! evicted for it: the oldest of the address with the most, so that a flood evicts its own. Authenticated connections have
+//! slots of their own; when these are full, the principal with the most connections loses one, so that no client can lock
+//! out another. Event streams are counted separately. A connection with a mode change in progress is never evicted. It moves
+//! no bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};

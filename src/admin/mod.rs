@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use crate::transport::{Listener, SocketLimits, Stream};
 use connection_limits::ConnectionLimits;
 use rates::Rates;
-use state::{AdminState, Arrival};
+use state::{AdminState, Arrival, Turn};
 
 pub(crate) use state::{AdminParts, JournalReader};
 
@@ -43,7 +43,7 @@ pub(crate) const SOCKET_LIMITS: SocketLimits =
 pub(crate) async fn serve(listener: Listener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
     let (close, closing) = watch::channel(false);
     let state =
-        Arc::new(AdminState { parts, rates: Rates::default(), table_turn: tokio::sync::Mutex::default(), closing });
+        Arc::new(AdminState { parts, rates: Rates::default(), table_turn: Turn::default(), journal_turn: Turn::default(), closing });
     let limits = Arc::new(ConnectionLimits::default());
     let mut connections = JoinSet::new();
     let sampler = state.rates.sample_forever(&state.parts.gate);

@@ -182,7 +182,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
     }
     for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
         if matches!(time, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
-            return Err(fault(format!("{name}: must be in the future; \"never\" takes it away")));
+            return Err(fault(format!("{name}: must be in the future; \"never\" removes it")));
         }
     }
     Ok(ModeChange {
@@ -244,7 +244,7 @@ pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<A
             .ok_or_else(|| bad(format!("limit: must be 1 to {LONGEST_HISTORY}")))?,
     };
     let journal = Arc::clone(&state.parts.journal);
-    let entries = tokio::task::spawn_blocking(move || journal(limit)).await;
+    let entries = state.journal_turn.take(move || journal(limit)).await;
     let entries = entries.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal could not be read; see the log")
     })?;

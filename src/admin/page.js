@@ -43,7 +43,9 @@
 
   function showRecord(record) {
     if (state.record && record.revision < state.record.revision) return;
-    const changed = !state.record || state.record.revision !== record.revision;
+    const differs = (name) => JSON.stringify(state.record[name]) !== JSON.stringify(record[name]);
+    // A local close is in the history, and changes no revision.
+    const changed = !state.record || differs("revision") || differs("local");
     state.record = record;
     const switching = record.phase === "switching";
     at("state").className = "state " + (switching ? "switching" : record.mode);
@@ -118,9 +120,9 @@
           const { actor, reason } = entry.local;
           return cells([when(entry.time), `this gateway ${entry.kind}`, actor.name, reason, ""]);
         }
-        const record = entry.record || entry;
+        const record = entry.record;
         const mode = record.phase === "switching" ? `switching to ${record.mode}` : record.mode;
-        return cells([when(record.since), mode, record.actor && record.actor.name, record.reason || record.cause, record.revision]);
+        return cells([when(entry.time), mode, record.actor && record.actor.name, record.reason || record.cause, record.revision]);
       }));
     } catch (error) { /* The mode matters more; the next change asks again. */ }
   }
@@ -226,7 +228,7 @@
         say("result", answer.detail + (still ? `\nStill running: ${still}` : ""), true);
       }
     } catch (error) {
-      say("result", "The answer did not arrive; the change may go on. Watch the mode above.", true);
+      say("result", "The response did not arrive; the change may continue. Watch the mode above.", true);
     } finally {
       state.flipping = false;
       at("do-it").disabled = at("ask").disabled = false;

@@ -18,12 +18,11 @@ use crate::policy::table::Unmatched;
 /// The longest accepted path, in bytes.
 const LONGEST_PATH: usize = 8192;
 
-/// The table in force with its counts. A large one takes milliseconds, so it is written on a thread of its own, one at a time:
-/// control shares this one.
+/// The table in force with its counts. A large one takes milliseconds, so it is written on a thread of its own: control
+/// shares this one.
 pub(super) async fn show(state: &AdminState) -> Result<AdminResponse, Problem> {
     let gate = Arc::clone(&state.parts.gate);
-    let _turn = state.table_turn.lock().await;
-    let written = tokio::task::spawn_blocking(move || response::json(StatusCode::OK, &table_document(&gate))).await;
+    let written = state.table_turn.take(move || response::json(StatusCode::OK, &table_document(&gate))).await;
     written.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))
 }
 

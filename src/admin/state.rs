@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinError;
 
 use super::connection_limits::ConnectionSlot;
 use super::rates::Rates;
@@ -43,7 +44,9 @@ pub(super) struct AdminState {
     pub(super) parts: AdminParts,
     pub(super) rates: Rates,
     /// Held while the document of `GET /routes` is made.
-    pub(super) table_turn: tokio::sync::Mutex<()>,
+    pub(super) table_turn: Turn,
+    /// Held while the journal is read.
+    pub(super) journal_turn: Turn,
     /// True once connections are to be closed; ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }
@@ -55,6 +58,22 @@ pub(super) struct Arrival {
     /// The address that the client connected to; none over a unix socket.
     pub(super) local: Option<IpAddr>,
     pub(super) slot: Arc<ConnectionSlot>,
+}
+
+/// Long work, one at a time: its threads are those that save the mode, and a save must not queue behind a crowd of readers.
+#[derive(Default)]
+pub(super) struct Turn(Arc<Mutex<()>>);
+
+impl Turn {
+    /// Does the work on a thread of its own. The turn lasts until it is done, even if its client has left.
+    pub(super) async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let turn = Arc::clone(&self.0).lock_owned().await;
+        let done = tokio::task::spawn_blocking(move || (work(), turn)).await;
+        done.map(|(result, _turn)| result)
+    }
 }
 
 /// Waits until a flag is true, or until its sender is dropped.

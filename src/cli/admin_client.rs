@@ -30,6 +30,7 @@ const SILENCE: Duration = Duration::from_secs(40);
 
 /// The address and the credential, for every command that calls the gateway.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection to the gateway")]
 pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]

@@ -1,5 +1,5 @@
-//! `mode get|set|close|open|watch|history|preview`: the mode of a running gateway, through its admin API. It reads no state file but the
-//! token.
+//! `mode get|set|close|open|watch|history|preview`: the mode of a running gateway, through its admin API. It reads no
+//! state file but the token.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,11 +31,11 @@ const LONGEST_DEFAULT_DRAIN: Duration = Duration::from_secs(24 * 3600);
 /// The arguments of `mode`.
 #[derive(Args, Debug)]
 pub(crate) struct ModeArgs {
-    #[command(flatten)]
-    admin: AdminArgs,
     /// Print the JSON document of the admin API
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(subcommand)]
     command: ModeCommand,
 }
@@ -102,7 +102,7 @@ struct SetArgs {
     /// Change the mode only if the record still has this revision
     #[arg(long)]
     if_revision: Option<u64>,
-    /// Change to production even if UCS has no profile schema
+    /// Change to production even if UCS has no profile schema or cannot be connected to
     #[arg(long)]
     force: bool,
 }

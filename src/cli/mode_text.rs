@@ -105,18 +105,18 @@ pub(super) fn describe_history(document: &Value) -> String {
             text.push('\n');
             continue;
         }
-        // An entry of the journal is a record, or contains one.
-        let record = if entry["record"].is_object() { &entry["record"] } else { entry };
+        let record = &entry["record"];
         let word = |name: &str| record[name].as_str().unwrap_or("-");
         let actor = record["actor"]["name"].as_str().unwrap_or("-");
         let why = record["reason"].as_str().or(record["cause"].as_str()).unwrap_or("");
-        let (since, mode, phase) = (word("since"), word("mode"), word("phase"));
-        text.push_str(format!("{:>6}  {since}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
+        let time = entry["time"].as_str().unwrap_or("-");
+        let (mode, phase) = (word("mode"), word("phase"));
+        text.push_str(format!("{:>6}  {time}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
         text.push('\n');
         // Further lines of an entry are indented.
         let scheduled = match entry["kind"].as_str() {
             Some("scheduled") => describe_scheduled(&record["scheduled"]),
-            Some("unscheduled") => Some("the scheduled change was taken away".to_owned()),
+            Some("unscheduled") => Some("the scheduled change was cancelled".to_owned()),
             _ => None,
         };
         for line in [describe_drain_outcome(record), scheduled].into_iter().flatten() {

@@ -253,7 +253,7 @@ fn confirm(record: &ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeR
     ModeRecord { actor: requested.actor.clone(), cause: requested.cause.clone(), ..amended(&next) }
 }
 
-/// A scheduled flip is made, replaced or taken away; the mode in force stays as it is.
+/// A scheduled flip is made, replaced or cancelled; the mode in force stays as it is.
 fn schedule(record: &ModeRecord, requested: &ModeChange, at: When) -> ModeRecord {
     let scheduled = match at {
         When::At(at) => Some(Scheduled::of(requested, at)),

@@ -185,7 +185,7 @@ pub(crate) enum End {
 pub enum When {
     /// This time.
     At(Timestamp),
-    /// None: an earlier one is taken away.
+    /// None: an earlier one is cancelled.
     Never,
 }
 

@@ -116,6 +116,24 @@ fn a_guesser_with_any_number_of_connections_keeps_no_operator_out() {
     Rig::new().stands(Kind::Reads("wrong-token"));
 }
 
+/// The journal is a pipe here, so that each reading of it takes for ever, and so do more of them than tokio has threads.
+#[test]
+fn readers_of_the_history_that_left_hold_up_no_flip() {
+    let rig = Rig::new();
+    let journal = rig.gateway.state_dir().join("journal.jsonl");
+    std::fs::rename(&journal, journal.with_extension("kept")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&journal).status().unwrap().success());
+    for reader in 1..=600 {
+        let mut leaves = Connection::open(rig.gateway.admin);
+        let headers = [("Authorization", &*bearer("viewer-token"))];
+        leaves.send(http::compose(rig.gateway.admin, "GET /mode/history", &headers, b""));
+        if reader % 50 == 0 {
+            assert_eq!(rig.ask("GET /livez", &[], b"").status, 200, "those before it have been heard");
+        }
+    }
+    rig.operator_and_probe_get_in("600 readers of the history");
+}
+
 /// However many come while it waits, with or without a credential.
 #[test]
 fn a_change_that_waits_for_its_drain_is_never_dropped() {

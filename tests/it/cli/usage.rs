@@ -85,8 +85,9 @@ fn the_page_of_flags_is_true() {
     let mut documented = BTreeMap::new();
     for row in table.lines().filter(|row| row.starts_with("| `--")) {
         let cells: Vec<_> = row.split(" | ").collect();
-        documented
-            .insert(cells[0].trim_matches(['|', ' ', '`']).trim_start_matches("--").to_owned(), cells[1].to_owned());
+        let flag = cells[0].trim_matches(['|', ' ', '`']).trim_start_matches("--").to_owned();
+        let earlier = documented.insert(flag, cells[1].to_owned());
+        assert_eq!(earlier, None, "a second row: {row}");
     }
     assert_eq!(documented.keys().collect::<Vec<_>>(), flags.keys().collect::<Vec<_>>());
     for (flag, (variable, default)) in &flags {
