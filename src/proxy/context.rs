@@ -153,6 +153,11 @@ impl Worker {
         })
     }
 
+    /// The revision of the record in force, if one is known.
+    pub(crate) fn revision(&self) -> Option<u64> {
+        self.gate.published().record.as_ref().map(|record| record.revision)
+    }
+
     /// The slot of a class in the metrics; looked up once per table.
     pub(crate) fn class_slot(&self, table: &TableRef, class: Option<usize>) -> usize {
         class.map_or(self.no_class, |class| self.slots_of(table, class).metrics)
