@@ -103,6 +103,8 @@ pub(crate) struct Downstream {
     pub(crate) mutating: Cell<bool>,
     /// The task that serves the connection.
     pub(crate) task: ClientTask,
+    /// Its place among the worker's connections.
+    pub(crate) place: Cell<usize>,
 }
 
 /// One request, with its client's connection.
