@@ -141,6 +141,10 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM_IDLE", value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
     pub(crate) upstream_idle: Duration,
 
+    /// Maximum age of connections to UCS, after which the name of UCS is looked up again.
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_MAX_AGE", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    pub(crate) upstream_max_age: Duration,
+
     /// Maximum number of connections to UCS, per worker.
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CONNECTIONS", value_name = "N", default_value_t = 256, value_parser = positive)]
     pub(crate) upstream_connections: usize,

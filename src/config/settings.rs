@@ -161,6 +161,7 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
         pool: PoolLimits {
             connect_timeout: args.connect_timeout,
             idle: args.upstream_idle,
+            max_age: args.upstream_max_age,
             connections: args.upstream_connections,
             queue: args.upstream_queue,
         },

@@ -3,6 +3,7 @@
 //! data is forwarded.
 
 use super::error::RequestError;
+use super::syntax::is_token;
 
 /// The most bytes of chunk extensions: in the whole body of a request, because extensions are unused and one-byte chunks with
 /// long ones are an attack (CVE-2023-39326); in one line of a response, where white space and leading zeros count too.
@@ -18,6 +19,7 @@ pub(super) struct Chunks {
     size: u64,
     digits: u8,
     extension_bytes: u16,
+    extension: Extension,
     /// Whether white space may follow a size, as some old servers pad it (RFC 9112, 7.1.1), and any number of zeros lead it.
     takes_padding: bool,
 }
@@ -33,6 +35,46 @@ enum Expect {
     Data,
     DataCr,
     DataLf,
+}
+
+/// The position in the chunk extensions of a request: `name`, `name=token` or `name="text"`, each after a semicolon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Extension {
+    /// A name must begin.
+    #[default]
+    Name,
+    InName,
+    /// A value must begin.
+    Value,
+    InValue,
+    Quoted,
+    /// After a backslash in a quoted value.
+    Escaped,
+    /// After the quote that ends a value.
+    Closed,
+}
+
+impl Extension {
+    /// The position behind this byte; `None` if the byte is not allowed here.
+    fn after(self, byte: u8) -> Option<Extension> {
+        use Extension::{Closed, Escaped, InName, InValue, Name, Quoted, Value};
+        match (self, byte) {
+            (Quoted, b'"') => Some(Closed),
+            (Quoted, b'\\') => Some(Escaped),
+            (Quoted | Escaped, _) => Some(Quoted),
+            (InName | InValue | Closed, b';') => Some(Name),
+            (InName, b'=') => Some(Value),
+            (Value, b'"') => Some(Quoted),
+            (Name | InName, _) if is_token(byte) => Some(InName),
+            (Value | InValue, _) if is_token(byte) => Some(InValue),
+            _ => None,
+        }
+    }
+
+    /// Whether the extensions may end here.
+    fn is_whole(self) -> bool {
+        matches!(self, Extension::InName | Extension::InValue | Extension::Closed)
+    }
 }
 
 /// How a call of [`Chunks::piece`] ended.
@@ -112,7 +154,9 @@ impl Chunks {
 
     fn size_byte(&mut self, byte: u8) -> Result<(), RequestError> {
         match byte {
-            b';' if self.digits > 0 => self.expect = Expect::Extension,
+            b';' if self.digits > 0 => {
+                (self.expect, self.extension) = (Expect::Extension, Extension::Name);
+            }
             b'\r' if self.digits > 0 => self.expect = Expect::SizeLf,
             b'\n' if self.digits > 0 => return Err(RequestError::BareLf),
             b' ' | b'\t' if self.digits > 0 && self.takes_padding => {
@@ -153,9 +197,14 @@ impl Chunks {
 
     fn extension_byte(&mut self, byte: u8) -> Result<(), RequestError> {
         match byte {
-            b'\r' => self.expect = Expect::SizeLf,
+            b'\r' if self.takes_padding || self.extension.is_whole() => self.expect = Expect::SizeLf,
             b'\n' => return Err(RequestError::BareLf),
-            b'\t' | 0x20..=0x7e | 0x80.. if self.extension_bytes < EXTENSION_BYTES => self.extension_bytes += 1,
+            b'\t' | 0x20..=0x7e | 0x80.. if self.extension_bytes < EXTENSION_BYTES => {
+                self.extension_bytes += 1;
+                if !self.takes_padding {
+                    self.extension = self.extension.after(byte).ok_or(RequestError::ChunkExtension)?;
+                }
+            }
             _ => return Err(RequestError::ChunkExtension),
         }
         Ok(())

@@ -43,18 +43,19 @@ errors! {
     MissingColon: "missing_colon", "A header line has no colon.";
     HeaderName: "header_name", "A header name is empty or not a token (RFC 9110, 5.1).";
     ControlCharacter: "control_character", "A header line contains a control character.";
+    ConnectionTooLong: "connection_too_long", "Connection has more than 100 entries.";
     HostMissing: "host_missing", "The Host header is missing; HTTP/1.1 requires exactly one.";
     HostRepeated: "host_repeated", "There is more than one Host header; send exactly one.";
     HostInvalid: "host_invalid", "The Host header is not a host name or address with an optional port.";
     LengthAndEncoding: "length_and_encoding",
         "Content-Length and Transfer-Encoding are mutually exclusive; send one of them.";
     LengthRepeated: "length_repeated", "Content-Length is given more than once; send it once.";
-    LengthInvalid: "length_invalid", "Content-Length is not a decimal number below 2^63.";
+    LengthInvalid: "length_invalid", "Content-Length is not a decimal number below 2^63 without leading zeros.";
     EncodingUnsupported: "encoding_unsupported", "Transfer-Encoding must be a single \"chunked\".";
     EncodingOnHttp10: "encoding_on_http10",
         "Transfer-Encoding is not part of HTTP/1.0; send Content-Length or use HTTP/1.1.";
     ChunkSize: "chunk_size", "A chunk size is not a hexadecimal number of 1 to 16 digits followed by CR LF.";
-    ChunkExtension: "chunk_extension", "The chunk extensions contain a control character or exceed 1 KiB.";
+    ChunkExtension: "chunk_extension", "A chunk extension is not `name`, `name=token` or `name=\"text\"`, or they exceed 1 KiB.";
     ChunkEnd: "chunk_end", "A chunk's data is not followed by CR LF; its size and its data disagree.";
     TrailerForbidden: "trailer_forbidden", "The trailers contain a field that is only allowed in the head.";
     TrailersTooLarge: "trailers_too_large", "The trailers are longer than this server accepts.";

@@ -3,12 +3,12 @@
 
 use bytes::BytesMut;
 use hyper::Method;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::error::RequestError;
 use super::fast_path;
 use super::fields::FieldPlace;
-use super::limits::HeadLimits;
+use super::limits::{HeadLimits, LIST_ENTRIES};
 use super::lines::{TooLong, field};
 use super::request_head::{Framing, RequestHead};
 use super::request_line::{LINE_BESIDE_TARGET, is_authority, request_line};
@@ -114,6 +114,10 @@ impl RequestHead {
             b"te" => self.asks.trailers |= has_token(value, b"trailers"),
             b"expect" => self.asks.continues |= value.eq_ignore_ascii_case(b"100-continue"),
             b"connection" => {
+                self.reading.options += 1 + memchr_iter(b',', value).count();
+                if self.reading.options > LIST_ENTRIES {
+                    return Err(RequestError::ConnectionTooLong);
+                }
                 self.asks.close |= has_token(value, b"close");
                 self.asks.keep_alive |= has_token(value, b"keep-alive");
             }
@@ -170,8 +174,9 @@ fn content_length(value: &[u8]) -> Result<u64, RequestError> {
     if memchr(b',', value).is_some() {
         return Err(RequestError::LengthRepeated);
     }
-    // A length beyond the signed range is negative to some servers.
-    let number = fast_path::number(value).filter(|&number| i64::try_from(number).is_ok());
+    // A length with leading zeros is octal to some servers, one beyond the signed range negative.
+    let is_plain = value.len() < 2 || !value.starts_with(b"0");
+    let number = fast_path::number(value).filter(|&number| is_plain && i64::try_from(number).is_ok());
     number.ok_or(RequestError::LengthInvalid)
 }
 

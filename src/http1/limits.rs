@@ -1,5 +1,8 @@
 //! Size limits of a message's head and trailers.
 
+/// The most entries of a head's `Connection` lists, empty ones included. Each name of a list costs many times its bytes.
+pub(super) const LIST_ENTRIES: usize = 100;
+
 /// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {

@@ -90,4 +90,6 @@ pub(super) struct Reading {
     pub(super) host: Option<Span>,
     pub(super) chunked: bool,
     pub(super) length: Option<u64>,
+    /// The entries of the `Connection` lists.
+    pub(super) options: usize,
 }

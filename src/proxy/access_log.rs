@@ -21,11 +21,14 @@ use crate::telemetry::{LogFormat, STDOUT};
 /// A buffer of this size is flushed at once; smaller ones wait for the next flush. In bytes.
 const BUFFER: usize = 64 * 1024;
 
+/// A text that is not known.
+pub(crate) const UNKNOWN: &str = "-";
+
 /// The entry of one request, completed by [`Completed`].
 #[derive(Debug)]
 pub(crate) struct AccessLogEntry {
-    /// The request's method.
-    pub(crate) method: Method,
+    /// The request's method; `None` if its head could not be read.
+    pub(crate) method: Option<Method>,
     /// The path and the request id.
     pub(crate) text: RequestText,
     /// The table that classified it.
@@ -36,8 +39,8 @@ pub(crate) struct AccessLogEntry {
     pub(crate) class: Option<usize>,
     /// The status of the response; 0 if the client disconnected before there was one.
     pub(crate) status: u16,
-    /// The revision of the mode record that admitted or refused it.
-    pub(crate) revision: u64,
+    /// The revision of the mode record that admitted or refused it; `None` if it was refused for another reason.
+    pub(crate) revision: Option<u64>,
 }
 
 /// The texts of a request: ASCII, concatenated in a reused buffer.
@@ -56,7 +59,7 @@ impl RequestText {
         RequestText { both, path_length: path.len() }
     }
 
-    /// The path as classified (or as sent, if it was refused), without the query.
+    /// The path as classified (or as sent, if it was refused), without the query; `-` if it could not be read.
     pub(crate) fn path(&self) -> &[u8] {
         &self.both[..self.path_length]
     }
@@ -68,9 +71,13 @@ impl RequestText {
 }
 
 impl AccessLogEntry {
+    fn method(&self) -> &str {
+        self.method.as_ref().map_or(UNKNOWN, Method::as_str)
+    }
+
     /// The operation's name.
     pub(crate) fn operation(&self) -> &str {
-        self.route.map_or("-", |route| &self.table.table().routes[route as usize].operation)
+        self.route.map_or(UNKNOWN, |route| &self.table.table().routes[route as usize].operation)
     }
 
     pub(crate) fn class(&self) -> &str {
@@ -178,7 +185,7 @@ fn write_thousandths(buffer: &mut Vec<u8>, number: u64) {
 /// Written without serde for speed: see *Tried* in benches/README.md.
 fn write_json(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
     // Neither an address nor a method, which is a token, contains characters that JSON escapes.
-    let plain = [(",\"peer\":\"", completed.peer), ("\",\"method\":\"", entry.method.as_str())];
+    let plain = [(",\"peer\":\"", completed.peer), ("\",\"method\":\"", entry.method())];
     plain.iter().for_each(|(name, value)| write_pair(buffer, name, value));
     let (operation, class) = (entry.operation().as_bytes(), entry.class().as_bytes());
     let texts = [("\",\"path\":", entry.text.path()), (",\"operation\":", operation), (",\"class\":", class)];
@@ -194,7 +201,10 @@ fn write_json(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed
     buffer.extend_from_slice(b",\"duration_ms\":");
     write_millis(buffer, completed.elapsed);
     buffer.extend_from_slice(b",\"revision\":");
-    write_decimal(buffer, entry.revision);
+    match entry.revision {
+        Some(revision) => write_decimal(buffer, revision),
+        None => buffer.extend_from_slice(b"null"),
+    }
     buffer.extend_from_slice(b",\"request_id\":");
     write_text(buffer, entry.text.request_id());
     buffer.extend_from_slice(b"}\n");
@@ -246,19 +256,23 @@ fn has_special(word: u64) -> bool {
 
 fn write_human(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
     // `{:?}` quotes the operation, whose name may contain spaces; paths contain neither spaces nor control characters.
-    drop(writeln!(
+    drop(write!(
         buffer,
-        " {} {} {} {} {} {:?} {}B {:.3}ms rev={}",
+        " {} {} {} {} {} {:?} {}B {:.3}ms rev=",
         completed.peer,
-        entry.method,
+        entry.method(),
         String::from_utf8_lossy(entry.text.path()),
         entry.status,
         completed.outcome.as_str(),
         entry.operation(),
         completed.bytes,
         completed.elapsed.as_secs_f64() * 1000.0,
-        entry.revision
     ));
+    match entry.revision {
+        Some(revision) => write_decimal(buffer, revision),
+        None => buffer.extend_from_slice(UNKNOWN.as_bytes()),
+    }
+    buffer.push(b'\n');
 }
 
 #[cfg(test)]

@@ -103,6 +103,8 @@ pub(crate) struct Downstream {
     pub(crate) mutating: Cell<bool>,
     /// The task that serves the connection.
     pub(crate) task: ClientTask,
+    /// Its place among the worker's connections.
+    pub(crate) place: Cell<usize>,
 }
 
 /// One request, with its client's connection.
@@ -151,6 +153,11 @@ impl Worker {
             class_slots: RefCell::new((0, Vec::new())),
             no_class: shared.metrics.class_slot("none"),
         })
+    }
+
+    /// The revision of the record in force, if one is known.
+    pub(crate) fn revision(&self) -> Option<u64> {
+        self.gate.published().record.as_ref().map(|record| record.revision)
     }
 
     /// The slot of a class in the metrics; looked up once per table.

@@ -24,6 +24,9 @@ pub(crate) fn prepare(
     request_log: &mut RequestLog,
 ) -> Result<(Admission, UpstreamHead), Refusal> {
     let worker = &request.downstream.worker;
+    if headers::is_looping(&request.head.fields) {
+        return Err(Refusal::Loop);
+    }
     let permit = matched.permit.take().ok_or(Refusal::Stopping)?;
     let class_permit = worker.enter_class(&matched.table, matched.class()).map_err(Refusal::ClassFull)?;
     let head = upstream_head(request, matched, method, without);
@@ -60,12 +63,12 @@ pub(crate) fn admitted_entry(
     let worker = &downstream.worker;
     let path = matched.rewritten.as_deref().map_or(head.path(), str::as_bytes);
     AccessLogEntry {
-        method: head.method.clone(),
+        method: Some(head.method.clone()),
         text: RequestText::of(path, request_id, &worker.buffers),
         table: Rc::clone(&matched.table),
         route: matched.index,
         class: matched.class(),
         status,
-        revision: worker.gate.published().record.as_ref().map_or(0, |record| record.revision),
+        revision: worker.revision(),
     }
 }

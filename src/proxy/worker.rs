@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -18,7 +18,7 @@ pub use super::context::{Shared, Worker};
 use super::headers::ForwardedInfo;
 pub(crate) use super::settings::{ClientTimeouts, ProxySettings};
 use super::upstream::drain_watch::FlipUnderWay;
-use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL};
+use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL, gap_between};
 use crate::http1::RequestError;
 use crate::transport::{TcpListener, TcpStream, prepare_accepted};
 
@@ -96,7 +96,9 @@ struct Connections {
     settings: Rc<ProxySettings>,
     shared: Shared,
     scratch: Rc<Scratch>,
+    /// Each connection knows its place, so that removing one costs the same however many there are.
     open: RefCell<Vec<Rc<Downstream>>>,
+    swept: Cell<Instant>,
     /// Whether the last new connection was rejected: a flood of them is logged once.
     is_full: Cell<bool>,
 }
@@ -104,7 +106,8 @@ struct Connections {
 impl Connections {
     fn new(worker: Rc<Worker>, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
         let scratch = Scratch::new(settings.wire);
-        Connections { worker, settings, shared, scratch, open: RefCell::default(), is_full: Cell::new(false) }
+        let (open, swept) = (RefCell::default(), Cell::new(Instant::now()));
+        Connections { worker, settings, shared, scratch, open, swept, is_full: Cell::new(false) }
     }
 
     /// The number of this worker's connections.
@@ -151,7 +154,9 @@ impl Connections {
             forwarded: ForwardedInfo::new(peer.ip(), false),
             mutating: Cell::new(false),
             task: ClientTask::default(),
+            place: Cell::new(self.open.borrow().len()),
         });
+        self.open.borrow_mut().push(Rc::clone(&downstream));
         let connected = Connected::new(self, Rc::clone(&downstream));
         let task = tokio::task::spawn_local(session::serve(
             stream,
@@ -160,7 +165,15 @@ impl Connections {
             Rc::clone(&self.scratch),
         ));
         downstream.task.set(task.abort_handle());
-        self.open.borrow_mut().push(downstream);
+    }
+
+    /// Removes a connection; the last one takes its place.
+    fn forget(&self, downstream: &Downstream) {
+        let (mut open, place) = (self.open.borrow_mut(), downstream.place.get());
+        open.swap_remove(place);
+        if let Some(moved) = open.get(place) {
+            moved.place.set(place);
+        }
     }
 
     /// Waits until all requests are done, or the shutdown timeout has passed.
@@ -178,11 +191,16 @@ impl Connections {
 
     /// Enforces the deadlines of client connections: idle, unread, half-closed, discarded input, and unfinished heads.
     fn sweep_clients(&self) {
+        let now = Instant::now();
+        let gap = gap_between(self.swept.replace(now), now);
         let (limits, timeouts) = (&self.settings.clients, &self.settings.timeouts);
         let silence = DISCARD_SILENCE.min(timeouts.idle_body);
         let discard = DiscardLimits { time: DISCARD_TIME, silence, min_rate: timeouts.min_rate };
         for downstream in self.open.borrow().iter() {
             let state = &downstream.state;
+            if !gap.is_zero() {
+                state.postpone(gap);
+            }
             if is_older(state.head_started(), limits.header) {
                 state.expire(RequestError::HeaderTimeout);
             } else if is_older(state.unread_since(), timeouts.idle_body) {
@@ -244,6 +262,6 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.connections.load().fetch_sub(1, Ordering::Relaxed);
         self.connections.worker.recorder.metrics.client_disconnected();
-        self.connections.open.borrow_mut().retain(|open| !Rc::ptr_eq(open, &self.downstream));
+        self.connections.forget(&self.downstream);
     }
 }

@@ -2,6 +2,7 @@
 //! neither HTTP nor any other room of the crate.
 
 mod address;
+mod connect;
 mod listen;
 mod stream;
 mod tcp;

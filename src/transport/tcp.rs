@@ -22,9 +22,14 @@ pub(crate) fn split(stream: TcpStream) -> (ReadHalf, WriteHalf) {
 pub(crate) fn prepare_accepted(stream: &TcpStream, unsent: u32) -> io::Result<()> {
     // Small responses must not wait for the acknowledgement of earlier ones.
     stream.set_nodelay(true)?;
+    limit_unsent(stream, unsent);
+    Ok(())
+}
+
+/// Limits what the kernel buffers for the peer, beyond the bytes in flight.
+pub(super) fn limit_unsent(stream: &TcpStream, unsent: u32) {
     // Not every kernel supports it.
     drop(SockRef::from(stream).set_tcp_notsent_lowat(unsent));
-    Ok(())
 }
 
 /// Makes the end of a connection a reset: the kernel discards its unsent bytes.

@@ -4,7 +4,12 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use super::tcp::TcpStream;
+use super::connect::connect;
+use super::tcp::{TcpStream, limit_unsent};
+
+/// Bytes that the kernel buffers for UCS, beyond those in flight. Without a limit it would buffer megabytes for a UCS that reads
+/// slowly, and show no progress until a third of them is gone.
+const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// A checked `http://host[:port][/base]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +78,10 @@ impl UpstreamUrl {
 impl UpstreamUrl {
     /// Connects; the caller limits the time.
     pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let stream = connect(&self.host, self.port).await?;
         // Small requests must not wait for the acknowledgement of earlier packets.
         stream.set_nodelay(true)?;
+        limit_unsent(&stream, UNSENT_BYTES);
         Ok(stream)
     }
 }

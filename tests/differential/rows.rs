@@ -8,6 +8,7 @@ pub const REQUEST_HEADS: &[Row] = &[
     ("asterisk", "accepts", ASTERISK),
     ("bare_lf", "accepts", BARE_LF),
     ("connect", "accepts", CONNECT),
+    ("connection_too_long", "accepts", LIST_LIMIT),
     ("empty_lines", "accepts", EMPTY_LINES),
     ("encoding_on_http10", "accepts", NO_FRAMING),
     ("encoding_unsupported", "accepts", CODING),
@@ -38,6 +39,7 @@ pub const REQUEST_FRAMING: &[Row] = &[
         "RFC 9112, 7.1.1: white space is allowed behind a size before \";\" alone; here, only behind it",
     ),
     ("connect", "accepts", CONNECT),
+    ("connection_too_long", "accepts", LIST_LIMIT),
     ("empty_lines", "accepts", EMPTY_LINES),
     ("encoding_unsupported", "accepts", CODING),
     ("fragment", "accepts", FRAGMENT),
@@ -83,6 +85,7 @@ const EMPTY_LINES: &str = "RFC 9112, 2.2: at least one empty line before a reque
 const EXTENSION: &str = "RFC 9112, 7.1.1: an extension holds no control character; hyper skips it unread";
 const FRAGMENT: &str = "RFC 9112, 3.2: a target has no fragment; a reader that drops it routes another path";
 const HEAD_LIMIT: &str = "RFC 9110, 5.4: the limit of a head is smaller here";
+const LIST_LIMIT: &str = "RFC 9110, 5.6.1.2: a recipient limits the empty entries of a list; here all of Connection's";
 const HOST_INVALID: &str = "RFC 9112, 3.2: an invalid Host is 400; here it is narrower than RFC 3986";
 const HOST_MISSING: &str = "RFC 9112, 3.2: HTTP/1.1 without Host is 400";
 const HOST_REPEATED: &str = "RFC 9112, 3.2: more than one Host is 400";

@@ -159,6 +159,7 @@ fn word(error: &ResponseError) -> &'static str {
     match error {
         ResponseError::Head(_) => "head",
         ResponseError::HeadTooLong => "head too long",
+        ResponseError::Connection => "connection",
         ResponseError::Length => "length",
         ResponseError::Encoding => "encoding",
         ResponseError::Chunks(error) => error.reason(),

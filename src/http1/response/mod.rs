@@ -13,7 +13,7 @@ use super::body::FramedBody;
 use super::error::RequestError;
 use super::fast_path::{self, ResponseParts};
 use super::fields::{FieldPlace, Fields};
-use super::limits::HeadLimits;
+use super::limits::{HeadLimits, LIST_ENTRIES};
 
 /// The longest accepted head of a response, in bytes; also the limit of the interim responses before it.
 pub(crate) const HEAD_BYTES: usize = 256 * 1024;
@@ -34,6 +34,9 @@ pub enum ResponseError {
     /// The head, or the interim responses before it, are longer than 256 KiB.
     #[error("its head is too long")]
     HeadTooLong,
+    /// More than 100 entries in `Connection`.
+    #[error("its Connection field has too many entries")]
+    Connection,
     /// A length that is not a number, or several that differ.
     #[error("its Content-Length is not one number")]
     Length,
@@ -109,7 +112,7 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>
     // An old server may send the body that it declares all the same, perhaps after the next request, which would take it for its
     // response.
     let is_certain = if has_none { !declares_body(&fields) } else { !matches!(body, FramedBody::UntilClosed) };
-    let keeps_open = is_certain && keeps_open(&fields, is_http10);
+    let keeps_open = keeps_open(&fields, is_http10)? && is_certain;
     Ok(Some(ResponseHead { status, fields, body, keeps_open }))
 }
 
@@ -140,8 +143,8 @@ fn declares_body(fields: &Fields) -> bool {
 }
 
 /// Whether the connection stays open (RFC 9112, 9.3). After two framings at once, the bytes that follow are not trusted.
-fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
-    let mut open = !is_http10;
+fn keeps_open(fields: &Fields, is_http10: bool) -> Result<bool, ResponseError> {
+    let (mut open, mut closes, mut entries) = (!is_http10, false, 0);
     for value in fields.values("connection") {
         // The usual value, before the list is split.
         if value == b"keep-alive" {
@@ -149,13 +152,15 @@ fn keeps_open(fields: &Fields, is_http10: bool) -> bool {
             continue;
         }
         for token in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            if token.eq_ignore_ascii_case(b"close") {
-                return false;
+            entries += 1;
+            if entries > LIST_ENTRIES {
+                return Err(ResponseError::Connection);
             }
+            closes |= token.eq_ignore_ascii_case(b"close");
             open |= token.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    open && !(fields.contains("transfer-encoding") && fields.contains("content-length"))
+    Ok(open && !closes && !(fields.contains("transfer-encoding") && fields.contains("content-length")))
 }
 
 fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {

@@ -93,6 +93,22 @@ impl ConnectionState {
         since
     }
 
+    /// Moves every deadline by `gap`, in which the worker stood still: bytes may have arrived meanwhile.
+    pub(crate) fn postpone(&self, gap: Duration) {
+        self.reading.set(match self.reading.get() {
+            Reading::Request => Reading::Request,
+            Reading::Idle { since, is_shrunk } => Reading::Idle { since: since.map(|since| since + gap), is_shrunk },
+            Reading::Head { since, expired } => Reading::Head { since: since + gap, expired },
+            Reading::HalfClosed { since, is_gone } => Reading::HalfClosed { since: since + gap, is_gone },
+            Reading::Discarding(Discard { began, moved, bytes }) => {
+                Reading::Discarding(Discard { began: began + gap, moved: moved + gap, bytes })
+            }
+        });
+        if let Writing::Waiting { since } = self.writing.get() {
+            self.writing.set(Writing::Waiting { since: since + gap });
+        }
+    }
+
     /// Rejects a head that has begun, with this error (in practice [`RequestError::HeaderTimeout`]). No effect once the head is
     /// complete. Idle connections are closed by the worker.
     pub(crate) fn expire(&self, error: RequestError) {

@@ -14,11 +14,15 @@ impl ConnectionOptions {
             list == b"keep-alive" || list.eq_ignore_ascii_case(b"close") || list.eq_ignore_ascii_case(b"keep-alive")
         };
         let mut lists = fields.values("connection").filter(|list| !is_usual(list)).peekable();
-        ConnectionOptions(if lists.peek().is_some() { FieldNames::by(lists) } else { FieldNames::default() })
+        ConnectionOptions(if lists.peek().is_some() {
+            FieldNames::by(lists, |name| !is_end_to_end(name))
+        } else {
+            FieldNames::default()
+        })
     }
 
     #[inline]
     pub(super) fn removes(&self, name: &[u8]) -> bool {
-        self.0.has(name) && !is_end_to_end(name)
+        self.0.has(name)
     }
 }

@@ -15,6 +15,9 @@ const X_REQUEST_ID: &str = "x-request-id";
 /// The gateway's entry in `Via` (RFC 9110, 7.6.3).
 pub(super) const VIA: &str = "1.1 ucs-gateway";
 
+/// A request that has as many entries of gateways in `Via` is in a loop: there may be a gateway in front of a gateway.
+const LOOP_ENTRIES: usize = 2;
+
 /// The longest request id that is accepted from a client, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
 
@@ -166,6 +169,12 @@ fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, hop
             values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));
         }
     }
+}
+
+/// Whether the request comes back to the gateway that forwarded it, because that is its own upstream.
+pub(crate) fn is_looping(fields: &Fields) -> bool {
+    let entries = fields.values("via").flat_map(|list| list.split(|&byte| byte == b','));
+    entries.filter(|entry| entry.trim_ascii() == VIA.as_bytes()).count() >= LOOP_ENTRIES
 }
 
 /// The client's request id. One that is unsafe to log, too long, or repeated is ignored.

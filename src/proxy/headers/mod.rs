@@ -7,6 +7,7 @@ use std::ops::Range;
 use hyper::Method;
 
 use self::connection_options::ConnectionOptions;
+pub(crate) use self::forwarding::is_looping;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, VIA, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
 pub(crate) use self::names::UCS_GATEWAY;
@@ -45,7 +46,7 @@ pub struct UpstreamHead {
     pub(crate) is_head: bool,
     /// Whether the client declared a length: then an empty body declares one, too.
     pub(crate) says_length: bool,
-    /// The trailers that it announces.
+    /// The trailers that it announces, without those whose fields would not be forwarded.
     pub(crate) trailers: FieldNames,
     request_id: Range<usize>,
 }
@@ -60,8 +61,9 @@ impl UpstreamHead {
 /// Makes the head for UCS from a client's field lines, which `http1` has validated.
 ///
 /// Dropped: `Connection` and the fields that it names, every other hop-by-hop field, `Expect` (the gateway sends 100 itself),
-/// method overrides, URL rewrites, underscore spellings of fields that matter here, `UCS-Gateway`, and the fields in
-/// `without`. Appended to: `X-Forwarded-For`, `Via`. Set if absent: `X-Forwarded-Proto`, `X-Forwarded-Host`. Replaced if
+/// method overrides, URL rewrites, other claims about the client's address (`Forwarded`, `X-Real-IP`), underscore spellings of
+/// fields that matter here, `UCS-Gateway`, and the fields in `without`. Trailers of these names are not forwarded either.
+/// Appended to: `X-Forwarded-For`, `Via`. Set if absent: `X-Forwarded-Proto`, `X-Forwarded-Host`. Replaced if
 /// invalid: `X-Request-Id`. An invalid `traceparent` (W3C Trace Context) is dropped together with `tracestate`.
 pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: ProxyFields<'_>) -> UpstreamHead {
     let mut bytes = own.buffers.take(fields.head_length() + ADDED_BYTES);
@@ -70,10 +72,11 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
     let options = ConnectionOptions::by(fields);
     let mut seen = FieldSet::default();
     let (mut says_length, mut has_trailer) = (false, false);
+    let is_removed = |name: &[u8]| options.removes(name) || without.iter().any(|other| other.as_bytes() == name);
     for line in fields.lines() {
         let name = line.name;
         match disposition(name) {
-            _ if options.removes(name) || without.iter().any(|other| other.as_bytes() == name) => {}
+            _ if is_removed(name) => {}
             Disposition::Drop => {}
             Disposition::Pass => pass_line(&mut bytes, line),
             Disposition::Length => says_length = true,
@@ -86,7 +89,8 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
     }
     let client = ClientFields { fields, options: &options, seen };
     let request_id = write_forwarding(&mut bytes, to.host, &client, own);
-    let trailers = if has_trailer { FieldNames::by(fields.values("trailer")) } else { FieldNames::default() };
+    let passes = |name: &[u8]| disposition(name) == Disposition::Pass && !is_removed(name);
+    let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
 }
@@ -132,7 +136,7 @@ fn disposition_of_extension(name: &[u8]) -> Disposition {
 pub struct ResponseMeta {
     /// Whether it has a `Date`.
     pub(crate) dated: bool,
-    /// The trailers that it announces.
+    /// The trailers that it announces, without those whose fields would not be forwarded.
     pub(crate) trailers: FieldNames,
 }
 
@@ -141,9 +145,11 @@ pub struct ResponseMeta {
 pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     let options = ConnectionOptions::by(fields);
     let (mut dated, mut has_via, mut has_trailer) = (false, false, false);
+    let is_removed =
+        |name: &[u8]| options.removes(name) || is_hop_by_hop(name) || name == UCS_GATEWAY.as_str().as_bytes();
     for line in fields.lines() {
         let name = line.name;
-        if options.removes(name) || is_hop_by_hop(name) || name == UCS_GATEWAY.as_str().as_bytes() {
+        if is_removed(name) {
             continue;
         }
         match name {
@@ -163,7 +169,8 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     } else {
         write_field(bytes, "via", VIA.as_bytes());
     }
-    let trailers = if has_trailer { FieldNames::by(fields.values("trailer")) } else { FieldNames::default() };
+    let passes = |name: &[u8]| name != b"via" && !is_removed(name);
+    let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };
     ResponseMeta { dated, trailers }
 }
 

@@ -29,15 +29,18 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     )
 }
 
-/// Fields that could make UCS, or a server in front of it, handle another request than the classified one; for names that begin
-/// with `x-`, see [`is_override`].
+/// Fields that could make UCS, or a server in front of it, handle another request than the classified one, or take it for that of
+/// another client; for names that begin with `x-`, see [`is_override`].
 pub(crate) fn is_unwanted_upstream(name: &[u8]) -> bool {
-    name == UCS_GATEWAY.as_str().as_bytes() || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
+    name == UCS_GATEWAY.as_str().as_bytes()
+        || is_claimed_address(name)
+        || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 
-/// Overrides of the method, and of the path or prefix, that servlet filters and proxies support.
+/// Overrides of the method, and of the path or prefix, that servlet filters and proxies support; and claims about the client's
+/// address.
 pub(crate) fn is_override(name: &[u8]) -> bool {
-    is_plain_override(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
+    is_plain_override(name) || is_claimed_address(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 
 fn is_plain_override(name: &[u8]) -> bool {
@@ -65,6 +68,20 @@ fn is_plain_override(name: &[u8]) -> bool {
     )
 }
 
+/// Fields that state the client's address and that anybody can send. `X-Forwarded-For` is not one: the gateway appends to it.
+fn is_claimed_address(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"forwarded"
+            | b"x-real-ip"
+            | b"true-client-ip"
+            | b"x-client-ip"
+            | b"x-cluster-client-ip"
+            | b"cf-connecting-ip"
+            | b"fastly-client-ip"
+    )
+}
+
 /// Whether a name with underscores is a field that matters for framing, routing or trust, for servers that read underscores as
 /// dashes. Other names with underscores pass.
 #[cold]
@@ -72,6 +89,7 @@ fn is_disguised(name: &[u8]) -> bool {
     let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
     is_hop_by_hop(&dashed)
         || is_plain_override(&dashed)
+        || is_claimed_address(&dashed)
         || dashed.starts_with(b"x-forwarded-")
-        || matches!(&dashed[..], b"content-length" | b"ucs-gateway" | b"x-real-ip" | b"x-request-id")
+        || matches!(&dashed[..], b"content-length" | b"ucs-gateway" | b"x-request-id")
 }

@@ -33,6 +33,9 @@ pub(crate) enum Refusal {
     /// No route matches.
     #[error("no route matches this method and path")]
     Unmatched,
+    /// It has passed through gateways before.
+    #[error("the request has passed through this gateway before: --upstream leads back to it")]
+    Loop,
     /// The mode, a flip in progress, or a local close does not admit the request.
     #[error("the mode does not admit the request")]
     Mode(Arc<Published>),
@@ -72,6 +75,7 @@ impl Refusal {
             Refusal::Request(error) => error.status(),
             Refusal::Path(_) | Refusal::BadModeRequest(_) => StatusCode::BAD_REQUEST,
             Refusal::Unmatched | Refusal::NoSchema(_) => StatusCode::NOT_FOUND,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Mode(_) | Refusal::ClassFull(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Access(AccessError::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Access(_) => StatusCode::UNAUTHORIZED,
@@ -87,6 +91,7 @@ impl Refusal {
             Refusal::Request(error) => error.reason(),
             Refusal::Path(refusal) => refusal.reason(),
             Refusal::Unmatched => "unmatched",
+            Refusal::Loop => "loop",
             Refusal::Mode(published) => mode_reason(published),
             Refusal::NoSchema(_) => "no_profile_schema",
             Refusal::ClassFull(_) => "overload",
@@ -105,7 +110,7 @@ impl Refusal {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Refusal::Request(error) if error.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
-            Refusal::Request(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) => Outcome::BadRequest,
+            Refusal::Request(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) | Refusal::Loop => Outcome::BadRequest,
             Refusal::Unmatched => Outcome::Unmatched,
             Refusal::Mode(published) if published.local.is_some() => Outcome::RefusedLocalClose,
             Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
@@ -127,6 +132,7 @@ impl Refusal {
             Refusal::Request(_)
             | Refusal::Path(_)
             | Refusal::Unmatched
+            | Refusal::Loop
             | Refusal::ClassFull(_)
             | Refusal::Access(_)
             | Refusal::Forbidden(_)

@@ -116,6 +116,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
         Refusal::Request(_)
         | Refusal::Path(_)
         | Refusal::Unmatched
+        | Refusal::Loop
         | Refusal::ClassFull(_)
         | Refusal::Access(_)
         | Refusal::Forbidden(_)

@@ -13,7 +13,7 @@ use super::page::{self, Page, RequestSummary, retry_after};
 use crate::access::AccessError;
 use crate::gate::TableRef;
 use crate::http1::RequestHead;
-use crate::proxy::access_log::{AccessLogEntry, RequestText};
+use crate::proxy::access_log::{AccessLogEntry, RequestText, UNKNOWN};
 use crate::proxy::classify::{Refused, RouteMatch};
 use crate::proxy::context::{Downstream, Worker};
 use crate::proxy::request_log::RequestLog;
@@ -41,8 +41,8 @@ pub(crate) fn respond(
         class: class.map(|class| &**class),
     };
     if request_log.is_logged() {
-        let text = refused_text(worker, head, path, request_log.entry.take());
-        request_log.entry = Some(Box::new(refused_entry(refused, Rc::clone(&table_ref), summary, text)));
+        let entry = refused_entry(worker, head, refused, Rc::clone(&table_ref), request_log.entry.take());
+        request_log.entry = Some(Box::new(entry));
     }
     count(worker, refusal);
     let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, worker);
@@ -88,34 +88,34 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) ->
     response
 }
 
-/// The path and the request id; a request that was forwarded keeps its id.
-fn refused_text(
+/// The entry of a refused request. One that was forwarded before it failed keeps its path, its id and the revision that admitted
+/// it.
+fn refused_entry(
     worker: &Worker,
     head: Option<&RequestHead>,
-    path: &str,
-    earlier: Option<Box<AccessLogEntry>>,
-) -> RequestText {
-    let fresh = head.filter(|_| earlier.is_none()).map(|head| worker.request_ids.id_of(&head.fields));
-    let fresh = fresh.as_deref().unwrap_or_default().as_bytes();
-    let id = earlier.as_ref().map_or(fresh, |entry| entry.text.request_id());
-    RequestText::of(path.as_bytes(), id, &worker.buffers)
-}
-
-fn refused_entry(
     refused: &Refused,
     table: Rc<TableRef>,
-    summary: RequestSummary<'_>,
-    text: RequestText,
+    earlier: Option<Box<AccessLogEntry>>,
 ) -> AccessLogEntry {
     let Refused { refusal, matched } = refused;
     let matched = matched.as_ref();
+    let admitting = earlier.as_ref().and_then(|entry| entry.revision);
+    // A mode without a record has no revision. A request with a match that is refused for another reason was admitted.
+    let in_force = || matched.filter(|_| !matches!(refusal, Refusal::Mode(_))).and_then(|_| worker.revision());
     AccessLogEntry {
-        method: summary.method.clone(),
-        text,
+        method: head.map(|head| head.method.clone()),
+        text: earlier.map_or_else(|| refused_text(worker, head), |entry| entry.text),
         table,
         route: matched.and_then(|matched| matched.index),
         class: matched.and_then(RouteMatch::route).map(|route| route.class),
         status: refusal.status().as_u16(),
-        revision: refusal.record().map_or(0, |record| record.revision),
+        revision: admitting.or_else(|| refusal.record().map(|record| record.revision)).or_else(in_force),
     }
+}
+
+/// The path as it was sent, and the request id.
+fn refused_text(worker: &Worker, head: Option<&RequestHead>) -> RequestText {
+    let id = head.map(|head| worker.request_ids.id_of(&head.fields));
+    let path = head.map_or(UNKNOWN, RequestHead::path_text);
+    RequestText::of(path.as_bytes(), id.as_deref().unwrap_or_default().as_bytes(), &worker.buffers)
 }

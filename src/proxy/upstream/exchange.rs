@@ -20,6 +20,13 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time between two sweeps that counts as waiting for a client: after a pause of the machine, bytes may be pending.
 const LONGEST_LAPSE: Duration = Duration::from_secs(1);
 
+/// The time in which the worker stood still between two sweeps, beyond [`LONGEST_LAPSE`]. It counts against no deadline: bytes may
+/// have arrived meanwhile.
+pub(crate) fn gap_between(before: Instant, now: Instant) -> Duration {
+    let lapse = now.saturating_duration_since(before);
+    if lapse > LONGEST_LAPSE { lapse } else { Duration::ZERO }
+}
+
 /// The permits of an admitted request.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -217,12 +224,14 @@ impl Exchanges {
     /// cut, those that it concerns.
     pub(crate) fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
         let before = self.now.replace(Instant::now());
+        let gap = gap_between(before, self.now.get());
         let flip = flip.filter(|flip| self.flip_seen.is_draining(flip, self.now.get()));
         let lapse = self.now.get().saturating_duration_since(before).min(LONGEST_LAPSE);
         let late: Vec<(Rc<Exchange>, GaveUp)> = {
             let slots = self.slots.borrow();
             let running = slots.exchanges.iter().flatten().filter_map(Weak::upgrade);
             let due = |exchange: &Exchange| {
+                exchange.progress.set(exchange.progress.get() + gap);
                 let blocks = flip.is_some_and(|flip| self.blocks(exchange, flip, lapse));
                 self.due(exchange, cut).or(blocks.then_some(GaveUp::DrainClient))
             };

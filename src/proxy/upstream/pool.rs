@@ -21,6 +21,9 @@ pub(crate) struct PoolLimits {
     pub(crate) connect_timeout: Duration,
     /// Connections idle for longer are closed, up to a sweep (100 ms) too early: keep it below UCS's own keep-alive.
     pub(crate) idle: Duration,
+    /// Connections are closed this long after they were opened, once no exchange uses them: then the name of UCS is looked up
+    /// again.
+    pub(crate) max_age: Duration,
     /// The most connections of this worker.
     pub(crate) connections: usize,
     /// The most requests of this worker that wait for a connection.
@@ -48,6 +51,7 @@ pub(crate) struct PooledConnection {
     pub(crate) connection: Box<Connection>,
     /// Whether an earlier exchange used it: only then can it be stale.
     pub(crate) reused: bool,
+    opened: Instant,
     permit: OwnedSemaphorePermit,
 }
 
@@ -57,6 +61,7 @@ struct Idle {
     connection: Box<Connection>,
     /// `None`: a waiting request got the permit, and will take the connection.
     permit: Option<OwnedSemaphorePermit>,
+    opened: Instant,
     since: Instant,
 }
 
@@ -89,11 +94,11 @@ impl Pool {
 
     /// Checks out the newest open idle connection, unless waiting requests need it.
     pub(crate) fn checkout_idle(&self) -> Option<PooledConnection> {
-        let Idle { connection, permit, since } = self.newest_open()?;
-        match permit.or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok()) {
-            Some(permit) => Some(self.reuse(connection, permit)),
+        let mut idle = self.newest_open()?;
+        match idle.permit.take().or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok()) {
+            Some(permit) => Some(self.reuse(idle, permit)),
             None => {
-                self.idle.borrow_mut().push(Idle { connection, permit: None, since });
+                self.idle.borrow_mut().push(idle);
                 None
             }
         }
@@ -103,19 +108,23 @@ impl Pool {
     pub(crate) async fn checkout(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
         let permit = self.acquire().await?;
         if !fresh && let Some(idle) = self.newest_open() {
-            return Ok(self.reuse(idle.connection, permit));
+            return Ok(self.reuse(idle, permit));
         }
+        self.make_room();
         let mut connection = self.connect().await?;
         connection.begin_exchange();
-        Ok(PooledConnection { connection, reused: false, permit })
+        Ok(PooledConnection { connection, reused: false, opened: self.swept.get(), permit })
     }
 
     /// Puts a connection back after a completed exchange.
     pub(crate) fn put_back(&self, pooled: PooledConnection) {
-        let PooledConnection { mut connection, permit, .. } = pooled;
+        let PooledConnection { mut connection, opened, permit, .. } = pooled;
+        if self.is_too_old(opened, self.swept.get()) {
+            return drop(connection);
+        }
         connection.shrink();
         let permit = if self.waiting.get() > 0 { None } else { Some(permit) };
-        self.idle.borrow_mut().push(Idle { connection, permit, since: self.swept.get() });
+        self.idle.borrow_mut().push(Idle { connection, permit, opened, since: self.swept.get() });
     }
 
     pub(crate) fn count_retry(&self) {
@@ -127,11 +136,28 @@ impl Pool {
         fault.into_iter().for_each(|fault| self.metrics.upstream_failed(fault));
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle or open for too long.
     pub(crate) fn sweep(&self) {
         let (now, limit) = (Instant::now(), self.limits.idle);
         self.swept.set(now);
-        self.idle.borrow_mut().retain(|idle| idle.connection.is_quiet() && now - idle.since < limit);
+        self.idle.borrow_mut().retain(|idle| {
+            idle.connection.is_quiet() && now - idle.since < limit && !self.is_too_old(idle.opened, now)
+        });
+    }
+
+    fn is_too_old(&self, opened: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(opened) >= self.limits.max_age
+    }
+
+    /// Closes the oldest idle connection that no permit covers: the caller has its permit, and opens another connection.
+    fn make_room(&self) {
+        let mut idle = self.idle.borrow_mut();
+        let uncovered = idle.iter().filter(|idle| idle.permit.is_none()).count();
+        if uncovered > self.permits.available_permits()
+            && let Some(oldest) = idle.iter().position(|idle| idle.permit.is_none())
+        {
+            idle.remove(oldest);
+        }
     }
 
     fn newest_open(&self) -> Option<Idle> {
@@ -143,10 +169,11 @@ impl Pool {
         }
     }
 
-    fn reuse(&self, mut connection: Box<Connection>, permit: OwnedSemaphorePermit) -> PooledConnection {
+    fn reuse(&self, idle: Idle, permit: OwnedSemaphorePermit) -> PooledConnection {
+        let Idle { mut connection, opened, .. } = idle;
         self.metrics.upstream_reused();
         connection.begin_exchange();
-        PooledConnection { connection, reused: true, permit }
+        PooledConnection { connection, reused: true, opened, permit }
     }
 
     async fn acquire(&self) -> Result<OwnedSemaphorePermit, ConnectError> {

@@ -1,11 +1,12 @@
 //! Pauses (SIGSTOP, a virtual machine that stands still) and descriptors that run out.
 
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{ALONE, ready};
-use crate::support::{Connection, Gateway, TempDir, Ucs, Upload, admin, eventually, http, request};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, Ucs, Upload, admin, eventually, http, request};
 
 /// Paused in a drain for longer than its deadline, while what it waited for ends. Either way out is right, if the
 /// answer, the record and what is admitted agree.
@@ -54,6 +55,48 @@ fn a_pause_loses_no_request() {
     assert_eq!(upload.finish().status, 201);
     let settled = admin::set_mode(&gateway, &json!({"mode": "maintenance"}));
     assert_eq!((settled.status, &settled.json()["drain"]), (200, &json!("complete")), "{}", settled.text());
+}
+
+/// A pause that is longer than every deadline counts against none of them.
+#[test]
+fn a_pause_beyond_the_deadlines_cuts_nothing() {
+    let (asked_sender, asked) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = Scripted::start(move |conn| {
+        while let Some(head) = conn.read_head() {
+            asked_sender.send(()).unwrap();
+            if head.starts_with("GET /profiles/late ") {
+                wait.lock().unwrap().recv().unwrap();
+            } else if head.starts_with("POST") {
+                conn.read_exact(8).unwrap();
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let limits =
+        ["--first-byte-timeout", "2s", "--idle-body-timeout", "2s", "--header-timeout", "2s", "--workers", "1"];
+    let gateway = Gateway::bare(upstream.address, &limits);
+    let mut late = Connection::open(gateway.data);
+    late.send(http::compose(gateway.data, "GET /profiles/late", &[], b""));
+    let mut upload = Connection::open(gateway.data);
+    upload.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 8\r\n\r\nhalf");
+    for _ in 0..2 {
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+    let mut head = Connection::open(gateway.data);
+    head.send("GET /profiles/1 HTTP/1.1\r\n");
+    eventually("all are open", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 3.0);
+    gateway.signal("STOP");
+    std::thread::sleep(Duration::from_secs(4));
+    gateway.signal("CONT");
+    // The sweep that finds the gap comes before these bytes, or with them.
+    std::thread::sleep(Duration::from_millis(300));
+    go.send(()).unwrap();
+    upload.send("half");
+    head.send("Host: ucs\r\n\r\n");
+    let statuses = [late, upload, head].map(|mut client| client.read_reply().status);
+    assert_eq!(statuses, [200, 200, 200]);
 }
 
 /// How much processor time it has used so far, in seconds.

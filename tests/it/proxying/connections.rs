@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
 use super::{GET, POST};
-use crate::support::{Conn, Connection, Gateway, PATIENCE, Scripted, admin, eventually, http, request};
+use crate::support::{Conn, Connection, Gateway, PATIENCE, Scripted, admin, eventually, http, kernel, request};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -198,6 +198,72 @@ fn an_idle_connection_to_ucs_is_closed_before_ucs_would() {
     let gateway = Gateway::bare(upstream.address, &["--upstream-idle", "200ms"]);
     assert_eq!(request(gateway.data, GET, &[], b"").status, 200);
     assert_eq!(closed.recv_timeout(PATIENCE), Ok(true));
+}
+
+/// So that a name that moves is followed: each new connection looks it up.
+#[test]
+fn a_connection_to_ucs_that_is_never_idle_is_replaced_after_its_time() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--upstream-max-age", "300ms", "--workers", "1"]);
+    let mut client = Connection::open(gateway.data);
+    let mut asked = 0;
+    eventually("several connections have been used", || {
+        client.send(http::compose(gateway.data, GET, &[], b""));
+        assert_eq!(client.read_reply().text(), "ok");
+        asked += 1;
+        upstream.connections() > 2
+    });
+    assert!(asked > upstream.connections(), "{asked} requests on {} connections", upstream.connections());
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_upstream_retries_total"), 0.0);
+}
+
+/// Each connection serves one request and is closed at the next, which is sent again on a new one.
+#[test]
+fn the_cap_on_connections_to_ucs_holds_for_requests_that_are_sent_again() {
+    let (sender, counts) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        // Its request has no response yet, so no other connection may be open.
+        let address = conn.local_address();
+        let open = kernel::connected_to(address).iter().filter(|socket| socket.state == kernel::ESTABLISHED).count();
+        let _ = sender.send(open);
+        if conn.read_request().is_some() {
+            conn.write(OK);
+        }
+        conn.read_request();
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "1"]);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut client = Connection::open(gateway.data);
+                for _ in 0..10 {
+                    client.send(http::compose(gateway.data, GET, &[], b""));
+                    assert_eq!(client.read_reply().text(), "ok");
+                }
+            });
+        }
+    });
+    let counts: Vec<usize> = counts.try_iter().collect();
+    assert!(counts.len() > 50 && counts.iter().all(|count| *count == 1), "{counts:?}");
+}
+
+#[test]
+fn connections_that_close_leave_the_deadlines_of_the_others_in_force() {
+    let gateway = Gateway::bare(Scripted::ok().address, &["--workers", "1", "--header-timeout", "1s"]);
+    let mut clients: Vec<Option<Connection>> = (0..64).map(|_| Some(Connection::open(gateway.data))).collect();
+    let open = || admin::metric(&gateway, "ucs_gateway_client_connections_open");
+    eventually("all are open", || open() == 64.0);
+    // The first, the last, and two of three between them.
+    clients.iter_mut().enumerate().filter(|(number, _)| number % 3 != 1).for_each(|(_, client)| *client = None);
+    eventually("some have closed", || open() == 21.0);
+    for client in clients.iter_mut().flatten() {
+        client.send("GET / HTTP/1.1\r\n");
+    }
+    for client in clients.iter_mut().flatten() {
+        assert_eq!(client.read_reply().status, 408);
+    }
+    drop(clients);
+    eventually("all have closed", || open() == 0.0);
 }
 
 #[test]

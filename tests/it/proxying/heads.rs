@@ -178,3 +178,57 @@ fn ucs_is_spoken_to_in_its_own_version_whatever_came_in() {
     assert_eq!(seen.line, "GET /profiles/1 HTTP/1.1");
     assert_eq!(seen.all("connection"), Vec::<&str>::new());
 }
+
+#[test]
+fn a_client_cannot_claim_another_address() {
+    let seen = seen(
+        "GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nX_Real_IP: 1.2.3.4\r\n\
+         True-Client-IP: 1.2.3.4\r\nTrue_Client_IP: 1.2.3.4\r\nX-Client-IP: 1.2.3.4\r\nCF-Connecting-IP: 1.2.3.4\r\n\
+         X-Cluster-Client-IP: 1.2.3.4\r\nFastly-Client-IP: 1.2.3.4\r\nX-Other: 1.2.3.5\r\n\r\n",
+    );
+    let claims = seen.fields.iter().filter(|(_, value)| value.contains("1.2.3.4")).collect::<Vec<_>>();
+    assert_eq!(claims, Vec::<&(String, String)>::new());
+    assert_eq!((seen.all("x-forwarded-for"), seen.all("x-other")), (vec!["127.0.0.1"], vec!["1.2.3.5"]));
+}
+
+/// The gateway is its own upstream, and behind another gateway.
+#[test]
+fn a_loop_is_found_and_a_gateway_behind_a_gateway_is_none() {
+    let reserved = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let listen = address.to_string();
+    let gateway = Gateway::bare(address, &["--listen", &listen, "--connect-timeout", "30s"]);
+    let reply = crate::support::request(gateway.data, GET, &[], b"");
+    assert_eq!((reply.status, reply.refusal()), (508, None), "{}", reply.text());
+    assert_eq!(reply.json()["reason"], "loop", "{}", reply.text());
+    let upstream = Scripted::ok();
+    let inner = Gateway::bare(upstream.address, &[]);
+    let outer = Gateway::bare(inner.data, &[]);
+    let reply = crate::support::request(outer.data, GET, &[("Via", "1.1 edge")], b"");
+    assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+    let chain = "via: 1.1 edge, 1.1 ucs-gateway, 1.1 ucs-gateway\r\n";
+    assert!(upstream.received_text().contains(chain), "{}", upstream.received_text());
+}
+
+#[test]
+fn connection_lists_at_most_a_hundred_entries_from_either_side() {
+    let entries = |count: usize| vec!["a"; count].join(",");
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            let count = if request.head.contains("/profiles/1 ") { 100 } else { 101 };
+            conn.write(format!("HTTP/1.1 200 OK\r\nConnection: {}\r\nContent-Length: 2\r\n\r\nok", entries(count)));
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    // With the one that `request` sends.
+    let (half, more) = (entries(49), entries(51));
+    let ask = |line: &str, fields: [(&str, &str); 2]| crate::support::request(gateway.data, line, &fields, b"");
+    assert_eq!(ask(GET, [("Connection", &half), ("Connection", &entries(50))]).status, 200);
+    let reply = ask(GET, [("Connection", &half), ("Connection", &more)]);
+    assert_eq!((reply.status, reply.refusal()), (400, Some("connection_too_long")));
+    let empty = ask(GET, [("Connection", &",".repeat(100)), ("X", "1")]);
+    assert_eq!((empty.status, empty.refusal()), (400, Some("connection_too_long")));
+    let reply = ask("GET /profiles/2", [("X", "1"), ("Y", "1")]);
+    assert_eq!((reply.status, reply.refusal()), (502, Some("upstream_broken")));
+}

@@ -202,6 +202,50 @@ fn trailers_go_down() {
 }
 
 #[test]
+fn trailers_pass_the_same_rules_as_headers_in_both_directions() {
+    let (sender, seen) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            sender.send(request).unwrap();
+            conn.write(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\
+                 Trailer: X-Sum, UCS-Gateway, X-Hop, Via, Proxy-Authenticate\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\
+                 UCS-Gateway: refused; reason=mode\r\nX-Hop: 1\r\nVia: 1.1 other\r\nProxy-Authenticate: Basic\r\n\r\n",
+            );
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let dropped = [
+        "X-HTTP-Method-Override",
+        "X_HTTP_Method_Override",
+        "X-Original-URL",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X_Forwarded_For",
+        "X-Request-Id",
+        "Via",
+        "UCS-Gateway",
+        "Forwarded",
+        "X-Real-IP",
+        "Proxy-Authorization",
+        "X-Hop",
+        "traceparent",
+    ];
+    let trailers: String = dropped.iter().map(|name| format!("{name}: 1\r\n")).collect();
+    let named = format!("{}, X-Sum", dropped.join(", "));
+    let headers =
+        [("Transfer-Encoding", "chunked"), ("Trailer", &*named), ("TE", "trailers"), ("Connection", "TE, X-Hop")];
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, POST, &headers, b""));
+    client.send(format!("2\r\nok\r\n0\r\n{trailers}X-Sum: 7\r\n\r\n"));
+    let reply = client.read_reply();
+    let request = seen.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((&request.body[..], request.trailers.to_lowercase().trim()), (&b"ok"[..], "x-sum: 7"));
+    assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+    assert_eq!(reply.trailers, [("x-sum".to_owned(), "7".to_owned())]);
+}
+
+#[test]
 fn trailers_go_up() {
     let (sender, seen) = mpsc::channel();
     let upstream = Scripted::start(move |conn| {

@@ -104,3 +104,40 @@ fn a_client_that_goes_without_an_answer_has_no_status_in_the_access_log() {
     let line: Value = serde_json::from_str(&gateway.access_lines()[0]).unwrap();
     assert_eq!((&line["outcome"], &line["status"]), (&"client_gone".into(), &0.into()), "{line}");
 }
+
+#[test]
+fn the_access_log_tells_the_truth_of_what_failed_or_that_it_does_not_know() {
+    let upstream = Scripted::answering("nonsense\r\n\r\n");
+    let gateway = Gateway::bare(upstream.address, &["--access-log", "--workers", "1"]);
+    let revision = admin::mode(&gateway)["revision"].clone();
+    assert!(revision.as_u64().is_some_and(|revision| revision > 0), "{revision}");
+    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: ucs\r\n");
+    let rows = [
+        // It cannot be read.
+        ("DELETE /a b HTTP/1.1\r\n\r\n".to_owned(), 400, json!(["-", "-", null])),
+        // UCS fails.
+        (head("POST /%70rofiles") + "Content-Length: 0\r\n\r\n", 502, json!(["POST", "/profiles", revision])),
+        // It is admitted, and its body fails.
+        (
+            head("POST /profiles") + "Transfer-Encoding: chunked\r\n\r\nz\r\n",
+            400,
+            json!(["POST", "/profiles", revision]),
+        ),
+        // No mode decides.
+        (head("PUT /nowhere") + "\r\n", 404, json!(["PUT", "/nowhere", null])),
+        // The mode refuses it.
+        (
+            head("POST /metadata/profiles/extensions") + "Content-Length: 0\r\n\r\n",
+            503,
+            json!(["POST", "/metadata/profiles/extensions", revision]),
+        ),
+    ];
+    for (number, (bytes, status, facts)) in rows.iter().enumerate() {
+        let mut client = Connection::open(gateway.data);
+        client.send(bytes);
+        assert_eq!(client.read_reply().status, *status, "{bytes}");
+        eventually("it is logged", || gateway.access_lines().len() == number + 1);
+        let line: Value = serde_json::from_str(&gateway.access_lines()[number]).unwrap();
+        assert_eq!(json!([line["method"], line["path"], line["revision"]]), *facts, "{bytes}: {line}");
+    }
+}

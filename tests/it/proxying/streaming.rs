@@ -161,3 +161,23 @@ fn an_answer_before_the_request_was_read_reaches_the_client() {
     assert_eq!(second.status, 413);
     assert_eq!(upstream.connections(), 2, "a connection with half a request on it is not used again");
 }
+
+/// The system's buffers must not hide its progress: a third of them is more than UCS takes within the limit.
+#[test]
+fn a_ucs_that_reads_an_upload_steadily_is_not_given_up() {
+    const LENGTH: usize = 16 << 20;
+    let upstream = Scripted::start(|conn| {
+        conn.read_head();
+        for _ in 0..30 {
+            conn.read_exact(64 << 10);
+            // Its pace.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        if conn.read_exact(LENGTH - 30 * (64 << 10)).is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "2s"]);
+    let reply = request(gateway.data, POST, &[], &vec![b'x'; LENGTH]);
+    assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+}

@@ -228,7 +228,10 @@ fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
         }
     }
     let upstream = format!("http://{upstream}");
-    command.args(["serve", "--upstream", &upstream, "--listen", "127.0.0.1:0"]);
+    command.args(["serve", "--upstream", &upstream]);
+    if !extra.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     if !extra.contains(&"--admin-listen") {
         command.args(["--admin-listen", "127.0.0.1:0"]);
     }

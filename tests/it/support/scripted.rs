@@ -113,6 +113,11 @@ impl Drop for Scripted {
 }
 
 impl Conn {
+    /// The address that the gateway connected to.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     /// The next head with its empty line; none when the gateway has closed.
     pub fn read_head(&mut self) -> Option<String> {
         self.read_through(b"\r\n\r\n").map(|head| String::from_utf8_lossy(&head).into_owned())
