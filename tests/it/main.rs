@@ -39,6 +39,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// The journal and the lock while other processes take hold of them.
+mod journal;
+
 /// Cancels, stops and requests at every step of a flip.
 mod flip_events;
 
