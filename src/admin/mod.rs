@@ -30,6 +30,7 @@ use connection_limits::ConnectionLimits;
 use rates::Rates;
 use state::{AdminState, Arrival};
 
+pub(crate) use mode_calls::document as mode_document;
 pub(crate) use state::{AdminParts, JournalReader};
 
 /// Connections that are accepted in a row before open connections get their turn. A first request takes two turns.

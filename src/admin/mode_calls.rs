@@ -81,7 +81,7 @@ pub(super) fn show(state: &AdminState) -> Result<AdminResponse, Problem> {
 }
 
 /// The document of `GET /mode`, of the `record` event, and (with `report`) of a successful flip.
-pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) -> Value {
+pub(crate) fn document(gate: &Gate, published: &Published, record: &ModeRecord) -> Value {
     let mut document = json!(record);
     document["in_flight"] = in_flight(gate);
     document["schema"] = json!(published.schema);

@@ -34,10 +34,19 @@ pub struct Settings {
     pub(crate) orphan_grace: Duration,
     /// The format of access log lines; `None` writes none.
     pub(crate) access_log: Option<LogFormat>,
+    pub(crate) on_change: Option<OnChangeSettings>,
     pub(crate) admin: AdminSettings,
     pub(crate) upstream: UpstreamSettings,
     /// The settings of every data worker.
     pub proxy: ProxySettings,
+}
+
+/// The program that is told of changes.
+#[derive(Clone, Debug)]
+pub(crate) struct OnChangeSettings {
+    pub(crate) program: PathBuf,
+    /// How long it may run.
+    pub(crate) timeout: Duration,
 }
 
 /// The settings of the admin port.
@@ -112,6 +121,7 @@ impl Settings {
             drain_timeout: args.drain_timeout,
             orphan_grace: args.orphan_grace,
             access_log: args.access_log.then_some(args.log_format),
+            on_change: args.on_change.map(|program| OnChangeSettings { program, timeout: args.on_change_timeout }),
             admin: AdminSettings {
                 listen: args.admin_listen,
                 allowed_hosts: args.admin_host,

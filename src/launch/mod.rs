@@ -3,6 +3,7 @@
 
 mod error;
 mod history;
+mod on_change;
 mod parts;
 mod workers;
 
@@ -87,6 +88,7 @@ pub(crate) async fn run(
     let control = control?;
     let (stop_sender, stopping) = watch::channel(false);
     let metrics = Metrics::new(settings.workers, control.stats());
+    let on_change = on_change::run(settings.on_change.clone(), Arc::clone(&gate), Arc::clone(&metrics));
     let shared =
         SharedParts { gate, control_handle: control_handle.clone(), access: Arc::clone(&access), metrics, stopping };
     let mut running = Running::start(&settings, shared, stop_sender, control, (data, admin_listener))?;
@@ -95,6 +97,7 @@ pub(crate) async fn run(
         () = stop.as_mut() => {}
         error = running.parts.one_ended() => return Err(error),
         () = reload_forever(&control_handle, &access, reload) => {}
+        () = on_change => {}
     }
     running.shut_down(settings.stop_timeout).await
 }

@@ -66,6 +66,9 @@ mod local_close;
 /// Flips at a time to come.
 mod scheduled;
 
+/// The program that is told of changes.
+mod on_change;
+
 /// What an operator tells clients, and when they come again.
 mod told;
 
