@@ -181,6 +181,10 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_STOP_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) stop_timeout: Duration,
 
+    /// Reload the route table and access.yaml when their content has changed.
+    #[arg(long, env = "UCS_GATEWAY_WATCH_FILES")]
+    pub(crate) watch_files: bool,
+
     /// Program that is started when a flip has settled or was reverted and when an alarm comes up, with the document of
     /// GET /mode on its standard input. One at a time; no part of the gateway waits for it.
     #[arg(long, env = "UCS_GATEWAY_ON_CHANGE", value_name = "PROGRAM")]

@@ -27,6 +27,8 @@ pub struct Settings {
     pub(crate) store: StoreKind,
     /// access.yaml; without it, the token in the state directory grants everything.
     pub(crate) access: Option<PathBuf>,
+    /// Whether a change of the route table or access.yaml is a reload.
+    pub(crate) watch_files: bool,
     pub(crate) class_limits: Vec<ClassLimit>,
     pub(crate) stop_timeout: Duration,
     pub(crate) initial_mode: InitialMode,
@@ -115,6 +117,7 @@ impl Settings {
             state_dir: args.state_dir.unwrap_or_else(default_state_dir),
             store: args.store,
             access: args.access,
+            watch_files: args.watch_files,
             class_limits: args.max_in_flight,
             stop_timeout: args.stop_timeout,
             initial_mode: args.initial_mode,

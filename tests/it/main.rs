@@ -66,6 +66,9 @@ mod local_close;
 /// Flips at a time to come.
 mod scheduled;
 
+/// Files that are watched.
+mod file_watch;
+
 /// The program that is told of changes.
 mod on_change;
 
