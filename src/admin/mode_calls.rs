@@ -81,7 +81,7 @@ pub(super) fn show(state: &AdminState) -> Result<AdminResponse, Problem> {
 }
 
 /// The document of `GET /mode`, of the `record` event, and (with `report`) of a successful flip.
-pub(super) fn document(gate: &Gate, published: &Published, record: &ModeRecord) -> Value {
+pub(crate) fn document(gate: &Gate, published: &Published, record: &ModeRecord) -> Value {
     let mut document = json!(record);
     document["in_flight"] = in_flight(gate);
     document["schema"] = json!(published.schema);
@@ -245,8 +245,9 @@ pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<A
     };
     let journal = Arc::clone(&state.parts.journal);
     let entries = state.journal_turn.take(move || journal(limit)).await;
-    let entries = entries.map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal could not be read; see the log")
+    let entries = entries.unwrap_or_else(|_| Err("the reading of the journal failed".to_owned())).map_err(|fault| {
+        tracing::error!("{fault}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "history_unreadable", fault)
     })?;
     Ok(response::json(StatusCode::OK, &json!({"entries": entries})))
 }

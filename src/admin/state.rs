@@ -15,8 +15,8 @@ use crate::gate::Gate;
 use crate::telemetry::Metrics;
 use crate::transport::Peer;
 
-/// Reads the newest journal entries, newest first; blocking.
-pub(crate) type JournalReader = dyn Fn(usize) -> Vec<serde_json::Value> + Send + Sync;
+/// Reads the newest journal entries, newest first, or says why it cannot; blocking.
+pub(crate) type JournalReader = dyn Fn(usize) -> Result<Vec<serde_json::Value>, String> + Send + Sync;
 
 /// The parts of the gateway that the admin API works with.
 pub(crate) struct AdminParts {

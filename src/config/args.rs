@@ -185,6 +185,19 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_STOP_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) stop_timeout: Duration,
 
+    /// Reload the route table and access.yaml when their content has changed.
+    #[arg(long, env = "UCS_GATEWAY_WATCH_FILES")]
+    pub(crate) watch_files: bool,
+
+    /// Program that is started when a flip has settled or was reverted and when an alarm comes up, with the document of
+    /// GET /mode on its standard input. One at a time; no part of the gateway waits for it.
+    #[arg(long, env = "UCS_GATEWAY_ON_CHANGE", value_name = "PROGRAM")]
+    pub(crate) on_change: Option<PathBuf>,
+
+    /// Time that the program of --on-change may take before it is killed.
+    #[arg(long, env = "UCS_GATEWAY_ON_CHANGE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) on_change_timeout: Duration,
+
     /// Format of log lines.
     #[arg(long, env = "UCS_GATEWAY_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = named::<LogFormat>(LogFormat::NAMES))]
     pub(crate) log_format: LogFormat,

@@ -27,6 +27,8 @@ pub struct Settings {
     pub(crate) store: StoreKind,
     /// access.yaml; without it, the token in the state directory grants everything.
     pub(crate) access: Option<PathBuf>,
+    /// Whether a change of the route table or access.yaml is a reload.
+    pub(crate) watch_files: bool,
     pub(crate) class_limits: Vec<ClassLimit>,
     pub(crate) stop_timeout: Duration,
     pub(crate) initial_mode: InitialMode,
@@ -34,10 +36,19 @@ pub struct Settings {
     pub(crate) orphan_grace: Duration,
     /// The format of access log lines; `None` writes none.
     pub(crate) access_log: Option<LogFormat>,
+    pub(crate) on_change: Option<OnChangeSettings>,
     pub(crate) admin: AdminSettings,
     pub(crate) upstream: UpstreamSettings,
     /// The settings of every data worker.
     pub proxy: ProxySettings,
+}
+
+/// The program that is told of changes.
+#[derive(Clone, Debug)]
+pub(crate) struct OnChangeSettings {
+    pub(crate) program: PathBuf,
+    /// How long it may run.
+    pub(crate) timeout: Duration,
 }
 
 /// The settings of the admin port.
@@ -106,12 +117,14 @@ impl Settings {
             state_dir: args.state_dir.unwrap_or_else(default_state_dir),
             store: args.store,
             access: args.access,
+            watch_files: args.watch_files,
             class_limits: args.max_in_flight,
             stop_timeout: args.stop_timeout,
             initial_mode: args.initial_mode,
             drain_timeout: args.drain_timeout,
             orphan_grace: args.orphan_grace,
             access_log: args.access_log.then_some(args.log_format),
+            on_change: args.on_change.map(|program| OnChangeSettings { program, timeout: args.on_change_timeout }),
             admin: AdminSettings {
                 listen: args.admin_listen,
                 allowed_hosts: args.admin_host,

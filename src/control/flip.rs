@@ -20,7 +20,9 @@ use crate::control_handle::FlipReport;
 use crate::policy::flip::{
     Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, Step, Ticket, UpstreamAnswer,
 };
-use crate::policy::mode::{self, Actor, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, Phase, SchemaKnowledge};
+use crate::policy::mode::{
+    self, Actor, ActorKind, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, Phase, SchemaKnowledge,
+};
 
 /// The longest time for aborted exchanges to end, besides the orphan grace.
 const CUT_LIMIT: Duration = Duration::from_secs(10);
@@ -172,6 +174,7 @@ impl Control {
                     info!(revision = saved.content().revision, "mode record saved after retries");
                 }
                 self.alarms.save = None;
+                self.note_fault_of_journal(&saved);
                 self.just_saved = Some(saved);
                 self.feed(Event::SaveEnded { saved: true });
             }
@@ -185,6 +188,17 @@ impl Control {
                 }
                 self.feed(Event::SaveEnded { saved: false });
             }
+        }
+    }
+
+    /// A lost journal is an alarm until an operator or client requests another change.
+    fn note_fault_of_journal(&mut self, saved: &Saved<ModeRecord>) {
+        let is_requested = matches!(saved.content().actor.kind, ActorKind::Operator | ActorKind::Client);
+        if let Some(fault) = saved.fault() {
+            error!("{fault}");
+            self.alarms.journal = Some(fault.to_owned());
+        } else if is_requested && self.record().phase == Phase::Settled {
+            self.alarms.journal = None;
         }
     }
 

@@ -146,6 +146,8 @@ struct Alarms {
     start: Option<String>,
     /// The record in force is not saved; cleared by a successful save.
     save: Option<String>,
+    /// The journal was lost under the running gateway; cleared by the next change of an operator or client.
+    journal: Option<String>,
     /// UCS is not in the gateway's mode or does not report one; cleared when it reports the gateway's mode.
     upstream: Option<String>,
     /// UCS refused production and the gateway followed it; cleared when an operator or client changes the mode.
@@ -306,9 +308,9 @@ impl Control {
 
     /// The state to publish.
     fn published(&self) -> Published {
-        let Alarms { start, save, upstream, followed, expiry, local, scheduled } = &self.alarms;
+        let Alarms { start, save, journal, upstream, followed, expiry, local, scheduled } = &self.alarms;
         let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());
-        let alarms = [start, save, of_record, upstream, followed, expiry, of_probe, local, scheduled];
+        let alarms = [start, save, journal, of_record, upstream, followed, expiry, of_probe, local, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let (schema, upstream, local) = (self.schema.knowledge(), self.upstream_mode(), self.local.log.in_force());

@@ -11,8 +11,9 @@ use crate::control::store::local::LocalDir;
 use crate::policy::mode::LocalEntry;
 
 /// The newest `limit` entries, newest first. Each list keeps its own order, whatever the clock did.
-pub(super) fn read(dir: &Path, limit: usize) -> Vec<Value> {
-    let records = journal::read(&RecordFile::journal_path(dir), limit).unwrap_or_default();
+pub(super) fn read(dir: &Path, limit: usize) -> Result<Vec<Value>, String> {
+    let path = RecordFile::journal_path(dir);
+    let records = journal::read(&path, limit).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let local = LocalDir::read_local(dir);
     let mut records =
         records.iter().filter_map(|entry| Some((entry.time, serde_json::to_value(entry).ok()?))).peekable();
@@ -22,7 +23,7 @@ pub(super) fn read(dir: &Path, limit: usize) -> Vec<Value> {
         let next = if time(closes.peek()) > time(records.peek()) { closes.next() } else { records.next() };
         next.map(|(_, entry)| entry)
     });
-    merged.take(limit).collect()
+    Ok(merged.take(limit).collect())
 }
 
 fn close(entry: &LocalEntry) -> Value {

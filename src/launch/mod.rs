@@ -2,7 +2,9 @@
 //! policy. `serve` and `demo` differ only in their settings.
 
 mod error;
+mod file_watch;
 mod history;
+mod on_change;
 mod parts;
 mod workers;
 
@@ -26,10 +28,12 @@ use crate::control::{self, Control, ControlSettings, LoadedRoutes, StopSignals};
 use crate::control_handle::{ControlHandle, ReloadWhen};
 use crate::gate::Gate;
 use crate::hex::sha256_hex;
-use crate::route_file;
+use crate::policy::table::RouteTable;
+use crate::route_file::{self, TableError};
 use crate::telemetry::Metrics;
 use crate::transport::{Listener, SocketLimits, listen};
 pub(crate) use error::LaunchError;
+use file_watch::FileWatch;
 use parts::Parts;
 use workers::{SharedParts, Workers};
 
@@ -60,10 +64,11 @@ pub(crate) async fn run(
     reload: mpsc::Receiver<()>,
 ) -> Result<(), LaunchError> {
     let mut stop = std::pin::pin!(stop);
-    let routes = settings.routes.clone();
-    let loading = beside(format!("reading {}", routes.display()), move || route_file::load(&routes));
+    let files = settings.clone();
+    let loading = beside(format!("reading {}", settings.routes.display()), move || load(&files));
     let Some(loaded) = or_stopped(loading, stop.as_mut()).await else { return Ok(()) };
-    let (table, text) = loaded??;
+    let (watch, loaded) = loaded?;
+    let (table, text) = loaded?;
     check_class_limits(&settings.class_limits, &table)?;
     let failed = |source| LaunchError::Listen { address: settings.listen, source };
     let data = listen(settings.listen, SocketLimits::default()).map_err(failed)?;
@@ -87,6 +92,8 @@ pub(crate) async fn run(
     let control = control?;
     let (stop_sender, stopping) = watch::channel(false);
     let metrics = Metrics::new(settings.workers, control.stats());
+    let watched = watch.map(FileWatch::start).transpose()?;
+    let on_change = on_change::run(settings.on_change.clone(), Arc::clone(&gate), Arc::clone(&metrics));
     let shared =
         SharedParts { gate, control_handle: control_handle.clone(), access: Arc::clone(&access), metrics, stopping };
     let mut running = Running::start(&settings, shared, stop_sender, control, (data, admin_listener))?;
@@ -94,9 +101,17 @@ pub(crate) async fn run(
     tokio::select! {
         () = stop.as_mut() => {}
         error = running.parts.one_ended() => return Err(error),
-        () = reload_forever(&control_handle, &access, reload) => {}
+        () = reload_forever(&control_handle, &access, reload, watched) => {}
+        () = on_change => {}
     }
     running.shut_down(settings.stop_timeout).await
+}
+
+/// The route table, and the watch over the files, which must not miss a change that comes after the table was read.
+fn load(settings: &Settings) -> (Option<FileWatch>, Result<(RouteTable, String), TableError>) {
+    let paths = || settings.access.iter().chain([&settings.routes]).cloned();
+    let watch = settings.watch_files.then(|| FileWatch::new(paths()));
+    (watch, route_file::load(&settings.routes))
 }
 
 /// The state directory first: it is the lock. Access before control: an invalid access.yaml must not affect UCS or the record.
@@ -192,13 +207,23 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
 }
 
 /// Runs beside the watch over the parts, which must not wait for a reload.
-async fn reload_forever(control_handle: &ControlHandle, access: &Access, mut reload: mpsc::Receiver<()>) {
-    while let Some(()) = reload.recv().await {
+async fn reload_forever(
+    control_handle: &ControlHandle,
+    access: &Access,
+    mut requested: mpsc::Receiver<()>,
+    watched: Option<mpsc::Receiver<()>>,
+) {
+    let mut watched = watched.unwrap_or_else(|| mpsc::channel(1).1);
+    loop {
+        tokio::select! {
+            Some(()) = requested.recv() => {}
+            Some(()) = watched.recv() => {}
+            else => std::future::pending().await,
+        }
         // Its errors are in the log, and a broken file must not hold back the other one.
         let _ = access.reload().await;
         log_reload(control_handle.reload(ReloadWhen::AfterFlip).await);
     }
-    std::future::pending().await
 }
 
 fn journal_reader(settings: &Settings) -> Arc<admin::JournalReader> {

@@ -164,6 +164,8 @@ impl Scrape {
         counters(encoder, "ucs_gateway_record_save_errors", "Failed saves of the mode record", &save_errors)?;
         let reloads = outcomes(&control.reloads_ok, &control.reloads_failed);
         counters(encoder, "ucs_gateway_reload", "Reloads of the route table, by outcome", &reloads)?;
+        let runs = outcomes(&self.metrics.on_change_ok, &self.metrics.on_change_failed);
+        counters(encoder, "ucs_gateway_on_change", "Runs of the program of --on-change, by outcome", &runs)?;
         let probes = [
             (vec![("found", "defined")], read(&control.probes_defined)),
             (vec![("found", "undefined")], read(&control.probes_undefined)),

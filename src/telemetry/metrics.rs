@@ -136,6 +136,10 @@ pub struct Metrics {
     classes: Mutex<Vec<Arc<str>>>,
     /// The counters of control.
     pub(crate) control: Arc<ControlStats>,
+    /// Runs of the program of `--on-change` that ended with exit code 0.
+    pub(crate) on_change_ok: AtomicU64,
+    /// Runs that did not, or did not begin.
+    pub(crate) on_change_failed: AtomicU64,
 }
 
 /// The counters of one worker. Only that worker writes them, so an addition is a load and a store.
@@ -171,6 +175,8 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect(),
             classes: Mutex::new(FIRST_CLASSES.map(Arc::from).to_vec()),
             control,
+            on_change_ok: AtomicU64::new(0),
+            on_change_failed: AtomicU64::new(0),
         })
     }
 

@@ -39,6 +39,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// The journal and the lock while other processes take hold of them.
+mod journal;
+
 /// Cancels, stops and requests at every step of a flip.
 mod flip_events;
 
@@ -62,6 +65,12 @@ mod local_close;
 
 /// Flips at a time to come.
 mod scheduled;
+
+/// Files that are watched.
+mod file_watch;
+
+/// The program that is told of changes.
+mod on_change;
 
 /// What an operator tells clients, and when they come again.
 mod told;

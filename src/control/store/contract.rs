@@ -58,11 +58,22 @@ impl Token {
 pub struct Saved<T> {
     content: T,
     token: Token,
+    fault: Option<String>,
 }
 
 impl<T> Saved<T> {
     pub(super) fn new(content: T, token: Token) -> Saved<T> {
-        Saved { content, token }
+        Saved { content, token, fault: None }
+    }
+
+    /// The same, with damage that the store found and went on from.
+    pub(super) fn with_fault(self, fault: Option<String>) -> Saved<T> {
+        Saved { fault, ..self }
+    }
+
+    /// Damage to earlier records that the store found while it saved, as a sentence.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// The content.

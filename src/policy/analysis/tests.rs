@@ -51,6 +51,19 @@ fn a_difference_is_reported_once_for_each_pair_of_routes() {
     assert_eq!(paths, ["/b", "/a/x", "/base/b", "/base/a/x"]);
 }
 
+#[test]
+fn tables_of_the_same_paths_are_compared_although_the_search_is_cut_short() {
+    let path = |at: usize| (0..16).map(move |n| if n == at { "/x" } else { "/{p}" }).collect::<String>();
+    let paths: Vec<String> = (0..16).map(path).collect();
+    let routes: Vec<_> = paths.iter().map(|path| ("GET", path.as_str())).collect();
+    let old = compile("", &routes).unwrap();
+    assert!(overlaps(&old).cut_short.is_some());
+    let mut new = compile("", &routes).unwrap();
+    new.routes.iter_mut().for_each(|route| route.modes = ModeSet::Maintenance);
+    let found = diff(&old, &new);
+    assert_eq!((found.list.len(), found.cut_short), (16, None));
+}
+
 fn segment() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["/a", "/b", "/x", "/{p}"])
 }

@@ -87,7 +87,7 @@ impl RecordFile {
             return Err(error);
         }
         self.saved = Some(record.clone());
-        Ok(saved(record))
+        Ok(saved(record).with_fault(journal.take_lost()))
     }
 
     /// The record, or the fault for which it was set aside.

@@ -2,10 +2,13 @@
 //! truncation are detected. It appends and verifies; `file` decides on the consequences.
 //!
 //! A line is a JSON object whose first member is `hash`: the SHA-256 of everything after that member. The second member,
-//! `previous`, is the hash of the previous line (64 zeroes in the first line).
+//! `previous`, is the hash of the previous line (64 zeroes in the first line). A file that was moved, cut or written by
+//! another process under a running gateway is noticed at the next line: the journal goes on in a new file, whose first line
+//! names the lost head in `continues`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -27,6 +30,9 @@ pub(crate) struct JournalEntry {
     pub hash: String,
     /// The `hash` of the previous line; 64 zeroes in the first line.
     pub previous: String,
+    /// In the first line of a file that follows a lost one: the `hash` of the last line there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// The time of the append.
     pub time: Timestamp,
     /// The reason for the save.
@@ -85,6 +91,12 @@ pub(crate) struct Journal {
     file: File,
     /// The length up to which every line is complete and chained.
     length: u64,
+    /// A line that was not saved could not be removed: the file may be longer.
+    has_remains: bool,
+    /// The head of the lost file that this one follows.
+    continues: Option<String>,
+    /// The loss of that file, as a sentence, until it is taken.
+    lost: Option<String>,
     entries: Vec<IndexEntry>,
 }
 
@@ -122,8 +134,9 @@ impl Journal {
             tail => Some(move_partial_line(path, &file, whole as u64, tail)?),
         };
         match verify(&bytes[..whole]) {
-            Ok(entries) => {
-                let journal = Journal { path: path.to_owned(), file, length: whole as u64, entries };
+            Ok((entries, continues)) => {
+                let (length, has_remains, lost) = (whole as u64, false, None);
+                let journal = Journal { path: path.to_owned(), file, length, has_remains, continues, lost, entries };
                 Ok(Opened { journal, existed, torn, broken: None })
             }
             Err((line, fault)) => {
@@ -132,8 +145,9 @@ impl Journal {
                 std::fs::rename(path, &aside)?;
                 let broken =
                     format!("line {line} of {} {fault}; the file was moved to {}", path.display(), aside.display());
-                let journal =
-                    Journal { path: path.to_owned(), file: open_for_append(path)?, length: 0, entries: Vec::new() };
+                let file = open_for_append(path)?;
+                let (length, has_remains, continues, lost, entries) = Default::default();
+                let journal = Journal { path: path.to_owned(), file, length, has_remains, continues, lost, entries };
                 Ok(Opened { journal, existed, torn, broken: Some(broken) })
             }
         }
@@ -149,9 +163,9 @@ impl Journal {
         self.entries.is_empty()
     }
 
-    /// The hash of the newest line.
+    /// The hash of the newest line, of this file or of the lost one before it.
     pub fn head(&self) -> Option<&str> {
-        self.entries.last().map(|link| link.hash.as_str())
+        self.entries.last().map(|link| &link.hash).or(self.continues.as_ref()).map(String::as_str)
     }
 
     /// The highest revision of any line; 0 for an empty journal.
@@ -166,15 +180,19 @@ impl Journal {
 
     /// Appends a line durably and returns its hash. After an error the journal is unchanged, as far as the disk permits.
     pub fn append(&mut self, kind: JournalKind, record: &ModeRecord, time: Timestamp) -> io::Result<String> {
-        let previous = self.head().unwrap_or(NO_HASH).to_owned();
+        if let Some(fault) = self.fault()? {
+            self.begin_anew(&fault)?;
+        }
+        let previous = self.entries.last().map_or(NO_HASH, |link| &link.hash).to_owned();
+        let continues = self.continues.clone().filter(|_| self.entries.is_empty());
         let record = ModeRecord { journal_head: self.head().map(str::to_owned), ..record.clone() };
-        let revision = record.revision;
-        let mut entry = JournalEntry { hash: NO_HASH.to_owned(), previous, time, kind, record, unknown: Map::new() };
+        let (hash, revision, unknown) = (NO_HASH.to_owned(), record.revision, Map::new());
+        let mut entry = JournalEntry { hash, previous, continues, time, kind, record, unknown };
         let line = serde_json::to_string(&entry)?;
         entry.hash = sha256_hex(hashed_part(&line).unwrap_or_default());
         let line = serde_json::to_string(&entry)? + "\n";
         if let Err(error) = self.write_at_end(line.as_bytes()) {
-            let _ = self.file.set_len(self.length);
+            self.has_remains = self.file.set_len(self.length).is_err();
             return Err(error);
         }
         self.entries.push(IndexEntry { hash: entry.hash.clone(), revision, begins: self.length });
@@ -182,18 +200,66 @@ impl Journal {
         Ok(entry.hash)
     }
 
+    /// Takes the loss of the file that held the lines before this one, as a sentence.
+    pub fn take_lost(&mut self) -> Option<String> {
+        self.lost.take()
+    }
+
     /// Removes the newest line: its record was not saved.
     pub fn remove_last(&mut self) -> io::Result<()> {
         let Some(link) = self.entries.pop() else { return Ok(()) };
         self.length = link.begins;
+        self.has_remains = true;
         self.file.set_len(link.begins)?;
+        self.has_remains = false;
         self.file.sync_all()
     }
 
-    fn write_at_end(&mut self, line: &[u8]) -> io::Result<()> {
-        if !self.path.try_exists()? {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} was removed", self.path.display())));
+    /// What happened to the file since the last line, if anything did.
+    fn fault(&self) -> io::Result<Option<String>> {
+        let ours = self.file.metadata()?;
+        let there = match self.path.metadata() {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some("was moved or removed".to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let (length, found) = (self.length, ours.len());
+        Ok(if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) {
+            Some("was replaced".to_owned())
+        } else if found < length {
+            Some(format!("was cut from {length} to {found} bytes"))
+        } else if found > length && !self.has_remains {
+            Some(format!("grew from {length} to {found} bytes by another process"))
+        } else {
+            None
+        })
+    }
+
+    /// Goes on in a new file after the old one was lost. What stands in its place is set aside.
+    fn begin_anew(&mut self, fault: &str) -> io::Result<()> {
+        let path = self.path.clone();
+        let mut kept = String::new();
+        if path.metadata().is_ok_and(|there| !there.is_file() || there.len() > 0) {
+            let aside = free_name(&path, "aside");
+            std::fs::rename(&path, &aside)?;
+            kept = format!("; what was left is in {}", aside.display());
         }
+        self.file = open_for_append(&path)?;
+        let lines = self.entries.len();
+        self.continues = self.head().map(str::to_owned);
+        (self.length, self.has_remains, self.entries) = Default::default();
+        let head = self.continues.as_deref().unwrap_or(NO_HASH);
+        self.lost = Some(format!(
+            "{} {fault} while the gateway was running{kept}; the history goes on in a new file, which names the last of \
+             the {lines} lines before it ({head}): find the cause, and exclude the file from log rotation",
+            path.display()
+        ));
+        Ok(())
+    }
+
+    fn write_at_end(&mut self, line: &[u8]) -> io::Result<()> {
         // The remains of a line that could not be removed must not stay behind this one.
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length))?;
@@ -203,14 +269,13 @@ impl Journal {
 }
 
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.
-/// Skips a partial last line. An absent file has no entries.
+/// Skips a partial last line. A running gateway has written a line, so a file without one was cut.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+    let text = std::fs::read_to_string(path)?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    if whole.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has no line"));
+    }
     let newest = whole.lines().rev().take(limit);
     newest.map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
 }
@@ -243,18 +308,21 @@ fn move_partial_line(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::R
     Ok(torn)
 }
 
-/// The index of a sound chain, or the number of the first bad line and its fault.
-fn verify(whole: &[u8]) -> Result<Vec<IndexEntry>, (usize, String)> {
+/// The index of a sound chain and the lost head that it follows, or the number of the first bad line and its fault.
+fn verify(whole: &[u8]) -> Result<(Vec<IndexEntry>, Option<String>), (usize, String)> {
     let text = std::str::from_utf8(whole).map_err(|_| (1, "is not text".to_owned()))?;
     let mut links: Vec<IndexEntry> = Vec::new();
-    let mut begins = 0;
+    let (mut begins, mut continues) = (0, None);
     for (index, line) in text.split_terminator('\n').enumerate() {
         let previous = links.last().map_or(NO_HASH, |link| link.hash.as_str());
         let entry = verify_line(line, previous).map_err(|fault| (index + 1, fault))?;
+        if links.is_empty() {
+            continues = entry.continues;
+        }
         links.push(IndexEntry { hash: entry.hash, revision: entry.record.revision, begins });
         begins += line.len() as u64 + 1;
     }
-    Ok(links)
+    Ok((links, continues))
 }
 
 fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {

@@ -18,10 +18,13 @@ const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
 const UPSTREAM_SEEN: &str = "upstream-seen";
 const LOCAL: &str = "local.json";
 
-/// An open state directory. The lock is held until it is dropped or the process ends.
+/// An open state directory. The locks are held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct LocalDir {
     dir: PathBuf,
+    /// The directory itself: the file `lock` can be removed under a running gateway.
+    _dir_lock: File,
+    /// Earlier versions lock this file only, and so do network file systems that lock no directory.
     _lock: File,
 }
 
@@ -30,12 +33,16 @@ impl LocalDir {
     pub fn open(dir: &Path) -> Result<LocalDir, StoreError> {
         let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         created.map_err(failed("create the state directory", dir))?;
+        let dir_lock = File::open(dir).map_err(failed("open the state directory", dir))?;
+        if matches!(dir_lock.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(StoreError::InUse(dir.to_owned()));
+        }
         let lock_path = dir.join(LOCK);
         let mut options = File::options();
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.map_err(failed("open the lock file", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(LocalDir { dir: dir.to_owned(), _lock: lock }),
+            Ok(()) => Ok(LocalDir { dir: dir.to_owned(), _dir_lock: dir_lock, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed("lock", &lock_path)(source)),
         }

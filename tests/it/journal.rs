@@ -1,0 +1,171 @@
+//! The journal and the lock of a running gateway, of which another process takes hold: log rotation, an editor, an
+//! operator who tidies up.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use ucs_gateway::demo::StandInOptions;
+
+use crate::support::{Gateway, PATIENCE, TempDir, Ucs, admin};
+
+const ALONE: [&str; 6] = ["--upstream-mode", "off", "--schema-probe", "off", "--initial-mode", "production"];
+
+/// A gateway whose journal has three lines.
+struct Rig {
+    ucs: Ucs,
+    dir: TempDir,
+    gateway: Gateway,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let ucs = Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() });
+        let dir = TempDir::new();
+        let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+        let rig = Rig { ucs, dir, gateway };
+        rig.set("maintenance");
+        assert_eq!(lines(&rig.journal()).len(), 3);
+        rig
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal.jsonl")
+    }
+
+    /// Also the alarm afterwards.
+    #[track_caller]
+    fn set(&self, mode: &str) -> Option<String> {
+        let reply = admin::set_mode(&self.gateway, &json!({"mode": mode}));
+        assert_eq!((reply.status, &reply.json()["mode"]), (200, &json!(mode)), "{}", reply.text());
+        admin::mode(&self.gateway)["alarm"].as_str().map(str::to_owned)
+    }
+
+    /// The files that were set aside.
+    fn asides(&self) -> Vec<PathBuf> {
+        let paths = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.to_string_lossy().contains(".aside-")).collect()
+    }
+
+    fn history(&self) -> crate::support::Reply {
+        admin::call(&self.gateway, "GET /mode/history", None)
+    }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"))).collect()
+}
+
+/// Does something to the journal; the next flip is in force, says so, and goes on in a sound file.
+#[track_caller]
+fn is_noticed(says: &str, asides: usize, harm: impl Fn(&Path)) {
+    let mut rig = Rig::new();
+    let journal = rig.journal();
+    let last = lines(&journal).pop().unwrap();
+    harm(&journal);
+    let alarm = rig.set("production").expect("an alarm");
+    assert!(alarm.contains("journal.jsonl") && alarm.contains(says), "{alarm}");
+    assert!(alarm.contains(last["hash"].as_str().unwrap()), "the lost head is named: {alarm}");
+    assert_eq!(rig.asides().len(), asides, "{:?}", rig.asides());
+    let new = lines(&journal);
+    assert_eq!((new.len(), &new[0]["continues"], &new[1]["continues"]), (2, &last["hash"], &Value::Null));
+    assert_eq!(new[0]["record"]["journal_head"], last["hash"]);
+    assert_eq!(rig.history().json()["entries"].as_array().unwrap().len(), 2);
+    assert_eq!(admin::metric(&rig.gateway, "ucs_gateway_alarm"), 1.0);
+    assert_eq!(rig.set("maintenance"), None, "the next change has answered the alarm");
+    rig.gateway.signal("TERM");
+    assert!(rig.gateway.exited(PATIENCE).success());
+    let again = Gateway::start_in(rig.dir.path(), rig.ucs.address, &ALONE);
+    let mode = admin::mode(&again);
+    assert_eq!((&mode["mode"], &mode["alarm"]), (&json!("maintenance"), &Value::Null), "the new file is sound");
+    assert_eq!(lines(&journal).len(), 4);
+}
+
+#[test]
+fn a_journal_that_was_moved_goes_on_in_a_new_file_that_names_the_lost_head() {
+    is_noticed("was moved or removed", 0, |journal| fs::rename(journal, journal.with_extension("1")).unwrap());
+}
+
+#[test]
+fn a_journal_that_was_rotated_goes_on_in_the_file_that_was_made() {
+    is_noticed("was replaced", 0, |journal| {
+        fs::rename(journal, journal.with_extension("1")).unwrap();
+        File::create_new(journal).unwrap();
+    });
+}
+
+#[test]
+fn a_copy_in_place_of_the_journal_is_set_aside() {
+    is_noticed("was replaced", 1, |journal| {
+        fs::rename(journal, journal.with_extension("1")).unwrap();
+        fs::copy(journal.with_extension("1"), journal).unwrap();
+    });
+}
+
+#[test]
+fn a_journal_that_was_truncated_goes_on_without_a_hole() {
+    is_noticed("was cut from", 0, |journal| drop(File::create(journal).unwrap()));
+}
+
+#[test]
+fn a_journal_that_was_cut_in_a_line_is_set_aside() {
+    is_noticed("was cut from", 1, |journal| {
+        let file = File::options().write(true).open(journal).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 10).unwrap();
+    });
+}
+
+#[test]
+fn a_line_of_another_process_is_kept_and_not_cut_off() {
+    is_noticed("by another process", 1, |journal| {
+        let text = fs::read_to_string(journal).unwrap();
+        fs::write(journal, format!("{text}a foreign line\n")).unwrap();
+    });
+}
+
+#[test]
+fn a_folder_in_place_of_the_journal_is_set_aside() {
+    is_noticed("was replaced", 1, |journal| {
+        fs::remove_file(journal).unwrap();
+        fs::create_dir(journal).unwrap();
+    });
+}
+
+#[test]
+fn a_history_that_cannot_be_read_is_an_error_and_not_empty() {
+    let rig = Rig::new();
+    let journal = rig.journal();
+    let sound = fs::read_to_string(&journal).unwrap();
+    let fails = |what: &str| {
+        let reply = rig.history();
+        let problem = reply.json();
+        assert_eq!((reply.status, &problem["reason"]), (500, &json!("history_unreadable")), "{what}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("journal.jsonl"), "{what}: {problem}");
+    };
+    fs::rename(&journal, journal.with_extension("1")).unwrap();
+    fails("moved");
+    fs::create_dir(&journal).unwrap();
+    fails("a folder");
+    fs::remove_dir(&journal).unwrap();
+    fs::write(&journal, "not an entry\n").unwrap();
+    fails("foreign");
+    fs::write(&journal, "").unwrap();
+    fails("cut to nothing");
+    fs::write(&journal, &sound).unwrap();
+    assert_eq!((rig.history().status, rig.history().json()["entries"].as_array().unwrap().len()), (200, 3));
+}
+
+#[test]
+fn no_second_gateway_starts_on_a_directory_whose_lock_file_was_removed() {
+    let rig = Rig::new();
+    fs::remove_file(rig.dir.path().join("lock")).unwrap();
+    let journal = fs::read(rig.journal()).unwrap();
+    let Err((status, log)) = Gateway::try_start_in(rig.dir.path(), rig.ucs.address, &ALONE) else {
+        panic!("a second gateway runs on the same directory")
+    };
+    assert_eq!(status.code(), Some(1), "{log:?}");
+    assert!(log.join("\n").contains("is in use by another process"), "{log:?}");
+    assert_eq!(fs::read(rig.journal()).unwrap(), journal);
+    assert_eq!(rig.set("production"), None, "the first one goes on");
+}
