@@ -107,6 +107,8 @@ pub(crate) struct Opened {
     pub torn: Option<PathBuf>,
     /// The chain is broken, as a sentence; the file was set aside and a new one started.
     pub broken: Option<String>,
+    /// The highest revision in a journal that was set aside, of the lines whose hash is right; 0 otherwise.
+    pub highest_aside: u64,
 }
 
 impl Journal {
@@ -124,7 +126,7 @@ impl Journal {
         match verify(&bytes[..whole]) {
             Ok(entries) => {
                 let journal = Journal { path: path.to_owned(), file, length: whole as u64, entries };
-                Ok(Opened { journal, existed, torn, broken: None })
+                Ok(Opened { journal, existed, torn, broken: None, highest_aside: 0 })
             }
             Err((line, fault)) => {
                 drop(file);
@@ -134,7 +136,7 @@ impl Journal {
                     format!("line {line} of {} {fault}; the file was moved to {}", path.display(), aside.display());
                 let journal =
                     Journal { path: path.to_owned(), file: open_for_append(path)?, length: 0, entries: Vec::new() };
-                Ok(Opened { journal, existed, torn, broken: Some(broken) })
+                Ok(Opened { journal, existed, torn, broken: Some(broken), highest_aside: highest_of(&bytes) })
             }
         }
     }
@@ -257,12 +259,24 @@ fn verify(whole: &[u8]) -> Result<Vec<IndexEntry>, (usize, String)> {
     Ok(links)
 }
 
-fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
+/// The highest revision of the lines that are sound in themselves, in a broken chain.
+fn highest_of(bytes: &[u8]) -> u64 {
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    lines.filter_map(|line| read_line(line).ok()).map(|entry| entry.record.revision).max().unwrap_or(0)
+}
+
+/// An entry whose hash is right.
+fn read_line(line: &str) -> Result<JournalEntry, String> {
     let hashed = hashed_part(line).ok_or("does not begin with a hash")?;
     let entry: JournalEntry = serde_json::from_str(line).map_err(|error| format!("is not an entry ({error})"))?;
     if entry.hash != sha256_hex(hashed) {
         return Err("was changed: its hash is wrong".to_owned());
     }
+    Ok(entry)
+}
+
+fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
+    let entry = read_line(line)?;
     if entry.previous != previous {
         return Err("does not follow the previous line: a line was removed, inserted or changed".to_owned());
     }
