@@ -10,7 +10,7 @@ use crate::control::stats::count_change;
 use crate::control::{Alarms, Control};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
-use crate::policy::mode::{self, ActorKind, Change, Mode, Phase, Refusal, SchemaKnowledge};
+use crate::policy::mode::{self, Change, Mode, Phase, Refusal, SchemaKnowledge};
 
 impl Control {
     /// Requests a change.
@@ -62,8 +62,7 @@ impl Control {
         if counts {
             count_change(&self.stats, &ended);
         }
-        let is_requested = matches!(self.record().actor.kind, ActorKind::Operator | ActorKind::Client);
-        if ended.is_ok() && is_requested {
+        if ended.is_ok() && matches!(requester, Requester::Command(_)) {
             let Alarms { start, followed, scheduled, .. } = &mut self.alarms;
             let cleared = [start.take(), followed.take(), scheduled.take()];
             if cleared.iter().any(Option::is_some) {

@@ -142,7 +142,7 @@ pub(crate) struct Control {
 /// Conditions that need an operator, by the event that clears them.
 #[derive(Debug, Default)]
 struct Alarms {
-    /// Found at start; cleared when an operator or client changes the mode.
+    /// Found at start; cleared when an operator or client requests a mode, even the one in force.
     start: Option<String>,
     /// The record in force is not saved; cleared by a successful save.
     save: Option<String>,
@@ -150,13 +150,13 @@ struct Alarms {
     journal: Option<String>,
     /// UCS is not in the gateway's mode or does not report one; cleared when it reports the gateway's mode.
     upstream: Option<String>,
-    /// UCS refused production and the gateway followed it; cleared when an operator or client changes the mode.
+    /// UCS refused production and the gateway followed it; cleared in the same way.
     followed: Option<String>,
     /// The mode expired but is still in force; cleared when it ends or its expiry is removed.
     expiry: Option<String>,
     /// The local close is not saved; cleared once it is, or has ended.
     local: Option<String>,
-    /// A scheduled flip was missed or failed; cleared when an operator or client changes the mode.
+    /// A scheduled flip was missed or failed; cleared in the same way.
     scheduled: Option<String>,
 }
 

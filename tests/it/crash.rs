@@ -351,6 +351,17 @@ fn a_missing_record_closes_when_there_is_a_journal() {
     starts_closed_after("mode.json is missing", |dir| std::fs::remove_file(dir.join("mode.json")).unwrap());
 }
 
+/// No revision is used again, even if neither file is whole.
+#[test]
+fn a_torn_record_beside_a_changed_journal_closes() {
+    let dir = starts_closed_after("its hash is wrong", |dir| {
+        std::fs::write(dir.join("mode.json"), "{").unwrap();
+        let journal = std::fs::read_to_string(dir.join("journal.jsonl")).unwrap();
+        std::fs::write(dir.join("journal.jsonl"), journal.replacen("\"production\"", "\"maintenance\"", 1)).unwrap();
+    });
+    assert_eq!(files_like(dir.path(), "journal.jsonl.aside").len(), 1);
+}
+
 #[test]
 fn a_directory_that_is_gone_is_a_first_start() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());

@@ -157,3 +157,38 @@ fn a_stop_in_the_grace_of_a_start_sets_ucs_to_no_mode() {
     is_settled(&gateway, "production");
     assert_eq!(admin::mode(&gateway)["cause"], "recovered");
 }
+
+#[test]
+fn the_alarm_of_a_start_ends_when_an_operator_confirms_the_mode_in_force() {
+    let (dir, ucs) = (TempDir::new(), Ucs::start("maintenance"));
+    let start = || Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
+    assert!(start().terminate(crate::support::PATIENCE).success());
+    std::fs::write(dir.path().join("mode.json"), "{").unwrap();
+    let gateway = start();
+    assert!(alarm(&gateway).contains("is not a mode record"), "{}", alarm(&gateway));
+    let revision = admin::mode(&gateway)["revision"].clone();
+    let confirmed = flip(&gateway, "maintenance").json();
+    assert_eq!((&confirmed["revision"], alarm(&gateway)), (&revision, String::new()), "{confirmed}");
+}
+
+/// The record bears an operator's name, but it was the gateway that changed it.
+#[test]
+fn the_alarm_of_a_start_outlasts_what_the_gateway_does_by_itself() {
+    let (dir, ucs) = (TempDir::new(), Ucs::start("production"));
+    ucs.with(|says| says.schema = vec![(500, "")]);
+    let start = || Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
+    let gateway = start();
+    let forced = json!({"mode": "production", "force": true, "reason": "we know"});
+    assert_eq!(admin::set_mode(&gateway, &forced).status, 200);
+    gateway.kill();
+    let journal = dir.path().join("journal.jsonl");
+    let edited = std::fs::read_to_string(&journal).unwrap().replace("we know", "we guess");
+    std::fs::write(&journal, edited).unwrap();
+    let gateway = start();
+    assert!(alarm(&gateway).contains("was changed"), "{}", alarm(&gateway));
+    ucs.with(|says| says.schema = vec![(200, "[{}]")]);
+    eventually("force has ended", || admin::mode(&gateway)["force"] == false);
+    assert!(alarm(&gateway).contains("was changed"), "{}", alarm(&gateway));
+    assert_eq!(flip(&gateway, "production").status, 200);
+    alarm_ends(&gateway);
+}

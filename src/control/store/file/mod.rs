@@ -47,6 +47,7 @@ impl RecordFile {
         let (record, record_fault) = self.load_record()?;
         let journal_path = self.dir.join(JOURNAL);
         let opened = Journal::open(&journal_path).map_err(failed("open", &journal_path))?;
+        let aside = opened.highest_aside;
         let mut loaded = LoadedRecord {
             first_start: record.is_none() && record_fault.is_none() && !opened.existed,
             highest_revision: 0,
@@ -55,7 +56,8 @@ impl RecordFile {
             record: None,
         };
         let journal = compare(opened, record.as_ref(), &mut loaded).map_err(failed("repair", &journal_path))?;
-        loaded.highest_revision = journal.highest_revision().max(record.as_ref().map_or(0, |record| record.revision));
+        let recorded = record.as_ref().map_or(0, |record| record.revision);
+        loaded.highest_revision = journal.highest_revision().max(aside).max(recorded);
         self.saved = record.clone();
         self.journal = Some(journal);
         loaded.record = record.map(saved);

@@ -119,6 +119,8 @@ pub(crate) struct Opened {
     pub torn: Option<PathBuf>,
     /// The chain is broken, as a sentence; the file was set aside and a new one started.
     pub broken: Option<String>,
+    /// The highest revision in a journal that was set aside, of the lines whose hash is right; 0 otherwise.
+    pub highest_aside: u64,
 }
 
 impl Journal {
@@ -137,7 +139,7 @@ impl Journal {
             Ok((entries, continues)) => {
                 let (length, has_remains, lost) = (whole as u64, false, None);
                 let journal = Journal { path: path.to_owned(), file, length, has_remains, continues, lost, entries };
-                Ok(Opened { journal, existed, torn, broken: None })
+                Ok(Opened { journal, existed, torn, broken: None, highest_aside: 0 })
             }
             Err((line, fault)) => {
                 drop(file);
@@ -148,7 +150,7 @@ impl Journal {
                 let file = open_for_append(path)?;
                 let (length, has_remains, continues, lost, entries) = Default::default();
                 let journal = Journal { path: path.to_owned(), file, length, has_remains, continues, lost, entries };
-                Ok(Opened { journal, existed, torn, broken: Some(broken) })
+                Ok(Opened { journal, existed, torn, broken: Some(broken), highest_aside: highest_of(&bytes) })
             }
         }
     }
@@ -325,12 +327,24 @@ fn verify(whole: &[u8]) -> Result<(Vec<IndexEntry>, Option<String>), (usize, Str
     Ok((links, continues))
 }
 
-fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
+/// The highest revision of the lines that are sound in themselves, in a broken chain.
+fn highest_of(bytes: &[u8]) -> u64 {
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    lines.filter_map(|line| read_line(line).ok()).map(|entry| entry.record.revision).max().unwrap_or(0)
+}
+
+/// An entry whose hash is right.
+fn read_line(line: &str) -> Result<JournalEntry, String> {
     let hashed = hashed_part(line).ok_or("does not begin with a hash")?;
     let entry: JournalEntry = serde_json::from_str(line).map_err(|error| format!("is not an entry ({error})"))?;
     if entry.hash != sha256_hex(hashed) {
         return Err("was changed: its hash is wrong".to_owned());
     }
+    Ok(entry)
+}
+
+fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
+    let entry = read_line(line)?;
     if entry.previous != previous {
         return Err("does not follow the previous line: a line was removed, inserted or changed".to_owned());
     }
