@@ -6,5 +6,5 @@ mod settings;
 
 pub use args::ServeArgs;
 pub(crate) use args::{StoreKind, named};
-pub use settings::{Settings, SettingsError};
-pub(crate) use settings::{check_class_limits, default_state_dir};
+pub use settings::Settings;
+pub(crate) use settings::{SettingsError, check_class_limits, default_state_dir};
