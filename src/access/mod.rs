@@ -92,7 +92,7 @@ impl Access {
     }
 
     /// Access as configured in access.yaml.
-    pub fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
+    pub(crate) fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
         Ok(Access::new(read_file(path)?, Some(path.to_owned())))
     }
 

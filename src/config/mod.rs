@@ -6,5 +6,5 @@ mod settings;
 
 pub use args::ServeArgs;
 pub(crate) use args::{StoreKind, named};
-pub(crate) use settings::{OnChangeSettings, check_class_limits, default_state_dir};
-pub use settings::{Settings, SettingsError};
+pub use settings::Settings;
+pub(crate) use settings::{OnChangeSettings, SettingsError, check_class_limits, default_state_dir};

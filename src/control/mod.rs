@@ -59,8 +59,7 @@ use crate::telemetry::ControlStats;
 
 pub(crate) use options::{InitialMode, UpstreamModeUse};
 pub(crate) use route_reader::{LoadedRoutes, RouteLoader};
-pub use start::StartError;
-pub(crate) use start::start;
+pub(crate) use start::{StartError, start};
 
 /// The wait before the first retry of a save; it doubles up to [`SLOWEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -221,13 +220,13 @@ impl StopSignals {
 
 impl Control {
     /// The counters of control.
-    pub fn stats(&self) -> Arc<ControlStats> {
+    pub(crate) fn stats(&self) -> Arc<ControlStats> {
         Arc::clone(&self.stats)
     }
 
     /// Runs until the gateway has stopped. It ends after the workers: it writes the clean-shutdown marker only if no request
     /// is in flight and none was abandoned recently.
-    pub async fn run(mut self, mut stop: StopSignals) {
+    pub(crate) async fn run(mut self, mut stop: StopSignals) {
         if self.state.step_under_way() == Some(Step::Grace) {
             self.resolve_unsettled();
         }

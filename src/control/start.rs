@@ -33,7 +33,7 @@ const UNSAVED_REVISIONS: u64 = 8;
 
 /// The reason why control cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The store cannot be read.
     #[error("cannot read the mode: {0}")]
     Load(#[source] StoreError),

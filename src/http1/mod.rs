@@ -33,8 +33,7 @@ mod trailers;
 pub(crate) mod writer;
 
 pub use body::{BodyEvent, FramedBody};
-pub(crate) use buffers::{Buffer, Buffers};
-pub(crate) use buffers::{copied_part, room_for};
+pub(crate) use buffers::{Buffer, Buffers, copied_part, room_for};
 pub(crate) use error::RequestError;
 pub(crate) use field_names::FieldNames;
 pub(crate) use fields::Fields;

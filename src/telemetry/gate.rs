@@ -33,7 +33,7 @@ pub struct GateSample {
 
 /// The numbers of the record in force; times are in seconds since 1970.
 #[derive(Debug)]
-pub struct RecordSample {
+pub(crate) struct RecordSample {
     pub(crate) revision: u64,
     /// When the mode or the flip began.
     pub(crate) since: u64,

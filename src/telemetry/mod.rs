@@ -15,9 +15,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 pub use control::ControlStats;
-pub use gate::{GateSample, RecordSample};
+pub use gate::GateSample;
+pub(crate) use gate::RecordSample;
 pub(crate) use lines::{STDERR, STDOUT};
-pub use metrics::{Metrics, Outcome, UpstreamFault, WorkerMetrics};
+pub use metrics::Metrics;
+pub(crate) use metrics::{Outcome, UpstreamFault, WorkerMetrics};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -120,7 +120,7 @@ pub struct LoadedRecord {
 
 /// The result of reading the local state at start.
 #[derive(Debug)]
-pub struct LoadedLocal {
+pub(crate) struct LoadedLocal {
     /// The last shutdown was clean and left no request running in UCS.
     pub clean: bool,
     /// The path of [`Fact::SchemaPathAnswered`].

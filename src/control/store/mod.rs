@@ -25,19 +25,19 @@ pub(crate) enum RecordStore {
 
 impl RecordStore {
     /// A record store in an open state directory.
-    pub fn file(files: RecordFile) -> RecordStore {
+    pub(crate) fn file(files: RecordFile) -> RecordStore {
         RecordStore::File(Arc::new(Mutex::new(files)))
     }
 
     /// Reads the record. Once, at start.
-    pub async fn load(&self) -> Result<LoadedRecord, StoreError> {
+    pub(crate) async fn load(&self) -> Result<LoadedRecord, StoreError> {
         let RecordStore::File(files) = self;
         blocking(files, RecordFile::load).await
     }
 
     /// Saves `record` durably if the store still holds what `token` marks, and returns it with its journal head and its own
     /// token. After an error a restart finds the old record, as far as the disk permits.
-    pub async fn save(self, token: Token, record: ModeRecord) -> Result<Saved<ModeRecord>, StoreError> {
+    pub(crate) async fn save(self, token: Token, record: ModeRecord) -> Result<Saved<ModeRecord>, StoreError> {
         let RecordStore::File(files) = &self;
         blocking(files, move |files| files.save(token, &record)).await
     }
@@ -48,22 +48,22 @@ impl RecordStore {
 pub(crate) struct LocalState(Arc<Mutex<LocalDir>>);
 
 impl LocalState {
-    pub fn new(dir: LocalDir) -> LocalState {
+    pub(crate) fn new(dir: LocalDir) -> LocalState {
         LocalState(Arc::new(Mutex::new(dir)))
     }
 
     /// Reads the facts. Once, at start: it removes the clean-shutdown marker.
-    pub async fn load(&self) -> Result<LoadedLocal, StoreError> {
+    pub(crate) async fn load(&self) -> Result<LoadedLocal, StoreError> {
         blocking(&self.0, LocalDir::load).await
     }
 
     /// Saves a fact for the next start.
-    pub async fn remember(&self, fact: Fact) -> Result<(), StoreError> {
+    pub(crate) async fn remember(&self, fact: Fact) -> Result<(), StoreError> {
         blocking(&self.0, move |dir| dir.remember(&fact)).await
     }
 
     /// Writes the clean-shutdown marker.
-    pub async fn mark_clean_shutdown(&self) -> Result<(), StoreError> {
+    pub(crate) async fn mark_clean_shutdown(&self) -> Result<(), StoreError> {
         blocking(&self.0, LocalDir::mark_clean_shutdown).await
     }
 }

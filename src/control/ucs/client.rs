@@ -79,12 +79,17 @@ pub(crate) enum CallError {
 
 impl UpstreamClient {
     /// `GET` of a path below the URL's base.
-    pub async fn get(&self, path: &str) -> Result<CallResponse, CallError> {
+    pub(crate) async fn get(&self, path: &str) -> Result<CallResponse, CallError> {
         self.call(Method::GET, path, Bytes::new(), self.total_timeout).await
     }
 
     /// `POST` of a JSON document, with a timeout of its own.
-    pub async fn post_json(&self, path: &str, json: String, timeout: Duration) -> Result<CallResponse, CallError> {
+    pub(crate) async fn post_json(
+        &self,
+        path: &str,
+        json: String,
+        timeout: Duration,
+    ) -> Result<CallResponse, CallError> {
         self.call(Method::POST, path, Bytes::from(json), timeout).await
     }
 

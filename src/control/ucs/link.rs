@@ -49,7 +49,7 @@ pub(crate) enum Reading {
 
 impl Reading {
     /// The end of a sentence about UCS.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Reading::Mode(status) => format!("it reports {}", status.mode),
             Reading::Absent(words) => format!("its status has no mode ({words})"),
@@ -92,7 +92,7 @@ pub(crate) enum SetModeOutcome {
 
 impl SetModeOutcome {
     /// Why UCS is not in the requested mode, as the end of a sentence about UCS.
-    pub fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         match self {
             SetModeOutcome::InStep(_) => "it is in the requested mode".to_owned(),
             SetModeOutcome::Absent(_) => "it no longer has a status with a mode or Set Server Mode".to_owned(),
@@ -104,7 +104,7 @@ impl SetModeOutcome {
     }
 
     /// The status that the outcome rests on, if it was read.
-    pub fn reading(&self) -> Option<Reading> {
+    pub(crate) fn reading(&self) -> Option<Reading> {
         match self {
             SetModeOutcome::InStep(status)
             | SetModeOutcome::NoSchema(status)
@@ -127,7 +127,7 @@ pub(crate) struct UpstreamLink {
 
 impl UpstreamLink {
     /// Reads UCS's status.
-    pub async fn read(&self, base: &str) -> Reading {
+    pub(crate) async fn read(&self, base: &str) -> Reading {
         match self.client.get(&format!("{base}/server/status")).await {
             Ok(CallResponse { status: 200, body }) => match status_of(&body) {
                 Some(status) => Reading::Mode(status),
@@ -144,7 +144,7 @@ impl UpstreamLink {
     }
 
     /// Reads UCS's status and sets UCS to `mode` if it is in another one.
-    pub async fn bring(&self, base: &str, mode: Mode) -> SetModeOutcome {
+    pub(crate) async fn bring(&self, base: &str, mode: Mode) -> SetModeOutcome {
         match self.read(base).await {
             Reading::Mode(status) if status.mode == mode => SetModeOutcome::InStep(status),
             before => self.set(base, mode, &before, self.set_mode_timeout).await,
@@ -153,7 +153,7 @@ impl UpstreamLink {
 
     /// Set Server Mode, verified by the status; `before` is the status just before. 503 is not a refusal: UCS returns it
     /// for every request while it switches, so the call is repeated once after the switch.
-    pub async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> SetModeOutcome {
+    pub(crate) async fn set(&self, base: &str, mode: Mode, before: &Reading, limit: Duration) -> SetModeOutcome {
         let until = Instant::now() + limit;
         let mut before = before.clone();
         let mut attempts = 0;

@@ -79,7 +79,7 @@ const NESTED_ESCAPE: &str = "(?s:.)*%25(?:2[EFef5]|3[Bb]|5[Cc])(?s:.)*";
 
 impl<'t> Paths<'t> {
     /// `None` when there are more tables than [`MAX_TABLES`].
-    pub fn new(tables: &[&'t RouteTable]) -> Option<Paths<'t>> {
+    pub(super) fn new(tables: &[&'t RouteTable]) -> Option<Paths<'t>> {
         if tables.len() > MAX_TABLES {
             return None;
         }
@@ -94,16 +94,16 @@ impl<'t> Paths<'t> {
     }
 
     /// Before the first slash.
-    pub fn start(&self) -> Position {
+    pub(super) fn start(&self) -> Position {
         [IN_BASE; FIXED + MAX_TABLES]
     }
 
-    pub fn after(&self, position: Position, bytes: &[u8]) -> Position {
+    pub(super) fn after(&self, position: Position, bytes: &[u8]) -> Position {
         bytes.iter().fold(position, |position, byte| self.step(position, *byte))
     }
 
     /// The regex routes of each table that match a path which ends here, ascending; `None` when the path is not canonical.
-    pub fn matching(&self, position: Position) -> Option<Vec<(usize, RouteIndex)>> {
+    pub(super) fn matching(&self, position: Position) -> Option<Vec<(usize, RouteIndex)>> {
         let matches = |automaton, at: u32| end_of(b"", Some(automaton), at).is_some();
         if !matches(&self.shape, position[0]) || matches(&self.nested, position[1]) {
             return None;
@@ -120,7 +120,7 @@ impl<'t> Paths<'t> {
 
     /// Segments that equal none of `literals`, each with the position that it leads to from `boundary`: one for each
     /// distinguishable position. `None` when too many positions were visited.
-    pub fn other_segments(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Segments> {
+    pub(super) fn other_segments(&mut self, boundary: Position, literals: &BTreeSet<Box<str>>) -> Option<Segments> {
         let all = self.known_segments(boundary, &BTreeSet::new())?;
         match all.iter().any(|(segment, _)| literals.contains(segment.as_str())) {
             true => self.known_segments(boundary, literals),

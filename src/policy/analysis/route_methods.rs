@@ -9,19 +9,19 @@ pub(super) struct RouteMethods {
 }
 
 impl RouteMethods {
-    pub fn of(table: &RouteTable) -> RouteMethods {
+    pub(super) fn of(table: &RouteTable) -> RouteMethods {
         let methods = Methods::of(table.routes.iter().map(|route| &route.method));
         let columns = table.routes.iter().map(|route| methods.column_of(&route.method)).collect();
         RouteMethods { methods, columns }
     }
 
     /// The first of `routes` (ascending) that takes the method.
-    pub fn winner(&self, routes: &[RouteIndex], requested: usize) -> Option<RouteIndex> {
+    pub(super) fn winner(&self, routes: &[RouteIndex], requested: usize) -> Option<RouteIndex> {
         routes.iter().copied().find(|route| takes(self.columns[*route as usize], requested))
     }
 
     /// OPTIONS, which every route takes, counts only where a route names it.
-    pub fn share_a_method(&self, first: RouteIndex, second: RouteIndex) -> bool {
+    pub(super) fn share_a_method(&self, first: RouteIndex, second: RouteIndex) -> bool {
         let (first, second) = (self.columns[first as usize], self.columns[second as usize]);
         let both_take = |requested: usize| takes(first, requested) && takes(second, requested);
         match (first, second) {

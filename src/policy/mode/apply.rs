@@ -14,10 +14,10 @@ pub(crate) const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The cause of the record that says that UCS went to production past the gateway. It stays an alarm until the mode is
 /// requested again, even the one in force.
-pub const UPSTREAM_MOVED: &str = "upstream_moved";
+pub(crate) const UPSTREAM_MOVED: &str = "upstream_moved";
 
 /// The cause of the automatic switch, and of every refusal that follows from it. An alarm in the same way.
-pub const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
+pub(crate) const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 
 /// The causes of a revert by a stop or a crash: a scheduled flip is then still to come.
 const INTERRUPTED: [&str; 2] = ["shutting_down", "recovered"];

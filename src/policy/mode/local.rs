@@ -23,12 +23,12 @@ pub struct Local {
     /// The operator's own words.
     pub reason: Option<String>,
     /// Who closed it.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
 }
 
 /// A requested close, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalChange {
+pub(crate) struct LocalChange {
     /// Close, or open again.
     pub closed: bool,
     /// The operator's reason.

@@ -13,11 +13,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
-pub use local::{Local, LocalChange};
-pub(crate) use local::{LocalEntry, LocalLog};
-pub(crate) use record::STATE_SET_ASIDE;
-pub use record::{DrainOutcome, Left, ModeRecord, OperationCount, Phase, RECORD_FORMAT};
-pub use scheduled::Scheduled;
+pub use local::Local;
+pub(crate) use local::{LocalChange, LocalEntry, LocalLog};
+pub use record::ModeRecord;
+pub(crate) use record::{DrainOutcome, Left, OperationCount, Phase, STATE_SET_ASIDE};
+pub(crate) use scheduled::Scheduled;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ impl ModeSet {
 
 /// Who caused a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
+pub(crate) struct Actor {
     /// By which way.
     pub kind: ActorKind,
     /// The principal's name, or the gateway's word for itself.
@@ -115,7 +115,7 @@ pub struct Actor {
 
 impl Actor {
     /// The gateway itself.
-    pub fn gateway() -> Actor {
+    pub(crate) fn gateway() -> Actor {
         Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
     }
 }
@@ -123,7 +123,7 @@ impl Actor {
 /// By which way a change came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ActorKind {
+pub(crate) enum ActorKind {
     /// The admin API, the CLI or the web page.
     Operator,
     /// Set Server Mode on the data port.
@@ -139,7 +139,7 @@ pub enum ActorKind {
 /// What to do when the drain is not over at its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum OnTimeout {
+pub(crate) enum OnTimeout {
     /// Restore the old mode and name what still runs.
     #[default]
     Revert,
@@ -182,7 +182,7 @@ pub(crate) enum End {
 
 /// A time, or that there is none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub(crate) enum When {
     /// This time.
     At(Timestamp),
     /// None: an earlier one is cancelled.

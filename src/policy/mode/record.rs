@@ -9,7 +9,7 @@ use super::{Actor, Mode, OnTimeout, Scheduled};
 
 /// The format that this program writes and reads. Members may be added within a format: a reader keeps the ones that it does
 /// not know. A change that no older reader may ignore gets a new number, and the older reader sets the file aside.
-pub const RECORD_FORMAT: u32 = 1;
+pub(crate) const RECORD_FORMAT: u32 = 1;
 
 /// The cause of a record in place of one that could not be read.
 pub(crate) const STATE_SET_ASIDE: &str = "state_set_aside";
@@ -20,7 +20,7 @@ const MOST_NAMED: usize = 32;
 /// Whether a record is at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The mode is in force, and `drain` says how it was drained.
     Settled,
     /// A flip to `mode` is under way: operations of either single mode are refused.
@@ -30,7 +30,7 @@ pub enum Phase {
 /// How sure it is that nothing that a settled mode forbids is still running, from the surest to the least sure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum DrainOutcome {
+pub(crate) enum DrainOutcome {
     /// All requests that were admitted have ended.
     Complete,
     /// The gateway gave up on some (a cut, a timeout, a client that left, a gateway that was killed), and they have had the
@@ -41,11 +41,8 @@ pub enum DrainOutcome {
 }
 
 impl DrainOutcome {
-    /// All three.
-    pub const ALL: [DrainOutcome; 3] = [DrainOutcome::Complete, DrainOutcome::Assumed, DrainOutcome::Forced];
-
     /// The word in JSON.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             DrainOutcome::Complete => "complete",
             DrainOutcome::Assumed => "assumed",
@@ -71,7 +68,7 @@ impl DrainOutcome {
 
 /// A number of requests of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OperationCount {
+pub(crate) struct OperationCount {
     /// The operation's name in the route table.
     pub operation: String,
     /// The class of the operation.
@@ -82,7 +79,7 @@ pub struct OperationCount {
 
 impl OperationCount {
     /// The same counts, the largest first, in a list of limited length: the last entry adds up those beyond it.
-    pub fn bounded(mut counts: Vec<OperationCount>) -> Vec<OperationCount> {
+    pub(crate) fn bounded(mut counts: Vec<OperationCount>) -> Vec<OperationCount> {
         counts.sort_by_key(|one| std::cmp::Reverse(one.count));
         if counts.len() > MOST_NAMED {
             let others = counts.split_off(MOST_NAMED - 1);
@@ -104,18 +101,18 @@ pub struct ModeRecord {
     /// The mode in force; while switching, the target.
     pub mode: Mode,
     /// Settled or switching.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// While switching: the mode that is being left.
     pub from: Option<Mode>,
     /// While switching: what a revert restores.
     #[serde(flatten)]
-    pub left: Left,
+    pub(crate) left: Left,
     /// While switching: when the drain is given up.
     pub deadline: Option<Timestamp>,
     /// When the current mode (or this switch) began.
     pub since: Timestamp,
     /// Who caused it.
-    pub actor: Actor,
+    pub(crate) actor: Actor,
     /// The operator's own words, for the history.
     pub reason: Option<String>,
     /// The operator's words for clients that are refused.
@@ -130,19 +127,19 @@ pub struct ModeRecord {
     pub back_at: Option<Timestamp>,
     /// Settled: how sure it is that nothing that the mode forbids was running when it settled.
     #[serde(alias = "drained", default, deserialize_with = "DrainOutcome::read")]
-    pub drain: Option<DrainOutcome>,
+    pub(crate) drain: Option<DrainOutcome>,
     /// Settled: the requests that the gateway gave up on, and after a forced commit those that were running.
     #[serde(default)]
-    pub abandoned: Vec<OperationCount>,
+    pub(crate) abandoned: Vec<OperationCount>,
     /// While switching: how long the drain may take, in whole milliseconds.
     pub drain_timeout_ms: Option<u64>,
     /// While switching: what happens at the deadline.
-    pub on_timeout: Option<OnTimeout>,
+    pub(crate) on_timeout: Option<OnTimeout>,
     /// Whether a missing profile schema was overridden.
     pub force: bool,
     /// A flip at a time to come.
     #[serde(default)]
-    pub scheduled: Option<Scheduled>,
+    pub(crate) scheduled: Option<Scheduled>,
     /// Names a flip, from its first record to the one that ends it.
     #[serde(default)]
     pub attempt: Option<String>,
@@ -156,7 +153,7 @@ pub struct ModeRecord {
 /// What a record keeps of the mode that is being left, so that a revert restores it. In JSON these are members of the record
 /// that begin with `from_`, absent unless they say something.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
+pub(crate) struct Left {
     /// When it would have ended by itself.
     #[serde(rename = "from_expires", default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
@@ -168,10 +165,10 @@ pub struct Left {
         deserialize_with = "DrainOutcome::read",
         skip_serializing_if = "Option::is_none"
     )]
-    pub drain: Option<DrainOutcome>,
+    pub(crate) drain: Option<DrainOutcome>,
     /// What was given up on when it settled.
     #[serde(rename = "from_abandoned", default, skip_serializing_if = "Vec::is_empty")]
-    pub abandoned: Vec<OperationCount>,
+    pub(crate) abandoned: Vec<OperationCount>,
     /// What clients were told.
     #[serde(rename = "from_message", default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

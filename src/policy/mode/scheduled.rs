@@ -18,7 +18,7 @@ const SCHEDULED: &str = "scheduled";
 
 /// A flip at a time to come. It is made by an operator, stays over other flips, and leaves the record when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scheduled {
+pub(crate) struct Scheduled {
     /// When it begins.
     pub at: Timestamp,
     /// Its target.
@@ -98,7 +98,7 @@ impl Scheduled {
     }
 
     /// Whether its time was over for too long: the gateway was not running, a flip was under way, or the clock jumped.
-    pub fn is_missed(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_missed(&self, now: Timestamp) -> bool {
         now.duration_since(self.at) > LATEST.try_into().unwrap_or(jiff::SignedDuration::MAX)
     }
 }

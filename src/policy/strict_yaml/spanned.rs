@@ -53,7 +53,7 @@ pub(crate) fn read(text: &str, keys: &str) -> Result<Node, (Span, Issue)> {
 
 impl Node {
     /// Whether it is a list without items.
-    pub fn is_empty_list(&self) -> bool {
+    pub(crate) fn is_empty_list(&self) -> bool {
         matches!(&self.content, Content::List(items) if items.is_empty())
     }
 

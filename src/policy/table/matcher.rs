@@ -74,7 +74,7 @@ impl Matcher {
         routes
     }
 
-    pub fn regexes(&self) -> Option<&RegexAutomaton> {
+    pub(super) fn regexes(&self) -> Option<&RegexAutomaton> {
         self.regexes.as_ref().map(|regexes| &regexes.automaton)
     }
 }

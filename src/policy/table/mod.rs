@@ -36,7 +36,8 @@ use crate::policy::path::CanonicalPath;
 pub(crate) use self::issue::Issue;
 pub(in crate::policy) use self::matcher::RegexAutomaton;
 pub(in crate::policy) use self::methods::{Methods, OTHER_METHOD, takes};
-pub use self::route::{AnswerTemplate, Class, Pattern, Route, RouteAnswer, RouteIndex, RouteMethod, Unmatched};
+pub(crate) use self::route::RouteIndex;
+pub use self::route::{AnswerTemplate, Class, Pattern, Route, RouteAnswer, RouteMethod, Unmatched};
 pub(in crate::policy) use self::segments::SegmentAutomaton;
 pub(in crate::policy) use self::template::{Segment, parse_base_path, parse_regex, parse_template, without_names};
 

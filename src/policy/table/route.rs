@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::policy::mode::ModeSet;
 
 /// The position of a route in its table, in the order of the file.
-pub type RouteIndex = u32;
+pub(crate) type RouteIndex = u32;
 
 /// A class of operations, e.g. `schema`.
 #[derive(Clone, Debug, PartialEq, Eq)]

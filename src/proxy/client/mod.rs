@@ -5,4 +5,6 @@ pub(crate) mod session;
 mod state;
 
 pub use input::{BodyFailed, ClientBody, ClientInput, Next, Scratch};
-pub use state::{ConnectionState, DiscardLimits};
+
+pub use state::ConnectionState;
+pub(crate) use state::DiscardLimits;

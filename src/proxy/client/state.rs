@@ -14,7 +14,7 @@ const STOPPING_DISCARD: Duration = Duration::from_secs(1);
 
 /// The limits of discarding a client's input after its response.
 #[derive(Clone, Copy, Debug)]
-pub struct DiscardLimits {
+pub(crate) struct DiscardLimits {
     /// The total time.
     pub(crate) time: Duration,
     /// The time without a byte.

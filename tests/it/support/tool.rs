@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use super::PATIENCE;
+use super::{PATIENCE, TempDir};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -54,11 +54,14 @@ pub struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     seen: Vec<String>,
+    /// A demo that is killed leaves its folder here.
+    _temporary: TempDir,
 }
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Running {
-        let mut child = command(arguments).spawn().unwrap();
+        let temporary = TempDir::new();
+        let mut child = command(arguments).env("TMPDIR", temporary.path()).spawn().unwrap();
         let (sender, lines) = mpsc::channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -66,7 +69,7 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        Running { child, lines, seen: Vec::new() }
+        Running { child, lines, seen: Vec::new(), _temporary: temporary }
     }
 
     /// The next line of its standard output; `None` at the end.

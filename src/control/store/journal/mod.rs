@@ -71,7 +71,7 @@ pub(crate) enum JournalKind {
 
 impl JournalKind {
     /// The kind of the step from `record` to `next`.
-    pub fn of_step(record: &ModeRecord, next: &ModeRecord) -> JournalKind {
+    pub(crate) fn of_step(record: &ModeRecord, next: &ModeRecord) -> JournalKind {
         match (record.phase, next.phase) {
             (_, Phase::Switching) => JournalKind::Switching,
             (Phase::Settled, Phase::Settled) if next.scheduled == record.scheduled => JournalKind::Amended,
@@ -125,7 +125,7 @@ pub(crate) struct Opened {
 
 impl Journal {
     /// Opens (or creates) the journal and verifies the whole chain.
-    pub fn open(path: &Path) -> io::Result<Opened> {
+    pub(crate) fn open(path: &Path) -> io::Result<Opened> {
         let existed = path.try_exists()?;
         let mut file = open_for_append(path)?;
         let mut bytes = Vec::new();
@@ -156,32 +156,32 @@ impl Journal {
     }
 
     /// The number of lines.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether there are no lines.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The hash of the newest line, of this file or of the lost one before it.
-    pub fn head(&self) -> Option<&str> {
+    pub(crate) fn head(&self) -> Option<&str> {
         self.entries.last().map(|link| &link.hash).or(self.continues.as_ref()).map(String::as_str)
     }
 
     /// The highest revision of any line; 0 for an empty journal.
-    pub fn highest_revision(&self) -> u64 {
+    pub(crate) fn highest_revision(&self) -> u64 {
         self.entries.iter().map(|link| link.revision).max().unwrap_or(0)
     }
 
     /// The number of lines after the one with this hash; `None` if no line has it.
-    pub fn lines_after(&self, hash: &str) -> Option<usize> {
+    pub(crate) fn lines_after(&self, hash: &str) -> Option<usize> {
         self.entries.iter().rev().position(|link| link.hash == hash)
     }
 
     /// Appends a line durably and returns its hash. After an error the journal is unchanged, as far as the disk permits.
-    pub fn append(&mut self, kind: JournalKind, record: &ModeRecord, time: Timestamp) -> io::Result<String> {
+    pub(crate) fn append(&mut self, kind: JournalKind, record: &ModeRecord, time: Timestamp) -> io::Result<String> {
         if let Some(fault) = self.fault()? {
             self.begin_anew(&fault)?;
         }
@@ -208,7 +208,7 @@ impl Journal {
     }
 
     /// Removes the newest line: its record was not saved.
-    pub fn remove_last(&mut self) -> io::Result<()> {
+    pub(crate) fn remove_last(&mut self) -> io::Result<()> {
         let Some(link) = self.entries.pop() else { return Ok(()) };
         self.length = link.begins;
         self.has_remains = true;
