@@ -26,12 +26,11 @@ async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         attempts.spawn(TcpStream::connect(*address));
-        match tokio::time::timeout(ATTEMPT_DELAY, attempts.join_next()).await {
-            Ok(Some(ended)) => match outcome(ended) {
+        if let Ok(Some(ended)) = tokio::time::timeout(ATTEMPT_DELAY, attempts.join_next()).await {
+            match outcome(ended) {
                 Ok(stream) => return Ok(stream),
                 Err(failed) => error = failed,
-            },
-            Ok(None) | Err(_) => {}
+            }
         }
     }
     while let Some(ended) = attempts.join_next().await {
