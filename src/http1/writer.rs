@@ -135,6 +135,21 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         self.written < self.bytes.len() || !self.piece.is_empty()
     }
 
+    /// Takes the body before any byte is written; ready once all of it or `enough` bytes wait, or it has failed.
+    pub(crate) fn poll_gather(&mut self, enough: usize, context: &mut Context<'_>) -> Poll<()> {
+        while self.wants_body() && self.bytes.len() + self.piece.len() < enough {
+            let piece = std::mem::take(&mut self.piece);
+            self.bytes.extend_from_slice(&piece);
+            ready!(self.take_frame(context));
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the body has failed; its source knows the reason.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Continues to write; ready when everything is written.
     pub(crate) fn poll<W: AsyncWrite + Unpin>(
         &mut self,
@@ -186,26 +201,37 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
 
     /// Takes the available frames of the body, up to a long piece.
     fn take_body(&mut self, context: &mut Context<'_>) {
-        while !self.over && !self.failed && self.piece.is_empty() && self.bytes.len() < COPIED_BYTES {
-            if let BodyFraming::Chunked { piece_ends, .. } = &mut self.framing
-                && std::mem::take(piece_ends)
-            {
-                self.bytes.extend_from_slice(b"\r\n");
-            }
-            match Pin::new(&mut self.body).poll_frame(context) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Err(_))) => self.failed = true,
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.append(data),
-                    Err(frame) => self.end(frame.into_trailers().ok()),
-                },
-                Poll::Ready(None) => self.end(None),
-            }
-            // A body with a declared length ends with its last byte, so it need not be polled again.
-            if matches!(self.framing, BodyFraming::Counted) && !self.failed && self.body.is_end_stream() {
-                self.over = true;
+        while self.wants_body() && self.piece.is_empty() && self.bytes.len() < COPIED_BYTES {
+            if self.take_frame(context).is_pending() {
+                break;
             }
         }
+    }
+
+    fn wants_body(&self) -> bool {
+        !self.over && !self.failed
+    }
+
+    fn take_frame(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let BodyFraming::Chunked { piece_ends, .. } = &mut self.framing
+            && std::mem::take(piece_ends)
+        {
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Some(Err(_))) => self.failed = true,
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => self.append(data),
+                Err(frame) => self.end(frame.into_trailers().ok()),
+            },
+            Poll::Ready(None) => self.end(None),
+        }
+        // A body with a declared length ends with its last byte, so it need not be polled again.
+        if matches!(self.framing, BodyFraming::Counted) && !self.failed && self.body.is_end_stream() {
+            self.over = true;
+        }
+        Poll::Ready(())
     }
 
     fn append(&mut self, data: Bytes) {

@@ -21,6 +21,9 @@ use crate::proxy::upstream::exchange::{Admission, ClientTask, Exchange, Exchange
 use crate::proxy::upstream::pool::{ConnectError, Pool, PooledConnection};
 use crate::proxy::upstream::request;
 
+/// While connections are scarce, a request takes one once its body is complete, or this many of its bytes have arrived.
+const GATHERED_BYTES: usize = 64 * 1024;
+
 /// The response of UCS.
 #[derive(Debug)]
 pub(crate) struct UpstreamResponse {
@@ -57,8 +60,9 @@ impl Forwarder {
             return Err(ForwardError::BodyTooLarge);
         }
         let exchange = self.exchanges.begin(admission, client);
+        let gathers = !body.is_end_stream() && self.pool.is_scarce();
         let mut forwarding = Forwarding {
-            stage: Stage::Start(Attempt::First),
+            stage: if gathers { Stage::Gathering } else { Stage::Start(Attempt::First) },
             pool: Rc::clone(&self.pool),
             // RFC 9110, 9.2.1: safe methods change nothing, so aborting them does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
@@ -88,6 +92,8 @@ struct Forwarding {
 
 /// The stage of a request.
 enum Stage {
+    /// Connections are scarce: it takes none from others until all of its body, or enough, has arrived.
+    Gathering,
     /// It needs a connection.
     Start(Attempt),
     /// It waits for a connection, as none was idle.
@@ -120,6 +126,10 @@ struct Exchanging {
 impl Forwarding {
     /// Sends the request and reads the head of the response; retries once if the first connection was stale.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(ResponseHead, PooledConnection), ForwardError>> {
+        if let Stage::Gathering = self.stage {
+            ready!(self.poll_gather(context))?;
+            self.stage = Stage::Start(Attempt::First);
+        }
         loop {
             let mut exchanging = match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Exchanging(exchanging) => exchanging,
@@ -148,6 +158,20 @@ impl Forwarding {
         }
     }
 
+    /// Waits for the body, or enough of it.
+    fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ForwardError>> {
+        if self.exchange.gave_up().is_none() && self.message.poll_gather(GATHERED_BYTES, context).is_pending() {
+            self.exchange.wake_when_given_up(context);
+            return Poll::Pending;
+        }
+        if self.exchange.gave_up().is_some() || self.message.is_failed() {
+            return Poll::Ready(Err(self.explain(ResponseError::GaveUp.into())));
+        }
+        // From now on, it waits for a connection.
+        self.exchange.was_not_sent();
+        Poll::Ready(Ok(()))
+    }
+
     /// Gets a connection: an idle one for the first attempt, or a wait for one.
     fn poll_connect(
         &mut self,
@@ -161,7 +185,7 @@ impl Forwarding {
                 let mut connecting: Connecting = match stage {
                     Stage::Connecting(connecting) => connecting,
                     Stage::Start(attempt) => Box::pin(Rc::clone(&self.pool).checkout(attempt == Attempt::Retry)),
-                    Stage::Exchanging(_) | Stage::Done => return Poll::Pending,
+                    Stage::Gathering | Stage::Exchanging(_) | Stage::Done => return Poll::Pending,
                 };
                 let Poll::Ready(pooled) = connecting.as_mut().poll(context) else {
                     self.stage = Stage::Connecting(connecting);

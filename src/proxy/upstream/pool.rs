@@ -127,6 +127,12 @@ impl Pool {
         self.idle.borrow_mut().push(Idle { connection, permit, opened, since: self.swept.get() });
     }
 
+    /// Whether more than half of the connections are in use: the others are for requests that have arrived.
+    pub(crate) fn is_scarce(&self) -> bool {
+        let covered = self.idle.borrow().iter().filter(|idle| idle.permit.is_some()).count();
+        (self.permits.available_permits() + covered) * 2 < self.limits.connections
+    }
+
     pub(crate) fn count_retry(&self) {
         self.metrics.upstream_retried();
     }

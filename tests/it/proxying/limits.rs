@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::GET;
-use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, admin, eventually, http};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, admin, eventually, http, request};
 
 const OVERLOAD: &str = "ucs_gateway_requests_total{class=\"profile\",outcome=\"overload\"}";
 
@@ -128,4 +128,41 @@ fn drip(client: &mut Connection, pace: Duration) {
         }
     }
     panic!("it was let drip for {PATIENCE:?}");
+}
+
+/// Many more than there are connections, and then they all go on.
+#[test]
+fn uploads_that_have_not_arrived_leave_connections_to_ucs_for_others() {
+    let upstream = Scripted::start(|conn| {
+        while conn.read_request().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let limits = ["--workers", "1", "--upstream-connections", "8", "--upstream-queue", "0"];
+    let gateway = Gateway::bare(upstream.address, &limits);
+    let begin = |head: &str| {
+        let mut client = Connection::open(gateway.data);
+        client.send(format!("POST /profiles HTTP/1.1\r\nHost: ucs\r\n{head}\r\n"));
+        client
+    };
+    let mut counted: Vec<_> = (0..40).map(|_| begin("Content-Length: 4\r\n")).collect();
+    let mut chunked: Vec<_> = (0..40).map(|_| begin("Transfer-Encoding: chunked\r\n")).collect();
+    counted.iter_mut().for_each(|client| client.send("ha"));
+    chunked.iter_mut().for_each(|client| client.send("4\r\nha"));
+    let in_flight = || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"production\"}");
+    eventually("all are admitted", || in_flight() == 80.0);
+    for _ in 0..20 {
+        let reply = request(gateway.data, GET, &[], b"");
+        assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+    }
+    assert!(upstream.connections() <= 8, "{}", upstream.connections());
+    for client in &mut counted {
+        client.send("lf");
+        assert_eq!(client.read_reply().status, 200);
+    }
+    for client in &mut chunked {
+        client.send("lf\r\n0\r\n\r\n");
+        assert_eq!(client.read_reply().status, 200);
+    }
+    assert_eq!(upstream.received_text().matches("POST /profiles ").count(), 80);
 }
