@@ -25,7 +25,7 @@ pub struct Scheduled {
     pub mode: Mode,
     /// Who asked for it.
     pub actor: Actor,
-    /// As in [`ModeChange`], and so are all that follow.
+    /// As in `ModeChange`, and so are all that follow.
     pub reason: Option<String>,
     /// For clients.
     #[serde(default)]
