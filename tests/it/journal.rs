@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
@@ -148,6 +149,9 @@ fn a_history_that_cannot_be_read_is_an_error_and_not_empty() {
     fs::create_dir(&journal).unwrap();
     fails("a folder");
     fs::remove_dir(&journal).unwrap();
+    assert!(Command::new("mkfifo").arg(&journal).status().unwrap().success());
+    fails("a pipe");
+    fs::remove_file(&journal).unwrap();
     fs::write(&journal, "not an entry\n").unwrap();
     fails("foreign");
     fs::write(&journal, "").unwrap();

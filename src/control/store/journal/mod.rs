@@ -273,6 +273,10 @@ impl Journal {
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.
 /// Skips a partial last line. A running gateway has written a line, so a file without one was cut.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
+    if !path.metadata()?.is_file() {
+        // To read a pipe may take for ever.
+        return Err(io::Error::other("it is no regular file"));
+    }
     let text = std::fs::read_to_string(path)?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     if whole.is_empty() {
