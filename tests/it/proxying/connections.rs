@@ -231,7 +231,9 @@ fn the_cap_on_connections_to_ucs_holds_for_requests_that_are_sent_again() {
         }
         conn.read_request();
     });
-    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "1"]);
+    // The requests wait for one another, on a busy machine for long.
+    let flags = ["--workers", "1", "--upstream-connections", "1", "--connect-timeout", "60s"];
+    let gateway = Gateway::bare(upstream.address, &flags);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
