@@ -17,7 +17,7 @@ use crate::access::Principal;
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
-use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, When};
+use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, When};
 use crate::policy::written_time::WrittenTime;
 
 /// The longest reason, and the longest message, in characters.
@@ -50,6 +50,14 @@ struct WantedChange {
     at: Option<WrittenTime>,
     #[serde(default)]
     force: bool,
+    wait: Option<bool>,
+}
+
+/// What `PUT /mode` asks for.
+struct Wanted {
+    change: ModeChange,
+    /// Whether to respond when the flip has ended; otherwise once it has begun.
+    waits: bool,
 }
 
 /// UCS takes the mode in any case, so the admin API does too.
@@ -102,16 +110,26 @@ fn no_record() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_record", detail).retry_after(1)
 }
 
-/// Changes the mode, and responds once the flip has ended.
+/// Changes the mode, and responds once the flip has ended, or has begun if its end is not waited for.
 pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
-    let change = read_change(body, &caller)?;
+    let Wanted { change, waits } = read_change(body, &caller)?;
     let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + state.parts.flip_slack;
     tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "mode change requested");
     let is_later = matches!(change.at, Some(When::At(_)));
     let control_handle = state.parts.control_handle.clone();
+    let begun = begun(&state.parts.gate, change.mode, change.if_revision);
     // In a task of its own: a client that disconnects does not stop its change.
     let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
-    match tokio::time::timeout(patience, asked).await {
+    let asked = tokio::time::timeout(patience, asked);
+    let ended = tokio::select! {
+        biased;
+        ended = asked => ended,
+        record = begun, if !waits => {
+            let report = FlipReport { changed: true, ..FlipReport::default() };
+            return Ok(settled(state, &Flipped { record, report }, StatusCode::ACCEPTED));
+        }
+    };
+    match ended {
         Ok(Ok(Ok(flipped))) => {
             Ok(settled(state, &flipped, if is_later { StatusCode::ACCEPTED } else { StatusCode::OK }))
         }
@@ -120,6 +138,24 @@ pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> R
         Err(_) => {
             let detail = "the flip has not ended in time and may still complete; see GET /mode";
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "no_answer", detail))
+        }
+    }
+}
+
+/// The record of a flip to `mode`: one that begins, or the one under way, unless the request is stale.
+async fn begun(gate: &Gate, mode: Mode, if_revision: Option<u64>) -> Arc<ModeRecord> {
+    let mut published = gate.watch();
+    let before = published.borrow().record.as_ref().map_or(0, |record| record.revision);
+    let is_begun = |record: &ModeRecord| {
+        let is_stale = record.revision == before && if_revision.is_some_and(|named| named != before);
+        record.phase == Phase::Switching && record.mode == mode && !is_stale
+    };
+    loop {
+        let record = published.borrow_and_update().record.clone();
+        match record.filter(|record| is_begun(record)) {
+            Some(record) => return record,
+            // The gate outlives its callers.
+            None => drop(published.changed().await),
         }
     }
 }
@@ -164,7 +200,7 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
     }
 }
 
-fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
+fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Problem> {
     let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {
@@ -185,7 +221,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
             return Err(fault(format!("{name}: must be in the future; \"never\" removes it")));
         }
     }
-    Ok(ModeChange {
+    let change = ModeChange {
         mode: wanted.mode,
         actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
@@ -201,7 +237,9 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<ModeChange, Problem> {
             WrittenEnd::Never => End::Never,
         }),
         force: wanted.force,
-    })
+    };
+    let waits = wanted.wait.unwrap_or(true) || matches!(change.at, Some(When::At(_)));
+    Ok(Wanted { change, waits })
 }
 
 fn when(time: WrittenTime) -> When {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
@@ -105,6 +105,9 @@ struct SetArgs {
     /// Change to production even if UCS has no profile schema or cannot be connected to
     #[arg(long)]
     force: bool,
+    /// Wait until the change has ended; with `--wait=false` only until it has begun
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    wait: bool,
 }
 
 /// The names of the modes.
@@ -234,6 +237,7 @@ fn set_body(wanted: &SetArgs) -> Value {
     add("on_timeout", wanted.on_timeout.map(|choice| json!(choice)));
     add("expires_in", wanted.expires_in.map(|expires| json!(expires)));
     add("force", wanted.force.then_some(Value::Bool(true)));
+    add("wait", (!wanted.wait).then_some(Value::Bool(false)));
     Value::Object(body)
 }
 

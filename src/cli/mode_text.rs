@@ -70,9 +70,10 @@ fn describe_drain_outcome(record: &Value) -> Option<String> {
 
 pub(super) fn describe_flip(document: &Value) -> String {
     let report = &document["report"];
-    let mut text = match report["changed"] == false {
-        true => "no change: the mode is already in force\n".to_owned(),
-        false => format!("settled after a drain of {} ms\n", report["drain_ms"]),
+    let mut text = match (report["changed"] == false, document["phase"].as_str()) {
+        (true, _) => "no change: the mode is already in force\n".to_owned(),
+        (false, Some("switching")) => "begun; `mode watch` shows how it ends\n".to_owned(),
+        (false, _) => format!("settled after a drain of {} ms\n", report["drain_ms"]),
     };
     for (name, label) in [("waited_for", "waited for"), ("abandoned", "abandoned"), ("still_running", "still running")]
     {

@@ -14,7 +14,7 @@ use crate::surroundings::script::Ucs;
 const QUICK: [&str; 6] = ["--upstream-poll", "100ms", "--orphan-grace", "50ms", "--schema-probe-interval", "100ms"];
 
 /// What "at once" may take on a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 const PROFILE: &str = "GET /profiles/1";
 
@@ -239,4 +239,23 @@ fn a_route_file_that_hangs_holds_up_nothing() {
     let began = Instant::now();
     assert!(gateway.terminate(Duration::from_secs(20)).success());
     assert!(began.elapsed() < Duration::from_secs(5), "the stop took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_flip_whose_end_is_not_waited_for_is_accepted_once_it_has_begun() {
+    let ucs = Ucs::start("production");
+    let gateway = Gateway::start(ucs.upstream.address, &QUICK);
+    let mut client = held(&gateway, &ucs);
+    let change = json!({"mode": "maintenance", "wait": false});
+    let begun = admin::set_mode(&gateway, &change);
+    assert_eq!((begun.status, &begun.json()["phase"]), (202, &json!("switching")), "{}", begun.text());
+    assert_eq!(begun.json()["report"]["changed"], true);
+    // A second one joins it, a stale one does not, and the end is that of any flip.
+    assert_eq!(admin::set_mode(&gateway, &change).status, 202);
+    is(&admin::set_mode(&gateway, &json!({"mode": "maintenance", "wait": false, "if_revision": 1})), 409, "stale");
+    ucs.with(|says| says.hangs_at = None);
+    assert_eq!(client.read_reply().status, 200);
+    eventually("it has settled", || admin::mode(&gateway)["phase"] == "settled");
+    let again = admin::set_mode(&gateway, &change);
+    assert_eq!((again.status, &again.json()["report"]["changed"]), (200, &json!(false)), "{}", again.text());
 }
