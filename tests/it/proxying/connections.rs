@@ -231,7 +231,9 @@ fn the_cap_on_connections_to_ucs_holds_for_requests_that_are_sent_again() {
         }
         conn.read_request();
     });
-    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "1"]);
+    // The queue's limit must not pass on a busy machine.
+    let limits = ["--workers", "1", "--upstream-connections", "1", "--connect-timeout", "2m"];
+    let gateway = Gateway::bare(upstream.address, &limits);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
