@@ -95,7 +95,7 @@ fn every_flag_of_every_command_has_a_variable() {
         let flags: Vec<&str> = help.split("\n      --").skip(1).collect();
         assert!(!flags.is_empty(), "{words:?}: {help}");
         for flag in flags {
-            let name = flag.split([' ', '\n', '=']).next().unwrap();
+            let name = flag.split([' ', '\n', '=', '[']).next().unwrap();
             let flag = flag.split_whitespace().collect::<Vec<_>>().join(" ");
             // A secret is shown without its value.
             let variable = format!("[env: UCS_GATEWAY_{}", name.to_uppercase().replace('-', "_"));
