@@ -116,9 +116,12 @@ def builds_table(rows, measured):
             cells = []
             for metric in ("rps", "cpu"):
                 per_round = ratios(series(results, one, metric), series(results, other, metric))
-                low, middle, high = quartiles(per_round) if per_round else (0, 0, 0)
+                if not per_round:
+                    break  # one of them cannot do this work, such as keep the connection
+                low, middle, high = quartiles(per_round)
                 cells.append(f"{middle:.3f} [{low:.3f}–{high:.3f}]")
-            lines.append(f"| {row.title} | {one} / {other} | " + " | ".join(cells) + " |")
+            if len(cells) == 2:
+                lines.append(f"| {row.title} | {one} / {other} | " + " | ".join(cells) + " |")
     return lines if len(lines) > 2 else []
 
 
