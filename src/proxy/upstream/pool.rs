@@ -129,8 +129,8 @@ impl Pool {
 
     /// Whether more than half of the connections are in use: the others are for requests that have arrived.
     pub(crate) fn is_scarce(&self) -> bool {
-        let covered = self.idle.borrow().iter().filter(|idle| idle.permit.is_some()).count();
-        (self.permits.available_permits() + covered) * 2 < self.limits.connections
+        let free = self.permits.available_permits() + self.idle.borrow().len();
+        self.waiting.get() > 0 || free * 2 < self.limits.connections
     }
 
     pub(crate) fn count_retry(&self) {
