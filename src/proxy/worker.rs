@@ -159,7 +159,7 @@ impl Connections {
         self.open.borrow_mut().push(Rc::clone(&downstream));
         let connected = Connected::new(self, Rc::clone(&downstream));
         let task = tokio::task::spawn_local(session::serve(
-            stream,
+            stream.into(),
             Rc::clone(&downstream),
             connected,
             Rc::clone(&self.scratch),

@@ -6,10 +6,11 @@ mod connect;
 mod listen;
 mod stream;
 mod tcp;
+mod tls;
 mod upstream_url;
 
 pub(crate) use address::{Address, HostPort, parse_admin_listen, parse_host, parse_listen};
 pub(crate) use listen::{Listener, Peer, SocketLimits, listen};
-pub(crate) use stream::Stream;
-pub(crate) use tcp::{ReadHalf, TcpListener, TcpStream, WriteHalf, prepare_accepted, reset_on_close, split};
+pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
+pub(crate) use tcp::{TcpListener, TcpStream, prepare_accepted};
 pub(crate) use upstream_url::UpstreamUrl;

@@ -1,29 +1,38 @@
-//! A connection over TCP or a unix socket, for everything but the data plane, which uses TCP alone.
+//! An open connection: TCP, a unix socket or TLS over TCP, whole or in two halves. The data plane uses the halves: a write is
+//! ready once the kernel has the bytes, over TLS as well, so deadlines and resets mean the same everywhere.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::address::{Address, HostPort};
 use super::tcp::reset_on_close;
+use super::tls::TlsStream;
 
 /// An open connection.
 #[derive(Debug)]
+#[expect(dead_code, reason = "the first use of TLS comes with its listener")]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
-/// Evaluates an expression for the socket of either kind.
+/// Evaluates an expression for the socket of any kind.
 macro_rules! delegate {
     ($stream:expr, $socket:ident => $call:expr) => {
         match $stream {
             Stream::Tcp($socket) => $call,
             Stream::Unix($socket) => $call,
+            Stream::Tls($socket) => $call,
         }
     };
 }
@@ -39,15 +48,39 @@ impl Stream {
 
     /// The address that the peer connected to; none over a unix socket.
     pub(crate) fn local_ip(&self) -> Option<IpAddr> {
-        match self {
-            Stream::Tcp(stream) => stream.local_addr().ok().map(|address| address.ip().to_canonical()),
-            Stream::Unix(_) => None,
-        }
+        let local = match self {
+            Stream::Tcp(stream) => stream.local_addr(),
+            Stream::Tls(stream) => stream.socket().local_addr(),
+            Stream::Unix(_) => return None,
+        };
+        local.ok().map(|address| address.ip().to_canonical())
     }
 
     /// See [`reset_on_close`].
     pub(crate) fn reset_on_close(&self) {
-        delegate!(self, stream => reset_on_close(stream));
+        match self {
+            Stream::Tcp(stream) => reset_on_close(stream),
+            Stream::Unix(stream) => reset_on_close(stream),
+            Stream::Tls(stream) => reset_on_close(stream.socket()),
+        }
+    }
+
+    /// The two halves, for one thread.
+    pub(crate) fn split(self) -> (ReadHalf, WriteHalf) {
+        match self {
+            Stream::Tcp(stream) => {
+                let (reader, writer) = stream.into_split();
+                (ReadHalf::Tcp(reader), WriteHalf::Tcp(writer))
+            }
+            Stream::Unix(stream) => {
+                let (reader, writer) = stream.into_split();
+                (ReadHalf::Unix(reader), WriteHalf::Unix(writer))
+            }
+            Stream::Tls(stream) => {
+                let shared = Rc::new(RefCell::new(stream));
+                (ReadHalf::Tls(Rc::clone(&shared)), WriteHalf::Tls(shared))
+            }
+        }
     }
 }
 
@@ -86,5 +119,157 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(context))
+    }
+}
+
+/// A TLS connection whose halves are in use. The halves never borrow it at the same time: both belong to one thread.
+type SharedTls = Rc<RefCell<Box<TlsStream>>>;
+
+/// The read half of a connection.
+#[derive(Debug)]
+pub enum ReadHalf {
+    Tcp(tcp::OwnedReadHalf),
+    Unix(unix::OwnedReadHalf),
+    Tls(SharedTls),
+}
+
+impl ReadHalf {
+    /// Whether the peer has neither ended the connection nor sent data, as far as the event loop knows. Costs no system call,
+    /// unless TLS has sent something that is no data, such as a session ticket.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let would_block = |read: io::Result<usize>| read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        match self {
+            ReadHalf::Tcp(half) => would_block(half.try_read(&mut [0])),
+            ReadHalf::Unix(half) => would_block(half.try_read(&mut [0])),
+            ReadHalf::Tls(shared) => shared.borrow_mut().is_quiet(),
+        }
+    }
+
+    /// Makes the end of the connection a reset: see [`reset_on_close`].
+    pub(crate) fn reset_on_close(&self) {
+        match self {
+            ReadHalf::Tcp(half) => reset_on_close(AsRef::<TcpStream>::as_ref(half)),
+            ReadHalf::Unix(half) => reset_on_close(AsRef::<UnixStream>::as_ref(half)),
+            ReadHalf::Tls(shared) => reset_on_close(shared.borrow().socket()),
+        }
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ReadHalf::Tcp(half) => Pin::new(half).poll_read(context, buffer),
+            ReadHalf::Unix(half) => Pin::new(half).poll_read(context, buffer),
+            ReadHalf::Tls(shared) => Pin::new(&mut **shared.borrow_mut()).poll_read(context, buffer),
+        }
+    }
+}
+
+/// The write half of a connection. Dropping it ends the sending side.
+#[derive(Debug)]
+pub(crate) enum WriteHalf {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(unix::OwnedWriteHalf),
+    Tls(SharedTls),
+}
+
+impl WriteHalf {
+    /// Writes without waiting; over TLS all or nothing.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            WriteHalf::Tcp(half) => half.try_write(bytes),
+            WriteHalf::Unix(half) => half.try_write(bytes),
+            WriteHalf::Tls(shared) => shared.borrow_mut().try_write(bytes),
+        }
+    }
+
+    /// Drops it without an end of its own: the connection ends with its other half.
+    pub(crate) fn forget(self) {
+        match self {
+            WriteHalf::Tcp(half) => half.forget(),
+            WriteHalf::Unix(half) => half.forget(),
+            WriteHalf::Tls(_) => {}
+        }
+    }
+
+    /// Drops it so that the connection ends with a reset.
+    pub(crate) fn reset(self) {
+        match &self {
+            WriteHalf::Tcp(half) => reset_on_close(AsRef::<TcpStream>::as_ref(half)),
+            WriteHalf::Unix(half) => reset_on_close(AsRef::<UnixStream>::as_ref(half)),
+            WriteHalf::Tls(shared) => reset_on_close(shared.borrow().socket()),
+        }
+        // Otherwise a FIN would come first.
+        self.forget();
+    }
+
+    /// Ends the connection regularly, over TLS with close_notify; the kernel keeps bytes that the peer does not read for `limit`,
+    /// and not forever.
+    pub(crate) fn close(self, limit: Duration) {
+        if let WriteHalf::Tls(shared) = &self {
+            shared.borrow_mut().try_notify();
+        }
+        self.truncate(limit);
+    }
+
+    /// The same without close_notify: over TLS, the peer sees that the end is missing.
+    pub(crate) fn truncate(self, limit: Duration) {
+        let keep = |stream: &TcpStream| SockRef::from(stream).set_tcp_user_timeout(Some(limit));
+        // An error means that the connection is already broken.
+        match &self {
+            WriteHalf::Tcp(half) => drop(keep(half.as_ref())),
+            WriteHalf::Unix(_) => {}
+            WriteHalf::Tls(shared) => drop(keep(shared.borrow().socket())),
+        }
+    }
+}
+
+impl AsyncWrite for WriteHalf {
+    /// There is nearly always room, so no readiness check comes first.
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let blocks = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        match self.get_mut() {
+            WriteHalf::Tcp(half) => match half.try_write(bytes) {
+                Err(error) if blocks(&error) => Pin::new(half).poll_write(context, bytes),
+                wrote => Poll::Ready(wrote),
+            },
+            WriteHalf::Unix(half) => match half.try_write(bytes) {
+                Err(error) if blocks(&error) => Pin::new(half).poll_write(context, bytes),
+                wrote => Poll::Ready(wrote),
+            },
+            WriteHalf::Tls(shared) => Pin::new(&mut **shared.borrow_mut()).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            WriteHalf::Tcp(half) => Pin::new(half).poll_write_vectored(context, pieces),
+            WriteHalf::Unix(half) => Pin::new(half).poll_write_vectored(context, pieces),
+            WriteHalf::Tls(shared) => Pin::new(&mut **shared.borrow_mut()).poll_write_vectored(context, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            WriteHalf::Tcp(half) => Pin::new(half).poll_flush(context),
+            WriteHalf::Unix(half) => Pin::new(half).poll_flush(context),
+            WriteHalf::Tls(shared) => Pin::new(&mut **shared.borrow_mut()).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            WriteHalf::Tcp(half) => Pin::new(half).poll_shutdown(context),
+            WriteHalf::Unix(half) => Pin::new(half).poll_shutdown(context),
+            WriteHalf::Tls(shared) => Pin::new(&mut **shared.borrow_mut()).poll_shutdown(context),
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::str::FromStr;
 
 use super::connect::connect;
-use super::tcp::{TcpStream, limit_unsent};
+use super::stream::Stream;
+use super::tcp::limit_unsent;
 
 /// Bytes that the kernel buffers for UCS, beyond those in flight. Without a limit it would buffer megabytes for a UCS that reads
 /// slowly, and show no progress until a third of them is gone.
@@ -77,12 +78,12 @@ impl UpstreamUrl {
 
 impl UpstreamUrl {
     /// Connects; the caller limits the time.
-    pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
+    pub(crate) async fn connect(&self) -> io::Result<Stream> {
         let stream = connect(&self.host, self.port).await?;
         // Small requests must not wait for the acknowledgement of earlier packets.
         stream.set_nodelay(true)?;
         limit_unsent(&stream, UNSENT_BYTES);
-        Ok(stream)
+        Ok(stream.into())
     }
 }
 

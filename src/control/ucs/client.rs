@@ -108,7 +108,7 @@ impl UpstreamClient {
         let request = self.request(method, path, body)?;
         let failed = |source| CallError::Connect { authority: self.url.authority.clone(), source };
         let stream = http_client::connected(self.url.connect(), self.connect_timeout).await.map_err(failed)?;
-        let response = http_client::send(stream.into(), request).await.map_err(CallError::Broken)?;
+        let response = http_client::send(stream, request).await.map_err(CallError::Broken)?;
         let status = response.status().as_u16();
         let body = response.into_body().collect(LONGEST_BODY).await.map_err(CallError::Body)?;
         Ok(CallResponse { status, body })

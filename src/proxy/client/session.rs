@@ -3,14 +3,15 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
 use hyper::body::Body;
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncWrite;
 
 use super::input::{ClientBody, ClientInput, Next, Scratch};
 use crate::http1::RequestHead;
@@ -20,18 +21,18 @@ use crate::proxy::handler::{respond, respond_to_malformed};
 use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 use crate::proxy::response::http1::{self, ResponseFraming};
-use crate::transport::{TcpStream, WriteHalf, split};
+use crate::transport::{Stream, WriteHalf};
 
 /// RFC 9110, 15.2.1.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Serves a client until its connection is over. This future is a large part of the memory of an idle connection: see the row
 /// *idle* of benches/compare.
-pub(crate) async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
+pub(crate) async fn serve(stream: Stream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
     let downstream = &downstream;
-    let (reader, writer) = split(stream);
+    let (reader, writer) = stream.split();
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
-    let mut writer = ClientWriter { half: Some(writer), resets: false, unread_limit };
+    let mut writer = ClientWriter { half: Some(writer), end: End::Regular, unread_limit };
     let input = ClientInput::new(reader, Rc::clone(&downstream.state), scratch);
     let input = OpenInput(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
@@ -43,7 +44,7 @@ pub(crate) async fn serve(stream: TcpStream, downstream: Rc<Downstream>, _guard:
         }
     }
     // An error means that the client has disconnected.
-    if writer.half().shutdown().await.is_ok() {
+    if poll_fn(|context| poll_shutdown(downstream, &mut writer, context)).await.is_ok() {
         ClientInput::linger(&input.0).await;
     }
 }
@@ -65,11 +66,22 @@ impl Drop for OpenInput {
 /// The write half of a client's connection.
 struct ClientWriter {
     half: Option<WriteHalf>,
-    /// Whether closing now resets the connection: while a response is in progress, as the kernel must keep nothing for a client
-    /// that was given up, and an HTTP/1.0 client would take a FIN for the end of the body.
-    resets: bool,
+    /// How closing now ends the connection.
+    end: End,
     /// How long the kernel keeps unread bytes for the client after a regular end.
     unread_limit: Duration,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy)]
+enum End {
+    /// Between two messages.
+    Regular,
+    /// The client must see the beginning of a response whose rest is missing.
+    Truncated,
+    /// While a response is in progress: the kernel must keep nothing for a client that was given up, and an HTTP/1.0 client
+    /// would take a FIN for the end of the body.
+    Reset,
 }
 
 impl ClientWriter {
@@ -82,12 +94,26 @@ impl Drop for ClientWriter {
     /// Also runs when the whole task is aborted.
     fn drop(&mut self) {
         let Some(half) = self.half.take() else { return };
-        if self.resets {
-            half.reset();
-        } else {
-            half.close(self.unread_limit);
+        match self.end {
+            End::Regular => half.close(self.unread_limit),
+            End::Truncated => half.truncate(self.unread_limit),
+            End::Reset => half.reset(),
         }
     }
+}
+
+/// Ends the sending side. Over TLS that is one more message, which a client that does not read can hold up.
+fn poll_shutdown(
+    downstream: &Downstream,
+    writer: &mut ClientWriter,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let ended = Pin::new(writer.half()).poll_shutdown(context);
+    match ended {
+        Poll::Pending => downstream.state.wait_for_reading(false),
+        Poll::Ready(_) => downstream.state.all_read(),
+    }
+    ended
 }
 
 /// Serves requests until the client has been idle for a while, or the connection is over.
@@ -135,7 +161,7 @@ enum After {
 
 async fn serve_one(downstream: &Rc<Downstream>, input: &Input, writer: &mut ClientWriter, next: Next) -> After {
     let request_log = RequestLog::open(downstream, Instant::now());
-    writer.resets = true;
+    writer.end = End::Reset;
     let (mut framing, response) = match next {
         Next::Malformed(error) => (ResponseFraming::last(), respond_to_malformed(downstream, error, request_log)),
         Next::Request(head) => {
@@ -205,11 +231,10 @@ async fn write(
     let closes = message.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut message, context)).await;
     downstream.state.all_read();
-    writer.resets = match &wrote {
-        Ok(()) => false,
-        // The beginning of the response must reach the client.
-        Err(WriteError::Body) => message.ends_by_closing(),
-        Err(WriteError::Refused(_)) => true,
+    writer.end = match &wrote {
+        Ok(()) => End::Regular,
+        Err(WriteError::Body) if !message.ends_by_closing() => End::Truncated,
+        Err(WriteError::Body | WriteError::Refused(_)) => End::Reset,
     };
     match wrote {
         Ok(()) if closes => After::End,
@@ -239,6 +264,6 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
     } else {
         downstream.state.all_read();
     }
-    let gone = || Err(WriteError::Refused(std::io::ErrorKind::NotConnected.into()));
+    let gone = || Err(WriteError::Refused(io::ErrorKind::NotConnected.into()));
     input.borrow_mut().poll_gone(context, false).map(|()| gone())
 }

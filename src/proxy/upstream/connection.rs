@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 
-use crate::transport::{ReadHalf, TcpStream, WriteHalf, reset_on_close, split};
+use crate::transport::{ReadHalf, Stream, WriteHalf};
 
 /// The room for one read: enough for most responses.
 const READ_BYTES: usize = 8 * 1024;
@@ -27,8 +27,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Connection {
-        let (reader, writer) = split(stream);
+    pub(crate) fn new(stream: Stream) -> Connection {
+        let (reader, writer) = stream.split();
         Connection { unread: BytesMut::new(), reader, writer: Some(writer), is_in_use: false }
     }
 
@@ -63,10 +63,9 @@ impl Connection {
         self.writer.is_some() && self.unread.is_empty()
     }
 
-    /// Whether UCS has neither closed it nor sent anything, as far as the event loop knows. Costs no system call.
+    /// Whether UCS has neither closed it nor sent data, as far as the event loop knows.
     pub(crate) fn is_quiet(&self) -> bool {
-        let read = self.reader.try_read(&mut [0]);
-        self.is_whole() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        self.is_whole() && self.reader.is_quiet()
     }
 
     /// Releases memory that only a long body needed.
@@ -88,8 +87,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.is_in_use {
-            let stream: &TcpStream = self.reader.as_ref();
-            reset_on_close(stream);
+            self.reader.reset_on_close();
             // Dropping it would send a FIN first.
             self.writer.take().into_iter().for_each(WriteHalf::forget);
         }
