@@ -22,6 +22,9 @@ pub mod control_handle;
 // SHA-256 in hex.
 mod hex;
 
+// Files that are read again under the running gateway, and the watch over them.
+mod files;
+
 // Principals, their credentials and permissions.
 pub mod access;
 
@@ -39,6 +42,9 @@ pub mod control;
 
 // The path of a request: how bytes move.
 pub mod proxy;
+
+// The reload of everything that comes from a file.
+mod reloads;
 
 // Logs and metrics.
 pub mod telemetry;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::policy::routes_yaml::{self, Diagnostic};
 use crate::policy::strict_yaml::list_of;
 use crate::policy::table::RouteTable;
@@ -18,7 +19,7 @@ pub(crate) enum TableError {
 
 /// Reads and compiles a table. It also returns the text, so that a reload can detect a change.
 pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
-    let text = std::fs::read_to_string(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
+    let text = files::read_text(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
     let table = routes_yaml::parse(&text, &path.display().to_string())
         .map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;
     Ok((table, text))

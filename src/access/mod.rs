@@ -26,8 +26,9 @@ pub(crate) use error::{AccessError, AccessSetupError};
 pub(crate) use principal::{Permission, Permissions, Principal};
 pub use secrets::token_hash_hex;
 pub(crate) use secrets::{TokenHash, hash_password, new_token};
-pub(crate) use token_file::{TOKEN_FILE, trimmed};
+pub(crate) use token_file::TOKEN_FILE;
 
+use crate::files::{self, PutInForce, ReloadedFile};
 use crate::transport::Peer;
 use limiter::{Attempt, Limiter};
 use principal::{Credential, Member};
@@ -41,9 +42,6 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 
 /// The number of cached password verifications.
 const REMEMBERED: usize = 64;
-
-/// The timeout for reading access.yaml again: its file system may hang.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest accepted `Authorization` value, in bytes.
 const LONGEST_AUTHORIZATION: usize = 4096;
@@ -65,10 +63,6 @@ struct Principals {
     /// access.yaml, if that is where they come from.
     file: Option<PathBuf>,
     members: watch::Sender<Arc<Members>>,
-    /// The reason why the last reading of the file was not put in force.
-    fault: Mutex<Option<String>>,
-    /// Held while the file is read.
-    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The principals of one reading.
@@ -97,12 +91,7 @@ impl Access {
     }
 
     fn new(members: Members, file: Option<PathBuf>) -> Access {
-        Access::of(Arc::new(Principals {
-            file,
-            members: watch::Sender::new(Arc::new(members)),
-            fault: Mutex::default(),
-            reading: Arc::default(),
-        }))
+        Access::of(Arc::new(Principals { file, members: watch::Sender::new(Arc::new(members)) }))
     }
 
     fn of(principals: Arc<Principals>) -> Access {
@@ -115,35 +104,16 @@ impl Access {
         Access::of(Arc::clone(&self.principals))
     }
 
-    /// Reads access.yaml again, if that is where the principals come from, and puts it in force on both ports. After an error
-    /// the principals in force stay.
-    pub(crate) async fn reload(&self) -> Result<(), AccessSetupError> {
-        let Some(file) = self.principals.file.clone() else { return Ok(()) };
-        let failed = |source| AccessSetupError::Read { path: file.clone(), source };
-        let (path, turn) = (file.clone(), Arc::clone(&self.principals.reading));
-        let reading = async {
-            let turn = turn.lock_owned().await;
-            tokio::task::spawn_blocking(move || (read_file(&path), turn)).await
-        };
-        // The turn is held until the result is in force, and by a reading that hangs: each would hold a thread.
-        let (read, _turn) = match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(Ok((read, turn))) => (read, Some(turn)),
-            Ok(Err(panic)) => (Err(failed(std::io::Error::other(panic))), None),
-            Err(_) => (Err(failed(std::io::ErrorKind::TimedOut.into())), None),
-        };
-        let fault = read.as_ref().err().map(ToString::to_string);
-        *self.principals.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
-        let members = Arc::new(read.inspect_err(|error| tracing::error!(%error, "the principals in force stay"))?);
-        if members.fingerprint != self.members().fingerprint {
-            tracing::info!(principals = members.list.len(), "access.yaml is in force");
-            self.principals.members.send_replace(members);
-        }
-        Ok(())
-    }
-
-    /// The reason why the last reading of access.yaml was not put in force.
-    pub(crate) fn fault(&self) -> Option<String> {
-        self.principals.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// access.yaml, if that is where the principals come from: a reload puts it in force on both ports.
+    pub(crate) fn reloaded_file(&self) -> Option<Arc<ReloadedFile>> {
+        let principals = Arc::downgrade(&self.principals);
+        let path = self.principals.file.clone()?;
+        Some(ReloadedFile::new("access", move || {
+            let members = read_file(&path).map_err(|error| error.to_string())?;
+            let principals = principals.clone();
+            let put: PutInForce = Box::new(move || principals.upgrade().is_some_and(|kept| kept.replace(members)));
+            Ok(put)
+        }))
     }
 
     /// Waits until other principals are in force, so that what one of them began can be ended.
@@ -221,6 +191,16 @@ impl Access {
     }
 }
 
+impl Principals {
+    fn replace(&self, members: Members) -> bool {
+        let is_new = members.fingerprint != self.members.borrow().fingerprint;
+        if is_new {
+            self.members.send_replace(Arc::new(members));
+        }
+        is_new
+    }
+}
+
 impl Members {
     fn new(list: Vec<Member>, text: &str) -> Members {
         Members { fingerprint: sha256(text.as_bytes()), list, remembered: Mutex::default() }
@@ -267,8 +247,7 @@ impl Members {
 }
 
 fn read_file(path: &Path) -> Result<Members, AccessSetupError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
+    let text = files::read_text(path).map_err(|source| AccessSetupError::Read { path: path.to_owned(), source })?;
     let members = access_yaml::parse(&text, &path.display().to_string());
     let members = members.map_err(|faults| AccessSetupError::Faults { path: path.to_owned(), faults })?;
     Ok(Members::new(members, &text))

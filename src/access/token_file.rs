@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::error::AccessSetupError;
 use super::secrets::new_token;
+use crate::files::trimmed;
 
 /// The file's name in the state directory.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
@@ -59,11 +60,6 @@ fn read(path: &Path, file: &File) -> Result<String, Fault> {
         return Err(Fault::Unusable(detail));
     }
     Ok(token.to_owned())
-}
-
-/// The secret of a file: its text without white space at the ends, and without the byte order mark of some editors.
-pub(crate) fn trimmed(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
 }
 
 /// Makes sure that only the owner has access. The bits of the group are taken back if the file is the gateway's own: an

@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`, for machines. The gateway is ready in maintenance and during a flip, too: refusing
 //! requests by mode is its job.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -48,6 +49,8 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
         (Some(_), false) => None,
     };
     let record = published.record.as_deref();
+    let faults = state.parts.reloads.faults();
+    let file_faults: BTreeMap<_, _> = faults.iter().filter_map(|(name, fault)| Some((name, fault.as_ref()?))).collect();
     let document = json!({
         "ready": why_not.is_none(),
         "reason": why_not,
@@ -56,7 +59,8 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
         "revision": record.map(|record| record.revision),
         "schema": published.schema,
         "alarm": published.alarm,
-        "access_fault": state.parts.access.fault(),
+        "access_fault": fault_of(&faults, "access"),
+        "file_faults": file_faults,
     });
     let status = if why_not.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     response::json(status, &document)
@@ -65,8 +69,14 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
 /// OpenMetrics text.
 pub(super) fn metrics(state: &AdminState) -> Result<AdminResponse, Problem> {
     let mut sample = gate_sample::sample(&state.parts.gate);
-    sample.has_access_fault = state.parts.access.fault().is_some();
+    let faults = state.parts.reloads.faults();
+    sample.has_access_fault = fault_of(&faults, "access").is_some();
+    sample.file_faults = faults.into_iter().map(|(name, fault)| (name, fault.is_some())).collect();
     let text = state.parts.metrics.render(sample);
     let text = text.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok(response::whole(StatusCode::OK, Metrics::CONTENT_TYPE, text))
+}
+
+fn fault_of<'a>(faults: &'a [(&'static str, Option<String>)], name: &str) -> Option<&'a String> {
+    faults.iter().find(|(other, _)| *other == name).and_then(|(_, fault)| fault.as_ref())
 }

@@ -14,6 +14,7 @@ use crate::control_handle::{ReloadError, ReloadWhen};
 use crate::gate::Gate;
 use crate::policy::explain::{explain as explain_by, modes, view};
 use crate::policy::table::Unmatched;
+use crate::reloads::ReloadEnd;
 
 /// The longest accepted path, in bytes.
 const LONGEST_PATH: usize = 8192;
@@ -52,7 +53,7 @@ fn table_document(gate: &Gate) -> Value {
     })
 }
 
-/// Reloads the route table and access.yaml. The body is empty or `{}`.
+/// Reads all files again. The body is empty or `{}`.
 pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
     let empty = body.trim_ascii().is_empty()
         || matches!(serde_json::from_slice(body), Ok(Value::Object(members)) if members.is_empty());
@@ -61,18 +62,22 @@ pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) 
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
     }
     tracing::info!(principal = %caller.name, "route table reload requested");
-    let (control_handle, access) = (state.parts.control_handle.clone(), Arc::clone(&state.parts.access));
-    // In a task of its own: a client that disconnects does not stop the reload. Neither file holds back the other.
-    let asked = tokio::spawn(async move {
-        let principals = access.reload().await;
-        (principals, control_handle.reload(ReloadWhen::Now).await)
-    });
-    let (principals, reloaded) = asked.await.unwrap_or((Ok(()), Err(ReloadError::ShuttingDown)));
-    if let (Err(error), Ok(_)) = (&principals, &reloaded) {
-        let detail = format!("the route table was reloaded; the principals in force stay: {error}");
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "access_faults", detail));
+    let reloads = Arc::clone(&state.parts.reloads);
+    // In a task of its own: a client that disconnects does not stop the reload.
+    let reloading = tokio::spawn(async move { reloads.reload_all(ReloadWhen::Now).await });
+    let stopped = |_| ReloadEnd { routes: Err(ReloadError::ShuttingDown), faults: Vec::new() };
+    let ReloadEnd { routes, faults } = reloading.await.unwrap_or_else(stopped);
+    if let (Ok(_), false) = (&routes, faults.is_empty()) {
+        let has_access = faults.iter().any(|(name, _)| *name == "access");
+        let faults: Vec<String> = faults.into_iter().map(|(name, fault)| format!("{name}: {fault}")).collect();
+        let detail =
+            format!("the route table was reloaded; what else was read before stays in force:\n{}", faults.join("\n"));
+        return Err(match has_access {
+            true => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "access_faults", detail),
+            false => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "file_faults", detail),
+        });
     }
-    match reloaded {
+    match routes {
         Ok(reloaded) => Ok(response::json(StatusCode::OK, &reloaded)),
         Err(error) => Err(match &error {
             ReloadError::Faults(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "route_faults", error.to_string()),

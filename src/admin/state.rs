@@ -12,6 +12,7 @@ use super::rates::Rates;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
+use crate::reloads::Reloads;
 use crate::telemetry::Metrics;
 use crate::transport::Peer;
 
@@ -23,6 +24,7 @@ pub(crate) struct AdminParts {
     pub(crate) gate: Arc<Gate>,
     pub(crate) control_handle: ControlHandle,
     pub(crate) access: Arc<Access>,
+    pub(crate) reloads: Arc<Reloads>,
     /// `GET /mode/history`.
     pub(crate) journal: Arc<JournalReader>,
     /// `GET /metrics`.

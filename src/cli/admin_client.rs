@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::access::{TOKEN_FILE, trimmed};
+use crate::access::TOKEN_FILE;
 use crate::config::default_state_dir;
+use crate::files::trimmed;
 use crate::http_client::{self, Arriving};
 use crate::transport::{Address, HostPort, Stream};
 

@@ -21,7 +21,7 @@ pub(crate) fn run(args: ServeArgs) -> ExitCode {
 pub(super) fn exit_code(error: &LaunchError) -> u8 {
     match error {
         LaunchError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
-        LaunchError::Table(_) | LaunchError::Access(_) | LaunchError::Settings(_) | LaunchError::Read { .. } => {
+        LaunchError::Table(_) | LaunchError::Access(_) | LaunchError::Settings(_) | LaunchError::Credentials(_) => {
             MISCONFIGURED
         }
         LaunchError::Control(_)

@@ -91,12 +91,6 @@ pub enum SettingsError {
         /// The classes of the table.
         known: String,
     },
-    #[error("--upstream-credentials: others have access to {}; run chmod 600", .0.display())]
-    /// Others can read the file, or the group can write it.
-    OpenCredentials(PathBuf),
-    #[error("--upstream-credentials: {} must hold one line, USER:PASSWORD", .0.display())]
-    /// The file holds no USER:PASSWORD.
-    Credentials(PathBuf),
 }
 
 impl Settings {

@@ -1,12 +1,12 @@
 //! Errors at the start and during the run of the gateway.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::access::AccessSetupError;
 use crate::config::SettingsError;
 use crate::control::StartError;
 use crate::control::store::StoreError;
+use crate::control::ucs::credentials::CredentialsError;
 use crate::route_file::TableError;
 use crate::transport::Address;
 
@@ -25,8 +25,8 @@ pub(crate) enum LaunchError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot listen for the admin API on {address}: {source}")]
     AdminListen { address: Address, source: std::io::Error },
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A part of the running gateway ended unexpectedly.

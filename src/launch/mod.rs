@@ -2,38 +2,36 @@
 //! policy. `serve` and `demo` differ only in their settings.
 
 mod error;
-mod file_watch;
 mod history;
 mod on_change;
 mod parts;
 mod workers;
 
-use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access::{Access, trimmed};
+use crate::access::Access;
 use crate::admin::{self, AdminParts};
-use crate::config::{Settings, SettingsError, StoreKind, check_class_limits};
+use crate::config::{Settings, StoreKind, check_class_limits};
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
 use crate::control::store::{LocalState, RecordStore};
-use crate::control::ucs::client::{UpstreamClient, UpstreamCredentials};
+use crate::control::ucs::client::UpstreamClient;
+use crate::control::ucs::credentials::{SharedCredentials, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, LoadedRoutes, StopSignals};
 use crate::control_handle::{ControlHandle, ReloadWhen};
+use crate::files::{FileWatch, ReloadedFile, WatchedFiles};
 use crate::gate::Gate;
 use crate::hex::sha256_hex;
 use crate::policy::table::RouteTable;
+use crate::reloads::{self, Reloads};
 use crate::route_file::{self, TableError};
 use crate::telemetry::Metrics;
 use crate::transport::{Listener, SocketLimits, listen};
 pub(crate) use error::LaunchError;
-use file_watch::FileWatch;
 use parts::Parts;
 use workers::{SharedParts, Workers};
 
@@ -56,7 +54,7 @@ pub(crate) struct Ready {
 }
 
 /// Runs the gateway until `stop` completes, then shuts it down gracefully; a part that ends unexpectedly is an error. Each item
-/// of `reload` reloads the route table and access.yaml.
+/// of `reload` reads all files again.
 pub(crate) async fn run(
     settings: Settings,
     ready: impl FnOnce(Ready),
@@ -83,8 +81,8 @@ pub(crate) async fn run(
     let files = settings.clone();
     let opening = beside(format!("opening {} and its lock", settings.state_dir.display()), move || open(&files));
     let Some(opened) = or_stopped(opening, stop.as_mut()).await else { return Ok(()) };
-    let (state_dir, access, credentials) = opened??;
-    let control_settings = control_settings(&settings, state_dir, credentials, &text);
+    let opened = opened??;
+    let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text);
     // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
     // slow. Interrupting it is like a crash: nothing was acknowledged.
     let starting = control::start(Arc::clone(&gate), inbox, control_settings);
@@ -94,35 +92,55 @@ pub(crate) async fn run(
     let metrics = Metrics::new(settings.workers, control.stats());
     let watched = watch.map(FileWatch::start).transpose()?;
     let on_change = on_change::run(settings.on_change.clone(), Arc::clone(&gate), Arc::clone(&metrics));
+    let reloads = Arc::new(Reloads::new(control_handle.clone(), opened.reloaded));
     let shared =
-        SharedParts { gate, control_handle: control_handle.clone(), access: Arc::clone(&access), metrics, stopping };
+        SharedParts { gate, control_handle, access: opened.access, reloads: Arc::clone(&reloads), metrics, stopping };
     let mut running = Running::start(&settings, shared, stop_sender, control, (data, admin_listener))?;
     ready(Ready { listen, admin: admin_address });
     tokio::select! {
         () = stop.as_mut() => {}
         error = running.parts.one_ended() => return Err(error),
-        () = reload_forever(&control_handle, &access, reload, watched) => {}
+        () = reload_forever(&reloads, reload, watched) => {}
         () = on_change => {}
     }
     running.shut_down(settings.stop_timeout).await
 }
 
-/// The route table, and the watch over the files, which must not miss a change that comes after the table was read.
+/// The route table, and the watch over the files, which must not miss a change that comes after they were read.
 fn load(settings: &Settings) -> (Option<FileWatch>, Result<(RouteTable, String), TableError>) {
-    let paths = || settings.access.iter().chain([&settings.routes]).cloned();
-    let watch = settings.watch_files.then(|| FileWatch::new(paths()));
+    let watched = watched_files(settings);
+    let watch = (!watched.is_empty()).then(|| FileWatch::new(watched));
     (watch, route_file::load(&settings.routes))
 }
 
+/// The files whose change is a reload, by the names of `Reloads`.
+fn watched_files(settings: &Settings) -> Vec<WatchedFiles> {
+    let (access, credentials) = (settings.access.as_ref(), settings.upstream.credentials.as_ref());
+    let files = [(reloads::ROUTES, Some(&settings.routes)), ("access", access), ("upstream_credentials", credentials)];
+    let files = files.into_iter().filter(|_| settings.watch_files);
+    files.filter_map(|(name, path)| Some(WatchedFiles { name, paths: vec![path?.clone()] })).collect()
+}
+
+/// What the start reads and locks.
+struct Opened {
+    state_dir: LocalDir,
+    access: Arc<Access>,
+    credentials: Option<SharedCredentials>,
+    /// What a reload reads again, beside the route table.
+    reloaded: Vec<Arc<ReloadedFile>>,
+}
+
 /// The state directory first: it is the lock. Access before control: an invalid access.yaml must not affect UCS or the record.
-fn open(settings: &Settings) -> Result<(LocalDir, Arc<Access>, Option<UpstreamCredentials>), LaunchError> {
+fn open(settings: &Settings) -> Result<Opened, LaunchError> {
     let state_dir = LocalDir::open(&settings.state_dir)?;
     let access = match &settings.access {
         Some(path) => Access::from_yaml_file(path)?,
         None => Access::from_token_file(&settings.state_dir)?,
     };
-    let credentials = settings.upstream.credentials.as_deref().map(read_credentials).transpose()?;
-    Ok((state_dir, Arc::new(access), credentials))
+    let credentials = settings.upstream.credentials.as_deref().map(UpstreamCredentials::reloaded).transpose()?;
+    let (credentials, credentials_file) = credentials.unzip();
+    let reloaded = access.reloaded_file().into_iter().chain(credentials_file).collect();
+    Ok(Opened { state_dir, access: Arc::new(access), credentials, reloaded })
 }
 
 /// Runs `work` on a thread of its own: a file or a lock may hang for as long as its file system does. The log says so.
@@ -196,6 +214,7 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
         gate: shared.gate,
         control_handle: shared.control_handle,
         access: Arc::new(shared.access.for_another_port()),
+        reloads: shared.reloads,
         journal: journal_reader(settings),
         metrics: shared.metrics,
         metrics_open: settings.admin.metrics_open,
@@ -208,36 +227,24 @@ fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
 
 /// Runs beside the watch over the parts, which must not wait for a reload.
 async fn reload_forever(
-    control_handle: &ControlHandle,
-    access: &Access,
+    reloads: &Reloads,
     mut requested: mpsc::Receiver<()>,
-    watched: Option<mpsc::Receiver<()>>,
+    watched: Option<mpsc::UnboundedReceiver<&'static str>>,
 ) {
-    let mut watched = watched.unwrap_or_else(|| mpsc::channel(1).1);
+    let mut watched = watched.unwrap_or_else(|| mpsc::unbounded_channel().1);
     loop {
+        // The outcomes are in the log.
         tokio::select! {
-            Some(()) = requested.recv() => {}
-            Some(()) = watched.recv() => {}
+            Some(()) = requested.recv() => drop(reloads.reload_all(ReloadWhen::AfterFlip).await),
+            Some(name) = watched.recv() => reloads.reload_one(name).await,
             else => std::future::pending().await,
         }
-        // Its errors are in the log, and a broken file must not hold back the other one.
-        let _ = access.reload().await;
-        log_reload(control_handle.reload(ReloadWhen::AfterFlip).await);
     }
 }
 
 fn journal_reader(settings: &Settings) -> Arc<admin::JournalReader> {
     let dir = settings.state_dir.clone();
     Arc::new(move |limit| history::read(&dir, limit))
-}
-
-fn log_reload(outcome: Result<crate::control_handle::Reloaded, crate::control_handle::ReloadError>) {
-    match outcome {
-        Ok(reloaded) => {
-            tracing::info!(generation = reloaded.generation, changed = reloaded.changed, "route table reloaded")
-        }
-        Err(error) => tracing::error!(%error, "reload failed; the route table stays in force"),
-    }
 }
 
 async fn run_control(control: Control, stopping: watch::Receiver<bool>, stopped: watch::Receiver<bool>) {
@@ -248,7 +255,7 @@ async fn run_control(control: Control, stopping: watch::Receiver<bool>, stopped:
 fn control_settings(
     settings: &Settings,
     state_dir: LocalDir,
-    credentials: Option<UpstreamCredentials>,
+    credentials: Option<SharedCredentials>,
     text: &str,
 ) -> ControlSettings {
     let upstream = &settings.upstream;
@@ -280,22 +287,4 @@ fn control_settings(
         load_routes: Arc::new(load),
         routes_fingerprint: Some(sha256_hex(text)),
     }
-}
-
-fn read_credentials(path: &Path) -> Result<UpstreamCredentials, LaunchError> {
-    let fault = |source| LaunchError::Read { path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(fault)?;
-    // The group may read it: mounted secrets belong to root and the group of the gateway.
-    if file.metadata().map_err(fault)?.permissions().mode() & 0o027 != 0 {
-        return Err(SettingsError::OpenCredentials(path.to_owned()).into());
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(fault)?;
-    let Some((user, password)) = trimmed(&text).split_once(':').filter(|(user, _)| !user.is_empty()) else {
-        return Err(SettingsError::Credentials(path.to_owned()).into());
-    };
-    if password.contains(['\r', '\n']) {
-        return Err(SettingsError::Credentials(path.to_owned()).into());
-    }
-    Ok(UpstreamCredentials { user: user.to_owned(), password: password.to_owned() })
 }

@@ -18,6 +18,7 @@ use crate::proxy::access_log::AccessLog;
 use crate::proxy::class_limits::ClassLimits;
 use crate::proxy::recorder::RequestRecorder;
 use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
+use crate::reloads::Reloads;
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 
 /// The parts that the workers and the admin port share.
@@ -25,6 +26,7 @@ pub(super) struct SharedParts {
     pub(super) gate: Arc<Gate>,
     pub(super) control_handle: ControlHandle,
     pub(super) access: Arc<Access>,
+    pub(super) reloads: Arc<Reloads>,
     pub(super) metrics: Arc<Metrics>,
     /// True once the gateway is shutting down.
     pub(super) stopping: watch::Receiver<bool>,

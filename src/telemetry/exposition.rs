@@ -112,6 +112,8 @@ impl Scrape {
         gauge(encoder, "ucs_gateway_alarm", help, u64::from(*has_alarm))?;
         let help = "Whether the last reading of access.yaml failed";
         gauge(encoder, "ucs_gateway_access_fault", help, u64::from(*has_access_fault))?;
+        let help = "1 for each file whose last reading failed; what was read before is in force";
+        gauges(encoder, "ucs_gateway_file_fault", help, &one_hot("file", &self.gate.file_faults))?;
         let Some(record) = record else { return Ok(()) };
         gauge(encoder, "ucs_gateway_mode_revision", "Revision of the record in force", record.revision)?;
         let help = "When the mode or this flip began";

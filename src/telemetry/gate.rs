@@ -27,6 +27,8 @@ pub struct GateSample {
     pub has_alarm: bool,
     /// Whether the last reading of access.yaml failed.
     pub has_access_fault: bool,
+    /// Every file that can be read again, with whether its last reading failed.
+    pub(crate) file_faults: Vec<(&'static str, bool)>,
     /// `None` before the first record.
     pub(crate) record: Option<RecordSample>,
 }

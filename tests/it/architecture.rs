@@ -20,15 +20,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http_client", &["transport"]),
     ("hex", &[]),
     // policy: access.yaml is read by the strict reader of routes.yaml.
-    ("access", &["hex", "policy", "transport"]),
+    ("files", &["hex"]),
+    ("reloads", &["control_handle", "files"]),
+    ("access", &["hex", "policy", "transport", "files"]),
     ("demo", &["policy", "transport"]),
     ("gate", &["policy"]),
     ("control_handle", &["policy"]),
-    ("control", &["policy", "gate", "control_handle", "telemetry", "transport", "http_client", "hex"]),
+    ("control", &["policy", "gate", "control_handle", "telemetry", "transport", "http_client", "hex", "files"]),
     ("proxy", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "http1"]),
-    ("admin", &["policy", "gate", "control_handle", "access", "telemetry", "transport"]),
+    ("admin", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "reloads"]),
     ("config", &["policy", "telemetry", "transport", "http1", "control", "proxy"]),
-    ("route_file", &["policy"]),
+    ("route_file", &["policy", "files"]),
     (
         "launch",
         &[
@@ -44,6 +46,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "route_file",
             "hex",
+            "files",
+            "reloads",
         ],
     ),
     // control_handle: a client of PUT /mode waits for longer than the slack that the gateway gives a flip.
@@ -61,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "route_file",
             "launch",
             "demo",
+            "files",
         ],
     ),
     ("main", &["cli"]),

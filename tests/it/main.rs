@@ -39,6 +39,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// Other things in the place of the files that the gateway reads, and files that arrive late.
+mod files;
+
 /// The journal and the lock while other processes take hold of them.
 mod journal;
 

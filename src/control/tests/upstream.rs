@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::support::*;
-use crate::control::ucs::client::UpstreamCredentials;
+use crate::control::ucs::credentials::UpstreamCredentials;
 use crate::control::{ControlSettings, UpstreamModeUse};
 use crate::control_handle::ChangeError;
 use crate::gate::Refused;
@@ -94,7 +94,8 @@ async fn while_undefined_requests_that_need_a_schema_get_their_own_refusal() {
 async fn a_flip_is_forwarded_with_the_credentials_and_the_first_mode_is_the_one_of_ucs() {
     let (folder, ucs) = (Folder::new(), Ucs::begin(Some(Mode::Maintenance)).await);
     let mut settings = following(&folder, &ucs);
-    settings.upstream.credentials = Some(UpstreamCredentials { user: "gw".to_owned(), password: "pw".to_owned() });
+    let login = UpstreamCredentials { user: "gw".to_owned(), password: "pw".to_owned() };
+    settings.upstream.credentials = Some(std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(login)));
     let line = Line::begin(settings).await;
     assert_eq!(line.record().mode, Mode::Maintenance);
     line.set(Mode::Production).await.unwrap();

@@ -1,6 +1,5 @@
 //! The gateway's own calls to UCS: one connection per call, with limits on time and size. It does not interpret responses.
 
-use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,6 +8,7 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request};
 
+use super::credentials::{SharedCredentials, UpstreamCredentials};
 use crate::http_client;
 use crate::transport::UpstreamUrl;
 
@@ -21,26 +21,11 @@ pub(crate) struct UpstreamClient {
     /// The address of UCS.
     pub url: UpstreamUrl,
     /// The login, if UCS requires one.
-    pub credentials: Option<UpstreamCredentials>,
+    pub credentials: Option<SharedCredentials>,
     /// The connect timeout.
     pub connect_timeout: Duration,
     /// The timeout of a whole call, connecting included, unless a call has its own.
     pub total_timeout: Duration,
-}
-
-/// Basic credentials for the gateway's own calls.
-#[derive(Clone)]
-pub(crate) struct UpstreamCredentials {
-    /// The user name at UCS.
-    pub user: String,
-    /// The password; never shown.
-    pub password: String,
-}
-
-impl fmt::Debug for UpstreamCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UpstreamCredentials({}, …)", self.user)
-    }
 }
 
 /// A response of UCS.
@@ -123,7 +108,8 @@ impl UpstreamClient {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        if let Some(UpstreamCredentials { user, password }) = &self.credentials {
+        if let Some(credentials) = &self.credentials {
+            let UpstreamCredentials { user, password } = &**credentials.load();
             let token = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
             let mut value = HeaderValue::try_from(format!("Basic {token}")).map_err(hyper::http::Error::from)?;
             value.set_sensitive(true);

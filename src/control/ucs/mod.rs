@@ -2,6 +2,7 @@
 //! Server Mode. Nothing here changes the gateway's record.
 
 pub(crate) mod client;
+pub(crate) mod credentials;
 pub(crate) mod link;
 pub(crate) mod schema;
 pub(crate) mod server_mode;

@@ -1,21 +1,30 @@
-//! `--watch-files`: notices that `routes.yaml` or `access.yaml` has another content, and asks for a reload as SIGHUP does. It
-//! compares contents, so it sees an edit in place, a rename and the swapped symlinks of a ConfigMap alike. It judges none.
+//! Notices that a file has another content, and names it. It compares contents, so it sees an edit in place, a rename and the
+//! swapped symlinks of a ConfigMap or a mounted secret alike. It judges none.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
+use super::read;
 use crate::hex::sha256_hex;
 
 /// The interval between two looks. A content counts once two looks have found it: a file that is being written does not.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The files, as the first look has found them.
-pub(super) struct FileWatch(Vec<WatchedFile>);
+/// The files of one thing, which is read again when one of them changes.
+pub(crate) struct WatchedFiles {
+    /// That of the [`ReloadedFile`](super::ReloadedFile).
+    pub(crate) name: &'static str,
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// All watched files, as the first look has found them.
+pub(crate) struct FileWatch(Vec<WatchedFile>);
 
 struct WatchedFile {
+    name: &'static str,
     path: PathBuf,
     /// Found by the last look.
     last: Content,
@@ -35,23 +44,24 @@ enum Content {
 
 impl FileWatch {
     /// Looks for the first time. Before the start reads the files: what changes after that is noticed.
-    pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> FileWatch {
-        let first = |path: PathBuf| {
+    pub(crate) fn new(watched: impl IntoIterator<Item = WatchedFiles>) -> FileWatch {
+        let first = |name, path: PathBuf| {
             let content = look(&path);
-            WatchedFile { path, last: content.clone(), known: content }
+            WatchedFile { name, path, last: content.clone(), known: content }
         };
-        FileWatch(paths.into_iter().map(first).collect())
+        let each = |WatchedFiles { name, paths }| paths.into_iter().map(move |path| first(name, path));
+        FileWatch(watched.into_iter().flat_map(each).collect())
     }
 
-    /// Looks on a thread of its own, for a file system may hang. The channel yields once for each reload that is needed.
-    pub(super) fn start(mut self) -> std::io::Result<mpsc::Receiver<()>> {
-        let (sender, receiver) = mpsc::channel(1);
+    /// Looks on a thread of its own, for a file system may hang. The channel yields the name of what is to be read again.
+    pub(crate) fn start(mut self) -> std::io::Result<mpsc::UnboundedReceiver<&'static str>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
         let forever = move || {
             while !sender.is_closed() {
                 std::thread::sleep(INTERVAL);
-                // A reload that is already queued will read the newest files.
-                if self.have_changed() && sender.try_send(()) == Err(TrySendError::Closed(())) {
-                    return;
+                // Without a receiver, the gateway is ending.
+                for name in self.changed() {
+                    let _ = sender.send(name);
                 }
             }
         };
@@ -59,9 +69,11 @@ impl FileWatch {
         Ok(receiver)
     }
 
-    fn have_changed(&mut self) -> bool {
-        // Not `any`: each file takes its look.
-        self.0.iter_mut().map(WatchedFile::has_changed).fold(false, |one, other| one | other)
+    /// The names whose files have changed, each once.
+    fn changed(&mut self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.0.iter_mut().filter_map(|file| file.has_changed().then_some(file.name)).collect();
+        names.dedup();
+        names
     }
 }
 
@@ -84,9 +96,9 @@ impl WatchedFile {
 }
 
 fn look(path: &Path) -> Content {
-    let read = path.metadata().and_then(|found| found.is_file().then(|| std::fs::read(path)).transpose());
+    let read = path.metadata().and_then(|found| found.is_file().then(|| read(&File::open(path)?)).transpose());
     match read {
-        Ok(Some(bytes)) => Content::Text { hash: sha256_hex(&String::from_utf8_lossy(&bytes)) },
+        Ok(Some(bytes)) => Content::Text { hash: sha256_hex(bytes) },
         Ok(None) => Content::NoFile,
         Err(error) => Content::Unreadable(error.to_string()),
     }
@@ -103,8 +115,9 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let (one, other) = (dir.join("routes.yaml"), dir.join("access.yaml"));
         std::fs::write(&one, "old").unwrap();
-        let mut watch = FileWatch::new([one.clone(), other.clone()]);
-        let mut looks = |count: usize| (0..count).map(|_| watch.have_changed()).collect::<Vec<_>>();
+        let files = |name, path: &PathBuf| WatchedFiles { name, paths: vec![path.clone()] };
+        let mut watch = FileWatch::new([files("routes", &one), files("access", &other)]);
+        let mut looks = |count: usize| (0..count).map(|_| !watch.changed().is_empty()).collect::<Vec<_>>();
         assert_eq!(looks(2), [false, false]);
         std::fs::write(&one, "ne").unwrap();
         assert_eq!(looks(1), [false], "it is being written");
