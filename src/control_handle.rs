@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::policy::mode::{LocalChange, ModeChange, ModeRecord, OperationCount};
+use crate::policy::mode::{DrainReport, LocalChange, ModeChange, ModeRecord, OperationCount};
 
 /// The capacity of the channel; further requesters wait for room.
 const QUEUE_LENGTH: usize = 64;
@@ -89,6 +89,20 @@ pub(crate) struct FlipReport {
     pub abandoned: Vec<OperationCount>,
     /// Still in flight at the drain timeout.
     pub still_running: Vec<OperationCount>,
+}
+
+impl FlipReport {
+    /// The part that the record keeps.
+    pub(crate) fn of_the_drain(&self) -> DrainReport {
+        let FlipReport { changed: _, drain_ms, waited_for, abandoned, still_running } = self.clone();
+        let bounded = OperationCount::bounded;
+        DrainReport {
+            drain_ms,
+            waited_for: bounded(waited_for),
+            abandoned: bounded(abandoned),
+            still_running: bounded(still_running),
+        }
+    }
 }
 
 /// The reason why a change failed, with the record in force.

@@ -6,9 +6,10 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
+use super::mode_calls::Wanted;
 use super::response::{AdminResponse, Problem};
 use super::state::{AdminState, Arrival};
-use super::{events, guard, local_calls, mode_calls, page, probes, response, route_calls};
+use super::{events, forecast, guard, local_calls, mode_calls, page, probes, response, route_calls};
 use crate::access::Permission;
 
 /// The largest accepted body, in bytes.
@@ -100,7 +101,10 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
             check_json(&head.headers)?;
             let body = read_body(body).await?;
             arrival.slot.begin_change()?;
-            mode_calls::set(state, caller, &body).await
+            match mode_calls::read_change(&body, &caller)? {
+                Wanted { rehearses: true, change, .. } => forecast::rehearse(state, change),
+                wanted => mode_calls::set(state, wanted).await,
+            }
         }
         (Call::SetLocal, Some(caller)) => {
             check_json(&head.headers)?;
@@ -119,7 +123,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         }
         (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?, superseded)),
         (Call::History, _) => mode_calls::history(state, query).await,
-        (Call::Preview, _) => mode_calls::preview(state, query),
+        (Call::Preview, _) => forecast::preview(state, query),
         (Call::Routes, _) => route_calls::show(state).await,
         (Call::Explain, _) => route_calls::explain(state, query),
         (Call::Live, _) => Ok(probes::live(state).await),

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::connection_limits::StreamSlot;
-use super::mode_calls;
 use super::response::{self, AdminResponse};
 use super::state::{AdminState, becomes_true};
+use super::{forecast, mode_calls};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
@@ -20,7 +20,7 @@ use crate::policy::mode::{Mode, ModeRecord, Phase};
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The interval at which counts are polled.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The largest number of operations in one event.
 const NAMED: usize = 50;
@@ -127,10 +127,7 @@ impl Follower {
         let mut running = self.gate.running(Some(leaving));
         running.sort_by_key(|counts| std::cmp::Reverse(counts.in_flight));
         running.truncate(NAMED);
-        let operations: Vec<_> = running
-            .iter()
-            .map(|counts| json!({"operation": &*counts.operation, "class": &*counts.class, "count": counts.in_flight}))
-            .collect();
+        let operations: Vec<_> = running.iter().map(forecast::counted).collect();
         Some(json!({
             "revision": record.revision,
             "mode": record.mode,

@@ -6,6 +6,7 @@ mod connection;
 mod connection_limits;
 mod deadline_io;
 mod events;
+mod forecast;
 mod gate_sample;
 mod guard;
 mod local_calls;

@@ -1,5 +1,4 @@
-//! `/mode`, its history and its preview: JSON to a [`ModeChange`], and its result to a response. It decides nothing about
-//! modes.
+//! `/mode` and its history: JSON to a [`ModeChange`], and its result to a response. It decides nothing about modes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,6 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
@@ -51,13 +49,17 @@ struct WantedChange {
     #[serde(default)]
     force: bool,
     wait: Option<bool>,
+    #[serde(default)]
+    rehearse: bool,
 }
 
 /// What `PUT /mode` asks for.
-struct Wanted {
-    change: ModeChange,
+pub(super) struct Wanted {
+    pub(super) change: ModeChange,
     /// Whether to respond when the flip has ended; otherwise once it has begun.
     waits: bool,
+    /// Whether to say what the change would meet, and change nothing.
+    pub(super) rehearses: bool,
 }
 
 /// UCS takes the mode in any case, so the admin API does too.
@@ -105,16 +107,16 @@ pub(super) fn in_flight(gate: &Gate) -> Value {
     json!({"production": production, "maintenance": maintenance, "both": both})
 }
 
-fn no_record() -> Problem {
+pub(super) fn no_record() -> Problem {
     let detail = "the gateway does not know its mode yet; retry shortly";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_record", detail).retry_after(1)
 }
 
 /// Changes the mode, and responds once the flip has ended, or has begun if its end is not waited for.
-pub(super) async fn set(state: &AdminState, caller: Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
-    let Wanted { change, waits } = read_change(body, &caller)?;
+pub(super) async fn set(state: &AdminState, wanted: Wanted) -> Result<AdminResponse, Problem> {
+    let Wanted { change, waits, rehearses: _ } = wanted;
     let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + state.parts.flip_slack;
-    tracing::info!(principal = %caller.name, mode = %change.mode, reason = change.reason, "mode change requested");
+    tracing::info!(principal = %change.actor.name, mode = %change.mode, reason = change.reason, "mode change requested");
     let is_later = matches!(change.at, Some(When::At(_)));
     let control_handle = state.parts.control_handle.clone();
     let begun = begun(&state.parts.gate, change.mode, change.if_revision);
@@ -200,7 +202,8 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
     }
 }
 
-fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Problem> {
+/// The change that a body asks for.
+pub(super) fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Problem> {
     let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {
@@ -215,6 +218,9 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Problem> {
     }
     if matches!(wanted.expires_in, Some(WrittenEnd::After(after)) if after.0 < SHORTEST_EXPIRY) {
         return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
+    }
+    if wanted.rehearse && wanted.at.is_some() {
+        return Err(fault("rehearse: not together with at; it says what a change would meet now".to_owned()));
     }
     for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
         if matches!(time, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
@@ -239,7 +245,7 @@ fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Problem> {
         force: wanted.force,
     };
     let waits = wanted.wait.unwrap_or(true) || matches!(change.at, Some(When::At(_)));
-    Ok(Wanted { change, waits })
+    Ok(Wanted { change, waits, rehearses: wanted.rehearse })
 }
 
 fn when(time: WrittenTime) -> When {
@@ -288,44 +294,4 @@ pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<A
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "history_unreadable", fault)
     })?;
     Ok(response::json(StatusCode::OK, &json!({"entries": entries})))
-}
-
-/// The requests that a flip to `mode` would refuse: those that only the other mode admits, by operation, in flight and recent.
-pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<AdminResponse, Problem> {
-    let [mode] = query::read(query, ["mode"])?;
-    let mode = mode.and_then(|mode| mode.parse::<Mode>().ok());
-    let mode = mode.ok_or_else(|| bad("mode: must be production or maintenance, e.g. ?mode=maintenance"))?;
-    let gate = &state.parts.gate;
-    let published = gate.published();
-    let record = published.record.as_deref().ok_or_else(no_record)?;
-    let live = gate.table();
-    let (rates, window) = state.rates.per_minute(&live, Instant::now()).unwrap_or_default();
-    let leaving = ModeSet::only(mode.other());
-    let rate = |slot: usize| rates.get(slot).copied().unwrap_or(0.0);
-    let mut operations: Vec<_> = live.operation_counts().into_iter().enumerate().collect();
-    operations.retain(|(slot, counts)| counts.modes == leaving && (counts.in_flight > 0 || rate(*slot) > 0.0));
-    operations.sort_by(|(one, _), (other, _)| rate(*other).total_cmp(&rate(*one)));
-    // From 0.0, as an empty sum is -0.0.
-    let per_minute = operations.iter().fold(0.0, |sum: f64, (slot, _)| sum + rate(*slot));
-    let shown: Vec<_> = operations
-        .iter()
-        .map(|(slot, counts)| {
-            json!({
-                "operation": &*counts.operation,
-                "class": &*counts.class,
-                "in_flight": counts.in_flight,
-                "per_minute": rate(*slot),
-            })
-        })
-        .collect();
-    let document = json!({
-        "mode": mode,
-        "current": {"mode": record.mode, "phase": record.phase, "revision": record.revision},
-        "waits_for": gate.forbidden_in_flight(mode.other()),
-        "per_minute": (per_minute * 10.0).round() / 10.0,
-        "window_seconds": window.as_secs(),
-        "would_refuse": shown,
-        "schema": published.schema,
-    });
-    Ok(response::json(StatusCode::OK, &document))
 }

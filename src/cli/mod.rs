@@ -6,14 +6,18 @@ mod check;
 mod completions;
 mod demo;
 mod diff;
+mod drain_screen;
 mod environment;
 mod explain;
+mod history_text;
 mod mode;
+mod mode_set;
 mod mode_text;
 mod output;
 mod schema;
 mod serve;
 mod service;
+mod times;
 mod token;
 
 use std::ffi::OsString;

@@ -1,5 +1,5 @@
-//! `mode get|set|close|open|watch|history|preview`: the mode of a running gateway, through its admin API. It reads no
-//! state file but the token.
+//! `mode get|set|close|open|watch|history|preview`: the mode of a running gateway, through its admin API: arguments, calls,
+//! exit codes. It reads no state file but the token.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -11,10 +11,14 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, AdminClient, CallError};
+use super::history_text::describe_history;
+use super::mode_set::{self, SetEnd};
 use super::mode_text::{
-    describe_drain, describe_flip, describe_history, describe_mode, describe_preview, summary_of_counts,
+    describe_drain, describe_flip, describe_mode, describe_preview, describe_record_event, describe_rehearsal,
+    requests, summary_of_counts,
 };
-use super::output::{FAILED, MISCONFIGURED, fail};
+use super::output::{FAILED, MISCONFIGURED, fail, note};
+use super::times::Reader;
 use crate::config::named;
 use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
@@ -108,6 +112,9 @@ struct SetArgs {
     /// Wait until the change has ended; with `--wait=false` only until it has begun
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     wait: bool,
+    /// Change nothing: check the change, and show what its drain would wait for now
+    #[arg(long, conflicts_with = "at")]
+    rehearse: bool,
 }
 
 /// The names of the modes.
@@ -134,6 +141,18 @@ fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<WrittenTime, Stri
     Ok(WrittenTime::At(next.timestamp()))
 }
 
+/// Exit code of `mode set` when the drain timed out and the old mode is in force again.
+const REVERTED: u8 = 3;
+
+/// Exit code of `mode set` when the gateway refused the change.
+const REFUSED: u8 = 4;
+
+/// Exit code when the gateway cannot be reached.
+const UNREACHABLE: u8 = 5;
+
+/// Exit code of `mode set` when the operator left by Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// Runs the command.
 pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -141,18 +160,49 @@ pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
         Err(error) => return fail(FAILED, format!("cannot start: {error}")),
     };
     match runtime.block_on(command(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(CommandError::Call(CallError::Refused(refusal))) => {
             if arguments.json {
                 let _ = writeln!(io::stdout(), "{}", refusal.document);
             }
-            let still = summary_of_counts(&refusal.document["report"]["still_running"]);
+            let document = &refusal.document;
+            let still = summary_of_counts(&document["report"]["still_running"]);
             let still = if still.is_empty() { still } else { format!("\nstill running: {still}") };
-            let code = if refusal.document["reason"] == "bad_body" { MISCONFIGURED } else { FAILED };
-            fail(code, format!("{}{still}", CallError::Refused(refusal)))
+            let (code, next) = meaning_of(document["reason"].as_str().unwrap_or_default());
+            let next = next.map(|next| format!("\nnext: {next}")).unwrap_or_default();
+            fail(code, format!("{}{still}{next}", CallError::Refused(refusal)))
         }
-        Err(CommandError::Call(error @ (CallError::Token { .. } | CallError::BadToken))) => fail(MISCONFIGURED, error),
+        Err(CommandError::Call(error)) => match &error {
+            CallError::Token { .. } | CallError::BadToken => fail(MISCONFIGURED, error),
+            CallError::Connect { .. } => fail(UNREACHABLE, error),
+            _ => fail(UNREACHABLE, format!("{error}; a change may continue: `ucs-gateway mode get` shows it")),
+        },
         Err(error) => fail(FAILED, error),
+    }
+}
+
+/// The exit code of a refusal, and what the operator can do next, in the words of the command line.
+fn meaning_of(reason: &str) -> (u8, Option<&'static str>) {
+    match reason {
+        "bad_body" => (MISCONFIGURED, None),
+        "drain_timeout" => (
+            REVERTED,
+            Some("repeat it with a longer --drain-timeout, or with --on-timeout cut, which aborts what still runs"),
+        ),
+        "member_missing" => (REVERTED, Some("`ucs-gateway fleet list` shows the members and their state")),
+        "stale" => (REFUSED, Some("`ucs-gateway mode get` shows the record as it is now")),
+        "switching" => (
+            REFUSED,
+            Some("`ucs-gateway mode watch` follows that change; setting the mode that it leaves takes it back"),
+        ),
+        "no_profile_schema" => (REFUSED, Some("create a profile schema in maintenance, or repeat it with --force")),
+        "cancelled" => (REFUSED, None),
+        "upstream_refused" => (REFUSED, Some("`ucs-gateway mode get` shows what is known of UCS's own mode")),
+        "unauthorized" => {
+            (FAILED, Some("name the right token: --token-file FILE, UCS_GATEWAY_TOKEN, or --state-dir of the gateway"))
+        }
+        "forbidden" => (FAILED, Some("use another credential, or have access.yaml grant this permission")),
+        _ => (FAILED, None),
     }
 }
 
@@ -166,30 +216,55 @@ enum CommandError {
     StreamEnded,
 }
 
-async fn command(arguments: &ModeArgs) -> Result<(), CommandError> {
+async fn command(arguments: &ModeArgs) -> Result<u8, CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
     if let Address::Tcp(address) = &arguments.admin.admin
         && !address.is_loopback()
     {
         writeln!(io::stderr(), "ucs-gateway: warning: the token is sent to {address} in clear text")?;
     }
-    let (document, print): (Value, fn(&Value) -> String) = match &arguments.command {
-        ModeCommand::Get => (get(&client, "/mode").await?, describe_mode),
-        ModeCommand::Close(local) => (set_local(&client, true, local).await?, describe_mode),
-        ModeCommand::Open(local) => (set_local(&client, false, local).await?, describe_mode),
-        ModeCommand::Set(wanted) if wanted.at.is_some() => (set(&client, wanted).await?, describe_mode),
-        ModeCommand::Set(wanted) => (set(&client, wanted).await?, describe_flip),
+    let reader = Reader::here();
+    let (document, text) = match &arguments.command {
+        ModeCommand::Get => shown(get(&client, "/mode").await?, |document| describe_mode(document, &reader)),
+        ModeCommand::Close(local) => {
+            shown(set_local(&client, true, local).await?, |document| describe_mode(document, &reader))
+        }
+        ModeCommand::Open(local) => {
+            shown(set_local(&client, false, local).await?, |document| describe_mode(document, &reader))
+        }
+        ModeCommand::Set(wanted) => match set(&client, wanted).await? {
+            SetEnd::Ended(document) => shown(document, |document| describe_set(wanted, document)),
+            SetEnd::Left => {
+                note("the change continues without this command: `ucs-gateway mode watch` shows how it ends");
+                return Ok(INTERRUPTED);
+            }
+        },
         ModeCommand::Watch => return watch(&client, arguments.json).await,
         ModeCommand::History { limit } => {
-            (get(&client, &format!("/mode/history?limit={limit}")).await?, describe_history)
+            let document = get(&client, &format!("/mode/history?limit={limit}")).await?;
+            shown(document, |document| describe_history(document, &reader))
         }
         ModeCommand::Preview { mode } => {
-            (get(&client, &format!("/mode/preview?mode={}", mode)).await?, describe_preview)
+            shown(get(&client, &format!("/mode/preview?mode={mode}")).await?, describe_preview)
         }
     };
-    let text = if arguments.json { format!("{document}\n") } else { print(&document) };
+    let text = if arguments.json { format!("{document}\n") } else { text };
     io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(0)
+}
+
+fn shown(document: Value, text: impl Fn(&Value) -> String) -> (Value, String) {
+    let text = text(&document);
+    (document, text)
+}
+
+fn describe_set(wanted: &SetArgs, document: &Value) -> String {
+    let reader = Reader::here();
+    match wanted {
+        SetArgs { rehearse: true, .. } => describe_rehearsal(document),
+        SetArgs { at: Some(_), .. } => describe_mode(document, &reader),
+        _ => describe_flip(document, &reader),
+    }
 }
 
 async fn get(client: &AdminClient, target: &str) -> Result<Value, CallError> {
@@ -201,27 +276,12 @@ async fn set_local(client: &AdminClient, closed: bool, local: &LocalArgs) -> Res
     client.call(Method::PUT, "/local", Some(&body), PATIENCE).await
 }
 
-/// Changes the mode, and reports the drain on standard error.
-async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<Value, CommandError> {
+async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<SetEnd, CallError> {
     let patience = wanted.drain_timeout.map_or(LONGEST_DEFAULT_DRAIN, |timeout| timeout.0) + FLIP_SLACK * 2;
-    let body = set_body(wanted);
-    let flip = client.call(Method::PUT, "/mode", Some(&body), patience);
-    tokio::pin!(flip);
-    // Progress is optional: without the permission or the stream, the change continues.
-    let progress = async {
-        let Ok(mut events) = client.events().await else { return };
-        while let Ok(Some((name, event))) = events.next().await {
-            if name == "drain" {
-                let _ = writeln!(io::stderr(), "{}", describe_drain(&event));
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        flipped = &mut flip => return Ok(flipped?),
-        () = progress => {}
+    if wanted.rehearse {
+        return Ok(SetEnd::Ended(client.call(Method::PUT, "/mode", Some(&set_body(wanted)), PATIENCE).await?));
     }
-    Ok(flip.await?)
+    mode_set::set(client, &set_body(wanted), patience).await
 }
 
 fn set_body(wanted: &SetArgs) -> Value {
@@ -237,18 +297,23 @@ fn set_body(wanted: &SetArgs) -> Value {
     add("on_timeout", wanted.on_timeout.map(|choice| json!(choice)));
     add("expires_in", wanted.expires_in.map(|expires| json!(expires)));
     add("force", wanted.force.then_some(Value::Bool(true)));
+    add("rehearse", wanted.rehearse.then_some(Value::Bool(true)));
     add("wait", (!wanted.wait).then_some(Value::Bool(false)));
     Value::Object(body)
 }
 
-async fn watch(client: &AdminClient, json: bool) -> Result<(), CommandError> {
+async fn watch(client: &AdminClient, json: bool) -> Result<u8, CommandError> {
     let mut events = client.events().await?;
     while let Some((name, event)) = events.next().await? {
+        let reader = Reader::here();
         let line = match (json, name.as_str()) {
             (true, _) => json!({"event": name, "data": event}).to_string(),
-            (false, "record") => describe_mode(&event).trim_end().replace('\n', "; "),
-            (false, "drain") => describe_drain(&event),
-            (false, "refused") => format!("refused {} more, {} in all", event["more"], event["total"]),
+            (false, "record") => describe_record_event(&event, &reader),
+            (false, "drain") => format!("{}  {}", reader.time_of_day(), describe_drain(&event, &reader)),
+            (false, "refused") => {
+                let (more, total) = (event["more"].as_u64().unwrap_or(0), event["total"].as_u64().unwrap_or(0));
+                format!("{}  refused {} more, {total} in all", reader.time_of_day(), requests(more))
+            }
             (false, _) => continue,
         };
         writeln!(io::stdout(), "{line}")?;
@@ -288,25 +353,6 @@ mod tests {
         assert_eq!(endless, json!({"mode": "maintenance", "expires_in": "never"}));
         assert!(Command::try_parse_from(["x", "set", "maintenance", "--expires-in", "2 h"]).is_err());
         assert!(Command::try_parse_from(["x", "set", "off"]).is_err());
-    }
-
-    #[test]
-    fn a_flip_is_described() {
-        let waited = json!([{"operation": "Query", "class": "profile", "count": 3}]);
-        let told = describe_flip(&json!({"mode": "maintenance", "phase": "settled", "revision": 8, "since": "now",
-            "actor": {"kind": "operator", "name": "ann"}, "drain": "forced", "abandoned": waited, "schema": "defined",
-            "in_flight": {"production": 0, "maintenance": 1, "both": 2},
-            "upstream": {"mode": "unknown", "state": "behind", "since": "then", "detail": "it is gone"},
-            "report": {"changed": true, "drain_ms": 12, "waited_for": waited}}));
-        for wanted in [
-            "drain of 12 ms",
-            "waited for: 3 Query",
-            "by ann (operator), revision 8",
-            "UCS: unknown, behind since then: it is gone",
-            "drain: forced while requests were running: 3 Query",
-        ] {
-            assert!(told.contains(wanted), "{wanted}: {told}");
-        }
     }
 
     #[test]

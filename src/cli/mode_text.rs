@@ -2,146 +2,256 @@
 
 use serde_json::Value;
 
-pub(super) fn describe_mode(document: &Value) -> String {
-    let text = |name: &str| document[name].as_str().unwrap_or("-");
-    let actor = &document["actor"];
-    let mut lines = vec![match document["phase"].as_str() {
-        Some("switching") => format!("switching from {} to {}", text("from"), text("mode")),
-        _ => text("mode").to_owned(),
-    }];
-    lines.extend(describe_local(&document["local"]));
-    let who = format!("{} ({})", actor["name"].as_str().unwrap_or("-"), actor["kind"].as_str().unwrap_or("-"));
-    lines.push(format!("since {} by {who}, revision {}", text("since"), document["revision"]));
-    for (name, label) in [
-        ("reason", "reason"),
-        ("message", "message to clients"),
-        ("cause", "cause"),
-        ("expires", "expires"),
-        ("back_at", "clients may expect the other mode at"),
-        ("alarm", "ALARM"),
-    ] {
-        if let Some(value) = document[name].as_str() {
-            lines.push(format!("{label}: {value}"));
-        }
-    }
-    lines.extend(describe_drain_outcome(document));
-    lines.extend(describe_scheduled(&document["scheduled"]));
-    let counts = &document["in_flight"];
-    let each = ["production", "maintenance", "both"].map(|set| format!("{set} {}", counts[set]));
-    lines.push(format!("in flight: {}; profile schema: {}", each.join(", "), text("schema")));
-    lines.push(describe_upstream(&document["upstream"]));
-    lines.join("\n") + "\n"
-}
+use super::times::{Reader, seconds_of};
 
-/// UCS's own mode, how it compares with the gateway's, and why.
-fn describe_upstream(upstream: &Value) -> String {
-    let text = |name: &str| upstream[name].as_str().unwrap_or("-");
-    let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("UCS: {}, {} since {}{detail}", text("mode"), text("state"), text("since"))
-}
-
-fn describe_local(local: &Value) -> Option<String> {
-    let since = local["since"].as_str()?;
-    let reason = local["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-    Some(format!(
-        "CLOSED at this gateway alone since {since} by {}{reason}",
-        local["actor"]["name"].as_str().unwrap_or("-")
-    ))
-}
-
-fn describe_scheduled(scheduled: &Value) -> Option<String> {
-    let (mode, at) = (scheduled["mode"].as_str()?, scheduled["at"].as_str()?);
-    let reason = scheduled["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-    Some(format!("scheduled: {mode} at {at} by {}{reason}", scheduled["actor"]["name"].as_str().unwrap_or("-")))
-}
-
-/// What is not sure about the drain of a mode.
-fn describe_drain_outcome(record: &Value) -> Option<String> {
-    let named = summary_of_counts(&record["abandoned"]);
-    match record["drain"].as_str()? {
-        "assumed" if named.is_empty() => {
-            Some("drain: assumed; a gateway that has ended since may have left requests".to_owned())
-        }
-        "assumed" => Some(format!("drain: assumed; given up on: {named}")),
-        "forced" => Some(format!("drain: forced while requests were running: {named}")),
-        _ => None,
-    }
-}
-
-pub(super) fn describe_flip(document: &Value) -> String {
-    let report = &document["report"];
-    let mut text = match (report["changed"] == false, document["phase"].as_str()) {
-        (true, _) => "no change: the mode is already in force\n".to_owned(),
-        (false, Some("switching")) => "begun; `mode watch` shows how it ends\n".to_owned(),
-        (false, _) => format!("settled after a drain of {} ms\n", report["drain_ms"]),
-    };
-    for (name, label) in [("waited_for", "waited for"), ("abandoned", "abandoned"), ("still_running", "still running")]
-    {
-        let counts = summary_of_counts(&report[name]);
-        if !counts.is_empty() {
-            text.push_str(&format!("{label}: {counts}\n"));
-        }
-    }
-    text + &describe_mode(document)
-}
-
-pub(super) fn describe_drain(event: &Value) -> String {
-    let running = summary_of_counts(&event["running"]);
-    let running = if running.is_empty() { running } else { format!(": {running}") };
-    format!("switching to {}: waiting for {}{running}", event["mode"].as_str().unwrap_or("-"), event["waiting_for"])
-}
-
-pub(super) fn describe_history(document: &Value) -> String {
-    let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut text = String::new();
-    for entry in entries {
-        if entry["local"].is_object() {
-            let local = &entry["local"];
-            let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-            let (time, kind, actor) = (word(&entry["time"]), word(&entry["kind"]), word(&local["actor"]["name"]));
-            let reason = local["reason"].as_str().unwrap_or("");
-            text.push_str(
-                format!("{:>6}  {time}  {kind:<11}  this gateway alone  {actor}  {reason}", "local").trim_end(),
-            );
-            text.push('\n');
-            continue;
-        }
-        let record = &entry["record"];
-        let word = |name: &str| record[name].as_str().unwrap_or("-");
-        let actor = record["actor"]["name"].as_str().unwrap_or("-");
-        let why = record["reason"].as_str().or(record["cause"].as_str()).unwrap_or("");
-        let time = entry["time"].as_str().unwrap_or("-");
-        let (mode, phase) = (word("mode"), word("phase"));
-        text.push_str(format!("{:>6}  {time}  {mode:<11}  {phase:<9}  {actor}  {why}", record["revision"]).trim_end());
-        text.push('\n');
-        // Further lines of an entry are indented.
-        let scheduled = match entry["kind"].as_str() {
-            Some("scheduled") => describe_scheduled(&record["scheduled"]),
-            Some("unscheduled") => Some("the scheduled change was cancelled".to_owned()),
-            _ => None,
-        };
-        for line in [describe_drain_outcome(record), scheduled].into_iter().flatten() {
-            text.push_str(&format!("        {line}\n"));
-        }
-    }
-    if text.is_empty() { "no changes yet\n".to_owned() } else { text }
-}
-
-pub(super) fn describe_preview(document: &Value) -> String {
-    let mode = document["mode"].as_str().unwrap_or("-");
-    let mut text = format!(
-        "a change to {mode} would wait for {} requests in flight and refuse {} per minute (over the last {} s)\n",
-        document["waits_for"], document["per_minute"], document["window_seconds"]
-    );
-    for operation in document["would_refuse"].as_array().map(Vec::as_slice).unwrap_or_default() {
-        let name = operation["operation"].as_str().unwrap_or("-");
-        text.push_str(&format!("{:>6} in flight {:>9}/min  {name}\n", operation["in_flight"], operation["per_minute"]));
+/// The document of `GET /mode`: the mode, then one fact on each line.
+pub(super) fn describe_mode(document: &Value, reader: &Reader) -> String {
+    let mut text = headline(document) + "\n";
+    for (label, fact) in facts(document, reader) {
+        text.push_str(&format!("  {label:<13} {fact}\n"));
     }
     text
 }
 
+/// `maintenance`, or `switching from production to maintenance`.
+fn headline(document: &Value) -> String {
+    match document["phase"].as_str() {
+        Some("switching") => format!("switching from {} to {}", word(&document["from"]), word(&document["mode"])),
+        _ => word(&document["mode"]).to_owned(),
+    }
+}
+
+fn facts(document: &Value, reader: &Reader) -> Vec<(&'static str, String)> {
+    let text = |name: &str| document[name].as_str();
+    let when = |name: &str| text(name).map(|time| reader.time_and_distance(time));
+    let other = if text("mode") == Some("production") { "maintenance" } else { "production" };
+    let who = format!("by {}, revision {}", actor(&document["actor"]), document["revision"]);
+    let upstream = &document["upstream"];
+    let facts = [
+        ("ALARM", text("alarm").map(str::to_owned)),
+        ("CLOSED", describe_local(&document["local"], reader)),
+        ("since", when("since").map(|since| format!("{since} {who}"))),
+        ("reason", text("reason").map(str::to_owned)),
+        ("cause", text("cause").map(str::to_owned)),
+        ("deadline", when("deadline")),
+        ("ends", when("expires").map(|time| format!("{time}; {other} follows"))),
+        ("message", text("message").map(|message| format!("\"{message}\" (for clients)"))),
+        ("back at", when("back_at").map(|time| format!("{time} (for clients)"))),
+        ("scheduled", describe_scheduled(&document["scheduled"], reader)),
+        ("drain", describe_drain_outcome(document)),
+        ("in flight", Some(describe_in_flight(&document["in_flight"]))),
+        ("schema", text("schema").map(describe_schema)),
+        ("UCS", upstream.is_object().then(|| describe_upstream(upstream, reader))),
+    ];
+    facts.into_iter().filter_map(|(label, fact)| Some((label, fact?))).collect()
+}
+
+/// One line for each record that `mode watch` sees.
+pub(super) fn describe_record_event(document: &Value, reader: &Reader) -> String {
+    let reason = document["reason"].as_str().or(document["cause"].as_str());
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let alarm = document["alarm"].as_str().map(|alarm| format!("; ALARM: {alarm}")).unwrap_or_default();
+    let closed =
+        describe_local(&document["local"], reader).map(|local| format!("; CLOSED {local}")).unwrap_or_default();
+    let who = format!("by {}, revision {}", actor(&document["actor"]), document["revision"]);
+    format!("{}  {} {who}{reason}{closed}{alarm}", reader.time_of_day(), headline(document))
+}
+
+/// The number of requests in flight, by the modes that admit them.
+fn describe_in_flight(counts: &Value) -> String {
+    let sets =
+        [("production", "of production only"), ("maintenance", "of maintenance only"), ("both", "of both modes")];
+    let counted = sets.map(|(set, meaning)| (counts[set].as_u64().unwrap_or(0), meaning));
+    let total: u64 = counted.iter().map(|(count, _)| count).sum();
+    if total == 0 {
+        return "no request".to_owned();
+    }
+    let some = counted.iter().filter(|(count, _)| *count > 0);
+    let each: Vec<String> = some.map(|(count, meaning)| format!("{count} {meaning}")).collect();
+    format!("{}: {}", requests(total), each.join(", "))
+}
+
+fn describe_schema(knowledge: &str) -> String {
+    match knowledge {
+        "defined" => "UCS has a profile schema".to_owned(),
+        "undefined" => "UCS has no profile schema".to_owned(),
+        _ => "not known whether UCS has a profile schema".to_owned(),
+    }
+}
+
+/// UCS's own mode, how it compares with the gateway's, and why.
+fn describe_upstream(upstream: &Value, reader: &Reader) -> String {
+    let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let since = reader.time_and_distance(word(&upstream["since"]));
+    match (upstream["state"].as_str(), word(&upstream["mode"])) {
+        (Some("in_step"), mode) => format!("in {mode} as well, since {since}"),
+        (Some("behind"), "unknown") => format!("NOT known to be in this mode, since {since}{detail}"),
+        (Some("behind"), mode) => format!("NOT in this mode but in {mode}, since {since}{detail}"),
+        (Some("unclear"), _) => format!("its mode is unclear, since {since}{detail}"),
+        _ => format!("its own mode is not known or not used{detail}"),
+    }
+}
+
+fn describe_local(local: &Value, reader: &Reader) -> Option<String> {
+    let since = reader.time_and_distance(local["since"].as_str()?);
+    let reason = local["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(format!("at this gateway alone since {since} by {}{reason}", word(&local["actor"]["name"])))
+}
+
+fn describe_scheduled(scheduled: &Value, reader: &Reader) -> Option<String> {
+    let (mode, at) = (scheduled["mode"].as_str()?, reader.time_and_distance(scheduled["at"].as_str()?));
+    let reason = scheduled["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(format!("{mode} at {at} by {}{reason}", word(&scheduled["actor"]["name"])))
+}
+
+/// How sure it is that nothing that the mode forbids was running when it settled.
+pub(super) fn describe_drain_outcome(record: &Value) -> Option<String> {
+    let named = summary_of_counts(&record["abandoned"]);
+    Some(match record["drain"].as_str()? {
+        "complete" => "complete: every request of the other mode had ended".to_owned(),
+        "assumed" if named.is_empty() => "assumed: a gateway that has ended since may have left requests".to_owned(),
+        "assumed" => format!("assumed: the gateway gave up on {named}"),
+        _ => format!("FORCED while requests were running: {named}"),
+    })
+}
+
+/// The response to `PUT /mode`: how the flip ended, and the mode.
+pub(super) fn describe_flip(document: &Value, reader: &Reader) -> String {
+    let report = &document["report"];
+    let mode = word(&document["mode"]);
+    let drained = seconds_of(report["drain_ms"].as_u64().unwrap_or(0));
+    let mut text = match (report["changed"] == false, document["phase"].as_str()) {
+        (true, _) => format!("no change: {mode} is in force already\n"),
+        (false, Some("switching")) => "the change has begun; `ucs-gateway mode watch` shows how it ends\n".to_owned(),
+        (false, _) => format!("settled: {mode} is in force, after a drain of {drained}\n"),
+    };
+    for (name, label) in [("waited_for", "waited for"), ("abandoned", "gave up on"), ("still_running", "still running")]
+    {
+        let counts = summary_of_counts(&report[name]);
+        if !counts.is_empty() {
+            text.push_str(&format!("  {label:<13} {counts}\n"));
+        }
+    }
+    text + &describe_mode(document, reader)
+}
+
+/// A `drain` event as one line, for a reader without a terminal.
+pub(super) fn describe_drain(event: &Value, reader: &Reader) -> String {
+    let running = summary_of_counts(&event["running"]);
+    let left = event["deadline"].as_str().and_then(|deadline| reader.seconds_until(deadline));
+    let left = left.map(|left| format!("; deadline in {left} s")).unwrap_or_default();
+    let mode = word(&event["mode"]);
+    match event["waiting_for"].as_u64() {
+        Some(0) => format!("switching to {mode}: no request is left to wait for{left}"),
+        Some(count) => format!("switching to {mode}: waiting for {}: {running}{left}", requests(count)),
+        None => format!("switching to {mode}{left}"),
+    }
+}
+
+/// The document of `GET /mode/preview`.
+pub(super) fn describe_preview(document: &Value) -> String {
+    let mode = word(&document["mode"]);
+    let waits_for = requests(document["waits_for"].as_u64().unwrap_or(0));
+    let mut text = match document["window_seconds"].as_u64() {
+        Some(0) | None => format!("a change to {mode} would wait for {waits_for} now; the rate is not known yet\n"),
+        Some(window) => format!(
+            "a change to {mode} would wait for {waits_for} now, and refuse {} a minute (measured over {window} s)\n",
+            document["per_minute"]
+        ),
+    };
+    for operation in document["would_refuse"].as_array().into_iter().flatten() {
+        let name = word(&operation["operation"]);
+        text.push_str(&format!(
+            "{:>8}/min {:>5} in flight  {name}\n",
+            operation["per_minute"].to_string(),
+            operation["in_flight"].to_string()
+        ));
+    }
+    text
+}
+
+/// The response to a rehearsal.
+pub(super) fn describe_rehearsal(document: &Value) -> String {
+    let rehearsal = &document["rehearsal"];
+    let mode = word(&rehearsal["mode"]);
+    if rehearsal["would_change"] == false {
+        return format!("rehearsed: {mode} is in force already; nothing would change\n");
+    }
+    let mut text = match rehearsal["waits_for"].as_u64() {
+        Some(0) | None => format!("rehearsed: a change to {mode} would drain at once\n"),
+        Some(count) => format!("rehearsed: a change to {mode} would have to wait for {} now\n", requests(count)),
+    };
+    let running = summary_of_counts(&rehearsal["running"]);
+    if !running.is_empty() {
+        text.push_str(&format!("  {:<13} {running}\n", "in flight"));
+    }
+    if rehearsal["window_seconds"] != 0 {
+        text.push_str(&format!("  {:<13} {} requests a minute\n", "would refuse", rehearsal["per_minute"]));
+    }
+    let current = word(&document["mode"]);
+    text + &format!("nothing was changed: {current} is in force\n")
+}
+
+/// `3 × Query Customer Profile, 1 × Create Service`.
 pub(super) fn summary_of_counts(counts: &Value) -> String {
     let counts = counts.as_array().map(Vec::as_slice).unwrap_or_default();
-    let each = counts.iter().map(|one| format!("{} {}", one["count"], one["operation"].as_str().unwrap_or("-")));
+    let each = counts.iter().map(|one| format!("{} × {}", one["count"], word(&one["operation"])));
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// `1 request`, `2 requests`.
+pub(super) fn requests(count: u64) -> String {
+    if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
+}
+
+/// `ann (operator)`.
+fn actor(actor: &Value) -> String {
+    format!("{} ({})", word(&actor["name"]), word(&actor["kind"]))
+}
+
+/// A text, or a dash.
+pub(super) fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reader() -> Reader {
+        Reader::at("2026-03-01T23:10:00+01:00[Europe/Berlin]")
+    }
+
+    #[test]
+    fn a_flip_is_described() {
+        let waited = json!([{"operation": "Query", "class": "profile", "count": 3}]);
+        let document = json!({"mode": "maintenance", "phase": "settled", "revision": 8,
+            "since": "2026-03-01T22:07:00.123Z", "expires": "2026-03-01T23:10:00Z",
+            "actor": {"kind": "operator", "name": "ann"}, "drain": "forced", "abandoned": waited, "schema": "defined",
+            "in_flight": {"production": 0, "maintenance": 1, "both": 2},
+            "upstream": {"mode": "unknown", "state": "behind", "since": "2026-03-01T22:08:00Z", "detail": "it is gone"},
+            "report": {"changed": true, "drain_ms": 1230, "waited_for": waited}});
+        let wanted = "\
+settled: maintenance is in force, after a drain of 1.2 s
+  waited for    3 × Query
+maintenance
+  since         2026-03-01 23:07:00 CET (2 min ago) by ann (operator), revision 8
+  ends          2026-03-02 00:10:00 CET (in 1 h); production follows
+  drain         FORCED while requests were running: 3 × Query
+  in flight     3 requests: 1 of maintenance only, 2 of both modes
+  schema        UCS has a profile schema
+  UCS           NOT known to be in this mode, since 2026-03-01 23:08:00 CET (2 min ago): it is gone
+";
+        assert_eq!(describe_flip(&document, &reader()), wanted);
+    }
+
+    #[test]
+    fn a_drain_is_one_line() {
+        let event = json!({"mode": "maintenance", "deadline": "2026-03-01T22:10:43Z", "waiting_for": 1,
+            "running": [{"operation": "Query", "class": "profile", "count": 1}]});
+        let told = describe_drain(&event, &reader());
+        assert_eq!(told, "switching to maintenance: waiting for 1 request: 1 × Query; deadline in 43 s");
+    }
 }

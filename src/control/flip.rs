@@ -106,6 +106,11 @@ impl Control {
         let in_force = &**self.record();
         let switching = self.flip.switching.as_ref().unwrap_or(in_force);
         let now = Timestamp::now();
+        let ends_a_drain = match next.kind {
+            RecordKind::Settled(_) | RecordKind::Cancelled(_) => true,
+            RecordKind::Reverted(failure) => failure != Failure::Recovered,
+            RecordKind::Same | RecordKind::Requested(_) => false,
+        };
         let (base, change, now) = match next.kind {
             RecordKind::Same => return Ok(in_force.clone()),
             RecordKind::Requested(ticket) => (in_force, self.requested_change(ticket), now),
@@ -117,6 +122,9 @@ impl Control {
         };
         let mut record = mode::apply(base, &change, now)?;
         record.revision = next.revision;
+        if ends_a_drain {
+            record.report = Some(self.flip.report.of_the_drain());
+        }
         if record.phase == Phase::Switching {
             record.attempt = new_attempt();
             let beyond = self.beyond_the_drain(&record);

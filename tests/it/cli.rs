@@ -16,6 +16,8 @@ mod proofs;
 mod serve;
 /// `check`, `explain`, `diff`, `schema`: what is said about tables.
 mod tables;
+/// `mode set` in a real terminal: the drain bar and Ctrl-C.
+mod terminal;
 /// `token …`.
 mod token;
 /// Flags, variables, help, completions, and what is typed wrongly.
@@ -23,6 +25,13 @@ mod usage;
 
 /// `mode …` of this gateway, by its token file.
 fn mode(gateway: &Gateway, arguments: &[&str]) -> Run {
+    let own = mode_arguments(gateway);
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    run(&[&own, arguments].concat())
+}
+
+/// `mode` with the address of this gateway and its token file.
+fn mode_arguments(gateway: &Gateway) -> Vec<String> {
     let (address, state) = (gateway.admin.to_string(), gateway.state_dir().to_str().unwrap());
-    run(&[&["mode", "--admin", &address, "--state-dir", state], arguments].concat())
+    ["mode", "--admin", &address, "--state-dir", state].map(str::to_owned).to_vec()
 }

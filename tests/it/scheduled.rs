@@ -62,7 +62,8 @@ fn a_scheduled_flip_is_shown_and_runs_at_its_time_in_the_name_of_its_asker() {
     let seconds = at.parse::<Timestamp>().unwrap().as_second() as f64;
     assert_eq!(admin::metric(&gateway, "ucs_gateway_mode_scheduled_timestamp_seconds"), seconds);
     let text = cli(&gateway, &["get"]).stdout;
-    assert!(text.contains(&format!("scheduled: maintenance at {at} by admin: night work")), "{text}");
+    let line = format!("scheduled     maintenance at {} (in ", shown_time(&at));
+    assert!(text.contains(&line) && text.contains(" by admin: night work\n"), "{text}");
     assert_eq!(history(&gateway)[0]["kind"], "scheduled");
     assert!(cli(&gateway, &["history"]).stdout.contains("scheduled: maintenance at"));
 
@@ -95,7 +96,14 @@ fn a_scheduled_flip_is_replaced_and_cancelled() {
     assert_eq!(set.code, Some(0), "{set:?}");
     let next: Timestamp = admin::mode(&gateway)["scheduled"]["at"].as_str().unwrap().parse().unwrap();
     assert!((0..=25 * 3600).contains(&next.duration_since(Timestamp::now()).as_secs()), "{next}");
-    assert!(set.stdout.contains(&format!("scheduled: maintenance at {next}")), "{set:?}");
+    let line = format!("scheduled     maintenance at {} (in ", shown_time(&next.to_string()));
+    assert!(set.stdout.contains(&line), "{set:?}");
+}
+
+/// A time as the command line shows it, in the zone of this machine.
+fn shown_time(at: &str) -> String {
+    let at: Timestamp = at.parse().unwrap();
+    at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
 #[test]

@@ -152,6 +152,7 @@ impl ModeRecord {
             drain_timeout_ms: Some(u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX)),
             on_timeout: Some(on_timeout),
             attempt: None,
+            report: None,
             ..self.clone()
         }
     }

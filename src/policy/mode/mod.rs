@@ -16,7 +16,7 @@ pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply
 pub use local::Local;
 pub(crate) use local::{LocalChange, LocalEntry, LocalLog};
 pub use record::ModeRecord;
-pub(crate) use record::{DrainOutcome, Left, OperationCount, Phase, STATE_SET_ASIDE};
+pub(crate) use record::{DrainOutcome, DrainReport, Left, OperationCount, Phase, STATE_SET_ASIDE};
 pub(crate) use scheduled::Scheduled;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").

@@ -91,6 +91,19 @@ impl OperationCount {
     }
 }
 
+/// The drain of a flip, for the history: how long it took, and the requests that it met. Each list is bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DrainReport {
+    /// Milliseconds from the first publication to the end of the drain.
+    pub drain_ms: u64,
+    /// In flight when the drain began.
+    pub waited_for: Vec<OperationCount>,
+    /// Given up on since the old mode was last drained.
+    pub abandoned: Vec<OperationCount>,
+    /// Still in flight at the drain timeout.
+    pub still_running: Vec<OperationCount>,
+}
+
 /// The authoritative record. In JSON the fields stand flat at the top level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeRecord {
@@ -143,6 +156,9 @@ pub struct ModeRecord {
     /// Names a flip, from its first record to the one that ends it.
     #[serde(default)]
     pub attempt: Option<String>,
+    /// Settled: how the drain of the last flip went, whether it settled or was reverted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) report: Option<DrainReport>,
     /// Hash of the newest journal entry, so that a cut-off tail shows.
     pub journal_head: Option<String>,
     /// Members that this program does not know: kept and written back.
@@ -208,6 +224,7 @@ impl ModeRecord {
             force: false,
             scheduled: None,
             attempt: None,
+            report: None,
             journal_head: None,
             unknown: Map::new(),
         }

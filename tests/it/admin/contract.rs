@@ -166,7 +166,7 @@ fn the_page_names_the_members_of_a_change() {
     // And the gateway takes each of them.
     let whole = json!({"mode": "maintenance", "reason": "r", "if_revision": 1, "drain_timeout": "5s",
         "on_timeout": "cut", "expires_in": "2h", "back_at": "9999-01-01T00:00:00Z", "message": "m", "force": true,
-        "at": "9999-01-01T00:00:00Z", "wait": true});
+        "at": "9999-01-01T00:00:00Z", "wait": true, "rehearse": false});
     assert_eq!(whole.as_object().unwrap().len(), members.len());
     assert_eq!(json_schema::faults(&document, &document["components"]["schemas"]["ModeWanted"], &whole), [""; 0]);
     let taken = admin::set_mode(&gateway, &whole);

@@ -42,6 +42,7 @@ fn the_record_stands_flat_with_what_is_known_now() {
     for name in RECORD.iter().chain(&["in_flight", "schema", "upstream", "local", "alarm"]) {
         assert!(members.contains(name), "{name} is missing in {mode}");
     }
+    // "report" comes with the first flip.
     assert_eq!(members.len(), RECORD.len() + 5, "{mode}");
     assert_eq!(
         (&mode["mode"], &mode["phase"], &mode["alarm"]),
@@ -232,4 +233,54 @@ fn a_preview_names_what_runs_and_what_came_lately() {
     assert_eq!((&back["waits_for"], &back["would_refuse"]), (&json!(0), &json!([])), "{back}");
     assert_eq!(admin::mode(&gateway)["mode"], "production", "a preview changes nothing");
     assert_eq!(upload.finish().status, 201);
+}
+
+#[test]
+fn a_rehearsal_says_what_a_flip_would_meet_and_changes_nothing() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let rehearse = |mode: &str| admin::set_mode(&gateway, &json!({"mode": mode, "rehearse": true}));
+    let idle = rehearse("maintenance").json();
+    assert_eq!((&idle["rehearsal"]["drained"], &idle["rehearsal"]["would_change"]), (&json!(true), &json!(true)));
+    let upload = Upload::begin(&gateway, &ucs);
+    let before = admin::mode(&gateway);
+    let busy = rehearse("maintenance");
+    assert_eq!(busy.status, 200, "{}", busy.text());
+    let rehearsal = &busy.json()["rehearsal"];
+    assert_eq!((&rehearsal["drained"], &rehearsal["waits_for"]), (&json!(false), &json!(1)), "{rehearsal}");
+    let running = json!([{"operation": "Create Customer Profile", "class": "profile", "count": 1}]);
+    assert_eq!(rehearsal["running"], running);
+    // What production alone admits is admitted as before, and the record is the same.
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").status, 404);
+    assert_eq!(upload.finish().status, 201);
+    assert_eq!(admin::mode(&gateway)["revision"], before["revision"]);
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"mode\"}"), 0.0);
+    let same = rehearse("production").json();
+    assert_eq!(same["rehearsal"]["would_change"], false);
+    // It is checked like the flip itself.
+    let stale = admin::set_mode(&gateway, &json!({"mode": "maintenance", "rehearse": true, "if_revision": 99}));
+    assert_eq!((stale.status, stale.json()["reason"].as_str()), (409, Some("stale")));
+    let at = json!({"mode": "maintenance", "rehearse": true, "at": "2999-01-01T00:00:00Z"});
+    assert_eq!(admin::set_mode(&gateway, &at).status, 400);
+}
+
+#[test]
+fn the_history_keeps_the_report_of_each_drain() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &["--orphan-grace", "1ms"]);
+    let upload = Upload::begin_held(&gateway, &ucs);
+    let late = admin::set_mode(&gateway, &json!({"mode": "maintenance", "drain_timeout": "50ms"}));
+    assert_eq!(late.status, 504, "{}", late.text());
+    assert_eq!(upload.finish_held(&ucs).status, 201);
+    eventually("nothing is in flight", || admin::mode(&gateway)["in_flight"]["production"] == 0);
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "later"})).status, 200);
+    let history = admin::call(&gateway, "GET /mode/history", None).json();
+    let entries: Vec<_> = history["entries"].as_array().unwrap().iter().collect();
+    let report = |kind: &str| &entries.iter().find(|entry| entry["kind"] == kind).unwrap()["record"]["report"];
+    let create = json!([{"operation": "Create Customer Profile", "class": "profile", "count": 1}]);
+    assert_eq!((&report("reverted")["waited_for"], &report("reverted")["still_running"]), (&create, &create));
+    assert!(report("reverted")["drain_ms"].as_u64().unwrap() >= 50);
+    assert_eq!((&report("settled")["waited_for"], &report("switching")["waited_for"]), (&json!([]), &Value::Null));
+    assert_eq!(report("amended"), report("settled"), "it is that of the flip that brought the mode");
 }

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod pattern;
 pub mod scripted;
 pub mod temp;
+pub mod terminal;
 pub mod tool;
 pub mod ucs;
 pub mod upload;
@@ -21,6 +22,7 @@ pub use gateway::Gateway;
 pub use http::{Connection, Reply, request};
 pub use scripted::{Conn, Scripted};
 pub use temp::TempDir;
+pub use terminal::Terminal;
 pub use ucs::Ucs;
 pub use upload::Upload;
 
