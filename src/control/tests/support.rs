@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
-use crate::control::store::{LocalState, RecordStore};
+use crate::control::store::{LocalState, RecordStore, StoreError};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, StopSignals, UpstreamModeUse, start};
 use crate::control_handle::{ChangeError, ControlHandle, Flipped};
@@ -48,7 +48,7 @@ impl Drop for Folder {
 }
 
 /// Longer than anything in a test takes; a test that waits so long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub const CREATE_PROFILE: u32 = 0;
 pub const WRITE_SCHEMA: u32 = 1;
@@ -101,7 +101,7 @@ pub struct Line {
 
 /// Settings without calls to UCS and with short waits.
 pub fn settings(folder: &Folder) -> ControlSettings {
-    let dir = LocalDir::open(folder.path()).unwrap();
+    let dir = opened(folder);
     // No server listens on the discard port; tests with a UCS put their own client here.
     let upstream = client(9);
     ControlSettings {
@@ -118,6 +118,18 @@ pub fn settings(folder: &Folder) -> ControlSettings {
         schema_probe_interval: Duration::from_millis(20),
         load_routes: Arc::new(|| Ok(LoadedRoutes { table: table(), fingerprint: "new".to_owned() })),
         routes_fingerprint: Some("old".to_owned()),
+    }
+}
+
+/// The state directory. A control that was crashed may have left a write on its thread, which holds the lock until it has
+/// ended; a killed process would not.
+fn opened(folder: &Folder) -> LocalDir {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match LocalDir::open(folder.path()) {
+            Err(StoreError::InUse(_)) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+            opened => return opened.unwrap(),
+        }
     }
 }
 
