@@ -1,8 +1,6 @@
 //! What the gateway promises when its surroundings misbehave: a UCS that refuses, hangs, is gone, lies or starts anew, and
 //! what takes a flip back. The same promises as elsewhere, under worse luck.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, Reply, admin, eventually};
@@ -46,14 +44,4 @@ fn alarm_ends(gateway: &Gateway) {
 fn refused_with(reply: &Reply, status: u16, reason: &str) -> Value {
     assert_eq!((reply.status, &reply.json()["reason"]), (status, &json!(reason)), "{}", reply.text());
     reply.json()
-}
-
-/// For what takes longer than any other wait of the tests.
-#[track_caller]
-fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < until, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
 
-use crate::support::{Connection, Gateway, Reply, Scripted, TempDir, Ucs, admin, eventually, request};
+use crate::support::{
+    Connection, Gateway, PATIENCE, Reply, Scripted, TempDir, Ucs, admin, eventually, nobody_listens, request,
+};
 
 /// Reads UCS's status often, so that no test waits for it.
 const QUICK: &[&str] = &["--upstream-poll", "100ms", "--orphan-grace", "50ms"];
@@ -387,9 +389,7 @@ fn after_an_unknown_outcome_the_status_decides() {
 
 #[test]
 fn a_ucs_that_was_never_there_does_not_hold_a_flip_up() {
-    let gone = Ucs::usual();
-    let address = gone.address;
-    drop(gone);
+    let address = nobody_listens();
     let gateway = start(address, &[]);
     assert_eq!(flip(&gateway, "maintenance").status, 200);
     let unreachable = request(gateway.data, "GET /metadata/identification-keys", &[], b"");
@@ -437,7 +437,7 @@ fn a_later_start_keeps_its_own_mode_and_sets_ucs_back() {
     let ucs = Ucs::usual();
     let first = Gateway::start_in(dir.path(), ucs.address, QUICK);
     assert_eq!(flip(&first, "maintenance").status, 200);
-    assert!(first.terminate(Duration::from_secs(10)).success());
+    assert!(first.terminate(PATIENCE).success());
     ucs.control().set_mode(Mode::Production);
     let second = Gateway::start_in(dir.path(), ucs.address, &[QUICK, &["--initial-mode", "production"]].concat());
     assert_eq!(shown(&second).0, "maintenance");

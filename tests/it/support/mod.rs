@@ -15,7 +15,11 @@ pub mod tool;
 pub mod ucs;
 pub mod upload;
 
+use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 pub use events::Events;
 pub use gateway::Gateway;
@@ -34,14 +38,27 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 /// Waits until `holds`, for effects that send no signal to wait on. Panics with `what` when it never does.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    eventually_in(PATIENCE, what, &mut holds);
+}
+
+/// The same for what takes longer than any other wait of the tests.
+#[track_caller]
+pub fn eventually_in(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// An address where connections are refused: the system gave the port a moment ago and gives it to nobody else so soon.
-pub fn nobody_listens() -> std::net::SocketAddr {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+/// An address where connections are refused until a server is started there by name. It is reserved for as long as the tests
+/// run: else the next listener of another test could get it, and the calls of a gateway that waits for its UCS.
+pub fn nobody_listens() -> SocketAddr {
+    static RESERVED: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    RESERVED.lock().unwrap().push(socket);
+    address
 }

@@ -1,14 +1,12 @@
 //! Who leads when both, or one of them, start anew: what somebody asked for is kept and UCS is set to it; only what nobody
 //! asked for gives way to UCS.
 
-use std::time::Duration;
-
 use serde_json::json;
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
 
 use super::script::{Takes, Ucs};
-use super::{QUICK, alarm, alarm_ends, flip, is_settled, within};
+use super::{QUICK, alarm, alarm_ends, flip, is_settled};
 use crate::support::{Connection, Gateway, TempDir, admin, eventually, http, nobody_listens};
 
 fn closed_at_its_start() -> StandInOptions {
@@ -59,8 +57,8 @@ fn an_initial_mode_that_somebody_gave_is_carried_to_ucs() {
 
 #[test]
 fn production_that_was_forced_while_ucs_was_away_is_carried_to_it() {
-    let ucs = crate::support::Ucs::start(closed_at_its_start());
-    let address = ucs.address;
+    let address = nobody_listens();
+    let ucs = crate::support::Ucs::start_at(address, closed_at_its_start());
     let gateway = Gateway::start(address, &QUICK);
     is_settled(&gateway, "maintenance");
     drop(ucs);
@@ -110,7 +108,7 @@ fn a_ucs_that_will_not_be_opened_is_followed_with_an_alarm() {
         let ucs = Ucs::start("maintenance");
         ucs.with(|says| says.takes = takes);
         let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--initial-mode", "production"]].concat());
-        within(Duration::from_secs(20), "it is followed", || admin::mode(&gateway)["mode"] == "maintenance");
+        eventually("it is followed", || admin::mode(&gateway)["mode"] == "maintenance");
         assert_eq!(ucs.wishes(), ["production", "production"], "{takes:?}: not at the first refusal");
         assert_eq!(admin::mode(&gateway)["actor"]["kind"], "upstream");
         ucs.polled_again();

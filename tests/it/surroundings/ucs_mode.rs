@@ -9,7 +9,7 @@ use ucs_gateway::policy::mode::Mode;
 
 use super::script::{Takes, Ucs};
 use super::{QUICK, alarm, alarm_ends, flip, is_settled, refused_with};
-use crate::support::{Gateway, admin, eventually, request};
+use crate::support::{Gateway, admin, eventually, nobody_listens, request};
 
 fn start(ucs: &Ucs, extra: &[&str]) -> Gateway {
     Gateway::start(ucs.upstream.address, &[&QUICK[..], extra].concat())
@@ -125,14 +125,14 @@ fn a_200_of_a_ucs_that_does_not_move_is_not_believed() {
     assert!(last_two >= Duration::from_millis(1500), "{last_two:?}");
     is_settled(&gateway, "maintenance");
     ucs.with(|says| says.takes = Takes::Obeys);
-    super::within(Duration::from_secs(20), "UCS is set", || ucs.mode() == "maintenance");
+    eventually("UCS is set", || ucs.mode() == "maintenance");
     alarm_ends(&gateway);
 }
 
 #[test]
 fn where_ucs_refuses_connections_maintenance_is_to_be_had_and_production_is_not() {
-    let ucs = crate::support::Ucs::usual();
-    let address = ucs.address;
+    let address = nobody_listens();
+    let ucs = crate::support::Ucs::start_at(address, StandInOptions::new());
     let gateway = Gateway::start(address, &QUICK);
     let polls = || ucs.asked("GET", "/server/status").len();
     eventually("it is polled", || polls() >= 3);
