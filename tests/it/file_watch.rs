@@ -4,12 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::json;
 use ucs_gateway::access::token_hash_hex;
 
-use crate::support::{Gateway, Scripted, TempDir, admin, eventually, request};
+use crate::support::{Gateway, PATIENCE, Scripted, TempDir, admin, eventually, request};
 
 const SHIPPED: &str = include_str!("../../routes.yaml");
 
@@ -91,7 +90,7 @@ fn a_pipe_in_place_of_a_file_is_not_read() {
     fs::remove_file(rig.routes()).unwrap();
     fs::write(rig.routes(), with_route("/after")).unwrap();
     comes_into_force(&rig.gateway, "/after");
-    assert!(rig.gateway.terminate(Duration::from_secs(20)).success());
+    assert!(rig.gateway.terminate(PATIENCE).success());
 }
 
 /// As the kubelet does it: a new folder, and a link to it that is renamed over the old one.

@@ -1,12 +1,10 @@
 //! A UCS without a profile schema: when the gateway believes it, what it then does, and how one gets out of it.
 
-use std::time::Duration;
-
 use serde_json::json;
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
 
-use crate::support::{Gateway, Reply, TempDir, Ucs, admin, eventually, request};
+use crate::support::{Gateway, PATIENCE, Reply, TempDir, Ucs, admin, eventually, request};
 
 /// Looks at UCS's mode often, so that no test waits for it.
 const QUICK: &[&str] = &["--upstream-poll", "50ms", "--orphan-grace", "50ms"];
@@ -113,7 +111,7 @@ fn a_404_means_undefined_after_a_restart_too() {
     let alone = [QUICK, &["--schema-probe-interval", "50ms", "--upstream-mode", "off"]].concat();
     let first = Gateway::start_in(dir.path(), ucs.address, &alone);
     knows(&first, "defined");
-    assert!(first.terminate(Duration::from_secs(10)).success());
+    assert!(first.terminate(PATIENCE).success());
     ucs.control().set_profile_schema(false);
     let second = Gateway::start_in(dir.path(), ucs.address, &alone);
     switched_by_itself(&second);

@@ -1,10 +1,8 @@
 //! The shortest use of each word in `support`, to be copied from.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use crate::support::{Gateway, Scripted, Ucs, admin, request};
+use crate::support::{Gateway, PATIENCE, Scripted, Ucs, admin, request};
 
 #[test]
 fn a_request_goes_through_to_the_stand_in_and_back() {
@@ -42,5 +40,5 @@ fn an_operator_flips_and_counts() {
 fn it_ends_when_asked_to() {
     let ucs = Ucs::usual();
     let gateway = Gateway::start(ucs.address, &[]);
-    assert!(gateway.terminate(Duration::from_secs(10)).success());
+    assert!(gateway.terminate(PATIENCE).success());
 }

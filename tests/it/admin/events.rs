@@ -1,10 +1,8 @@
 //! `GET /mode/events`: what a follower is told, in which order, and how it ends.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::support::{Connection, Events, Gateway, Ucs, Upload, admin, request};
+use crate::support::{Connection, Events, Gateway, PATIENCE, Ucs, Upload, admin, request};
 
 #[test]
 fn a_follower_sees_the_record_the_drain_and_the_refusals() {
@@ -58,7 +56,7 @@ fn a_stream_ends_in_order_when_the_gateway_stops() {
     let gateway = Gateway::bare(ucs.address, &[]);
     let mut events = Events::open(&gateway);
     assert_eq!(events.next().unwrap().name, "record");
-    assert_eq!(gateway.terminate(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(gateway.terminate(PATIENCE).code(), Some(0));
     assert!(events.next().is_none());
 }
 
@@ -70,6 +68,6 @@ fn a_follower_that_never_reads_holds_nobody_up() {
     for mode in ["maintenance", "production"].repeat(5) {
         assert_eq!(admin::set_mode(&gateway, &json!({"mode": mode})).status, 200);
     }
-    assert_eq!(gateway.terminate(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(gateway.terminate(PATIENCE).code(), Some(0));
     drop(idle);
 }

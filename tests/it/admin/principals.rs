@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{bearer, plain};
 use crate::support::http::{self, Connection};
-use crate::support::{Events, Gateway, Reply, TempDir, Ucs, admin, eventually, request};
+use crate::support::{Events, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, eventually, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -109,7 +109,8 @@ principals:
 fn with_file(ucs: &Ucs) -> (TempDir, Gateway) {
     let dir = TempDir::new();
     let access = dir.file("access.yaml", &principals("viewer-token", "mode:read"));
-    let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
+    // No test waits for it: a stop that waits for anything is seen.
+    let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap(), "--stop-timeout", "1h"]);
     (dir, gateway)
 }
 
@@ -282,5 +283,5 @@ fn a_file_that_hangs_is_given_up_and_holds_up_nothing() {
     }
     assert!(threads() < before + 6, "one of them hangs, not one for each call: {before}, {}", threads());
     assert_eq!(status(&gateway, &bearer("viewer-token")), 200);
-    assert!(gateway.terminate(std::time::Duration::from_secs(20)).success(), "a stop does not wait for it");
+    assert!(gateway.terminate(PATIENCE).success(), "a stop does not wait for it");
 }

@@ -1,7 +1,6 @@
 //! What machines ask: probes, metrics, and the page that people open.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{bearer, plain};
-use crate::support::{Connection, Gateway, Ucs, Upload, admin, eventually};
+use crate::support::{Connection, Gateway, PATIENCE, Ucs, Upload, admin, eventually};
 
 /// How the gateway says that it is ready, without a credential and by any name.
 fn readiness(gateway: &Gateway) -> (u16, serde_json::Value) {
@@ -49,7 +48,7 @@ fn who_stops_is_alive_and_not_ready() {
     assert_eq!(plain(&gateway, "GET /livez", &[]).status, 200);
     assert_eq!(admin::mode(&gateway)["in_flight"]["production"], 1, "what runs can still be looked at");
     assert_eq!(upload.finish().status, 201);
-    assert_eq!(gateway.exited(Duration::from_secs(10)).code(), Some(0));
+    assert_eq!(gateway.exited(PATIENCE).code(), Some(0));
 }
 
 #[test]
