@@ -47,6 +47,7 @@ errors! {
     HostMissing: "host_missing", "The Host header is missing; HTTP/1.1 requires exactly one.";
     HostRepeated: "host_repeated", "There is more than one Host header; send exactly one.";
     HostInvalid: "host_invalid", "The Host header is not a host name or address with an optional port.";
+    Expectation: "expectation", "Expect has a value other than 100-continue, the only expectation that is supported.";
     LengthAndEncoding: "length_and_encoding",
         "Content-Length and Transfer-Encoding are mutually exclusive; send one of them.";
     LengthRepeated: "length_repeated", "Content-Length is given more than once; send it once.";
@@ -63,7 +64,7 @@ errors! {
 }
 
 impl RequestError {
-    /// The status of the response to it: 400, 408, 414 or 431.
+    /// The status of the response to it: 400, 408, 414, 417, 431 or 501.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             RequestError::TargetTooLong => StatusCode::URI_TOO_LONG,
@@ -71,6 +72,8 @@ impl RequestError {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
             RequestError::HeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            RequestError::Expectation => StatusCode::EXPECTATION_FAILED,
+            RequestError::Connect => StatusCode::NOT_IMPLEMENTED,
             _ => StatusCode::BAD_REQUEST,
         }
     }

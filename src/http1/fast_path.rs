@@ -8,7 +8,7 @@ use super::syntax::{LOWER_TOKEN, find_control};
 const PLANNED_FIELDS: usize = 12;
 
 /// The length of `HTTP/1.1 200 `, with which every status line begins.
-const STATUS_LINE_BYTES: usize = 13;
+pub(super) const STATUS_LINE_BYTES: usize = 13;
 
 /// Parses the plain field lines of `bytes` from `start` on, at most `most` of them, and adds their places. Returns the start of
 /// the next line, which is not plain, is empty, or is incomplete. Names are in lower case afterwards, that of the next line too.

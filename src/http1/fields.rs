@@ -166,6 +166,13 @@ impl Fields {
         self.head.len()
     }
 
+    /// The first line of the head, without its line end.
+    pub(super) fn first_line(&self) -> &[u8] {
+        let head = self.head.trim_ascii_start();
+        let line = memchr::memchr(b'\n', head).map_or(head, |end| &head[..end]);
+        line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
     /// The emptied buffer of the head, and empty fields that keep their room.
     pub(super) fn clear(self) -> (BytesMut, Fields) {
         let Fields { mut head, mut places, .. } = self;

@@ -68,8 +68,6 @@ impl RequestHead {
     /// Takes the bytes of the head, and only these, once [`advance`](Self::advance) has found its end.
     pub(crate) fn complete(&mut self, bytes: BytesMut) -> Result<(), RequestError> {
         self.method = Method::from_bytes(&bytes[self.reading.method.range()]).map_err(|_| RequestError::Method)?;
-        // RFC 9110, 10.1.1: ignored in HTTP/1.0.
-        self.asks.continues &= !self.is_http10;
         self.fields.complete(bytes);
         Ok(())
     }
@@ -112,7 +110,13 @@ impl RequestHead {
         let (name, value) = place.of_head(head);
         match name {
             b"te" => self.asks.trailers |= has_token(value, b"trailers"),
-            b"expect" => self.asks.continues |= value.eq_ignore_ascii_case(b"100-continue"),
+            // RFC 9110, 10.1.1: ignored in HTTP/1.0.
+            b"expect" if !self.is_http10 => {
+                if members(value).any(|expectation| !expectation.eq_ignore_ascii_case(b"100-continue")) {
+                    return Err(RequestError::Expectation);
+                }
+                self.asks.continues |= members(value).next().is_some();
+            }
             b"connection" => {
                 self.reading.options += 1 + memchr_iter(b',', value).count();
                 if self.reading.options > LIST_ENTRIES {
@@ -180,6 +184,11 @@ fn content_length(value: &[u8]) -> Result<u64, RequestError> {
     number.ok_or(RequestError::LengthInvalid)
 }
 
+/// The members of a list (RFC 9110, 5.6.1), without the empty ones.
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
 fn has_token(value: &[u8], token: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+    members(value).any(|member| member.eq_ignore_ascii_case(token))
 }

@@ -48,6 +48,13 @@ impl RequestHead {
         }
     }
 
+    /// Whether the target names the server and none of its resources: `*`, or a URL without path and query (RFC 9112, 3.2.4).
+    pub(crate) fn is_about_server(&self) -> bool {
+        self.method == Method::OPTIONS
+            && matches!(self.fields.bytes(self.target.path), b"" | b"*")
+            && self.query().is_empty()
+    }
+
     /// The path as text.
     pub(crate) fn path_text(&self) -> &str {
         std::str::from_utf8(self.path()).unwrap_or_default()
@@ -68,7 +75,7 @@ pub struct Expectations {
     pub keep_alive: bool,
     /// `TE: trailers`.
     pub(crate) trailers: bool,
-    /// `Expect: 100-continue`; ignored in HTTP/1.0 (RFC 9110, 10.1.1).
+    /// `Expect: 100-continue`.
     pub(crate) continues: bool,
 }
 

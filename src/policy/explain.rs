@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::policy::mode::{Mode, ModeSet};
 use crate::policy::path::CanonicalPath;
-use crate::policy::table::{Route, RouteAnswer, RouteTable, Unmatched};
+use crate::policy::table::{NoRoute, Route, RouteAnswer, RouteTable, Unmatched};
 
 /// The explanation of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,7 +79,8 @@ pub fn explain(table: &RouteTable, method: &str, raw_path: &str) -> Explanation 
     };
     let canonical = Some(path.as_str().to_owned());
     let Some(index) = table.classify(method, &path) else {
-        return unrouted(canonical, &|mode| unmatched_handling(table, mode));
+        let no_route = table.no_route(method, &path);
+        return unrouted(canonical, &|mode| unmatched_handling(table, &no_route, mode));
     };
     let route = &table.routes[index as usize];
     let later = table.matches(method, &path).into_iter().filter(|later| *later > index);
@@ -116,9 +117,16 @@ pub(crate) fn modes_in_words(set: ModeSet) -> String {
 }
 
 /// `mode` is `None` while switching, here and below.
-fn unmatched_handling(table: &RouteTable, mode: Option<Mode>) -> Handling {
+fn unmatched_handling(table: &RouteTable, no_route: &NoRoute, mode: Option<Mode>) -> Handling {
     match table.unmatched {
-        Unmatched::NotFound => refused(404, "unmatched", "no route matches, and `unmatched` is not_found".to_owned()),
+        Unmatched::NotFound => {
+            let status = match no_route {
+                NoRoute::Path => 404,
+                NoRoute::Method { .. } => 405,
+                NoRoute::UnknownMethod => 501,
+            };
+            refused(status, no_route.reason(), format!("{no_route}, and `unmatched` is not_found"))
+        }
         Unmatched::Class(class) => {
             let class = &table.classes[class];
             by_mode(
@@ -253,6 +261,11 @@ mod tests {
     fn unmatched_requests_follow_the_table() {
         let missing = explain(&table(Unmatched::NotFound), "GET", "/cs/nothing");
         assert_eq!((missing.production.status, missing.maintenance.status), (Some(404), Some(404)));
+        let other = explain(&table(Unmatched::NotFound), "DELETE", "/cs/server/mode");
+        assert_eq!((other.production.status, other.switching.status), (Some(405), Some(405)));
+        assert!(other.production.detail.contains("POST"), "{}", other.production.detail);
+        let unknown = explain(&table(Unmatched::NotFound), "BREW", "/cs/nothing");
+        assert_eq!((unknown.production.status, unknown.switching.status), (Some(501), Some(501)));
         let gated = explain(&table(Unmatched::Class(1)), "GET", "/cs/nothing");
         assert_eq!((gated.production.verdict, gated.maintenance.verdict), ("refused", "forwarded"));
         assert_eq!(gated.switching.verdict, "refused");

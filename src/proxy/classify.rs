@@ -71,7 +71,7 @@ pub(crate) fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch
         let table = gate.table();
         let index = table.table().classify(head.method.as_str(), &path);
         if index.is_none() && table.table().unmatched == Unmatched::NotFound {
-            return Err(Refusal::Unmatched.into());
+            return Err(Refusal::NoRoute(table.table().no_route(head.method.as_str(), &path)).into());
         }
         let refusal = match gate.enter(&table, index) {
             Ok(permit) => return Ok(RouteMatch { table, index, rewritten: path.rewritten(), permit: Some(permit) }),

@@ -1,8 +1,11 @@
 //! Handles one request: decide, then forward it to UCS or respond locally. A refusal is returned as an error, and becomes a
 //! response in one place.
 
+use std::rc::Rc;
+
 use hyper::StatusCode;
 
+use super::capabilities;
 use super::classify::{Refused, RouteMatch, decide};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext, Worker};
@@ -11,6 +14,7 @@ use super::outgoing::prepare;
 use super::refusal::{self, Refusal};
 use super::request_log::RequestLog;
 use super::response::{self, Response};
+use super::upstream::forward::Client;
 use crate::http1::RequestError;
 use crate::policy::table::RouteAnswer;
 use crate::telemetry::Outcome;
@@ -47,6 +51,9 @@ async fn handle(
     if downstream.worker.livez && head.method.is_safe() && head.path_text() == "/livez" {
         return Ok(live(&downstream.worker, request_log));
     }
+    if capabilities::is_about_gateway(head) {
+        return Ok(capabilities::respond(&downstream.worker, head, request_log)?);
+    }
     let matched = decide(&downstream.worker.gate, head)?;
     request_log.class_slot = downstream.worker.class_slot(&matched.table, matched.class());
     downstream.mutating.set(!head.method.is_safe());
@@ -81,7 +88,9 @@ async fn forward(
         Ok(prepared) => prepared,
         Err(refusal) => return Err(matched.refused(refusal)),
     };
-    match worker.forwarder.forward(admission, outgoing, body, Some(downstream.task.clone())).await {
+    let interim = (!head.is_http10).then(|| Rc::clone(&downstream.state));
+    let client = Client { task: downstream.task.clone(), interim };
+    match worker.forwarder.forward(admission, outgoing, body, Some(client)).await {
         Ok(upstream_response) => {
             note_schema(worker, &matched, upstream_response.status);
             request_log.upstream_responded(upstream_response.status);

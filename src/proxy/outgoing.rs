@@ -48,7 +48,12 @@ fn upstream_head(request: RequestContext<'_>, matched: &RouteMatch, method: &Met
         query: head.query(),
         host: host.unwrap_or(worker.upstream_host.as_bytes()),
     };
-    let own = ProxyFields { hop: &downstream.forwarded, ids: &worker.request_ids, buffers: &worker.buffers };
+    let own = ProxyFields {
+        hop: &downstream.forwarded,
+        is_http10: head.is_http10,
+        ids: &worker.request_ids,
+        buffers: &worker.buffers,
+    };
     headers::to_upstream(to, &head.fields, without, own)
 }
 

@@ -68,7 +68,7 @@ labels! {
         RefusedLocalClose = "refused_local_close",
         /// 404: UCS has no profile schema.
         RefusedNoSchema = "refused_no_profile_schema",
-        /// 404: no route matches.
+        /// 404, 405 or 501: no route matches.
         Unmatched = "unmatched",
         /// 400: the path or the message is malformed or ambiguous.
         BadRequest = "bad_request",

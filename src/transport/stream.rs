@@ -174,15 +174,6 @@ pub(crate) enum WriteHalf {
 }
 
 impl WriteHalf {
-    /// Writes without waiting; over TLS all or nothing.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            WriteHalf::Tcp(half) => half.try_write(bytes),
-            WriteHalf::Unix(half) => half.try_write(bytes),
-            WriteHalf::Tls(shared) => shared.borrow_mut().try_write(bytes),
-        }
-    }
-
     /// Drops it without an end of its own: the connection ends with its other half.
     pub(crate) fn forget(self) {
         match self {

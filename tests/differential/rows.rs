@@ -12,6 +12,7 @@ pub const REQUEST_HEADS: &[Row] = &[
     ("empty_lines", "accepts", EMPTY_LINES),
     ("encoding_on_http10", "accepts", NO_FRAMING),
     ("encoding_unsupported", "accepts", CODING),
+    ("expectation", "accepts", EXPECTATION),
     ("fragment", "accepts", FRAGMENT),
     ("head_too_large", "accepts", HEAD_LIMIT),
     ("head_too_large", "waits", HEAD_LIMIT),
@@ -42,6 +43,7 @@ pub const REQUEST_FRAMING: &[Row] = &[
     ("connection_too_long", "accepts", LIST_LIMIT),
     ("empty_lines", "accepts", EMPTY_LINES),
     ("encoding_unsupported", "accepts", CODING),
+    ("expectation", "accepts", EXPECTATION),
     ("fragment", "accepts", FRAGMENT),
     ("head_too_large", "accepts", HEAD_LIMIT),
     ("head_too_large", "waits", HEAD_LIMIT),
@@ -82,6 +84,7 @@ const BOTH: &str = "RFC 9112, 6.3: both framings at once may be rejected, as the
 const CODING: &str = "RFC 9112, 6.1: an unknown coding hides the end of the body; only chunked is taken";
 const CONNECT: &str = "RFC 9110, 9.3.6: CONNECT asks for a tunnel, and none is opened";
 const EMPTY_LINES: &str = "RFC 9112, 2.2: at least one empty line before a request is ignored; here two at most";
+const EXPECTATION: &str = "RFC 9110, 10.1.1: an expectation other than 100-continue may be 417";
 const EXTENSION: &str = "RFC 9112, 7.1.1: an extension holds no control character; hyper skips it unread";
 const FRAGMENT: &str = "RFC 9112, 3.2: a target has no fragment; a reader that drops it routes another path";
 const HEAD_LIMIT: &str = "RFC 9110, 5.4: the limit of a head is smaller here";

@@ -121,10 +121,11 @@ fn whole_response<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, is_head: bool)
     let mut pieces = pieces.into_iter();
     let mut buffer = BytesMut::new();
     let mut head = loop {
-        if let Some(head) = read_response_head(&mut buffer, is_head)? {
-            break head;
+        match read_response_head(&mut buffer, is_head)? {
+            Some(head) if head.is_interim() => {}
+            Some(head) => break head,
+            None => buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?),
         }
-        buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?);
     };
     let (mut data, mut trailers) = (BytesMut::new(), String::new());
     while !head.body.is_over() {
@@ -144,7 +145,14 @@ fn whole_response<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, is_head: bool)
 
 /// `http1` on the head of a response alone, interim ones apart.
 pub fn response_head(stream: &[u8]) -> Outcome {
-    match read_response_head(&mut BytesMut::from(stream), false) {
+    let mut stream = BytesMut::from(stream);
+    let mut read = read_response_head(&mut stream, false);
+    while let Ok(Some(interim)) = &read
+        && interim.is_interim()
+    {
+        read = read_response_head(&mut stream, false);
+    }
+    match read {
         Err(error) => Outcome::rejected(word(&error)),
         Ok(None) => Outcome::default(),
         Ok(Some(head)) => {

@@ -395,10 +395,17 @@ fn options_is_a_question_about_a_path_and_changes_nothing() {
 fn what_no_route_takes_is_not_found_and_never_reaches_ucs() {
     let ucs = Ucs::usual();
     let gateway = Gateway::start(ucs.address, &[]);
-    for line in ["GET /nothing", "PATCH /profiles/1", "DELETE /server/mode", "GET /Profiles/1", "GET /"] {
+    for (line, expected) in [
+        ("GET /nothing", (404, Some("unmatched"))),
+        ("PATCH /profiles/1", (405, Some("method_not_allowed"))),
+        ("DELETE /server/mode", (405, Some("method_not_allowed"))),
+        ("BREW /profiles/1", (501, Some("method_not_implemented"))),
+        ("GET /Profiles/1", (404, Some("unmatched"))),
+        ("GET /", (404, Some("unmatched"))),
+    ] {
         let reply = request(gateway.data, line, &[], b"");
         let path = line.split(' ').nth(1).unwrap();
-        assert_eq!((reply.status, reply.refusal()), (404, Some("unmatched")), "{line} {reply:?}");
+        assert_eq!((reply.status, reply.refusal()), expected, "{line} {reply:?}");
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(line), "{detail}");
         assert!(!ucs.record().iter().any(|exchange| exchange.path == path && exchange.method != "GET"), "{line}");

@@ -23,6 +23,8 @@ mod refusals;
 mod refused_bodies;
 /// Refusals to clients that are still sending: they arrive, and nobody sends for ever.
 mod refused_uploads;
+/// Rules of RFC 9110 that concern a gateway: methods, `Max-Forwards`, interim responses, `Via`, reason phrases.
+mod standards;
 /// Bodies that stream, and the memory that they take.
 mod streaming;
 /// Every fault of UCS at every stage of an exchange.

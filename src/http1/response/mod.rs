@@ -11,7 +11,7 @@ use hyper::StatusCode;
 
 use super::body::FramedBody;
 use super::error::RequestError;
-use super::fast_path::{self, ResponseParts};
+use super::fast_path::{self, ResponseParts, STATUS_LINE_BYTES};
 use super::fields::{FieldPlace, Fields};
 use super::limits::{HeadLimits, LIST_ENTRIES};
 
@@ -77,17 +77,34 @@ pub struct ResponseHead {
     pub keeps_open: bool,
 }
 
-/// Takes the head of the final response to a request from `buffer`; `is_head` says that the request was HEAD. `None` means that
-/// more bytes are needed. Interim responses are dropped, except 101, which is returned like a final one.
-pub fn read_response_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
-    loop {
-        let Some(head) = one_head(buffer, is_head)? else {
-            return if buffer.len() > HEAD_BYTES { Err(ResponseError::HeadTooLong) } else { Ok(None) };
-        };
-        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Some(head));
-        }
+impl ResponseHead {
+    /// Whether more responses to the same request follow (RFC 9110, 15.2). After 101 there is no HTTP any more.
+    pub fn is_interim(&self) -> bool {
+        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
     }
+}
+
+/// The fields of a response know its status line.
+impl Fields {
+    /// The reason phrase of this response, as received.
+    pub(crate) fn reason_phrase(&self) -> &[u8] {
+        self.first_line().get(STATUS_LINE_BYTES..).unwrap_or_default()
+    }
+
+    /// Whether this response was received in HTTP/1.0.
+    pub(crate) fn is_of_http10_response(&self) -> bool {
+        self.first_line().starts_with(b"HTTP/1.0 ")
+    }
+}
+
+/// Takes the head of the next response from `buffer`, interim or final; `is_head` says that the request was HEAD. `None` means
+/// that more bytes are needed.
+pub fn read_response_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {
+    let head = one_head(buffer, is_head)?;
+    if head.is_none() && buffer.len() > HEAD_BYTES {
+        return Err(ResponseError::HeadTooLong);
+    }
+    Ok(head)
 }
 
 fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>, ResponseError> {

@@ -15,10 +15,11 @@ fn read(bytes: &[u8], method: &Method, size: usize) -> Result<Got, ResponseError
     let mut pieces = bytes.chunks(size);
     let mut buffer = BytesMut::new();
     let mut head = loop {
-        if let Some(head) = read_response_head(&mut buffer, method == Method::HEAD)? {
-            break head;
+        match read_response_head(&mut buffer, method == Method::HEAD)? {
+            Some(head) if head.is_interim() => {}
+            Some(head) => break head,
+            None => buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?),
         }
-        buffer.extend_from_slice(pieces.next().ok_or(ResponseError::Ended)?);
     };
     let (mut body, mut trailers) = (Vec::new(), 0);
     while !head.body.is_over() {

@@ -74,6 +74,10 @@ impl Matcher {
         routes
     }
 
+    pub(super) fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
     pub(super) fn regexes(&self) -> Option<&RegexAutomaton> {
         self.regexes.as_ref().map(|regexes| &regexes.automaton)
     }

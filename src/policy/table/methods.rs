@@ -13,6 +13,8 @@ pub(crate) struct Methods {
 
 /// The column of a method that no route names.
 pub(crate) const OTHER_METHOD: usize = 0;
+/// The methods that every table knows, in the order of their columns.
+const WELL_KNOWN: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
 const GET: usize = 1;
 const HEAD: usize = 5;
 const OPTIONS: usize = 6;
@@ -35,6 +37,11 @@ impl Methods {
     /// The methods that are not well-known.
     pub(crate) fn extra(&self) -> impl Iterator<Item = &str> {
         self.extra.iter().map(|name| &**name)
+    }
+
+    /// All methods that have a column of their own.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
+        WELL_KNOWN.into_iter().chain(self.extra())
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -24,6 +24,7 @@
 mod issue;
 mod matcher;
 mod methods;
+mod no_route;
 mod route;
 mod segments;
 mod template;
@@ -36,6 +37,7 @@ use crate::policy::path::CanonicalPath;
 pub(crate) use self::issue::Issue;
 pub(in crate::policy) use self::matcher::RegexAutomaton;
 pub(in crate::policy) use self::methods::{Methods, OTHER_METHOD, takes};
+pub(crate) use self::no_route::NoRoute;
 pub(crate) use self::route::RouteIndex;
 pub use self::route::{AnswerTemplate, Class, Pattern, Route, RouteAnswer, RouteMethod, Unmatched};
 pub(in crate::policy) use self::segments::SegmentAutomaton;
@@ -110,6 +112,11 @@ impl RouteTable {
     /// Every route that takes `method` on `path`, in the order of the file; `RouteTable::classify` is the first.
     pub(crate) fn matches(&self, method: &str, path: &CanonicalPath<'_>) -> Vec<RouteIndex> {
         self.below_base(path).map(|rest| self.matcher.find_all(method, rest)).unwrap_or_default()
+    }
+
+    /// The methods that can occur in a route of this table.
+    fn methods(&self) -> &Methods {
+        self.matcher.methods()
     }
 
     /// The compiled regexes; `None` when no route is a regex.

@@ -23,9 +23,6 @@ use crate::proxy::response::Response;
 use crate::proxy::response::http1::{self, ResponseFraming};
 use crate::transport::{Stream, WriteHalf};
 
-/// RFC 9110, 15.2.1.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// Serves a client until its connection is over. This future is a large part of the memory of an idle connection: see the row
 /// *idle* of benches/compare.
 pub(crate) async fn serve(stream: Stream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
@@ -196,7 +193,7 @@ fn framing_of(head: &RequestHead) -> ResponseFraming {
 async fn respond_to_client(
     downstream: &Rc<Downstream>,
     input: &Input,
-    writer: &WriteHalf,
+    writer: &mut WriteHalf,
     head: &RequestHead,
     request_log: RequestLog,
 ) -> Option<Box<Response>> {
@@ -207,17 +204,13 @@ async fn respond_to_client(
         if let Poll::Ready(response) = response {
             return Poll::Ready(Some(response));
         }
-        if downstream.state.takes_continue() && !is_told_to_continue(writer) {
+        let write = |bytes: &[u8]| Pin::new(&mut *writer).poll_write(context, bytes);
+        if downstream.state.send_interim(write).is_err() {
             return Poll::Ready(None);
         }
         input.borrow_mut().poll_gone(context, true).map(|()| None)
     })
     .await
-}
-
-/// Sends 100 (Continue). Earlier responses were handed to the kernel, so a lack of room means that the client does not read.
-fn is_told_to_continue(writer: &WriteHalf) -> bool {
-    writer.try_write(CONTINUE).is_ok_and(|length| length == CONTINUE.len())
 }
 
 async fn write(
@@ -227,7 +220,8 @@ async fn write(
     response: Box<Response>,
     framing: ResponseFraming,
 ) -> After {
-    let mut message = http1::encode(*response, framing, &downstream.worker.date.borrow(), &downstream.worker.buffers);
+    let (worker, interim) = (&downstream.worker, downstream.state.take_interim());
+    let mut message = http1::encode(*response, &interim, framing, &worker.date.borrow(), &worker.buffers);
     let closes = message.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut message, context)).await;
     downstream.state.all_read();

@@ -2,7 +2,7 @@
 //! times from which deadlines count. Single-threaded.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -66,8 +66,8 @@ pub struct ConnectionState {
     reading: Cell<Reading>,
     writing: Cell<Writing>,
     body_error: Cell<Option<RequestError>>,
-    /// The client waits for 100 (Continue).
-    continue_wanted: Cell<bool>,
+    /// Interim responses that wait to be sent to the client (RFC 9110, 15.2).
+    interim: RefCell<Vec<u8>>,
     /// The requests of this connection whose response is not complete.
     responses: Cell<usize>,
     stopping: Cell<bool>,
@@ -186,13 +186,24 @@ impl ConnectionState {
         false
     }
 
-    /// Whether 100 (Continue) must be sent; true once per request.
-    pub(crate) fn takes_continue(&self) -> bool {
-        self.continue_wanted.take()
+    /// Queues an interim response, which is sent before anything else.
+    pub(crate) fn queue_interim(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.interim.borrow_mut());
     }
 
-    pub(crate) fn want_continue(&self) {
-        self.continue_wanted.set(true);
+    /// Sends queued interim responses; `write` returns how many bytes it took. The rest stays queued.
+    pub(crate) fn send_interim<E>(&self, mut write: impl FnMut(&[u8]) -> Poll<Result<usize, E>>) -> Result<(), E> {
+        let mut interim = self.interim.borrow_mut();
+        while !interim.is_empty() {
+            let Poll::Ready(length) = write(&interim) else { break };
+            interim.drain(..length?);
+        }
+        Ok(())
+    }
+
+    /// The interim responses that are still to be sent.
+    pub(crate) fn take_interim(&self) -> Vec<u8> {
+        self.interim.take()
     }
 
     /// Bytes of a response wait for the client; `moved` if it has read some since the last call.

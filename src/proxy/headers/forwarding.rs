@@ -12,8 +12,14 @@ use crate::http1::{Buffers, Fields};
 
 const X_REQUEST_ID: &str = "x-request-id";
 
-/// The gateway's entry in `Via` (RFC 9110, 7.6.3).
-pub(super) const VIA: &str = "1.1 ucs-gateway";
+/// The gateway's entry in `Via`: the version that a message was received in, and a pseudonym (RFC 9110, 7.6.3).
+const VIA: &str = "1.1 ucs-gateway";
+const VIA_HTTP10: &str = "1.0 ucs-gateway";
+
+/// The entry for a message of this version.
+pub(super) fn via(is_http10: bool) -> &'static str {
+    if is_http10 { VIA_HTTP10 } else { VIA }
+}
 
 /// A request that has as many entries of gateways in `Via` is in a loop: there may be a gateway in front of a gateway.
 const LOOP_ENTRIES: usize = 2;
@@ -45,6 +51,8 @@ impl ForwardedInfo {
 pub struct ProxyFields<'a> {
     /// The client's connection.
     pub hop: &'a ForwardedInfo,
+    /// Whether the client speaks HTTP/1.0.
+    pub is_http10: bool,
     /// Generates ids for requests that have none.
     pub ids: &'a RequestIds,
     /// Provides the buffer of the head.
@@ -136,9 +144,9 @@ pub(super) fn write_forwarding(
     own: ProxyFields<'_>,
 ) -> Range<usize> {
     if client.seen.is_empty() {
-        write_own(bytes, host, own.hop);
+        write_own(bytes, host, own.hop, via(own.is_http10));
     } else {
-        write_merged(bytes, host, client, own.hop);
+        write_merged(bytes, host, client, own);
     }
     let is_kept = client.seen.has(ForwardedField::RequestId) && !client.options.removes(X_REQUEST_ID.as_bytes());
     let id = if is_kept { client_id(client.fields) } else { None };
@@ -151,19 +159,19 @@ pub(super) fn write_forwarding(
 }
 
 /// Writes the fields if the client sent none of them: the same result as [`write_merged`], but faster.
-fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo) {
+fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo, via: &str) {
     write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
-    write_all(bytes, [b"\r\nx-forwarded-host: ", host, b"\r\nvia: ", VIA.as_bytes(), b"\r\n"]);
+    write_all(bytes, [b"\r\nx-forwarded-host: ", host, b"\r\nvia: ", via.as_bytes(), b"\r\n"]);
 }
 
 /// Writes the fields, merged with those of the client.
-fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, hop: &ForwardedInfo) {
+fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own: ProxyFields<'_>) {
     let values = |name, field| client.values(name, field);
-    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", ForwardedField::ForwardedFor), &hop.peer);
+    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", ForwardedField::ForwardedFor), &own.hop.peer);
     let protos = values("x-forwarded-proto", ForwardedField::ForwardedProto);
-    write_else(bytes, "x-forwarded-proto", protos, hop.proto.as_bytes());
+    write_else(bytes, "x-forwarded-proto", protos, own.hop.proto.as_bytes());
     write_else(bytes, "x-forwarded-host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
-    write_list(bytes, "via", values("via", ForwardedField::Via), VIA);
+    write_list(bytes, "via", values("via", ForwardedField::Via), via(own.is_http10));
     if client.seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
         for name in ["traceparent", "tracestate"] {
             values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));
@@ -174,7 +182,8 @@ fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, hop
 /// Whether the request comes back to the gateway that forwarded it, because that is its own upstream.
 pub(crate) fn is_looping(fields: &Fields) -> bool {
     let entries = fields.values("via").flat_map(|list| list.split(|&byte| byte == b','));
-    entries.filter(|entry| entry.trim_ascii() == VIA.as_bytes()).count() >= LOOP_ENTRIES
+    let is_own = |entry: &[u8]| [VIA, VIA_HTTP10].iter().any(|own| entry.trim_ascii() == own.as_bytes());
+    entries.filter(|entry| is_own(entry)).count() >= LOOP_ENTRIES
 }
 
 /// The client's request id. One that is unsafe to log, too long, or repeated is ignored.
@@ -216,10 +225,12 @@ mod tests {
         let hop = ForwardedInfo::new([192, 0, 2, 7].into(), false);
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
-        write_own(&mut at_once, b"ucs:8080", &hop);
+        write_own(&mut at_once, b"ucs:8080", &hop, VIA);
         let options = ConnectionOptions::by(&fields);
         let client = ClientFields { fields: &fields, options: &options, seen: FieldSet::default() };
-        write_merged(&mut by_parts, b"ucs:8080", &client, &hop);
+        let (ids, buffers) = (RequestIds::new(0), Rc::default());
+        let own = ProxyFields { hop: &hop, is_http10: false, ids: &ids, buffers: &buffers };
+        write_merged(&mut by_parts, b"ucs:8080", &client, own);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }
 }

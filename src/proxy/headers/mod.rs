@@ -8,7 +8,7 @@ use hyper::Method;
 
 use self::connection_options::ConnectionOptions;
 pub(crate) use self::forwarding::is_looping;
-use self::forwarding::{ClientFields, FieldSet, ForwardedField, VIA, write_forwarding};
+use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
 pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_override, is_unwanted_upstream};
@@ -17,6 +17,7 @@ use crate::http1::{Buffer, FieldNames, Fields};
 
 mod connection_options;
 mod forwarding;
+pub(crate) mod max_forwards;
 mod names;
 
 /// Capacity for the fields that the gateway adds to a head, in bytes.
@@ -84,6 +85,8 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
                 has_trailer = true;
                 pass_line(&mut bytes, line);
             }
+            Disposition::MaxForwards if !max_forwards::is_counted(to.method) => pass_line(&mut bytes, line),
+            Disposition::MaxForwards => max_forwards::write_decremented(&mut bytes, line.value),
             Disposition::Forwarding(field) => seen.note(field),
         }
     }
@@ -103,6 +106,8 @@ enum Disposition {
     /// `Content-Length`: the encoder writes the framing of the next hop.
     Length,
     Trailer,
+    /// `Max-Forwards`: counted down in the methods that it is defined for.
+    MaxForwards,
     Forwarding(ForwardedField),
 }
 
@@ -112,6 +117,7 @@ fn disposition(name: &[u8]) -> Disposition {
         b"host" | b"expect" => Disposition::Drop,
         b"content-length" => Disposition::Length,
         b"trailer" => Disposition::Trailer,
+        b"max-forwards" => Disposition::MaxForwards,
         b"via" => Disposition::Forwarding(ForwardedField::Via),
         b"traceparent" | b"tracestate" => Disposition::Forwarding(ForwardedField::Trace),
         [b'x', b'-', ..] => disposition_of_extension(name),
@@ -164,10 +170,11 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
         }
         pass_line(bytes, line);
     }
+    let own = via(fields.is_of_http10_response());
     if has_via {
-        write_list(bytes, "via", fields.values("via"), VIA);
+        write_list(bytes, "via", fields.values("via"), own);
     } else {
-        write_field(bytes, "via", VIA.as_bytes());
+        write_field(bytes, "via", own.as_bytes());
     }
     let passes = |name: &[u8]| name != b"via" && !is_removed(name);
     let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };

@@ -19,6 +19,7 @@ use crate::gate::Published;
 use crate::http1::RequestError;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::path::PathRefusal;
+use crate::policy::table::NoRoute;
 use crate::telemetry::{Outcome, UpstreamFault};
 
 /// The reason why a request was refused.
@@ -30,9 +31,9 @@ pub(crate) enum Refusal {
     /// The path is ambiguous.
     #[error(transparent)]
     Path(PathRefusal),
-    /// No route matches.
-    #[error("no route matches this method and path")]
-    Unmatched,
+    /// No route takes the method and path.
+    #[error(transparent)]
+    NoRoute(#[from] NoRoute),
     /// It has passed through gateways before.
     #[error("the request has passed through this gateway before: --upstream leads back to it")]
     Loop,
@@ -74,7 +75,9 @@ impl Refusal {
         match self {
             Refusal::Request(error) => error.status(),
             Refusal::Path(_) | Refusal::BadModeRequest(_) => StatusCode::BAD_REQUEST,
-            Refusal::Unmatched | Refusal::NoSchema(_) => StatusCode::NOT_FOUND,
+            Refusal::NoRoute(NoRoute::Path) | Refusal::NoSchema(_) => StatusCode::NOT_FOUND,
+            Refusal::NoRoute(NoRoute::Method { .. }) => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::NoRoute(NoRoute::UnknownMethod) => StatusCode::NOT_IMPLEMENTED,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::Mode(_) | Refusal::ClassFull(_) | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Access(AccessError::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
@@ -90,7 +93,7 @@ impl Refusal {
         match self {
             Refusal::Request(error) => error.reason(),
             Refusal::Path(refusal) => refusal.reason(),
-            Refusal::Unmatched => "unmatched",
+            Refusal::NoRoute(no_route) => no_route.reason(),
             Refusal::Loop => "loop",
             Refusal::Mode(published) => mode_reason(published),
             Refusal::NoSchema(_) => "no_profile_schema",
@@ -111,7 +114,7 @@ impl Refusal {
         match self {
             Refusal::Request(error) if error.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,
             Refusal::Request(_) | Refusal::Path(_) | Refusal::BadModeRequest(_) | Refusal::Loop => Outcome::BadRequest,
-            Refusal::Unmatched => Outcome::Unmatched,
+            Refusal::NoRoute(_) => Outcome::Unmatched,
             Refusal::Mode(published) if published.local.is_some() => Outcome::RefusedLocalClose,
             Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
             Refusal::Mode(_) | Refusal::Stopping => Outcome::RefusedMode,
@@ -131,7 +134,7 @@ impl Refusal {
             Refusal::Change(error) => error.record(),
             Refusal::Request(_)
             | Refusal::Path(_)
-            | Refusal::Unmatched
+            | Refusal::NoRoute(_)
             | Refusal::Loop
             | Refusal::ClassFull(_)
             | Refusal::Access(_)

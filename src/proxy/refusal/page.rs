@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Refusal;
 use crate::http1::encode::write_line;
 use crate::policy::mode::{ModeRecord, Phase};
-use crate::policy::table::{AnswerTemplate, RouteTable};
+use crate::policy::table::{AnswerTemplate, NoRoute, RouteTable};
 use crate::proxy::headers::UCS_GATEWAY;
 
 /// The longest `Retry-After` while a flip is under way, in seconds: it is over sooner than its deadline as a rule.
@@ -93,6 +93,8 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
     };
     let key = if refusal.upstream_fault().is_some() && status != StatusCode::SERVICE_UNAVAILABLE {
         "upstream"
+    } else if let Refusal::NoRoute(_) = refusal {
+        "unmatched"
     } else {
         reason
     };
@@ -115,7 +117,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
         Refusal::NoSchema(_) => "No profile schema",
         Refusal::Request(_)
         | Refusal::Path(_)
-        | Refusal::Unmatched
+        | Refusal::NoRoute(_)
         | Refusal::Loop
         | Refusal::ClassFull(_)
         | Refusal::Access(_)
@@ -146,7 +148,7 @@ fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRe
             "{subject} needs a profile schema, and none is defined at UCS. Define the Contact Business Attributes in the \
              configuration layer; the gateway detects it at its next probe."
         ),
-        (Refusal::Unmatched, _) => {
+        (Refusal::NoRoute(NoRoute::Path), _) => {
             format!(
                 "no route matches {} {}; only operations in the route table can be reached",
                 summary.method, summary.path

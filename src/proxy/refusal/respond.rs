@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hyper::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 
@@ -13,6 +13,7 @@ use super::page::{self, Page, RequestSummary, retry_after};
 use crate::access::AccessError;
 use crate::gate::TableRef;
 use crate::http1::RequestHead;
+use crate::policy::table::NoRoute;
 use crate::proxy::access_log::{AccessLogEntry, RequestText, UNKNOWN};
 use crate::proxy::classify::{Refused, RouteMatch};
 use crate::proxy::context::{Downstream, Worker};
@@ -70,7 +71,10 @@ fn count(worker: &Worker, refusal: &Refusal) {
 fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) -> Box<Response> {
     let status = refusal.status();
     let mut response = Response::own(status, content, &worker.buffers);
-    response.fields.extend_from_slice(lines);
+    response.lines.extend_from_slice(lines);
+    if let Refusal::NoRoute(NoRoute::Method { allow }) = refusal {
+        response.add(ALLOW, allow);
+    }
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
         response.add_seconds(RETRY_AFTER, retry_after.as_secs());
     }

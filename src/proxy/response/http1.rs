@@ -30,19 +30,19 @@ impl ResponseFraming {
     }
 }
 
-/// Encodes a response; `date` is for one that has none (RFC 9110, 6.6.1).
+/// Encodes a response, behind the rest of its interim responses; `date` is for one that has none (RFC 9110, 6.6.1).
 pub(crate) fn encode(
     response: Response,
+    interim: &[u8],
     framing: ResponseFraming,
     date: &str,
     buffers: &Rc<Buffers>,
 ) -> MessageWriter<ResponseBody> {
-    let Response { status, fields, meta, length: declared_length, closes, body, discards_body: _ } = response;
+    let Response { status, lines, meta, length: declared_length, closes, body, discards_body: _ } = response;
     let size = body.size_hint().exact();
-    let mut head = buffers.take(room_for(size) + fields.len());
-    let reason = status.canonical_reason().unwrap_or("Unknown");
-    write_all(&mut head, [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n", &fields]);
-    drop(fields);
+    let mut head = buffers.take(room_for(size) + lines.len() + interim.len());
+    write_all(&mut head, [interim, b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", &lines]);
+    drop(lines);
     let has_no_body = framing.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let ends_by_closing = !has_no_body && size.is_none() && framing.is_http10;
     let closes = framing.closes || ends_by_closing || closes;

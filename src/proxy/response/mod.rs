@@ -14,7 +14,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use super::headers::{self, ResponseMeta, UCS_GATEWAY};
 use super::request_log::RequestLog;
 use super::upstream::forward::UpstreamResponse;
-use crate::http1::encode::{write_line, write_number};
+use crate::http1::encode::{write_all, write_line, write_number};
 use crate::http1::{Buffer, Buffers, Fields, declared_length};
 
 pub(crate) use body::ResponseBody;
@@ -26,8 +26,8 @@ const FIELDS_ROOM: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
-    /// Its field lines, without those of framing.
-    pub(crate) fields: Buffer,
+    /// Its reason phrase with a line end, and its field lines without those of framing.
+    pub(crate) lines: Buffer,
     /// Facts about the field lines that the encoder needs.
     pub(crate) meta: ResponseMeta,
     /// The length that a response without a body declares (RFC 9110, 8.6).
@@ -41,11 +41,12 @@ pub(crate) struct Response {
 
 impl Response {
     /// A response without field lines.
-    fn new(status: StatusCode, body: ResponseBody, buffers: &Rc<Buffers>) -> Box<Response> {
-        let fields = buffers.take(FIELDS_ROOM);
+    fn new(status: StatusCode, phrase: &[u8], body: ResponseBody, buffers: &Rc<Buffers>) -> Box<Response> {
+        let mut lines = buffers.take(FIELDS_ROOM);
+        write_all(&mut lines, [phrase, b"\r\n"]);
         Box::new(Response {
             status,
-            fields,
+            lines,
             meta: ResponseMeta::default(),
             length: None,
             closes: false,
@@ -56,15 +57,16 @@ impl Response {
 
     /// A response of the gateway itself, without field lines.
     pub(crate) fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
-        Response::new(status, ResponseBody::own(content), buffers)
+        let phrase = status.canonical_reason().unwrap_or_default();
+        Response::new(status, phrase.as_bytes(), ResponseBody::own(content), buffers)
     }
 
     /// A response of UCS whose body is streamed.
     pub(crate) fn relay(upstream_response: UpstreamResponse, buffers: &Rc<Buffers>) -> Box<Response> {
         let UpstreamResponse { status, fields, body } = upstream_response;
         let has_none = body.is_end_stream();
-        let mut response = Response::new(status, ResponseBody::relay(body), buffers);
-        response.meta = headers::to_downstream(&fields, &mut response.fields);
+        let mut response = Response::new(status, fields.reason_phrase(), ResponseBody::relay(body), buffers);
+        response.meta = headers::to_downstream(&fields, &mut response.lines);
         response.length = if has_none { declared_length(&fields) } else { None };
         // UCS may still receive the request's body while it responds.
         response.discards_body = false;
@@ -73,8 +75,8 @@ impl Response {
 
     /// A response of UCS whose body was read into memory.
     pub(crate) fn read(status: StatusCode, fields: &Fields, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
-        let mut response = Response::own(status, content, buffers);
-        response.meta = headers::to_downstream(fields, &mut response.fields);
+        let mut response = Response::new(status, fields.reason_phrase(), ResponseBody::own(content), buffers);
+        response.meta = headers::to_downstream(fields, &mut response.lines);
         response.add(UCS_GATEWAY, "answered");
         response
     }
@@ -87,12 +89,12 @@ impl Response {
 
     /// Adds a field line; the value must not contain a line break.
     pub(crate) fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
-        write_line(&mut self.fields, name.as_str().as_bytes(), value.as_ref());
+        write_line(&mut self.lines, name.as_str().as_bytes(), value.as_ref());
     }
 
     /// Adds a field line with a number of seconds.
     pub(crate) fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
-        write_number(&mut self.fields, name.as_str().as_bytes(), seconds);
+        write_number(&mut self.lines, name.as_str().as_bytes(), seconds);
     }
 }
 

@@ -11,10 +11,11 @@ use std::task::{Context, Poll, ready};
 use hyper::StatusCode;
 use hyper::body::Body;
 
+use crate::http1::encode::write_all;
 use crate::http1::writer::{MessageWriter, WriteError};
 use crate::http1::{Fields, HEAD_BYTES, ResponseError, ResponseHead, read_response_head};
-use crate::proxy::client::ClientBody;
-use crate::proxy::headers::UpstreamHead;
+use crate::proxy::client::{ClientBody, ConnectionState};
+use crate::proxy::headers::{self, UpstreamHead};
 use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Admission, ClientTask, Exchange, Exchanges, UploadState};
@@ -32,6 +33,15 @@ pub(crate) struct UpstreamResponse {
     pub(crate) fields: Fields,
     /// Its body, streamed.
     pub(crate) body: Download,
+}
+
+/// The client of an exchange.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The task of its connection.
+    pub(crate) task: ClientTask,
+    /// The connection, if the client understands interim responses.
+    pub(crate) interim: Option<Rc<ConnectionState>>,
 }
 
 /// Forwards the requests of one worker.
@@ -53,13 +63,14 @@ impl Forwarder {
         admission: Admission,
         head: UpstreamHead,
         body: ClientBody,
-        client: Option<ClientTask>,
+        client: Option<Client>,
     ) -> Forwarded {
         // The declared length exceeds the limit: reject it before UCS or a client that waits for 100 begins.
         if body.size_hint().lower() > self.max_body {
             return Err(ForwardError::BodyTooLarge);
         }
-        let exchange = self.exchanges.begin(admission, client);
+        let (task, interim) = client.map_or((None, None), |client| (Some(client.task), client.interim));
+        let exchange = self.exchanges.begin(admission, task);
         let gathers = !body.is_end_stream() && self.pool.is_scarce();
         let mut forwarding = Forwarding {
             stage: if gathers { Stage::Gathering } else { Stage::Start(Attempt::First) },
@@ -67,6 +78,7 @@ impl Forwarder {
             // RFC 9110, 9.2.1: safe methods change nothing, so aborting them does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
             is_head: head.is_head,
+            interim,
             message: request::encode(head, RequestBody::relay(body, Rc::clone(&exchange), self.max_body)),
             exchange,
         };
@@ -87,6 +99,8 @@ struct Forwarding {
     message: MessageWriter<RequestBody>,
     mutating: bool,
     is_head: bool,
+    /// See [`Client::interim`].
+    interim: Option<Rc<ConnectionState>>,
     exchange: Rc<Exchange>,
 }
 
@@ -224,8 +238,11 @@ impl Forwarding {
             }
         }
         loop {
-            if let Some(head) = read_response_head(&mut connection.unread, self.is_head)? {
-                return Poll::Ready(Ok(head));
+            while let Some(head) = read_response_head(&mut connection.unread, self.is_head)? {
+                if !head.is_interim() {
+                    return Poll::Ready(Ok(head));
+                }
+                self.interim.iter().for_each(|client| pass_interim(client, &head));
             }
             if *received > HEAD_BYTES {
                 return Poll::Ready(Err(ResponseError::HeadTooLong));
@@ -277,6 +294,20 @@ impl Forwarding {
             (UploadState::Running | UploadState::Done, error) => error,
         }
     }
+}
+
+/// Passes an interim response on (RFC 9110, 15.2), except 100: the gateway sends that itself.
+#[cold]
+fn pass_interim(client: &ConnectionState, head: &ResponseHead) {
+    if head.status == StatusCode::CONTINUE {
+        return;
+    }
+    client.queue_interim(|bytes| {
+        let (status, phrase) = (head.status.as_str().as_bytes(), head.fields.reason_phrase());
+        write_all(bytes, [b"HTTP/1.1 ", status, b" ", phrase, b"\r\n"]);
+        headers::to_downstream(&head.fields, bytes);
+        bytes.extend_from_slice(b"\r\n");
+    });
 }
 
 /// UCS has begun to respond before it had the whole request: the rest is sent while the response is read.

@@ -75,13 +75,6 @@ impl TlsStream {
         false
     }
 
-    /// Writes all of a short text, or fails.
-    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.session.writer().write_all(bytes)?;
-        self.send()?;
-        Ok(bytes.len())
-    }
-
     /// Sends close_notify if there is room for it.
     pub(crate) fn try_notify(&mut self) {
         self.session.send_close_notify();

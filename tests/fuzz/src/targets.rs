@@ -127,7 +127,7 @@ fn check_forwarded(head: &RequestHead) -> Vec<u8> {
     let host = head.authority().or_else(|| head.fields.get("host")).unwrap_or(b"ucs");
     let to = Destination { method: &head.method, path: b"/a", query: head.query(), host };
     let hop = ForwardedInfo::new("192.0.2.1".parse().unwrap(), false);
-    let own = ProxyFields { hop: &hop, ids: &RequestIds::new(7), buffers: &Rc::default() };
+    let own = ProxyFields { hop: &hop, is_http10: head.is_http10, ids: &RequestIds::new(7), buffers: &Rc::default() };
     let mut sent = headers::to_upstream(to, &head.fields, &[], own).bytes.to_vec();
     sent.extend_from_slice(b"\r\n");
     let mut lines = [httparse::EMPTY_HEADER; 64];
@@ -161,10 +161,11 @@ fn answered<'p>(is_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Re
     let mut pieces = pieces.into_iter();
     let mut buffer = BytesMut::new();
     let mut head = loop {
-        if let Some(head) = read_response_head(&mut buffer, is_head).map_err(kind)? {
-            break head;
+        match read_response_head(&mut buffer, is_head).map_err(kind)? {
+            Some(head) if head.is_interim() => {}
+            Some(head) => break head,
+            None => buffer.extend_from_slice(pieces.next().ok_or("ended")?),
         }
-        buffer.extend_from_slice(pieces.next().ok_or("ended")?);
     };
     let lines: Vec<_> = head.fields.lines().map(|line| (line.name.to_vec(), line.value.to_vec())).collect();
     let mut body = Vec::new();

@@ -115,20 +115,6 @@ fn an_answer_that_ends_with_the_connection_gets_a_length_of_its_own() {
 }
 
 #[test]
-fn interim_answers_of_ucs_do_not_hide_the_final_one() {
-    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
-    let upstream = Scripted::answering(format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
-    let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data);
-    for _ in 0..2 {
-        client.send(http::compose(gateway.data, GET, &[], b""));
-        let reply = client.read_reply();
-        assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
-        assert_eq!(reply.header("link"), None);
-    }
-}
-
-#[test]
 fn a_switch_of_protocols_that_nobody_asked_for_is_a_broken_answer() {
     let upstream = Scripted::answering("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
     let gateway = Gateway::bare(upstream.address, &[]);

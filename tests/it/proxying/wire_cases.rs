@@ -72,6 +72,8 @@ fn status_of(reason: &str) -> u16 {
     match reason {
         "target_too_long" => 414,
         "head_too_large" | "too_many_headers" | "trailers_too_large" => 431,
+        "connect" => 501,
+        "expectation" => 417,
         _ => 400,
     }
 }

@@ -25,6 +25,9 @@ const AHEAD_BYTES: usize = 32 * 1024;
 /// The longest buffer that a busy connection keeps from one request to the next, in bytes.
 const KEPT_BYTES: usize = 4 * 1024;
 
+/// RFC 9110, 15.2.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// State shared by all connections of one thread: the limits of heads, and a read buffer that is empty between two polls.
 pub struct Scratch {
     limits: HeadLimits,
@@ -170,7 +173,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
                 Ok(BodyEvent::More) if self.ended => self.fail_body(Some(RequestError::BodyTruncated)),
                 Ok(BodyEvent::More) => {
                     if std::mem::take(&mut self.expects_continue) {
-                        self.state.want_continue();
+                        self.state.queue_interim(|bytes| bytes.extend_from_slice(CONTINUE));
                     }
                     self.state.remember(context);
                     match ready!(self.poll_fill(context)) {
@@ -229,7 +232,6 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
     /// The response begins: it is too late to send 100 (Continue).
     pub(crate) fn response_begins(&mut self) {
         self.expects_continue = false;
-        self.state.takes_continue();
     }
 
     /// Whether the connection can serve another request.

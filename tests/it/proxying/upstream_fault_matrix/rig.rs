@@ -237,6 +237,11 @@ pub fn read_to_end(client: &mut TcpStream) -> (Vec<u8>, bool) {
 
 fn judge(bytes: &[u8]) -> Got {
     let text = String::from_utf8_lossy(bytes);
+    let mut text = &*text;
+    // Interim responses precede the one that counts.
+    while text.starts_with("HTTP/1.1 1") {
+        text = text.split_once("\r\n\r\n").expect("half a head came").1;
+    }
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         assert!(text.is_empty(), "half a head came: {text:?}");
         return Got::Nothing;
