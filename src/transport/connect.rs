@@ -20,6 +20,16 @@ pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     }
 }
 
+/// Connects to `HOST:PORT` for a protocol of small messages, which must not wait for the acknowledgement of earlier ones.
+pub(crate) async fn connect_prompt(endpoint: &str) -> io::Result<TcpStream> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "it is no HOST:PORT");
+    let (host, port) = endpoint.rsplit_once(':').ok_or_else(malformed)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = connect(host, port.parse().map_err(|_| malformed())?).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// Connects to the first of these addresses that accepts, and gives up the attempts that are still under way.
 async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();

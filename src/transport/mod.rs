@@ -10,6 +10,7 @@ mod tls;
 mod upstream_url;
 
 pub(crate) use address::{Address, HostPort, parse_admin_listen, parse_host, parse_listen};
+pub(crate) use connect::connect_prompt;
 pub(crate) use listen::{Listener, Peer, SocketLimits, listen};
 pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
 pub(crate) use tcp::{TcpListener, TcpStream, prepare_accepted};

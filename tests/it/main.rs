@@ -20,6 +20,8 @@ mod cli;
 mod architecture;
 /// A flip waits for UCS, never for a client.
 mod drain_clients;
+/// The store of a fleet against real etcd.
+mod etcd;
 /// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.
 mod flips;
 /// Every documented operation in every mode.

@@ -2,6 +2,7 @@
 //! local state, which stays on this machine whatever keeps the record. They contain no policy of modes.
 
 mod contract;
+pub mod etcd;
 pub mod file;
 pub(crate) mod journal;
 pub mod local;

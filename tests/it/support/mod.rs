@@ -2,12 +2,14 @@
 
 pub mod admin;
 pub mod crowd;
+pub mod etcd;
 pub mod events;
 pub mod gateway;
 pub mod http;
 pub mod json_schema;
 pub mod kernel;
 pub mod pattern;
+pub mod relay;
 pub mod scripted;
 pub mod temp;
 pub mod terminal;

@@ -189,17 +189,16 @@ impl Journal {
         let continues = self.continues.clone().filter(|_| self.entries.is_empty());
         let record = ModeRecord { journal_head: self.head().map(str::to_owned), ..record.clone() };
         let (hash, revision, unknown) = (NO_HASH.to_owned(), record.revision, Map::new());
-        let mut entry = JournalEntry { hash, previous, continues, time, kind, record, unknown };
-        let line = serde_json::to_string(&entry)?;
-        entry.hash = sha256_hex(hashed_part(&line).unwrap_or_default());
-        let line = serde_json::to_string(&entry)? + "\n";
+        let entry = JournalEntry { hash, previous, continues, time, kind, record, unknown };
+        let (line, hash) = sealed(entry)?;
+        let line = line + "\n";
         if let Err(error) = self.write_at_end(line.as_bytes()) {
             self.has_remains = self.file.set_len(self.length).is_err();
             return Err(error);
         }
-        self.entries.push(IndexEntry { hash: entry.hash.clone(), revision, begins: self.length });
+        self.entries.push(IndexEntry { hash: hash.clone(), revision, begins: self.length });
         self.length += line.len() as u64;
-        Ok(entry.hash)
+        Ok(hash)
     }
 
     /// Takes the loss of the file that held the lines before this one, as a sentence.
@@ -268,6 +267,26 @@ impl Journal {
         self.file.write_all(line)?;
         self.file.sync_all()
     }
+}
+
+/// The line that follows the one with the hash `head`, and its own hash, for a journal that is not kept in a file.
+#[allow(dead_code, reason = "for the members of a fleet, which come next")]
+pub(crate) fn next_line(
+    head: Option<&str>,
+    kind: JournalKind,
+    record: &ModeRecord,
+    time: Timestamp,
+) -> serde_json::Result<(String, String)> {
+    let record = ModeRecord { journal_head: head.map(str::to_owned), ..record.clone() };
+    let (hash, previous) = (NO_HASH.to_owned(), head.unwrap_or(NO_HASH).to_owned());
+    sealed(JournalEntry { hash, previous, continues: None, time, kind, record, unknown: Map::new() })
+}
+
+/// The line of an entry, without its end, and its hash.
+fn sealed(mut entry: JournalEntry) -> serde_json::Result<(String, String)> {
+    let line = serde_json::to_string(&entry)?;
+    entry.hash = sha256_hex(hashed_part(&line).unwrap_or_default());
+    Ok((serde_json::to_string(&entry)?, entry.hash))
 }
 
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.

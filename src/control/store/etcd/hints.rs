@@ -1,0 +1,156 @@
+//! Hints that something in the store may have changed: a watch that is made again whenever it ends. It carries no content, so
+//! no gap, no repetition and no wrong order of events can mislead its users: they read.
+//!
+//! A hint comes after a watch was established, so whatever changed before is read, and whatever changes later is an event.
+//! This needs no start revision, and so a compaction costs one new watch and one read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio_stream::StreamExt;
+use tonic::Streaming;
+use tracing::debug;
+
+use super::error::EtcdError;
+use super::link::{CALL, Link, Links, fraction};
+use super::messages::{WatchCreateRequest, WatchRequest, WatchResponse, end_of};
+
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
+
+/// A hint comes at least so often: events may be lost in unforeseen ways.
+const RESYNC: Duration = Duration::from_secs(10);
+
+/// The wait before a watch is made again; it doubles up to [`SLOWEST`], and varies at random.
+const FIRST: Duration = Duration::from_millis(50);
+const SLOWEST: Duration = Duration::from_secs(1);
+
+/// A filter of etcd's: no puts.
+const NO_PUTS: i32 = 0;
+
+/// Everything but `alive/` and `journal/`.
+pub(super) fn everything(prefix: &str) -> Vec<WatchCreateRequest> {
+    let named = |key: &str| format!("{prefix}{key}");
+    vec![
+        between(prefix, &named("alive/")),
+        between(&named("alive0"), &named("journal/")),
+        between(&named("journal0"), &end_of(prefix)),
+    ]
+}
+
+/// What those need that only follow.
+pub(super) fn of_mode(prefix: &str) -> Vec<WatchCreateRequest> {
+    let named = |key: &str| format!("{prefix}{key}");
+    let below = |key: &str| between(&named(key), &end_of(&named(key)));
+    let deletes = WatchCreateRequest { filters: vec![NO_PUTS], ..below("member/") };
+    vec![between(&named("mode"), ""), between(&named("fleet"), ""), below("forgotten/"), deletes]
+}
+
+fn between(key: &str, end: &str) -> WatchCreateRequest {
+    WatchCreateRequest { key: key.as_bytes().to_vec(), range_end: end.as_bytes().to_vec(), filters: Vec::new() }
+}
+
+/// Begins to watch; ends with the store's thread.
+pub(super) fn begin(
+    runtime: &runtime::Handle,
+    links: &Arc<Links>,
+    watches: Vec<WatchCreateRequest>,
+) -> watch::Receiver<u64> {
+    let (sender, receiver) = watch::channel(1);
+    runtime.spawn(keep_watching(Arc::clone(links), watches, sender));
+    receiver
+}
+
+async fn keep_watching(links: Arc<Links>, watches: Vec<WatchCreateRequest>, hints: watch::Sender<u64>) {
+    let (mut wait, mut refusals) = (FIRST, 0);
+    loop {
+        let ended = match links.open().await {
+            Ok(link) => {
+                let ended = watch(&links, &link, &watches, &hints, &mut wait).await;
+                if !matches!(ended, Ended::Cancelled(_)) || ended.is_refusal() {
+                    links.forget(&link, ended.is_refusal()).await;
+                }
+                ended
+            }
+            Err(error) => Ended::Failed(error),
+        };
+        debug!(?ended, "the watch of the store ended");
+        hint(&hints);
+        // One new login may help; more of them only burden etcd.
+        refusals = if ended.is_refusal() { refusals + 1 } else { 0 };
+        let pause = if refusals > 1 { RESYNC } else { wait };
+        tokio::time::sleep(pause.mul_f64(0.5 + fraction() / 2.0)).await;
+        wait = (wait * 2).min(SLOWEST);
+    }
+}
+
+/// Why a watch ended.
+#[derive(Debug)]
+enum Ended {
+    Failed(EtcdError),
+    /// By etcd, with its reason: a compaction, a token that has ended, or a key that the user may not see.
+    Cancelled(String),
+    Closed,
+}
+
+impl Ended {
+    /// Whether a new login may help. etcd says it in words only: "Unauthenticated" or "PermissionDenied".
+    fn is_refusal(&self) -> bool {
+        match self {
+            Ended::Failed(error) => error.wants_login(),
+            Ended::Cancelled(reason) => {
+                ["Unauthenticated", "PermissionDenied", "auth"].iter().any(|word| reason.contains(word))
+            }
+            Ended::Closed => false,
+        }
+    }
+}
+
+async fn watch(
+    links: &Links,
+    link: &Link,
+    watches: &[WatchCreateRequest],
+    hints: &watch::Sender<u64>,
+    wait: &mut Duration,
+) -> Ended {
+    let wishes: Vec<WatchRequest> =
+        watches.iter().cloned().map(|create| WatchRequest { create: Some(create) }).collect();
+    let wishes = tokio_stream::iter(wishes).chain(tokio_stream::pending());
+    let mut responses: Streaming<WatchResponse> = match links.stream(link, WATCH, wishes).await {
+        Ok(responses) => responses,
+        Err(error) => return Ended::Failed(error),
+    };
+    let mut missing = watches.len();
+    loop {
+        let limit = if missing > 0 { CALL } else { RESYNC };
+        let response = match tokio::time::timeout(limit, responses.message()).await {
+            Ok(Ok(Some(response))) => response,
+            Ok(Ok(None)) => return Ended::Closed,
+            Ok(Err(status)) => return Ended::Failed(EtcdError::of_status(&link.endpoint, &status)),
+            Err(_) if missing > 0 => return Ended::Failed(EtcdError::TimedOut(link.endpoint.clone())),
+            Err(_) => {
+                hint(hints);
+                continue;
+            }
+        };
+        if let Err(error) = links.check(&link.endpoint, &response) {
+            return Ended::Failed(error);
+        }
+        if response.canceled {
+            let compacted = response.compact_revision;
+            return Ended::Cancelled(format!("{} (compacted: {compacted})", response.cancel_reason));
+        }
+        if response.created {
+            missing = missing.saturating_sub(1);
+        }
+        if missing == 0 && (response.created || !response.events.is_empty()) {
+            *wait = FIRST;
+            hint(hints);
+        }
+    }
+}
+
+fn hint(hints: &watch::Sender<u64>) {
+    hints.send_modify(|number| *number += 1);
+}
