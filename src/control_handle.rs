@@ -35,6 +35,8 @@ pub(crate) enum Command {
     SetMode(ModeChange, oneshot::Sender<Result<Flipped, ChangeError>>),
     /// Close or open this gateway alone; the result is sent once it is in force and saved. At any time, during a flip too.
     SetLocal(LocalChange, oneshot::Sender<Result<(), ChangeError>>),
+    /// Give a sign of life.
+    Ping(oneshot::Sender<()>),
     /// Read the route table again.
     Reload(ReloadWhen, oneshot::Sender<Result<Reloaded, ReloadError>>),
 }
@@ -236,6 +238,12 @@ impl ControlHandle {
         let (sender, receiver) = oneshot::channel();
         self.commands.send(Command::Reload(when, sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
+    }
+
+    /// Waits for a sign of life of control; false if it has ended.
+    pub(crate) async fn is_alive(&self) -> bool {
+        let (sender, receiver) = oneshot::channel();
+        self.commands.send(Command::Ping(sender)).await.is_ok() && receiver.await.is_ok()
     }
 
     /// Notifies control that UCS returned 404 for a route with `needs_profile_schema`; `create` if it was Create Customer

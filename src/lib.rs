@@ -22,6 +22,9 @@ pub mod control_handle;
 // SHA-256 in hex.
 mod hex;
 
+// Faults that tests inject; empty in the shipped binary.
+mod faults;
+
 // Files that are read again under the running gateway, and the watch over them.
 mod files;
 
@@ -48,6 +51,9 @@ mod reloads;
 
 // Logs and metrics.
 pub mod telemetry;
+
+// Whether every part gives a sign of life.
+mod liveness;
 
 // The second listener, for operators and machines.
 mod admin;

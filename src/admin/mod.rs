@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::liveness::Questions;
 use crate::transport::{Listener, SocketLimits, Stream};
 use connection_limits::ConnectionLimits;
 use rates::Rates;
@@ -42,7 +43,12 @@ pub(crate) const SOCKET_LIMITS: SocketLimits =
     SocketLimits { send_buffer: Some(32 * 1024), user_timeout: Some(deadline_io::WRITE_TIMEOUT) };
 
 /// Serves until `shutdown`, then lets open calls complete for a short while. On any tokio runtime.
-pub(crate) async fn serve(listener: Listener, parts: AdminParts, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: Listener,
+    parts: AdminParts,
+    mut questions: Questions,
+    shutdown: impl Future<Output = ()>,
+) {
     let (close, closing) = watch::channel(false);
     let state = Arc::new(AdminState {
         parts,
@@ -61,6 +67,10 @@ pub(crate) async fn serve(listener: Listener, parts: AdminParts, shutdown: impl 
             () = &mut shutdown => break,
             () = &mut sampler => break,
             Some(_) = connections.join_next() => continue,
+            Some(reply) = questions.recv() => {
+                let _ = reply.send(());
+                continue;
+            }
             accepted = accept(&listener, &limits) => accepted,
         };
         match accepted {

@@ -2,7 +2,6 @@
 //! requests by mode is its job.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -12,31 +11,13 @@ use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::telemetry::Metrics;
 
-/// The longest time without a heartbeat of a worker, which sends ten per second.
-const SILENCE: Duration = Duration::from_secs(2);
-
-/// The wait for late heartbeats: after a pause of the whole process, every worker is silent for a moment. It ends within the
-/// second that an orchestrator's probe waits.
-const SECOND_CHANCE: Duration = Duration::from_millis(500);
-
-/// Whether every worker is alive. Control runs on this thread, so the response itself is its heartbeat.
+/// Whether every part gives a sign of life.
 pub(super) async fn live(state: &AdminState) -> AdminResponse {
-    let silent = || match *state.parts.stopping.borrow() {
-        // Workers end one after another during a shutdown.
-        true => Vec::new(),
-        false => state.parts.metrics.silent_workers(SILENCE),
-    };
-    let mut found = silent();
-    let asked = tokio::time::Instant::now();
-    while !found.is_empty() && asked.elapsed() < SECOND_CHANCE {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        found = silent();
+    let silent = state.parts.liveness.silent().await;
+    match silent.is_empty() {
+        true => response::json(StatusCode::OK, &json!({"live": true})),
+        false => response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": silent})),
     }
-    if found.is_empty() {
-        return response::json(StatusCode::OK, &json!({"live": true}));
-    }
-    let names: Vec<String> = found.into_iter().map(|index| format!("worker-{index}")).collect();
-    response::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "silent": names}))
 }
 
 /// Whether requests can be served: a record is known, and the gateway is not shutting down.

@@ -12,6 +12,7 @@ use super::rates::Rates;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
+use crate::liveness::Liveness;
 use crate::reloads::Reloads;
 use crate::telemetry::Metrics;
 use crate::transport::Peer;
@@ -25,6 +26,8 @@ pub(crate) struct AdminParts {
     pub(crate) control_handle: ControlHandle,
     pub(crate) access: Arc<Access>,
     pub(crate) reloads: Arc<Reloads>,
+    /// `GET /livez`.
+    pub(crate) liveness: Liveness,
     /// `GET /mode/history`.
     pub(crate) journal: Arc<JournalReader>,
     /// `GET /metrics`.

@@ -274,6 +274,7 @@ impl Control {
             Event::WorkEnded(end) => self.on_work_ended(end),
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
             Event::Command(Command::SetLocal(change, reply)) => self.set_local(change, reply),
+            Event::Command(Command::Ping(reply)) => drop(reply.send(())),
             Event::Command(Command::Reload(when, reply)) => self.request_reload(when, reply),
             Event::FollowLooked(look, context) => self.on_follow_looked(look, context),
             Event::Expired => self.expire(),

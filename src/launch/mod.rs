@@ -5,6 +5,7 @@ mod error;
 mod history;
 mod on_change;
 mod parts;
+mod watchdog;
 mod workers;
 
 use std::net::SocketAddr;
@@ -23,9 +24,11 @@ use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::credentials::{SharedCredentials, UpstreamCredentials};
 use crate::control::{self, Control, ControlSettings, LoadedRoutes, StopSignals};
 use crate::control_handle::{ControlHandle, ReloadWhen};
+use crate::faults::{self, Part};
 use crate::files::{FileWatch, ReloadedFile, WatchedFiles};
 use crate::gate::Gate;
 use crate::hex::sha256_hex;
+use crate::liveness::Liveness;
 use crate::policy::table::RouteTable;
 use crate::reloads::{self, Reloads};
 use crate::route_file::{self, TableError};
@@ -187,10 +190,14 @@ impl Running {
         let (stop_control, control_stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
         let workers = Workers::start(settings, &shared, data)?;
-        let control = tokio::task::spawn_local(run_control(control, shared.stopping.clone(), control_stopped));
-        let admin = tokio::task::spawn_local(admin::serve(admin, admin_parts(settings, shared), async move {
-            drop(admin_stopped.await);
-        }));
+        let controlling = run_control(control, shared.stopping.clone(), control_stopped);
+        let control = tokio::task::spawn_local(faults::with(Part::Control, (), controlling));
+        let (liveness, questions) =
+            Liveness::new(shared.control_handle.clone(), Arc::clone(&shared.metrics), shared.stopping.clone());
+        tokio::task::spawn_local(watchdog::feed(liveness.clone()));
+        let stopped = async move { drop(admin_stopped.await) };
+        let serving = admin::serve(admin, admin_parts(settings, shared, liveness), questions, stopped);
+        let admin = tokio::task::spawn_local(faults::with(Part::Admin, (), serving));
         Ok(Running { parts: Parts { control, admin, workers }, stop_workers, stop_control, stop_admin })
     }
 
@@ -209,8 +216,9 @@ impl Running {
     }
 }
 
-fn admin_parts(settings: &Settings, shared: SharedParts) -> AdminParts {
+fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Liveness) -> AdminParts {
     AdminParts {
+        liveness,
         gate: shared.gate,
         control_handle: shared.control_handle,
         access: Arc::new(shared.access.for_another_port()),

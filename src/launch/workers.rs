@@ -13,6 +13,7 @@ use super::error::LaunchError;
 use crate::access::Access;
 use crate::config::Settings;
 use crate::control_handle::ControlHandle;
+use crate::faults::{self, Part};
 use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::class_limits::ClassLimits;
@@ -155,7 +156,8 @@ impl WorkerThread {
             let access_log = self.access_log.map(AccessLog::new);
             let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log };
             let worker = Worker::new(index, gate, &self.settings, &shared, recorder);
-            worker::run(worker, self.listener, self.handover, Rc::new(self.settings), shared).await
+            let work = worker::run(worker, self.listener, self.handover, Rc::new(self.settings), shared);
+            faults::with(Part::Worker(index), Ok(()), work).await
         });
         // The remaining requests are dropped before the end is reported.
         runtime.shutdown_background();

@@ -19,6 +19,7 @@ use super::headers::ForwardedInfo;
 pub(crate) use super::settings::{ClientTimeouts, ProxySettings};
 use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL, gap_between};
+use crate::faults::{self, Part};
 use crate::http1::RequestError;
 use crate::transport::{TcpListener, TcpStream, prepare_accepted};
 
@@ -47,7 +48,8 @@ pub async fn run(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let connections = Rc::new(Connections::new(worker, settings, shared));
-    let mut sweeper = tokio::task::spawn_local(sweep(Rc::clone(&connections)));
+    let sweeping = faults::with(Part::Sweep(connections.worker.index), (), sweep(Rc::clone(&connections)));
+    let mut sweeper = tokio::task::spawn_local(sweeping);
     let mut stop = connections.shared.stop.clone();
     let mut is_failing = false;
     loop {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::faults::{self, Part};
+
 /// Events, and the error of a process that fails.
 pub(crate) static STDERR: LineQueue = LineQueue::new("stderr", 1024 * 1024, 4096);
 
@@ -173,6 +175,9 @@ impl<W: Write> Writer<W> {
         let mut batch = Vec::new();
         loop {
             self.take(&mut batch);
+            if faults::ends(Part::Log(self.queue.name)) {
+                return;
+            }
             for piece in pieces(&batch, self.queue.piece) {
                 let is_written = self.write(piece);
                 self.queue.lock().being_written -= piece.len();

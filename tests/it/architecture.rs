@@ -14,7 +14,8 @@ use shape::{implemented_types, parameters};
 /// not.
 const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &[]),
-    ("telemetry", &[]),
+    ("faults", &[]),
+    ("telemetry", &["faults"]),
     ("http1", &[]),
     ("transport", &[]),
     ("http_client", &["transport"]),
@@ -22,13 +23,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     // policy: access.yaml is read by the strict reader of routes.yaml.
     ("files", &["hex"]),
     ("reloads", &["control_handle", "files"]),
+    ("liveness", &["control_handle", "telemetry"]),
     ("access", &["hex", "policy", "transport", "files"]),
     ("demo", &["policy", "transport"]),
     ("gate", &["policy"]),
     ("control_handle", &["policy"]),
     ("control", &["policy", "gate", "control_handle", "telemetry", "transport", "http_client", "hex", "files"]),
-    ("proxy", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "http1"]),
-    ("admin", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "reloads"]),
+    ("proxy", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "http1", "faults"]),
+    ("admin", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "reloads", "liveness"]),
     ("config", &["policy", "telemetry", "transport", "http1", "control", "proxy"]),
     ("route_file", &["policy", "files"]),
     (
@@ -48,6 +50,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "hex",
             "files",
             "reloads",
+            "liveness",
+            "faults",
         ],
     ),
     // control_handle: a client of PUT /mode waits for longer than the slack that the gateway gives a flip.

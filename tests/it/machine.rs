@@ -9,6 +9,8 @@ use crate::support::{Gateway, request};
 mod clock;
 /// Disks that are full, read-only, slow or broken.
 mod disk;
+/// Parts that fail on command, in a build for that.
+mod injected;
 /// Logs that cannot be written.
 mod logs;
 /// Pauses, and descriptors that run out.
