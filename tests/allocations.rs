@@ -7,7 +7,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use worker::Stand;
+use ucs_gateway::proxy::worker::Stop;
+use worker::{PATIENCE, Stand};
 
 mod worker;
 
@@ -48,7 +49,7 @@ fn allocations(request: &[u8], status: &'static str, requests: usize) -> u64 {
     let (address, stop, request) = (stand.address, stand.stop.clone(), request.to_vec());
     let client = std::thread::spawn(move || {
         ask(address, &request, status, requests);
-        stop.send(true).unwrap();
+        stop.send(Stop::draining_for(PATIENCE)).unwrap();
     });
     let counted = allocation_counter::measure(|| stand.run(std::future::ready(())));
     client.join().unwrap();

@@ -10,8 +10,9 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ucs_gateway::proxy::worker::Stop;
 use ucs_gateway::telemetry::GateSample;
-use worker::Stand;
+use worker::{PATIENCE, Stand};
 
 mod worker;
 
@@ -32,7 +33,7 @@ fn many_requests_at_once_are_answered_in_many_turns() {
             assert!(length > 0, "closed early");
             answers.extend_from_slice(&buffer[..length]);
         }
-        stop.send(true).unwrap();
+        stop.send(Stop::draining_for(PATIENCE)).unwrap();
     });
     let seen = Rc::new(RefCell::new(BTreeSet::new()));
     let (metrics, seen_beside) = (Arc::clone(&stand.metrics), Rc::clone(&seen));

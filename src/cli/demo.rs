@@ -16,9 +16,9 @@ use super::serve;
 use super::service::{self, Logs};
 use crate::config::{ServeArgs, Settings};
 use crate::demo::{self, StandIn, StandInOptions};
-use crate::launch::{self, LaunchError, Ready};
+use crate::launch::{self, LaunchError, Ready, Signals};
 use crate::telemetry::{LogFormat, STDOUT};
-use crate::transport::TcpListener;
+use crate::transport::{InheritedSockets, TcpListener};
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
@@ -73,6 +73,8 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
         ("--upstream", &format!("http://{ucs}")),
         ("--listen", &args.listen),
         ("--admin-listen", &args.admin_listen),
+        // Ctrl-C ends it at once.
+        ("--stop-linger", "0s"),
         ("--state-dir", &folder.0.join("state").display().to_string()),
     ])?;
     let settings = Settings::new(settings).map_err(LaunchError::from)?;
@@ -82,16 +84,18 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
         let text = instructions(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());
         STDOUT.push(text.as_bytes());
     };
-    let stop = async move {
+    let (stop_sender, stop) = mpsc::channel(1);
+    tokio::task::spawn_local(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
         }
-    };
+        let _ = stop_sender.send(()).await;
+    });
     // The sender is kept alive, so that the channel stays open without ever asking for a reload.
     let (_no_reload, reload) = mpsc::channel(1);
-    launch::run(settings, ready, stop, reload).await?;
+    launch::run(settings, InheritedSockets::default(), Signals { stop, reload }, ready).await?;
     stand_in.stop().await;
     STDOUT.push(b"stopped\n");
     Ok(())

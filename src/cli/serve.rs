@@ -9,21 +9,26 @@ use super::output::{FAILED, MISCONFIGURED};
 use super::service::{self, Logs};
 use crate::access::AccessSetupError;
 use crate::config::{ServeArgs, Settings};
-use crate::launch::{self, LaunchError, Ready};
+use crate::launch::{self, LaunchError, Ready, Signals};
+use crate::transport::{Address, InheritError, InheritedSockets};
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(args: ServeArgs) -> ExitCode {
+    // Before any other file is opened: see `take`.
+    let inherited = InheritedSockets::take();
     let level = args.log_level.clone();
-    service::run(Logs { format: args.log_format, level: &level }, serve(args), exit_code)
+    service::run(Logs { format: args.log_format, level: &level }, serve(args, inherited), exit_code)
 }
 
 /// 2 if a restart would not help.
 pub(super) fn exit_code(error: &LaunchError) -> u8 {
     match error {
         LaunchError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
-        LaunchError::Table(_) | LaunchError::Access(_) | LaunchError::Settings(_) | LaunchError::Credentials(_) => {
-            MISCONFIGURED
-        }
+        LaunchError::Table(_)
+        | LaunchError::Access(_)
+        | LaunchError::Settings(_)
+        | LaunchError::Inherit(_)
+        | LaunchError::Credentials(_) => MISCONFIGURED,
         LaunchError::Control(_)
         | LaunchError::Store(_)
         | LaunchError::Listen { .. }
@@ -33,7 +38,7 @@ pub(super) fn exit_code(error: &LaunchError) -> u8 {
     }
 }
 
-async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
+async fn serve(mut args: ServeArgs, inherited: Result<InheritedSockets, InheritError>) -> Result<(), LaunchError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let (reload_sender, reload) = mpsc::channel(1);
@@ -43,18 +48,42 @@ async fn serve(args: ServeArgs) -> Result<(), LaunchError> {
             let _ = reload_sender.try_send(());
         }
     });
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let (stop_sender, stop) = mpsc::channel(1);
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop_sender.send(()).await.is_err() {
+                return;
+            }
         }
-        drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    });
+    let inherited = inherited?;
+    listen_on(&inherited, &mut args)?;
+    launch::run(Settings::new(args)?, inherited, Signals { stop, reload }, announce).await
+}
+
+/// An inherited socket wins over the address of the command line, so that the checks of settings are about the right one.
+fn listen_on(inherited: &InheritedSockets, args: &mut ServeArgs) -> Result<(), LaunchError> {
+    let said = |flag, address: &Address| {
+        tracing::info!(%address, "listening on the socket that the service manager passed on; {flag} has no effect");
     };
-    launch::run(Settings::new(args)?, announce, stop, reload).await
+    if let Some(socket) = &inherited.data {
+        let address = socket.address()?;
+        said("--listen", &address);
+        if let Address::Tcp(address) = address {
+            args.listen = address;
+        }
+    }
+    if let Some(socket) = &inherited.admin {
+        args.admin_listen = socket.address()?;
+        said("--admin-listen", &args.admin_listen);
+    }
+    Ok(())
 }
 
 fn announce(ready: Ready) {
     tracing::info!(listen = %ready.listen, admin = %ready.admin, "ready");
-    // Without systemd this does nothing.
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
 }

@@ -181,6 +181,11 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_DATA_LIVEZ")]
     pub(crate) data_livez: bool,
 
+    /// Time after SIGTERM in which connections are still accepted and idle ones wait for their next request; part of
+    /// --stop-timeout. A second SIGTERM ends it.
+    #[arg(long, env = "UCS_GATEWAY_STOP_LINGER", value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    pub(crate) stop_linger: Duration,
+
     /// Time that requests in flight may take to complete after SIGTERM.
     #[arg(long, env = "UCS_GATEWAY_STOP_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) stop_timeout: Duration,

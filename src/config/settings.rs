@@ -30,6 +30,8 @@ pub struct Settings {
     /// Whether a change of the route table or access.yaml is a reload.
     pub(crate) watch_files: bool,
     pub(crate) class_limits: Vec<ClassLimit>,
+    /// How long connections are still accepted after a stop was requested; part of `stop_timeout`.
+    pub(crate) stop_linger: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) initial_mode: InitialMode,
     pub(crate) drain_timeout: Duration,
@@ -113,6 +115,7 @@ impl Settings {
             access: args.access,
             watch_files: args.watch_files,
             class_limits: args.max_in_flight,
+            stop_linger: args.stop_linger,
             stop_timeout: args.stop_timeout,
             initial_mode: args.initial_mode,
             drain_timeout: args.drain_timeout,
@@ -177,7 +180,7 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
             head_bytes: bytes(args.max_head),
             header_count: args.max_headers,
         },
-        clients: ClientTimeouts { header: args.header_timeout, idle: args.idle_timeout, stop: args.stop_timeout },
+        clients: ClientTimeouts { header: args.header_timeout, idle: args.idle_timeout, linger: args.stop_linger },
         max_body: args.max_body,
         max_connections: args.max_connections,
         max_retry_after: args.max_retry_after,

@@ -8,7 +8,7 @@ use crate::control::StartError;
 use crate::control::store::StoreError;
 use crate::control::ucs::credentials::CredentialsError;
 use crate::route_file::TableError;
-use crate::transport::Address;
+use crate::transport::{Address, InheritError};
 
 /// Why the gateway cannot start or has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub(crate) enum LaunchError {
     AdminListen { address: Address, source: std::io::Error },
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A part of the running gateway ended unexpectedly.

@@ -1,112 +1,108 @@
 //! The assembled gateway: workers, control and the admin port, started in one order and stopped in the reverse. It contains no
 //! policy. `serve` and `demo` differ only in their settings.
 
+mod admin_parts;
 mod error;
 mod history;
 mod on_change;
 mod parts;
+mod running;
+mod service_manager;
+mod signals;
+mod sockets;
 mod watchdog;
 mod workers;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::admin::{self, AdminParts};
 use crate::config::{Settings, StoreKind, check_class_limits};
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
 use crate::control::store::{LocalState, RecordStore};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::credentials::{SharedCredentials, UpstreamCredentials};
-use crate::control::{self, Control, ControlSettings, LoadedRoutes, StopSignals};
-use crate::control_handle::{ControlHandle, ReloadWhen};
-use crate::faults::{self, Part};
+use crate::control::{self, ControlSettings, LoadedRoutes};
+use crate::control_handle::ControlHandle;
 use crate::files::{FileWatch, ReloadedFile, WatchedFiles};
 use crate::gate::Gate;
 use crate::hex::sha256_hex;
-use crate::liveness::Liveness;
 use crate::policy::table::RouteTable;
+use crate::proxy::worker::Stop;
 use crate::reloads::{self, Reloads};
 use crate::route_file::{self, TableError};
 use crate::telemetry::Metrics;
-use crate::transport::{Listener, SocketLimits, listen};
+use crate::transport::InheritedSockets;
 pub(crate) use error::LaunchError;
-use parts::Parts;
-use workers::{SharedParts, Workers};
+use running::Running;
+use service_manager::{Notice, ServiceManager};
+pub(crate) use signals::Signals;
+use signals::{next, reload_forever};
+pub(crate) use sockets::Ready;
+use sockets::Sockets;
+use workers::SharedParts;
 
 /// The timeout of the gateway's own calls to UCS.
 const UPSTREAM_CALL: Duration = Duration::from_secs(10);
 
-/// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
-const SAVES: Duration = Duration::from_secs(30);
-
 /// The interval of reminders that the start waits for a file.
 const STILL_STARTING: Duration = Duration::from_secs(2);
 
-/// The bound addresses, reported once the gateway is ready.
-#[derive(Clone, Debug)]
-pub(crate) struct Ready {
-    /// The data port.
-    pub(crate) listen: SocketAddr,
-    /// The admin port, as text, since it may be a unix socket.
-    pub(crate) admin: String,
-}
-
-/// Runs the gateway until `stop` completes, then shuts it down gracefully; a part that ends unexpectedly is an error. Each item
-/// of `reload` reads all files again.
+/// Runs the gateway until it is stopped; a part that ends unexpectedly is an error.
 pub(crate) async fn run(
     settings: Settings,
+    inherited: InheritedSockets,
+    mut signals: Signals,
     ready: impl FnOnce(Ready),
-    stop: impl Future<Output = ()>,
-    reload: mpsc::Receiver<()>,
 ) -> Result<(), LaunchError> {
-    let mut stop = std::pin::pin!(stop);
+    let service_manager = ServiceManager::of_process()?;
     let files = settings.clone();
     let loading = beside(format!("reading {}", settings.routes.display()), move || load(&files));
-    let Some(loaded) = or_stopped(loading, stop.as_mut()).await else { return Ok(()) };
+    let Some(loaded) = or_stopped(loading, next(&mut signals.stop)).await else { return Ok(()) };
     let (watch, loaded) = loaded?;
     let (table, text) = loaded?;
     check_class_limits(&settings.class_limits, &table)?;
-    let failed = |source| LaunchError::Listen { address: settings.listen, source };
-    let data = listen(settings.listen, SocketLimits::default()).map_err(failed)?;
-    let listen = data.local_addr()?;
-    let failed = |source| LaunchError::AdminListen { address: settings.admin.listen.clone(), source };
-    let admin_listener = Listener::bind(&settings.admin.listen, admin::SOCKET_LIMITS).map_err(failed)?;
-    let admin_address =
-        admin_listener.local_addr().map_or_else(|| settings.admin.listen.to_string(), |address| address.to_string());
-
+    let (sockets, bound) = Sockets::open(&settings, inherited)?;
     let gate = Gate::new(settings.workers, table);
     let (control_handle, inbox) = ControlHandle::new();
     let files = settings.clone();
     let opening = beside(format!("opening {} and its lock", settings.state_dir.display()), move || open(&files));
-    let Some(opened) = or_stopped(opening, stop.as_mut()).await else { return Ok(()) };
+    let Some(opened) = or_stopped(opening, next(&mut signals.stop)).await else { return Ok(()) };
     let opened = opened??;
     let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text);
     // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
     // slow. Interrupting it is like a crash: nothing was acknowledged.
     let starting = control::start(Arc::clone(&gate), inbox, control_settings);
-    let Some(control) = or_stopped(starting, stop.as_mut()).await else { return Ok(()) };
+    let Some(control) = or_stopped(starting, next(&mut signals.stop)).await else { return Ok(()) };
     let control = control?;
-    let (stop_sender, stopping) = watch::channel(false);
+    let (begin_stop, stopping) = watch::channel(false);
+    let (stop_workers, stop_stage) = watch::channel(Stop::None);
     let metrics = Metrics::new(settings.workers, control.stats());
     let watched = watch.map(FileWatch::start).transpose()?;
     let on_change = on_change::run(settings.on_change.clone(), Arc::clone(&gate), Arc::clone(&metrics));
     let reloads = Arc::new(Reloads::new(control_handle.clone(), opened.reloaded));
-    let shared =
-        SharedParts { gate, control_handle, access: opened.access, reloads: Arc::clone(&reloads), metrics, stopping };
-    let mut running = Running::start(&settings, shared, stop_sender, control, (data, admin_listener))?;
-    ready(Ready { listen, admin: admin_address });
+    let shared = SharedParts {
+        gate,
+        control_handle,
+        access: opened.access,
+        reloads: Arc::clone(&reloads),
+        metrics,
+        stopping,
+        stop: stop_stage,
+    };
+    let mut running = Running::start(&settings, shared, (begin_stop, stop_workers), control, sockets)?;
+    ready(bound);
+    service_manager.tell(Notice::Ready);
     tokio::select! {
-        () = stop.as_mut() => {}
+        () = next(&mut signals.stop) => {}
         error = running.parts.one_ended() => return Err(error),
-        () = reload_forever(&reloads, reload, watched) => {}
+        () = reload_forever(&reloads, signals.reload, watched, &service_manager) => {}
         () = on_change => {}
     }
-    running.shut_down(settings.stop_timeout).await
+    running.shut_down(&settings, signals.stop, &service_manager).await
 }
 
 /// The route table, and the watch over the files, which must not miss a change that comes after they were read.
@@ -169,95 +165,6 @@ async fn or_stopped<T>(work: impl Future<Output = T>, stop: impl Future<Output =
             None
         }
     }
-}
-
-/// The running gateway, and the senders that stop its parts.
-struct Running {
-    parts: Parts,
-    stop_workers: watch::Sender<bool>,
-    stop_control: watch::Sender<bool>,
-    stop_admin: oneshot::Sender<()>,
-}
-
-impl Running {
-    fn start(
-        settings: &Settings,
-        shared: SharedParts,
-        stop_workers: watch::Sender<bool>,
-        control: Control,
-        (data, admin): (std::net::TcpListener, Listener),
-    ) -> Result<Running, LaunchError> {
-        let (stop_control, control_stopped) = watch::channel(false);
-        let (stop_admin, admin_stopped) = oneshot::channel::<()>();
-        let workers = Workers::start(settings, &shared, data)?;
-        let controlling = run_control(control, shared.stopping.clone(), control_stopped);
-        let control = tokio::task::spawn_local(faults::with(Part::Control, (), controlling));
-        let (liveness, questions) =
-            Liveness::new(shared.control_handle.clone(), Arc::clone(&shared.metrics), shared.stopping.clone());
-        tokio::task::spawn_local(watchdog::feed(liveness.clone()));
-        let stopped = async move { drop(admin_stopped.await) };
-        let serving = admin::serve(admin, admin_parts(settings, shared, liveness), questions, stopped);
-        let admin = tokio::task::spawn_local(faults::with(Part::Admin, (), serving));
-        Ok(Running { parts: Parts { control, admin, workers }, stop_workers, stop_control, stop_admin })
-    }
-
-    async fn shut_down(mut self, stop_timeout: Duration) -> Result<(), LaunchError> {
-        tracing::info!("shutting down: no longer accepting connections, waiting for requests in flight");
-        self.stop_workers.send_replace(true);
-        // Control has begun to stop too: it takes back a flip in progress. It ends after the requests.
-        self.parts.workers_stopped(stop_timeout).await?;
-        self.stop_control.send_replace(true);
-        parts::stopped("control", self.parts.control).await?;
-        // Last, so that a client that waits for a flip receives its result, and event streams end properly.
-        drop(self.stop_admin);
-        parts::stopped("the admin port", self.parts.admin).await?;
-        tracing::info!("stopped");
-        Ok(())
-    }
-}
-
-fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Liveness) -> AdminParts {
-    AdminParts {
-        liveness,
-        gate: shared.gate,
-        control_handle: shared.control_handle,
-        access: Arc::new(shared.access.for_another_port()),
-        reloads: shared.reloads,
-        journal: journal_reader(settings),
-        metrics: shared.metrics,
-        metrics_open: settings.admin.metrics_open,
-        allowed_hosts: settings.admin.allowed_hosts.clone(),
-        drain_timeout: settings.drain_timeout,
-        flip_slack: settings.orphan_grace + settings.upstream.set_mode_timeout + SAVES,
-        stopping: shared.stopping,
-    }
-}
-
-/// Runs beside the watch over the parts, which must not wait for a reload.
-async fn reload_forever(
-    reloads: &Reloads,
-    mut requested: mpsc::Receiver<()>,
-    watched: Option<mpsc::UnboundedReceiver<&'static str>>,
-) {
-    let mut watched = watched.unwrap_or_else(|| mpsc::unbounded_channel().1);
-    loop {
-        // The outcomes are in the log.
-        tokio::select! {
-            Some(()) = requested.recv() => drop(reloads.reload_all(ReloadWhen::AfterFlip).await),
-            Some(name) = watched.recv() => reloads.reload_one(name).await,
-            else => std::future::pending().await,
-        }
-    }
-}
-
-fn journal_reader(settings: &Settings) -> Arc<admin::JournalReader> {
-    let dir = settings.state_dir.clone();
-    Arc::new(move |limit| history::read(&dir, limit))
-}
-
-async fn run_control(control: Control, stopping: watch::Receiver<bool>, stopped: watch::Receiver<bool>) {
-    let raised = |mut flag: watch::Receiver<bool>| async move { drop(flag.wait_for(|raised| *raised).await) };
-    control.run(StopSignals::new(raised(stopping), raised(stopped))).await;
 }
 
 fn control_settings(

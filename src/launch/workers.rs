@@ -18,7 +18,7 @@ use crate::gate::{Gate, WorkerGate};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::class_limits::ClassLimits;
 use crate::proxy::recorder::RequestRecorder;
-use crate::proxy::worker::{self, ProxySettings, Shared, Worker};
+use crate::proxy::worker::{self, ProxySettings, Shared, SocketOrigin, Stop, Worker};
 use crate::reloads::Reloads;
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
 
@@ -31,6 +31,8 @@ pub(super) struct SharedParts {
     pub(super) metrics: Arc<Metrics>,
     /// True once the gateway is shutting down.
     pub(super) stopping: watch::Receiver<bool>,
+    /// The same for the workers, in stages.
+    pub(super) stop: watch::Receiver<Stop>,
 }
 
 /// The running workers.
@@ -51,7 +53,7 @@ impl Workers {
     pub(super) fn start(
         settings: &Settings,
         parts: &SharedParts,
-        listener: std::net::TcpListener,
+        (listener, origin): (std::net::TcpListener, SocketOrigin),
     ) -> Result<Workers, LaunchError> {
         let workers = parts.gate.workers();
         if settings.access_log.is_some() {
@@ -65,7 +67,8 @@ impl Workers {
             class_limits: Arc::new(ClassLimits::new(&settings.class_limits)),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             handovers: senders.into(),
-            stop: parts.stopping.clone(),
+            stop: parts.stop.clone(),
+            origin,
         };
         let (sender, ends) = mpsc::unbounded_channel();
         for (index, handover) in receivers.into_iter().enumerate() {

@@ -17,6 +17,7 @@ use super::recorder::RequestRecorder;
 use super::refusal::Refusal;
 use super::refusal::cache::RefusalCache;
 use super::settings::ProxySettings;
+use super::stop::Stop;
 use super::upstream::error::ForwardError;
 use super::upstream::exchange::{ClientTask, Exchanges};
 use super::upstream::forward::Forwarder;
@@ -26,6 +27,7 @@ use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
 use crate::http1::{Buffers, RequestHead};
 use crate::telemetry::Metrics;
+use crate::transport::SocketOrigin;
 
 /// The state that all workers share, besides the settings.
 #[derive(Clone, Debug)]
@@ -42,8 +44,10 @@ pub struct Shared {
     pub loads: Arc<[AtomicUsize]>,
     /// The channels that hand a connection to another worker.
     pub handovers: Arc<[mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>]>,
-    /// Becomes true when the gateway shuts down.
-    pub stop: watch::Receiver<bool>,
+    /// How far the gateway is with its end.
+    pub stop: watch::Receiver<Stop>,
+    /// Whether the listening socket outlives the process.
+    pub origin: SocketOrigin,
 }
 
 /// The state that all connections of one worker share.
@@ -75,6 +79,8 @@ pub struct Worker {
     pub(crate) date: RefCell<String>,
     /// Whether the gateway itself responds to `GET /livez`.
     pub(crate) livez: bool,
+    /// How far this worker is with its end: no request looks at a channel.
+    pub(crate) stop: Cell<Stop>,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
     /// The slots of each class, for the table with this generation.
@@ -105,6 +111,8 @@ pub(crate) struct Downstream {
     pub(crate) task: ClientTask,
     /// Its place among the worker's connections.
     pub(crate) place: Cell<usize>,
+    /// Whether it was accepted before a stop was requested: then its client cannot know of the stop.
+    pub(crate) predates_stop: bool,
 }
 
 /// One request, with its client's connection.
@@ -148,6 +156,7 @@ impl Worker {
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),
             livez: settings.livez,
+            stop: Cell::default(),
             metrics: Arc::clone(&shared.metrics),
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),

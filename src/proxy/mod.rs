@@ -16,5 +16,6 @@ mod refusal;
 mod request_log;
 mod response;
 mod settings;
+mod stop;
 pub(crate) mod upstream;
 pub mod worker;

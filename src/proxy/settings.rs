@@ -37,6 +37,6 @@ pub(crate) struct ClientTimeouts {
     pub(crate) header: Duration,
     /// How long a connection may be idle between requests, or before the first.
     pub(crate) idle: Duration,
-    /// How long requests in flight may continue after shutdown is requested.
-    pub(crate) stop: Duration,
+    /// The same once the gateway is stopping.
+    pub(crate) linger: Duration,
 }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 
@@ -17,11 +18,13 @@ use super::context::{Downstream, date_now};
 pub use super::context::{Shared, Worker};
 use super::headers::ForwardedInfo;
 pub(crate) use super::settings::{ClientTimeouts, ProxySettings};
+pub use super::stop::Stop;
 use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL, gap_between};
 use crate::faults::{self, Part};
 use crate::http1::RequestError;
-use crate::transport::{TcpListener, TcpStream, prepare_accepted};
+pub use crate::transport::SocketOrigin;
+use crate::transport::{TcpListener, TcpStream, accept_queued, prepare_accepted};
 
 /// A client that has closed its sending side counts as gone after this time: TCP does not tell the two apart.
 const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
@@ -29,6 +32,12 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// How long a client may continue to send after it was refused, and how long it may pause meanwhile.
 const DISCARD_TIME: Duration = Duration::from_secs(30);
 const DISCARD_SILENCE: Duration = Duration::from_secs(5);
+
+/// The first of these limits while the gateway stops.
+const STOPPING_DISCARD: Duration = Duration::from_secs(1);
+
+/// The interval at which a stopping worker looks whether its connections have ended.
+const STOPPING_LOOK: Duration = Duration::from_millis(5);
 
 /// An idle connection releases its memory after this time: at the second sweep that finds it idle.
 const REST_AFTER: Duration = Duration::from_millis(50);
@@ -67,16 +76,12 @@ pub async fn run(
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             },
-            Some((stream, peer)) = handover.recv() => match TcpStream::from_std(stream) {
-                Ok(stream) => connections.serve(stream, peer),
-                // The connection was counted before it was handed over.
-                Err(_) => drop(connections.load().fetch_sub(1, Ordering::Relaxed)),
-            },
+            Some((stream, peer)) = handover.recv() => connections.serve_handed(stream, peer),
             ended = &mut sweeper => return Err(without_sweeper(ended)),
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = connections.accept_until(&mut stop) => break,
         }
     }
-    drop(listener);
+    connections.take_queued(listener, handover).await;
     tokio::select! {
         () = connections.wind_down() => {}
         ended = &mut sweeper => return Err(without_sweeper(ended)),
@@ -138,9 +143,22 @@ impl Connections {
         if least == self.worker.index {
             return self.serve(stream, peer);
         }
-        let handed = stream.into_std().map(|stream| self.shared.handovers[least].send((stream, peer)).is_ok());
-        if !handed.unwrap_or(false) {
+        let Ok(stream) = stream.into_std() else {
             loads[least].fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        let Err(SendError((stream, peer))) = self.shared.handovers[least].send((stream, peer)) else { return };
+        // That worker has stopped accepting, and this one has not.
+        loads[least].fetch_sub(1, Ordering::Relaxed);
+        self.load().fetch_add(1, Ordering::Relaxed);
+        self.serve_handed(stream, peer);
+    }
+
+    /// Serves a connection that was counted for this worker.
+    fn serve_handed(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.serve(stream, peer),
+            Err(_) => drop(self.load().fetch_sub(1, Ordering::Relaxed)),
         }
     }
 
@@ -157,6 +175,7 @@ impl Connections {
             mutating: Cell::new(false),
             task: ClientTask::default(),
             place: Cell::new(self.open.borrow().len()),
+            predates_stop: !self.worker.stop.get().has_begun(),
         });
         self.open.borrow_mut().push(Rc::clone(&downstream));
         let connected = Connected::new(self, Rc::clone(&downstream));
@@ -178,15 +197,54 @@ impl Connections {
         }
     }
 
-    /// Waits until all requests are done, or the shutdown timeout has passed.
+    /// Follows the stop, until this worker accepts no more connections. A listening socket that outlives the process is left to
+    /// the next one as soon as the clients that cannot know of the stop have had a response that says so. To be called again
+    /// and again: it may be cancelled.
+    async fn accept_until(&self, stop: &mut watch::Receiver<Stop>) {
+        loop {
+            let stage = *stop.borrow_and_update();
+            self.worker.stop.set(stage);
+            let looks = matches!(stage, Stop::Lingering { .. }) && self.shared.origin == SocketOrigin::Inherited;
+            let is_over = match stage {
+                Stop::Draining { .. } => true,
+                _ => looks && !self.open.borrow().iter().any(|downstream| downstream.predates_stop),
+            };
+            if is_over {
+                return;
+            }
+            tokio::select! {
+                changed = stop.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(STOPPING_LOOK), if looks => {}
+            }
+        }
+    }
+
+    /// Stops accepting, and serves the connections that are on their way to this worker.
+    async fn take_queued(
+        self: &Rc<Self>,
+        listener: TcpListener,
+        mut handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    ) {
+        self.worker.stop.set(self.worker.stop.get().drained());
+        // From now on, the other workers keep the connections that they cannot hand over.
+        handover.close();
+        while let Some((stream, peer)) = handover.recv().await {
+            self.serve_handed(stream, peer);
+        }
+        // The kernel resets connections that wait in the queue of a socket when it is closed for good.
+        if self.shared.origin == SocketOrigin::Own {
+            accept_queued(listener, |stream, peer| self.place(stream, peer));
+        }
+    }
+
+    /// Waits until all connections and requests are done, or are cut.
     async fn wind_down(&self) {
-        let deadline = tokio::time::Instant::now() + self.settings.clients.stop;
-        self.open.borrow().iter().for_each(|downstream| downstream.state.stop());
-        while tokio::time::Instant::now() < deadline {
+        let Stop::Draining { cut_at } = self.worker.stop.get().drained() else { return };
+        while tokio::time::Instant::now() < cut_at {
             if self.open.borrow().is_empty() && self.worker.forwarder.exchanges.is_empty() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(STOPPING_LOOK).await;
         }
         tracing::warn!(connections = self.open.borrow().len(), "shut down with connections still open");
     }
@@ -197,7 +255,11 @@ impl Connections {
         let gap = gap_between(self.swept.replace(now), now);
         let (limits, timeouts) = (&self.settings.clients, &self.settings.timeouts);
         let silence = DISCARD_SILENCE.min(timeouts.idle_body);
-        let discard = DiscardLimits { time: DISCARD_TIME, silence, min_rate: timeouts.min_rate };
+        let (idle, discard_time) = match self.worker.stop.get() {
+            Stop::Draining { .. } => (limits.linger.min(limits.idle), STOPPING_DISCARD),
+            Stop::None | Stop::Lingering { .. } => (limits.idle, DISCARD_TIME),
+        };
+        let discard = DiscardLimits { time: discard_time, silence, min_rate: timeouts.min_rate };
         for downstream in self.open.borrow().iter() {
             let state = &downstream.state;
             if !gap.is_zero() {
@@ -210,10 +272,10 @@ impl Connections {
                 downstream.task.abort();
             } else if is_older(state.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
                 state.give_up_half_closed();
-            } else if state.discards_too_long(&discard)
-                || (is_older(state.idle_since(), limits.idle) && !state.is_responding())
-            {
+            } else if state.discards_too_long(&discard) {
                 downstream.task.abort();
+            } else if is_older(state.idle_since(), idle) && !state.is_responding() {
+                state.end_idle();
             } else if is_older(state.idle_since(), REST_AFTER) {
                 state.shrink();
             }

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::address::Address;
+use super::inherited::InheritedSocket;
 use super::stream::Stream;
 
 /// The backlog of connections that are not accepted yet.
@@ -22,6 +23,15 @@ pub(crate) struct SocketLimits {
     pub(crate) send_buffer: Option<usize>,
     /// The time that unacknowledged bytes may wait, also after the connection was closed; TCP only.
     pub(crate) user_timeout: Option<Duration>,
+}
+
+/// Who has made a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOrigin {
+    /// This process: the socket ends with it.
+    Own,
+    /// The service manager: the socket outlives this process.
+    Inherited,
 }
 
 /// The other end of an accepted connection.
@@ -45,6 +55,17 @@ impl Listener {
         match address {
             Address::Tcp(address) => TcpListener::from_std(listen(*address, limits)?).map(Listener::Tcp),
             Address::Unix(path) => Ok(Listener::Unix(listen_unix(path)?, limits)),
+        }
+    }
+
+    /// Listens on an inherited socket. To be called inside a runtime.
+    pub(crate) fn inherit(socket: InheritedSocket, limits: SocketLimits) -> io::Result<Listener> {
+        match socket {
+            InheritedSocket::Tcp(listener) => {
+                apply(&SockRef::from(&listener), limits)?;
+                TcpListener::from_std(listener).map(Listener::Tcp)
+            }
+            InheritedSocket::Unix(listener) => Ok(Listener::Unix(UnixListener::from_std(listener)?, limits)),
         }
     }
 
@@ -81,15 +102,42 @@ pub(crate) fn listen(address: SocketAddr, limits: SocketLimits) -> io::Result<st
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    apply(&SockRef::from(&socket), limits)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Applies the limits to a listening socket over TCP.
+fn apply(socket: &SockRef<'_>, limits: SocketLimits) -> io::Result<()> {
     if let Some(bytes) = limits.send_buffer {
         socket.set_send_buffer_size(bytes)?;
     }
     if limits.user_timeout.is_some() {
         socket.set_tcp_user_timeout(limits.user_timeout)?;
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(())
+}
+
+/// Closes a listening socket, after it has accepted the connections that wait in its queue. More may arrive meanwhile, so there
+/// is a limit.
+pub(crate) fn accept_queued(listener: TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
+    // An error means that the socket is unusable anyway.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    serve(stream, peer);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // This connection failed.
+            Err(_) => {}
+        }
+    }
 }
 
 /// A unix socket that only the gateway's user and group may open. A stale socket is removed first.

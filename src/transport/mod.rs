@@ -3,6 +3,7 @@
 
 mod address;
 mod connect;
+mod inherited;
 mod listen;
 mod stream;
 mod tcp;
@@ -11,7 +12,9 @@ mod upstream_url;
 
 pub(crate) use address::{Address, HostPort, parse_admin_listen, parse_host, parse_listen};
 pub(crate) use connect::connect_prompt;
-pub(crate) use listen::{Listener, Peer, SocketLimits, listen};
+pub(crate) use inherited::{InheritError, InheritedSocket, InheritedSockets};
+pub use listen::SocketOrigin;
+pub(crate) use listen::{Listener, Peer, SocketLimits, accept_queued, listen};
 pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
 pub(crate) use tcp::{TcpListener, TcpStream, prepare_accepted};
 pub(crate) use upstream_url::UpstreamUrl;

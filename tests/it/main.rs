@@ -65,6 +65,9 @@ mod cross_site;
 /// A UCS without a profile schema.
 mod no_schema;
 
+/// Stops and restarts as clients and the service manager see them.
+mod restart;
+
 /// One gateway that is closed alone.
 mod local_close;
 

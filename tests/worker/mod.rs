@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use clap::Parser;
 use jiff::Timestamp;
@@ -19,8 +20,11 @@ use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
-use ucs_gateway::proxy::worker::{self, Shared, Worker};
+use ucs_gateway::proxy::worker::{self, Shared, SocketOrigin, Stop, Worker};
 use ucs_gateway::telemetry::{ControlStats, Metrics};
+
+/// The time that a stopped worker has for its last requests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
 struct Arguments {
@@ -33,14 +37,14 @@ pub struct Stand {
     /// Where it listens.
     pub address: SocketAddr,
     /// Ends it.
-    pub stop: watch::Sender<bool>,
+    pub stop: watch::Sender<Stop>,
     /// Its gate, and what it counts.
     pub gate: Arc<Gate>,
     /// Its counters.
     pub metrics: Arc<Metrics>,
     listener: TcpListener,
     arguments: Arguments,
-    stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<Stop>,
     state_dir: PathBuf,
 }
 
@@ -58,7 +62,7 @@ impl Stand {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let state_dir = std::env::temp_dir().join(format!("ucs-gateway-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&state_dir).unwrap();
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::None);
         let metrics = Metrics::new(1, Arc::new(ControlStats::default()));
         let address = listener.local_addr().unwrap();
         Stand { address, stop, gate, metrics, listener, arguments: Arguments::parse_from(line), stopped, state_dir }
@@ -77,6 +81,7 @@ impl Stand {
             loads: [AtomicUsize::new(0)].into(),
             handovers: [sender].into(),
             stop: self.stopped,
+            origin: SocketOrigin::Own,
         };
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();

@@ -173,7 +173,7 @@ async fn serve_one(downstream: &Rc<Downstream>, input: &Input, writer: &mut Clie
         }
     };
     input.borrow_mut().response_begins();
-    framing.closes |= downstream.state.is_stopping();
+    framing.closes |= downstream.worker.stop.get().has_begun();
     write(downstream, input, writer, response, framing).await
 }
 

@@ -9,9 +9,6 @@ use tokio::time::Instant;
 
 use crate::http1::RequestError;
 
-/// The time limit of discarding input while the gateway shuts down.
-const STOPPING_DISCARD: Duration = Duration::from_secs(1);
-
 /// The limits of discarding a client's input after its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiscardLimits {
@@ -39,13 +36,25 @@ enum Reading {
     Request,
     /// It waits between two requests. The time counts from the first look of the sweeper, which looks often enough: requests
     /// need not read the clock.
-    Idle { since: Option<Instant>, is_shrunk: bool },
+    Idle { since: Option<Instant>, stage: IdleStage },
     /// It has the beginning of a head, which the sweeper may have rejected.
     Head { since: Instant, expired: Option<RequestError> },
     /// The client has closed its side while a response is in progress: it waits for that, or counts as gone.
     HalfClosed { since: Instant, is_gone: bool },
     /// It discards input.
     Discarding(Discard),
+}
+
+/// How far an idle connection is on its way to the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum IdleStage {
+    /// It may be busy again soon.
+    #[default]
+    Fresh,
+    /// It has been idle for long enough to release memory.
+    Shrunk,
+    /// It ends unless a request has arrived.
+    Over,
 }
 
 /// What the writer is doing.
@@ -70,7 +79,6 @@ pub struct ConnectionState {
     interim: RefCell<Vec<u8>>,
     /// The requests of this connection whose response is not complete.
     responses: Cell<usize>,
-    stopping: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
 
@@ -87,9 +95,9 @@ impl ConnectionState {
 
     /// Since when the connection has been idle between two requests, counted from the first call that finds it idle.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
-        let Reading::Idle { since, is_shrunk } = self.reading.get() else { return None };
+        let Reading::Idle { since, stage } = self.reading.get() else { return None };
         let since = Some(since.unwrap_or_else(Instant::now));
-        self.reading.set(Reading::Idle { since, is_shrunk });
+        self.reading.set(Reading::Idle { since, stage });
         since
     }
 
@@ -97,7 +105,7 @@ impl ConnectionState {
     pub(crate) fn postpone(&self, gap: Duration) {
         self.reading.set(match self.reading.get() {
             Reading::Request => Reading::Request,
-            Reading::Idle { since, is_shrunk } => Reading::Idle { since: since.map(|since| since + gap), is_shrunk },
+            Reading::Idle { since, stage } => Reading::Idle { since: since.map(|since| since + gap), stage },
             Reading::Head { since, expired } => Reading::Head { since: since + gap, expired },
             Reading::HalfClosed { since, is_gone } => Reading::HalfClosed { since: since + gap, is_gone },
             Reading::Discarding(Discard { began, moved, bytes }) => {
@@ -110,7 +118,7 @@ impl ConnectionState {
     }
 
     /// Rejects a head that has begun, with this error (in practice [`RequestError::HeaderTimeout`]). No effect once the head is
-    /// complete. Idle connections are closed by the worker.
+    /// complete.
     pub(crate) fn expire(&self, error: RequestError) {
         if let Reading::Head { since, .. } = self.reading.get() {
             self.reading.set(Reading::Head { since, expired: Some(error) });
@@ -120,26 +128,28 @@ impl ConnectionState {
 
     /// Makes an idle connection release the memory that only a busy one needs.
     pub(crate) fn shrink(&self) {
-        if let Reading::Idle { since, is_shrunk: false } = self.reading.get() {
-            self.reading.set(Reading::Idle { since, is_shrunk: true });
+        if let Reading::Idle { since, stage: IdleStage::Fresh } = self.reading.get() {
+            self.reading.set(Reading::Idle { since, stage: IdleStage::Shrunk });
             self.wake_reader();
         }
     }
 
+    /// Ends an idle connection, unless a request has arrived that the reader has not seen yet.
+    pub(crate) fn end_idle(&self) {
+        if let Reading::Idle { since, .. } = self.reading.get() {
+            self.reading.set(Reading::Idle { since, stage: IdleStage::Over });
+            self.wake_reader();
+        }
+    }
+
+    /// Whether the idle connection ends now.
+    pub(crate) fn is_idle_over(&self) -> bool {
+        matches!(self.reading.get(), Reading::Idle { stage: IdleStage::Over, .. })
+    }
+
     /// Whether the connection has been idle for long enough to release memory.
     pub(crate) fn is_shrunk(&self) -> bool {
-        matches!(self.reading.get(), Reading::Idle { is_shrunk: true, .. })
-    }
-
-    /// Takes no further request.
-    pub(crate) fn stop(&self) {
-        self.stopping.set(true);
-        self.wake_reader();
-    }
-
-    /// Whether the connection closes after the response in progress.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.get()
+        matches!(self.reading.get(), Reading::Idle { stage: IdleStage::Shrunk, .. })
     }
 
     /// A response is in progress from now on.
@@ -241,9 +251,8 @@ impl ConnectionState {
     pub(crate) fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
         let Reading::Discarding(Discard { began, moved, bytes }) = self.reading.get() else { return false };
         let (took, silent) = (began.elapsed(), moved.elapsed());
-        let time = if self.stopping.get() { limits.time.min(STOPPING_DISCARD) } else { limits.time };
         let is_slow = took > limits.silence && (bytes as f64) < limits.min_rate as f64 * took.as_secs_f64();
-        took > time || silent > limits.silence || is_slow
+        took > limits.time || silent > limits.silence || is_slow
     }
 
     /// Input is discarded from now on; no effect if it already is.
@@ -274,10 +283,6 @@ impl ConnectionState {
         if let Reading::Head { expired, .. } = self.reading.get() { expired } else { None }
     }
 
-    pub(crate) fn is_stopping_between_requests(&self) -> bool {
-        self.stopping.get() && self.head_started().is_none()
-    }
-
     /// A head is incomplete; `begun` if more than empty lines have arrived.
     pub(crate) fn note_head(&self, begun: bool) {
         if begun && self.head_started().is_none() {
@@ -305,7 +310,7 @@ impl ConnectionState {
     /// There is nothing to read, between two requests or inside a head.
     pub(crate) fn note_waiting(&self) {
         if !matches!(self.reading.get(), Reading::Idle { .. } | Reading::Head { .. }) {
-            self.reading.set(Reading::Idle { since: None, is_shrunk: false });
+            self.reading.set(Reading::Idle { since: None, stage: IdleStage::Fresh });
         }
     }
 

@@ -19,7 +19,7 @@ use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::policy::table::RouteTable;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
-use ucs_gateway::proxy::worker::{self, Shared, Worker};
+use ucs_gateway::proxy::worker::{self, Shared, SocketOrigin, Stop, Worker};
 use ucs_gateway::telemetry::{ControlStats, Metrics};
 
 const TABLE: &str = include_str!("../../../routes.yaml");
@@ -89,7 +89,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let access = Arc::new(Access::from_token_file(&state_dir).unwrap());
     std::fs::remove_dir_all(&state_dir).unwrap();
     let (control_handle, _inbox) = ControlHandle::new();
-    let (_stop, stopped) = watch::channel(false);
+    let (_stop, stopped) = watch::channel(Stop::None);
     let (sender, handover) = mpsc::unbounded_channel();
     let metrics = Metrics::new(1, Arc::new(ControlStats::default()));
     let shared = Shared {
@@ -100,6 +100,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
         loads: [std::sync::atomic::AtomicUsize::new(0)].into(),
         handovers: [sender].into(),
         stop: stopped,
+        origin: SocketOrigin::Own,
     };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();

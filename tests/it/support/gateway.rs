@@ -78,6 +78,17 @@ impl Gateway {
         upstream: SocketAddr,
         extra: &[&str],
     ) -> Result<Gateway, (ExitStatus, Vec<String>)> {
+        Gateway::start_with_input(Stdio::null(), prelude, state_dir, upstream, extra)
+    }
+
+    /// The same with this file as the standard input of `prelude`, which may pass it on as another descriptor.
+    pub fn start_with_input(
+        input: Stdio,
+        prelude: &str,
+        state_dir: &Path,
+        upstream: SocketAddr,
+        extra: &[&str],
+    ) -> Result<Gateway, (ExitStatus, Vec<String>)> {
         let plain = command(state_dir, upstream, extra);
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{prelude}; exec \"$0\" \"$@\""));
@@ -85,7 +96,7 @@ impl Gateway {
         for (foreign, _) in plain.get_envs() {
             command.env_remove(foreign);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         Gateway::watch(command, state_dir)
     }
 
@@ -223,7 +234,8 @@ fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
     // Settings of whoever runs the tests must not reach the gateway.
     for (name, _) in std::env::vars_os() {
         let foreign = name.to_string_lossy();
-        if foreign.starts_with("UCS_GATEWAY_") || foreign == "STATE_DIRECTORY" || foreign == "NOTIFY_SOCKET" {
+        let of_manager = foreign == "STATE_DIRECTORY" || foreign == "NOTIFY_SOCKET" || foreign.starts_with("LISTEN_");
+        if foreign.starts_with("UCS_GATEWAY_") || of_manager {
             command.env_remove(&name);
         }
     }
@@ -242,6 +254,10 @@ fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
     // Tests hold flips by requests that lack a byte, for as long as a busy machine needs.
     if !extra.contains(&"--drain-client-timeout") {
         command.args(["--drain-client-timeout", "1m"]);
+    }
+    // Clients of a stopping gateway are a subject of `restart` alone.
+    if !extra.contains(&"--stop-linger") {
+        command.args(["--stop-linger", "0s"]);
     }
     command.args(extra).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

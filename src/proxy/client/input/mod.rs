@@ -110,12 +110,13 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             if let Some(error) = self.state.take_expired() {
                 return Poll::Ready(Some(self.refuse(error)));
             }
-            if self.ended || self.state.is_stopping_between_requests() {
+            if self.ended {
                 self.state.head_over();
                 return Poll::Ready(None);
             }
             self.state.remember(context);
             match self.poll_fill(context) {
+                Poll::Pending if self.state.is_idle_over() => return Poll::Ready(None),
                 Poll::Pending => {
                     self.state.note_waiting();
                     return Poll::Pending;

@@ -1,0 +1,35 @@
+//! What the admin port is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::history;
+use super::workers::SharedParts;
+use crate::admin::{AdminParts, JournalReader};
+use crate::config::Settings;
+use crate::liveness::Liveness;
+
+/// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
+const SAVES: Duration = Duration::from_secs(30);
+
+pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Liveness) -> AdminParts {
+    AdminParts {
+        liveness,
+        gate: shared.gate,
+        control_handle: shared.control_handle,
+        access: Arc::new(shared.access.for_another_port()),
+        reloads: shared.reloads,
+        journal: journal_reader(settings),
+        metrics: shared.metrics,
+        metrics_open: settings.admin.metrics_open,
+        allowed_hosts: settings.admin.allowed_hosts.clone(),
+        drain_timeout: settings.drain_timeout,
+        flip_slack: settings.orphan_grace + settings.upstream.set_mode_timeout + SAVES,
+        stopping: shared.stopping,
+    }
+}
+
+fn journal_reader(settings: &Settings) -> Arc<JournalReader> {
+    let dir = settings.state_dir.clone();
+    Arc::new(move |limit| history::read(&dir, limit))
+}

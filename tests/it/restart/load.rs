@@ -1,0 +1,135 @@
+//! Restarts under load: clients that keep their connection and never send a request twice.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{handle, start_on};
+use crate::support::{PATIENCE, TempDir, Ucs, eventually};
+
+const CLIENTS: u64 = 12;
+
+/// Requests of all clients between two restarts.
+const BETWEEN: u64 = 10 * CLIENTS;
+
+const REQUEST: &[u8] = b"GET /metadata/identification-keys HTTP/1.1\r\nHost: ucs\r\n\r\n";
+
+/// What has become of the requests.
+#[derive(Default)]
+struct Outcomes {
+    answered: AtomicU64,
+    /// Connections that were refused or reset before a request was sent.
+    refused: AtomicU64,
+    /// Requests without a whole response.
+    lost: Mutex<Vec<String>>,
+    longest: Mutex<Duration>,
+    over: AtomicBool,
+}
+
+#[test]
+fn restarts_under_load_lose_and_refuse_no_request() {
+    let restarts = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 50 } else { 8 };
+    let (ucs, dir, outcomes) = (Ucs::usual(), TempDir::new(), Outcomes::default());
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let start = || start_on(handle(&socket), "LISTEN_FDS=1 LISTEN_FDNAMES=data", dir.path(), ucs.address);
+    let mut gateway = start().expect("it starts");
+    let address = socket.local_addr().unwrap();
+    assert_eq!(gateway.data, address);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let outcomes = &outcomes;
+            scope.spawn(move || ask_until_over(address, client, outcomes));
+        }
+        // Ends the clients when this thread panics, too.
+        let _over = Over(&outcomes.over);
+        for restart in 0..restarts {
+            let before = outcomes.answered.load(Ordering::Relaxed);
+            eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
+            gateway.signal("TERM");
+            let status = gateway.exited(PATIENCE);
+            assert_eq!(status.code(), Some(0), "restart {restart}: {}", gateway.log());
+            gateway = start().expect("it starts again");
+        }
+        let before = outcomes.answered.load(Ordering::Relaxed);
+        eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
+    });
+    let (answered, refused) = (outcomes.answered.into_inner(), outcomes.refused.into_inner());
+    let (lost, longest) = (outcomes.lost.into_inner().unwrap(), outcomes.longest.into_inner().unwrap());
+    let figures = format!(
+        "{restarts} restarts in {:?}: {answered} responses, {} lost, {refused} refused, longest wait {longest:?}",
+        began.elapsed(),
+        lost.len(),
+    );
+    eprintln!("{figures}");
+    assert!(lost.is_empty() && refused == 0, "{figures}\n{}", lost.join("\n"));
+    let received = ucs.asked("GET", "/metadata/identification-keys").len() as u64;
+    assert_eq!(received, answered, "each was sent once");
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ask_until_over(address: SocketAddr, seed: u64, outcomes: &Outcomes) {
+    let (mut random, mut kept) = (seed, None);
+    while !outcomes.over.load(Ordering::Relaxed) {
+        // 0 to 6 ms between two requests.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((random >> 33) % 6_000));
+        let began = Instant::now();
+        let stream = match kept.take().map_or_else(|| connect(address), Ok) {
+            Ok(stream) => stream,
+            Err(_) => {
+                outcomes.refused.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+        };
+        match ask(stream) {
+            Ok(stream) => kept = stream,
+            Err(error) => {
+                outcomes.lost.lock().unwrap().push(format!("client {seed}: {error}"));
+                continue;
+            }
+        }
+        outcomes.answered.fetch_add(1, Ordering::Relaxed);
+        let mut longest = outcomes.longest.lock().unwrap();
+        *longest = began.elapsed().max(*longest);
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends a request and reads its response; the connection, unless the response ends it.
+fn ask(mut stream: TcpStream) -> io::Result<Option<TcpStream>> {
+    stream.write_all(REQUEST)?;
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            let length: usize = length.ok_or_else(|| io::Error::other(format!("no length: {head}")))?;
+            if !head.starts_with("http/1.1 200") {
+                return Err(io::Error::other(head.to_owned()));
+            }
+            if body.len() == length {
+                return Ok((!head.contains("connection: close")).then_some(stream));
+            }
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::Error::other(format!("closed after {} bytes", bytes.len()))),
+            length => bytes.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
