@@ -39,6 +39,9 @@ def check_kubernetes():
     for rule in policy["spec"]["ingress"]:
         for port in rule.get("ports") or [{"port": "everything"}]:
             expect(port["port"] in ports, f"kubernetes: the policy lets {port['port']} in, which is not the gateway's")
+    environment = {variable["name"]: variable["value"] for variable in gateway["env"]}
+    expect("UCS_GATEWAY_STOP_LINGER" in environment, "kubernetes: the gateway closes its port before the pod is left")
+    expect("lifecycle" not in gateway, "kubernetes: the gateway has a hook, and nothing in its image to run one")
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         expect(gateway[probe]["httpGet"]["port"] == "admin", f"kubernetes: {probe} does not ask the admin port")
     volumes = {volume["name"] for volume in pod["volumes"]}
