@@ -22,7 +22,7 @@ fn with_variables_but(command: Command, excluded: &[&str]) -> Command {
 }
 
 fn with_variable(arg: Arg, excluded: &[&str]) -> Arg {
-    let Some(name) = arg.get_long().map(variable_of) else { return arg };
+    let Some(name) = variable_of(&arg) else { return arg };
     let arg = match arg.get_action() {
         ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
         ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => return arg,
@@ -42,15 +42,21 @@ fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
-/// `--token-file` → `UCS_GATEWAY_TOKEN_FILE`.
-fn variable_of(long: &str) -> String {
+/// The variable of a flag: its own, or by its name.
+fn variable_of(arg: &Arg) -> Option<String> {
+    let own = arg.get_env().map(|own| own.to_string_lossy().into_owned());
+    arg.get_long().map(|long| own.unwrap_or_else(|| variable_named(long)))
+}
+
+/// `token-file` → `UCS_GATEWAY_TOKEN_FILE`.
+fn variable_named(long: &str) -> String {
     format!("UCS_GATEWAY_{}", long.to_uppercase().replace('-', "_"))
 }
 
 fn excluded_variables(arguments: &[OsString]) -> Vec<&'static str> {
     let long = |id: &str| id.replace('_', "-");
     let given = EXCLUSIVE.iter().find(|id| is_given(arguments, &long(id)));
-    let chosen = given.or_else(|| EXCLUSIVE.iter().find(|id| is_set(&variable_of(&long(id)))));
+    let chosen = given.or_else(|| EXCLUSIVE.iter().find(|id| is_set(&variable_named(&long(id)))));
     EXCLUSIVE.into_iter().filter(|id| chosen.is_some_and(|chosen| chosen != id)).collect()
 }
 
@@ -74,12 +80,13 @@ pub(super) fn origin_of(error: &clap::Error, command: &Command, arguments: &[OsS
         let ends = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '-');
         text.match_indices(&flag).any(|(at, _)| ends(&text[at + flag.len()..]))
     };
-    let is_origin = |long: &String| is_set(&variable_of(long)) && names(long) && !is_given(arguments, long);
-    let long = longs(command).into_iter().find(is_origin)?;
-    Some(format!("the value is that of the environment variable {}", variable_of(&long)))
+    let is_origin = |(long, variable): &(String, String)| is_set(variable) && names(long) && !is_given(arguments, long);
+    let (_, variable) = flags(command).into_iter().find(is_origin)?;
+    Some(format!("the value is that of the environment variable {variable}"))
 }
 
-fn longs(command: &Command) -> Vec<String> {
-    let own = command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned);
-    own.chain(command.get_subcommands().flat_map(longs)).collect()
+/// The flags of a command and its subcommands, each with its variable.
+fn flags(command: &Command) -> Vec<(String, String)> {
+    let flag = |arg: &Arg| Some((arg.get_long()?.to_owned(), variable_of(arg)?));
+    command.get_arguments().filter_map(flag).chain(command.get_subcommands().flat_map(flags)).collect()
 }

@@ -3,6 +3,7 @@
 
 mod admin_client;
 mod check;
+mod check_upstream;
 mod completions;
 mod demo;
 mod diff;
@@ -10,6 +11,7 @@ mod drain_screen;
 mod environment;
 mod explain;
 mod history_text;
+mod links;
 mod mode;
 mod mode_set;
 mod mode_text;

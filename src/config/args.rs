@@ -270,7 +270,7 @@ fn parse_schema_probe(text: &str) -> Result<String, String> {
 
 /// Parses `--upstream`. The error of clap would repeat the text, and a password in it would end up in the log.
 #[derive(Clone)]
-struct UpstreamParser;
+pub(crate) struct UpstreamParser;
 
 impl TypedValueParser for UpstreamParser {
     type Value = UpstreamUrl;

@@ -5,6 +5,6 @@ mod args;
 mod settings;
 
 pub use args::ServeArgs;
-pub(crate) use args::{StoreKind, named};
+pub(crate) use args::{StoreKind, UpstreamParser, named};
 pub use settings::Settings;
 pub(crate) use settings::{OnChangeSettings, SettingsError, check_class_limits, default_state_dir};

@@ -4,6 +4,8 @@
 use crate::support::Gateway;
 use crate::support::tool::{Run, run};
 
+/// `check --upstream`.
+mod check_upstream;
 /// `demo`, and the commands that it and the README print.
 mod demo;
 /// Variables, files and addresses as people write them.

@@ -356,7 +356,8 @@ fn target(base: &str, path: &str) -> String {
     format!("{base}{path}")
 }
 
-fn observe(response: Result<CallResponse, CallError>) -> Observation {
+/// The observation that a response to the probe is.
+pub(crate) fn observe(response: Result<CallResponse, CallError>) -> Observation {
     match response {
         Ok(CallResponse { status: 200, body }) => match serde_json::from_slice::<Value>(&body) {
             Ok(document) if is_empty_list(&document) => Observation::EmptyList,

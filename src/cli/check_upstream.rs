@@ -1,0 +1,242 @@
+//! `check --upstream URL`: whether a real UCS and the route table fit each other. It sends GET requests only, and changes
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use tokio::time::Instant;
+
+use super::links::hosts_of_links;
+use crate::config::UpstreamParser;
+use crate::control::ucs::client::{CallError, CallResponse, UpstreamClient};
+use crate::control::ucs::credentials::{CredentialsError, UpstreamCredentials};
+use crate::control::ucs::link::{Reading, UpstreamLink};
+use crate::control::ucs::schema::{Observation, observe};
+use crate::policy::table::{Pattern, RouteMethod, RouteTable};
+use crate::transport::UpstreamUrl;
+
+/// The timeout of a connection and of a call.
+const CONNECT: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(10);
+
+/// The time for reading bodies in search of links.
+const SEARCH: Duration = Duration::from_secs(30);
+
+/// Base paths that UCS's documentation mentions, tried when the table's own leads nowhere.
+const KNOWN_BASE_PATHS: [&str; 4] = ["", "/genesys/1/cs", "/cv", "/cms"];
+
+/// The flags of `check` about UCS. Their variables are not those of `serve`: a unit that checks the table before a reload must
+/// not depend on UCS.
+#[derive(Args, Debug)]
+pub(crate) struct UpstreamCheckArgs {
+    /// Also ask this UCS whether it and the table fit; only GET requests are sent
+    #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
+    pub(crate) upstream: Option<UpstreamUrl>,
+    /// File with the login for these requests, USER:PASSWORD
+    #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM_CREDENTIALS", value_name = "FILE", requires = "upstream")]
+    pub(crate) upstream_credentials: Option<PathBuf>,
+    /// Path of the schema probe, below the table's base path
+    #[arg(long, env = "UCS_GATEWAY_CHECK_SCHEMA_PROBE", value_name = "PATH", default_value = "/metadata/profiles")]
+    pub(crate) schema_probe: String,
+    /// Further path whose response is searched for links, below the table's base path; repeatable
+    #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM_PATH", value_name = "PATH", value_delimiter = ',')]
+    pub(crate) upstream_path: Vec<String>,
+}
+
+/// One line of the result.
+pub(crate) struct Finding {
+    pub(crate) grade: Grade,
+    what: &'static str,
+    found: String,
+    /// What to do.
+    advice: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grade {
+    Ok,
+    /// It works; the operator should know.
+    Warning,
+    /// It does not work, or cannot be told.
+    Fault,
+}
+
+impl Finding {
+    fn ok(what: &'static str, found: impl Into<String>) -> Finding {
+        Finding { grade: Grade::Ok, what, found: found.into(), advice: None }
+    }
+
+    fn warning(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { grade: Grade::Warning, what, found: found.into(), advice: Some(advice.into()) }
+    }
+
+    fn fault(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { grade: Grade::Fault, ..Finding::warning(what, found, advice) }
+    }
+
+    /// As it is printed.
+    pub(crate) fn line(&self) -> String {
+        let grade = match self.grade {
+            Grade::Ok => "ok",
+            Grade::Warning => "warning",
+            Grade::Fault => "fault",
+        };
+        let advice = self.advice.as_ref().map(|advice| format!("\n                       → {advice}"));
+        format!("  {grade:8} {:11} {}{}\n", self.what, self.found, advice.unwrap_or_default())
+    }
+}
+
+/// Asks UCS, one question after the other; without the first answers, the later questions are not asked.
+pub(crate) async fn findings(
+    url: &UpstreamUrl,
+    args: &UpstreamCheckArgs,
+    table: &RouteTable,
+) -> Result<Vec<Finding>, CredentialsError> {
+    let read = args.upstream_credentials.as_deref().map(UpstreamCredentials::read).transpose()?;
+    let credentials = read.map(|read| Arc::new(ArcSwap::from_pointee(read)));
+    let client = UpstreamClient { url: url.clone(), credentials, connect_timeout: CONNECT, total_timeout: CALL };
+    let link = UpstreamLink { client, set_mode_timeout: CALL };
+    let has_login = link.client.credentials.is_some();
+    let base = &*table.base_path;
+    let reading = link.read(base).await;
+    if let Reading::Gone(words) = &reading {
+        let advice = "start UCS, or correct --upstream; the gateway would respond with 502 to every request";
+        return Ok(vec![Finding::fault("reachable", words, advice)]);
+    }
+    let mut found = vec![Finding::ok("reachable", format!("{} accepts connections", url.authority))];
+    let schema = observe(link.client.get(&format!("{base}{}", args.schema_probe)).await);
+    found.extend(about_mode(&reading, has_login));
+    found.push(about_base(&link, base, &reading, &schema).await);
+    found.push(about_schema(&format!("{base}{}", args.schema_probe), &schema));
+    found.push(about_links(&link.client, args, table).await);
+    Ok(found)
+}
+
+/// The status: its mode, its run, and whether a login is needed.
+fn about_mode(reading: &Reading, has_login: bool) -> Vec<Finding> {
+    let without = "UCS may be of a version without Server Mode: then the gateway alone keeps the mode. Otherwise correct \
+                   base_path in the table, or --upstream";
+    match reading {
+        Reading::Mode(status) => {
+            let login = match has_login {
+                true => "accepted for reading; whether it may set the mode is shown by the first flip",
+                false => "none needed for reading; whether setting the mode needs one is shown by the first flip",
+            };
+            let run = match &status.started {
+                Some(started) => Finding::ok("run", format!("started {started}: a restart of UCS will be recognized")),
+                None => Finding::warning(
+                    "run",
+                    "the status has no `started`, so a restart of UCS is not recognized",
+                    "after a restart of UCS compare the modes: ucs-gateway mode get",
+                ),
+            };
+            let mode = Finding::ok("mode", format!("Query Server Status reports {}", status.mode));
+            vec![mode, run, Finding::ok("login", login)]
+        }
+        Reading::Locked(words) => {
+            let (found, advice) = match has_login {
+                true => (format!("refused: {words}"), "correct the file of --upstream-credentials"),
+                false => (format!("required: {words}"), "give --upstream-credentials FILE, here and to serve"),
+            };
+            vec![Finding::fault("login", found, advice)]
+        }
+        Reading::Absent(words) => vec![Finding::warning("mode", format!("its status has no mode: {words}"), without)],
+        Reading::Busy(_) | Reading::Gone(_) | Reading::Odd(_) => {
+            let advice = "wait until UCS has started or finished its switch, and check again; if it stays, another server \
+                          responds in its place";
+            vec![Finding::fault("mode", reading.words(), advice)]
+        }
+    }
+}
+
+/// Whether UCS's operations are below the table's base path.
+async fn about_base(link: &UpstreamLink, base: &str, reading: &Reading, schema: &Observation) -> Finding {
+    let shown = |base: &str| if base.is_empty() { "\"\"".to_owned() } else { base.to_owned() };
+    let responds = |reading: &Reading| matches!(reading, Reading::Mode(_) | Reading::Locked(_));
+    if responds(reading) || matches!(schema, Observation::Schema | Observation::EmptyList) {
+        return Finding::ok("base path", format!("UCS's operations are below {}", shown(base)));
+    }
+    for other in KNOWN_BASE_PATHS.into_iter().filter(|other| *other != base) {
+        if responds(&link.read(other).await) {
+            let found = format!("nothing of UCS is below {}, but its status is below {}", shown(base), shown(other));
+            return Finding::fault("base path", found, format!("write base_path: {} in the table", shown(other)));
+        }
+    }
+    let advice = "compare base_path in the table with UCS's option cview/base_url, and --upstream with UCS's address";
+    Finding::fault("base path", format!("not proven: no operation of UCS was found below {}", shown(base)), advice)
+}
+
+fn about_schema(path: &str, observation: &Observation) -> Finding {
+    match observation {
+        Observation::Schema => Finding::ok("schema", format!("{path} has a profile schema")),
+        Observation::EmptyList => Finding::warning(
+            "schema",
+            format!("{path} is an empty list: UCS has no profile schema, and cannot serve production"),
+            "create one in maintenance before production",
+        ),
+        Observation::NotFound => Finding::warning(
+            "schema",
+            format!("{path} is 404: there is no profile schema, or no such path; the gateway cannot tell them apart"),
+            "if there is a schema, give serve a path that shows it: --schema-probe PATH, or off",
+        ),
+        Observation::Unclear(words) => Finding::fault(
+            "schema",
+            format!("{path} tells nothing: {words}"),
+            "a path that shows the schema is --schema-probe PATH, a login --upstream-credentials; off ends the probe",
+        ),
+    }
+}
+
+/// Absolute links in the bodies of operations without a parameter: a client that follows one goes past the gateway.
+async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &RouteTable) -> Finding {
+    let (paths, skipped) = paths_to_read(args, table);
+    let mut hosts: BTreeMap<String, String> = BTreeMap::new();
+    let (mut read, until) = (0, Instant::now() + SEARCH);
+    for path in &paths {
+        let asked = tokio::time::timeout_at(until, client.get(&format!("{}{path}", table.base_path))).await;
+        let response: Result<CallResponse, CallError> = match asked {
+            Ok(response) => response,
+            Err(_) => break,
+        };
+        if let Ok(CallResponse { status: 200, body }) = response {
+            read += 1;
+            for host in hosts_of_links(&body) {
+                hosts.entry(host).or_insert_with(|| path.clone());
+            }
+        }
+    }
+    let scope = format!("in {read} of {} responses; {skipped} GET operations need a parameter", paths.len());
+    let own = &client.url.authority;
+    if let Some(path) = hosts.get(own) {
+        return Finding::fault(
+            "links",
+            format!(
+                "{path} has links to UCS's own address {own}: clients that follow them go past the gateway ({scope})"
+            ),
+            "configure UCS with the gateway's address as its own, and close UCS's port to clients",
+        );
+    }
+    match hosts.first_key_value() {
+        Some((host, path)) => Finding::warning(
+            "links",
+            format!("{path} has links to {host} ({scope})"),
+            "right if that is the gateway's address for clients; search operations with a parameter by --upstream-path",
+        ),
+        None => Finding::ok("links", format!("none {scope}, see --upstream-path")),
+    }
+}
+
+/// The paths of GET operations without a parameter, and the number of those with one.
+fn paths_to_read(args: &UpstreamCheckArgs, table: &RouteTable) -> (Vec<String>, usize) {
+    let is_read = |method: &RouteMethod| matches!(method, RouteMethod::Only(method) if &**method == "GET");
+    let routes = table.routes.iter().filter(|route| is_read(&route.method) && route.answer.is_none());
+    let (fixed, others): (Vec<_>, Vec<_>) = routes
+        .map(|route| &route.pattern)
+        .partition(|pattern| matches!(pattern, Pattern::Template(template) if !template.contains('{')));
+    let fixed = fixed.into_iter().map(|pattern| pattern.as_str().to_owned());
+    (args.upstream_path.iter().cloned().chain(fixed).collect(), others.len())
+}
