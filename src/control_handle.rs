@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -103,6 +102,7 @@ impl FlipReport {
             waited_for: bounded(waited_for),
             abandoned: bounded(abandoned),
             still_running: bounded(still_running),
+            ..DrainReport::default()
         }
     }
 }
@@ -255,6 +255,3 @@ impl ControlHandle {
         self.schema_hint.noticed.notify_one();
     }
 }
-
-/// The time that a client that does not know the gateway's settings allows for a flip beyond its drain timeout.
-pub(crate) const FLIP_SLACK: Duration = Duration::from_secs(120);

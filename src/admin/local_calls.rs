@@ -31,7 +31,7 @@ pub(super) async fn set(state: &AdminState, caller: &Principal, body: &[u8]) -> 
     let change = LocalChange {
         closed: wanted.closed,
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
-        actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
+        actor: Actor::new(ActorKind::Operator, &*caller.name),
     };
     let control_handle = state.parts.control_handle.clone();
     // In a task of its own: a client that disconnects does not stop its change.

@@ -122,26 +122,42 @@ pub(super) async fn set(state: &AdminState, wanted: Wanted) -> Result<AdminRespo
     let begun = begun(&state.parts.gate, change.mode, change.if_revision);
     // In a task of its own: a client that disconnects does not stop its change.
     let asked = tokio::spawn(async move { control_handle.set_mode(change).await });
-    let asked = tokio::time::timeout(patience, asked);
     let ended = tokio::select! {
         biased;
-        ended = asked => ended,
+        ended = asked => Some(ended),
+        () = is_late(state, patience) => None,
         record = begun, if !waits => {
             let report = FlipReport { changed: true, ..FlipReport::default() };
             return Ok(settled(state, &Flipped { record, report }, StatusCode::ACCEPTED));
         }
     };
     match ended {
-        Ok(Ok(Ok(flipped))) => {
+        Some(Ok(Ok(flipped))) => {
             Ok(settled(state, &flipped, if is_later { StatusCode::ACCEPTED } else { StatusCode::OK }))
         }
-        Ok(Ok(Err(error))) => Err(failed(&error)),
-        Ok(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
-        Err(_) => {
+        Some(Ok(Err(error))) => Err(failed(&error)),
+        Some(Err(_)) => Err(failed(&ChangeError::ShuttingDown)),
+        None => {
             let detail = "the flip has not ended in time and may still complete; see GET /mode";
             Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "no_answer", detail))
         }
     }
+}
+
+/// Waits for `patience`, and on for the flip under way, which may be another one with a longer drain.
+async fn is_late(state: &AdminState, patience: Duration) {
+    let mut left = Some(patience);
+    while let Some(wait) = left {
+        tokio::time::sleep(wait).await;
+        let record = state.parts.gate.published().record.clone();
+        left = record.and_then(|record| left_of(&record, state.parts.flip_slack, Timestamp::now()));
+    }
+}
+
+/// How long the flip under way may still take; `None` if there is none, or it should have ended.
+fn left_of(record: &ModeRecord, slack: Duration, now: Timestamp) -> Option<Duration> {
+    let deadline = record.deadline.filter(|_| record.phase == Phase::Switching)?;
+    Duration::try_from(deadline.checked_add(slack).ok()?.duration_since(now)).ok().filter(|left| !left.is_zero())
 }
 
 /// The record of a flip to `mode`: one that begins, or the one under way, unless the request is stale.
@@ -229,7 +245,7 @@ pub(super) fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Pro
     }
     let change = ModeChange {
         mode: wanted.mode,
-        actor: Actor { kind: ActorKind::Operator, name: caller.name.to_string() },
+        actor: Actor::new(ActorKind::Operator, &*caller.name),
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
         message: wanted.message.map(|message| message.trim().to_owned()),
         back_at: wanted.back_at.map(when),
@@ -294,4 +310,27 @@ pub(super) async fn history(state: &AdminState, query: Option<&str>) -> Result<A
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "history_unreadable", fault)
     })?;
     Ok(response::json(StatusCode::OK, &json!({"entries": entries})))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::policy::mode::{Change, apply};
+
+    #[test]
+    fn a_change_waits_for_the_deadline_of_the_flip_that_it_joined() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let settled = ModeRecord::first(Mode::Production, 1, "test", at(0));
+        let slack = Duration::from_secs(30);
+        assert_eq!(left_of(&settled, slack, at(0)), None);
+        let change = ModeChange {
+            drain_timeout: Some(Duration::from_secs(600)),
+            ..ModeChange::to(Mode::Maintenance, Actor::gateway())
+        };
+        let switching = apply(&settled, &Change::Set(change), at(0)).unwrap();
+        assert_eq!(left_of(&switching, slack, at(90)), Some(Duration::from_secs(540)));
+        assert_eq!(left_of(&switching, slack, at(630)), None);
+        assert_eq!(left_of(&switching, slack, at(99_999)), None);
+    }
 }

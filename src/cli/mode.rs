@@ -20,7 +20,6 @@ use super::mode_text::{
 use super::output::{FAILED, MISCONFIGURED, fail, note};
 use super::times::Reader;
 use crate::config::named;
-use crate::control_handle::FLIP_SLACK;
 use crate::policy::duration::{Written, WrittenEnd};
 use crate::policy::mode::{Mode, OnTimeout};
 use crate::policy::written_time::WrittenTime;
@@ -29,8 +28,9 @@ use crate::transport::Address;
 /// The timeout of a call that changes nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The assumed drain timeout without --drain-timeout, as the setting of the gateway is not known here.
-const LONGEST_DEFAULT_DRAIN: Duration = Duration::from_secs(24 * 3600);
+/// The timeout of a flip: the longest drain, and more than may follow it. The gateway responds earlier, at the deadline of the
+/// flip that is under way at the latest.
+const LONGEST_FLIP: Duration = Duration::from_secs(25 * 3600);
 
 /// The arguments of `mode`.
 #[derive(Args, Debug)]
@@ -277,11 +277,10 @@ async fn set_local(client: &AdminClient, closed: bool, local: &LocalArgs) -> Res
 }
 
 async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<SetEnd, CallError> {
-    let patience = wanted.drain_timeout.map_or(LONGEST_DEFAULT_DRAIN, |timeout| timeout.0) + FLIP_SLACK * 2;
     if wanted.rehearse {
         return Ok(SetEnd::Ended(client.call(Method::PUT, "/mode", Some(&set_body(wanted)), PATIENCE).await?));
     }
-    mode_set::set(client, &set_body(wanted), patience).await
+    mode_set::set(client, &set_body(wanted), LONGEST_FLIP).await
 }
 
 fn set_body(wanted: &SetArgs) -> Value {

@@ -10,7 +10,7 @@ use crate::control::stats::count_change;
 use crate::control::{Alarms, Control};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
-use crate::policy::mode::{self, Change, Mode, Phase, Refusal, SchemaKnowledge};
+use crate::policy::mode::{self, Change, Mode, Phase, Refusal, SchemaKnowledge, When};
 
 impl Control {
     /// Requests a change.
@@ -33,6 +33,7 @@ impl Control {
         let record = self.record();
         let applied = match mode::apply(record, change, Timestamp::now()) {
             Err(Refusal::Stale) => Applied::Stale,
+            Err(Refusal::Busy) if is_unscheduling(change) => Applied::Later,
             Err(Refusal::Busy | Refusal::NotSwitching | Refusal::NotDue) => Applied::Refused,
             Ok(next) if next == **record => Applied::Same,
             Ok(next) if next.phase == Phase::Switching => Applied::Flip,
@@ -97,4 +98,9 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether it takes away what is scheduled.
+fn is_unscheduling(change: &Change) -> bool {
+    matches!(change, Change::Set(wanted) if wanted.at == Some(When::Never))
 }

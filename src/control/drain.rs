@@ -98,7 +98,7 @@ impl AbandonedSoFar {
 }
 
 fn counted(counts: &OperationCounts, count: u64) -> OperationCount {
-    OperationCount { operation: counts.operation.to_string(), class: counts.class.to_string(), count }
+    OperationCount::new(&*counts.operation, &*counts.class, count)
 }
 
 /// What may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.

@@ -312,6 +312,6 @@ fn close_failed(cause: &str, error: &ChangeError) {
 
 /// An automatic change: it commits at the drain timeout, as a revert would flap.
 fn automatic(mode: Mode, kind: ActorKind, name: &str, cause: &str) -> ModeChange {
-    let actor = Actor { kind, name: name.to_owned() };
+    let actor = Actor::new(kind, name);
     ModeChange { cause: Some(cause.to_owned()), on_timeout: Some(OnTimeout::Commit), ..ModeChange::to(mode, actor) }
 }

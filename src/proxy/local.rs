@@ -117,7 +117,7 @@ async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBo
         None => Refusal::Forward(ForwardError::BadBody),
     })?;
     let mode = parse_mode(&bytes.to_bytes()).map_err(Refusal::BadModeRequest)?;
-    Ok(ModeChange::to(mode, Actor { kind: ActorKind::Client, name: principal.name.to_string() }))
+    Ok(ModeChange::to(mode, Actor::new(ActorKind::Client, &*principal.name)))
 }
 
 /// Parses the documented body: one member `mode`, its value in any case.

@@ -54,18 +54,35 @@ fn used(ucs: &Ucs, flags: &[&str]) -> TempDir {
 fn members_that_a_newer_version_has_added_are_kept_over_starts_and_flips() {
     let (ucs, news) = (ucs(), json!({"green": [1, 18_446_744_073_709_551_615_u64], "deep": {"er": null}}));
     let dir = used(&ucs, &ALONE);
-    rewrite(dir.path(), |record| record["colour"] = news.clone());
+    let given_up = json!({"operation": "Create", "class": "profile", "count": 1, "colour": news});
+    let later = json!({"at": "2999-01-01T00:00:00Z", "mode": "production", "reason": null, "colour": news,
+        "actor": {"kind": "operator", "name": "ann", "colour": news}});
+    rewrite(dir.path(), |record| {
+        record["colour"] = news.clone();
+        record["abandoned"] = json!([given_up]);
+        record["scheduled"] = later.clone();
+        record["report"] =
+            json!({"drain_ms": 1, "waited_for": [given_up], "abandoned": [], "still_running": [], "colour": news});
+    });
     let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "a new record"})).status, 200);
+    let noted = read(&dir.path().join("mode.json"));
+    for inner in [&noted["abandoned"][0], &noted["report"], &noted["report"]["waited_for"][0]] {
+        assert_eq!(inner["colour"], news, "{noted}");
+    }
     let mode = admin::mode(&gateway);
     assert_eq!((&mode["mode"], &mode["alarm"], &mode["colour"]), (&json!("maintenance"), &Value::Null, &news));
     for mode in ["production", "maintenance"] {
         let settled = admin::set_mode(&gateway, &json!({"mode": mode})).json();
         assert_eq!((&settled["mode"], &settled["colour"]), (&json!(mode), &news));
-        assert_eq!(read(&dir.path().join("mode.json"))["colour"], news);
+        let kept = read(&dir.path().join("mode.json"));
+        for inner in [&kept, &kept["scheduled"], &kept["scheduled"]["actor"]] {
+            assert_eq!(inner["colour"], news, "{kept}");
+        }
     }
     let entries = admin::call(&gateway, "GET /mode/history", None).json()["entries"].clone();
     let entries = entries.as_array().unwrap();
-    assert_eq!(entries.len(), 7, "two flips more: {entries:?}");
+    assert_eq!(entries.len(), 8, "a note and two flips more: {entries:?}");
     assert!(entries.iter().all(|entry| entry["record"]["colour"] == news), "{entries:?}");
 }
 

@@ -211,9 +211,10 @@ fn a_scheduled_flip_that_fails_is_an_alarm_and_is_not_tried_again() {
 }
 
 #[test]
-fn a_flip_is_not_scheduled_while_another_is_under_way() {
+fn while_a_flip_is_under_way_none_is_scheduled_and_one_is_taken_away_at_its_end() {
     let ucs = ucs();
     let gateway = Gateway::bare(ucs.address, &[]);
+    schedule(&gateway, "production", &ahead(Duration::from_secs(3600)));
     ucs.control().set_holding(true);
     let mut client = Connection::open(gateway.data);
     client.send("GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\n\r\n");
@@ -225,6 +226,12 @@ fn a_flip_is_not_scheduled_while_another_is_under_way() {
         let late = admin::set_mode(&gateway, &json!({"mode": mode, "at": ahead(Duration::from_secs(60))}));
         assert_eq!((late.status, &late.json()["reason"]), (409, &json!("switching")), "{}", late.text());
     }
+    let mut taker = Connection::open(gateway.admin);
+    admin::begin(&mut taker, &gateway, "PUT /mode", Some(&json!({"mode": "production", "at": "never"})));
+    assert!(taker.is_silent_for(Duration::from_millis(100)), "it waits for the flip");
     ucs.control().set_holding(false);
     assert_eq!(asker.read_reply().json()["mode"], "maintenance", "it was not cancelled");
+    let taken = taker.read_reply();
+    assert_eq!((taken.status, &taken.json()["scheduled"]), (200, &json!(null)), "{}", taken.text());
+    assert_eq!((&taken.json()["mode"], &taken.json()["phase"]), (&json!("maintenance"), &json!("settled")));
 }

@@ -87,7 +87,7 @@ pub fn table() -> RouteTable {
 }
 
 pub fn change_to(mode: Mode) -> ModeChange {
-    ModeChange::to(mode, Actor { kind: ActorKind::Operator, name: "ann".to_owned() })
+    ModeChange::to(mode, Actor::new(ActorKind::Operator, "ann"))
 }
 
 /// A running control with one worker's gate.

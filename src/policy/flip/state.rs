@@ -158,6 +158,8 @@ pub(crate) enum Applied {
     Stale,
     /// The change is not due.
     Refused,
+    /// It takes away what is scheduled while a flip is under way: it waits for the end of that.
+    Later,
     /// The same record.
     Same,
     /// A record of the same mode.

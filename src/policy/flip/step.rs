@@ -85,6 +85,7 @@ impl State {
             return vec![Effect::Reply(wish.ticket, Outcome::ShuttingDown)];
         }
         match &self.flip {
+            Some(_) if wish.applied == Applied::Later => vec![Effect::Wait(wish.ticket)],
             Some(flip) if wish.mode == flip.target => self.requested_again(wish),
             Some(_) => self.requested_back(wish),
             None if self.saving.is_some() => vec![Effect::Wait(wish.ticket)],
@@ -96,7 +97,7 @@ impl State {
         let ticket = wish.ticket;
         match wish.applied {
             Applied::Stale => vec![Effect::Reply(ticket, Outcome::Stale)],
-            Applied::Refused => vec![Effect::Reply(ticket, Outcome::Busy)],
+            Applied::Refused | Applied::Later => vec![Effect::Reply(ticket, Outcome::Busy)],
             // Nothing changes, but a record that is not durable is never acknowledged.
             Applied::Same if self.unsaved => vec![self.save(Purpose::Note(ticket), self.in_force, RecordKind::Same)],
             Applied::Same => vec![Effect::Reply(ticket, Outcome::InForce)],

@@ -48,6 +48,19 @@ fn a_flip_saves_publishes_drains_sets_ucs_saves_publishes_and_only_then_replies(
 }
 
 #[test]
+fn a_scheduled_flip_is_taken_away_once_the_flip_under_way_has_ended() {
+    for step in [Step::Drain, Step::Upstream, Step::Settle] {
+        let mut state = flipping(step);
+        assert_eq!(state.step(wish(2, Mode::Production, Applied::Later)), [Effect::Wait(2)]);
+        assert_eq!(state.step_under_way(), Some(step));
+    }
+    let mut state = production();
+    state.step(Event::Stop);
+    let refused = [Effect::Reply(2, Outcome::ShuttingDown)];
+    assert_eq!(state.step(wish(2, Mode::Production, Applied::Later)), refused);
+}
+
+#[test]
 fn a_cancel_of_a_hung_ucs_restores_first_and_sets_ucs_back_afterwards() {
     let mut state = flipping(Step::Upstream);
     assert_eq!(state.step(wish(2, Mode::Production, Applied::Noted)), [saves(9, RecordKind::Cancelled(2))]);

@@ -313,7 +313,7 @@ fn end_of(requested: &ModeChange, now: Timestamp) -> Option<Timestamp> {
 
 fn expired(record: &ModeRecord, drain_timeout: Duration, now: Timestamp) -> ModeRecord {
     ModeRecord {
-        actor: Actor { kind: ActorKind::Expiry, name: "expiry".to_owned() },
+        actor: Actor::new(ActorKind::Expiry, "expiry"),
         reason: None,
         cause: Some("expired".to_owned()),
         expires: None,

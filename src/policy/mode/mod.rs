@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
 pub use local::Local;
@@ -111,12 +112,19 @@ pub(crate) struct Actor {
     pub kind: ActorKind,
     /// The principal's name, or the gateway's word for itself.
     pub name: String,
+    /// Members that this program does not know.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 impl Actor {
+    pub(crate) fn new(kind: ActorKind, name: impl Into<String>) -> Actor {
+        Actor { kind, name: name.into(), unknown: Map::new() }
+    }
+
     /// The gateway itself.
     pub(crate) fn gateway() -> Actor {
-        Actor { kind: ActorKind::Automatic, name: "gateway".to_owned() }
+        Actor::new(ActorKind::Automatic, "gateway")
     }
 }
 

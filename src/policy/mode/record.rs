@@ -75,17 +75,23 @@ pub(crate) struct OperationCount {
     pub class: String,
     /// The number.
     pub count: u64,
+    /// Members that this program does not know.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 impl OperationCount {
+    pub(crate) fn new(operation: impl Into<String>, class: impl Into<String>, count: u64) -> OperationCount {
+        OperationCount { operation: operation.into(), class: class.into(), count, unknown: Map::new() }
+    }
+
     /// The same counts, the largest first, in a list of limited length: the last entry adds up those beyond it.
     pub(crate) fn bounded(mut counts: Vec<OperationCount>) -> Vec<OperationCount> {
         counts.sort_by_key(|one| std::cmp::Reverse(one.count));
         if counts.len() > MOST_NAMED {
             let others = counts.split_off(MOST_NAMED - 1);
             let count = others.iter().map(|one| one.count).sum();
-            let (operation, class) = (format!("{} other operations", others.len()), "other".to_owned());
-            counts.push(OperationCount { operation, class, count });
+            counts.push(OperationCount::new(format!("{} other operations", others.len()), "other", count));
         }
         counts
     }
@@ -102,6 +108,9 @@ pub(crate) struct DrainReport {
     pub abandoned: Vec<OperationCount>,
     /// Still in flight at the drain timeout.
     pub still_running: Vec<OperationCount>,
+    /// Members that this program does not know.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// The authoritative record. In JSON the fields stand flat at the top level.

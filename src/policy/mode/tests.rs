@@ -11,7 +11,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn operator(name: &str) -> Actor {
-    Actor { kind: ActorKind::Operator, name: name.to_owned() }
+    Actor::new(ActorKind::Operator, name)
 }
 
 fn change_to(mode: Mode) -> ModeChange {
@@ -23,7 +23,7 @@ fn production() -> ModeRecord {
 }
 
 fn count(operation: &str, count: u64) -> OperationCount {
-    OperationCount { operation: operation.to_owned(), class: "profile".to_owned(), count }
+    OperationCount::new(operation, "profile", count)
 }
 
 fn switching() -> ModeRecord {

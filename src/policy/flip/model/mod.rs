@@ -36,7 +36,7 @@ fn explore(bounds: Bounds, mutant: Mutant) -> Result<usize, String> {
     Ok(seen.len())
 }
 
-/// The bounds: what the environment may do in one history. 356,926 states in all. With more faults the requests
+/// The bounds: what the environment may do in one history. 370,534 states in all. With more faults the requests
 /// are two; with three requests (a flip, one that joins, one that cancels; or two flips and a cancel) the faults are fewer.
 /// `requests: 2, expiries: 1, crashes: 2, save_errors: 2, stops: 1` was run once: 1,996,168 states, and none was broken.
 const BOUNDS: [Bounds; 4] = [

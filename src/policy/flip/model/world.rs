@@ -73,6 +73,8 @@ pub(super) struct Asked {
     pub(super) force: bool,
     /// It changes the record although the mode is in force.
     pub(super) notes: bool,
+    /// It takes away what is scheduled, as soon as no flip is under way.
+    pub(super) unschedules: bool,
 }
 
 type Moves = Vec<Result<World, String>>;
@@ -151,8 +153,18 @@ impl World {
     fn requests(&self) -> Moves {
         let mut moves = Vec::new();
         for mode in [Mode::Production, Mode::Maintenance] {
-            let base = Asked { mode, requested: true, on_timeout: OnTimeout::Revert, force: false, notes: false };
+            let base = Asked {
+                mode,
+                requested: true,
+                on_timeout: OnTimeout::Revert,
+                force: false,
+                notes: false,
+                unschedules: false,
+            };
             let mut kinds = vec![base, Asked { notes: true, ..base }];
+            if self.gate.brief.switching {
+                kinds.push(Asked { requested: false, unschedules: true, ..base });
+            }
             if self.gate.brief.mode != mode {
                 kinds.extend([OnTimeout::Cut, OnTimeout::Commit].map(|on_timeout| Asked { on_timeout, ..base }));
             }
@@ -291,15 +303,22 @@ impl World {
         if self.mutant == Mutant::NoGrace { self.feed(Event::GraceOver) } else { Ok(()) }
     }
 
-    fn request(&mut self, ticket: Ticket, asked: Asked, is_new: bool) -> Result<(), String> {
-        if is_new {
-            self.next_ticket += 1;
+    fn request(&mut self, ticket: Ticket, mut asked: Asked, is_new: bool) -> Result<(), String> {
+        if asked.unschedules {
+            // It leaves the mode as it is.
+            asked.mode = self.gate.brief.mode;
+            self.asked.retain(|(open, _)| *open != ticket);
+        }
+        if is_new || asked.unschedules {
             self.asked.push((ticket, asked));
         }
+        self.next_ticket += u64::from(is_new);
         let Some(state) = &self.gateway else { return Ok(()) };
         let before = (state.step_under_way(), state.is_stopping());
         let in_force = self.gate.brief;
         let applied = match in_force {
+            Brief { switching: true, .. } if asked.unschedules => Applied::Later,
+            _ if asked.unschedules => Applied::Noted,
             Brief { switching: true, mode, .. } if mode == asked.mode => Applied::Refused,
             Brief { switching: true, .. } => Applied::Noted,
             _ if in_force.mode != asked.mode => Applied::Flip,
