@@ -51,4 +51,4 @@ fn many_requests_at_once_are_answered_in_many_turns() {
 }
 
 /// What every answer to these requests holds once.
-const MARK: &[u8] = b"ucs-gateway: refused; reason=unmatched";
+const MARK: &[u8] = b"UCS-Gateway: refused; reason=unmatched";

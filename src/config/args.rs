@@ -14,6 +14,7 @@ use clap::{Arg, Args, Command, ValueEnum};
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
+use crate::proxy::origins::parse_origin;
 use crate::telemetry::LogFormat;
 use crate::transport::{Address, UpstreamUrl, parse_admin_listen, parse_host, parse_listen};
 
@@ -111,6 +112,10 @@ pub struct ServeArgs {
     /// Longest Retry-After of a refusal; at least 1s.
     #[arg(long, env = "UCS_GATEWAY_MAX_RETRY_AFTER", value_name = "TIME", default_value = "30s", value_parser = parse_retry_after)]
     pub(crate) max_retry_after: Duration,
+
+    /// Origin whose pages may read the gateway's own responses, such as `https://app.example`, or `*`; repeatable.
+    #[arg(long, env = "UCS_GATEWAY_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = parse_origin)]
+    pub(crate) allow_origin: Vec<String>,
 
     /// Timeout for connecting to UCS.
     #[arg(long, env = "UCS_GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]

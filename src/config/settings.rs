@@ -11,6 +11,7 @@ use crate::control::{InitialMode, UpstreamModeUse};
 use crate::http1::HeadLimits;
 use crate::policy::table::RouteTable;
 use crate::proxy::class_limits::ClassLimit;
+use crate::proxy::origins::AllowedOrigins;
 use crate::proxy::upstream::exchange::ExchangeTimeouts;
 use crate::proxy::upstream::pool::PoolLimits;
 use crate::proxy::worker::{ClientTimeouts, ProxySettings};
@@ -184,6 +185,7 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
         max_body: args.max_body,
         max_connections: args.max_connections,
         max_retry_after: args.max_retry_after,
+        origins: AllowedOrigins::new(&args.allow_origin),
         livez: args.data_livez,
     }
 }

@@ -29,12 +29,14 @@ pub(crate) fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     write_line(bytes, name.as_bytes(), value);
 }
 
-/// Writes a received line that is forwarded: unchanged if it has the form in which lines are written here.
+/// Writes a received line that is forwarded, with its name as received.
 pub(crate) fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
+    let start = bytes.len();
     match line.plain {
         Some(plain) => bytes.extend_from_slice(plain),
         None => write_line(bytes, line.name, line.value),
     }
+    line.capitals.switch_case(&mut bytes[start..]);
 }
 
 /// Writes a field line; neither name nor value may contain a line end.

@@ -1,7 +1,7 @@
 //! The fast path for usual bytes: it parses a complete, correct field line or response head in one pass. It rejects nothing:
 //! for all other bytes it returns `None`, and the complete parsers in `head` and `response` decide.
 
-use super::fields::{FieldPlace, Span};
+use super::fields::{Capitals, FieldPlace, Span};
 use super::syntax::{LOWER_TOKEN, find_control};
 
 /// Room for this many field lines is reserved at once: most responses have fewer.
@@ -11,8 +11,8 @@ const PLANNED_FIELDS: usize = 12;
 pub(super) const STATUS_LINE_BYTES: usize = 13;
 
 /// Parses the plain field lines of `bytes` from `start` on, at most `most` of them, and adds their places. Returns the start of
-/// the next line, which is not plain, is empty, or is incomplete. Names are in lower case afterwards, that of the next line too.
-pub(super) fn fields(bytes: &mut [u8], mut start: usize, most: usize, places: &mut Vec<FieldPlace>) -> usize {
+/// the next line, which is not plain, is empty, or is incomplete. The bytes are unchanged: the caller lowers the case of names.
+pub(super) fn fields(bytes: &[u8], mut start: usize, most: usize, places: &mut Vec<FieldPlace>) -> usize {
     for _ in 0..most {
         let Some((place, next)) = field(bytes, start) else { break };
         places.push(place);
@@ -23,9 +23,9 @@ pub(super) fn fields(bytes: &mut [u8], mut start: usize, most: usize, places: &m
 
 /// Parses `name: value` with one space, a CR LF, and no other white space around the value.
 #[inline]
-fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
-    let line = bytes.get_mut(start..)?;
-    let colon = lower_name(line);
+fn field(bytes: &[u8], start: usize) -> Option<(FieldPlace, usize)> {
+    let line = bytes.get(start..)?;
+    let (colon, capitals) = name(line);
     let Some([b':', b' ', value @ ..]) = line.get(colon..).filter(|_| colon > 0) else { return None };
     let cr = find_control(value)?;
     let (text, [b'\r', b'\n', ..]) = value.split_at_checked(cr)? else { return None };
@@ -33,22 +33,24 @@ fn field(bytes: &mut [u8], start: usize) -> Option<(FieldPlace, usize)> {
         return None;
     }
     let value = start + colon + 2;
-    let place = FieldPlace { name: Span::new(start, start + colon)?, value: Span::new(value, value + cr)? };
+    let (name, value_place) = (Span::new(start, start + colon)?, Span::new(value, value + cr)?);
+    let place = FieldPlace { name, value: value_place, capitals };
     Some((place, value + cr + 2))
 }
 
-/// Lowers the case of the token that `line` begins with, and returns its length.
-fn lower_name(line: &mut [u8]) -> usize {
-    let mut length = 0;
+/// The length of the token that `line` begins with, and its capital letters.
+#[inline]
+fn name(line: &[u8]) -> (usize, Capitals) {
+    let (mut length, mut capitals) = (0, Capitals::default());
     for byte in line {
         let lower = LOWER_TOKEN[usize::from(*byte)];
         if lower == 0 {
             break;
         }
-        *byte = lower;
+        capitals.note(length, lower != *byte);
         length += 1;
     }
-    length
+    (length, capitals)
 }
 
 /// The parts of a response head.
@@ -76,7 +78,11 @@ pub(super) fn response_head(bytes: &mut [u8], most: usize) -> Option<ResponsePar
     let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
     let mut places = Vec::with_capacity(PLANNED_FIELDS);
     let end = fields(bytes, STATUS_LINE_BYTES + cr + 2, most, &mut places);
-    bytes[end..].starts_with(b"\r\n").then_some(ResponseParts { length: end + 2, status, is_http10, places })
+    if !bytes[end..].starts_with(b"\r\n") {
+        return None;
+    }
+    places.iter().for_each(|place| place.lower_name(bytes));
+    Some(ResponseParts { length: end + 2, status, is_http10, places })
 }
 
 /// Parses a decimal number below 10^19, with or without leading zeros.

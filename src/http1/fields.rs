@@ -46,6 +46,32 @@ pub(super) struct Span {
 pub(super) struct FieldPlace {
     pub(crate) name: Span,
     pub(crate) value: Span,
+    pub(crate) capitals: Capitals,
+}
+
+/// The places of the capital letters in a received name, one bit for each of its first 64 characters: names are compared in lower
+/// case, and forwarded as they were received. Behind the 64th character they are forwarded in lower case.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Capitals(u64);
+
+impl Capitals {
+    /// Notes a capital letter.
+    #[inline]
+    pub(super) fn note(&mut self, place: usize, is_capital: bool) {
+        if place < 64 {
+            self.0 |= u64::from(is_capital) << place;
+        }
+    }
+
+    /// Changes the case of these letters of a name.
+    #[inline]
+    pub(super) fn switch_case(self, name: &mut [u8]) {
+        let mut left = self.0;
+        while left != 0 {
+            name[left.trailing_zeros() as usize] ^= 0x20;
+            left &= left - 1;
+        }
+    }
 }
 
 impl Span {
@@ -82,12 +108,18 @@ impl Span {
 impl FieldPlace {
     /// The places of a line of `head`.
     pub(super) fn of(name: &[u8], value: &[u8], head: &[u8]) -> FieldPlace {
-        FieldPlace { name: Span::of(name, head), value: Span::of(value, head) }
+        let mut capitals = Capitals::default();
+        name.iter().enumerate().for_each(|(place, byte)| capitals.note(place, byte.is_ascii_uppercase()));
+        FieldPlace { name: Span::of(name, head), value: Span::of(value, head), capitals }
     }
 
-    /// Converts the name to lower case.
+    /// Converts the name to lower case; to be called once.
     pub(super) fn lower_name(self, head: &mut [u8]) {
-        head[self.name.range()].make_ascii_lowercase();
+        let name = &mut head[self.name.range()];
+        self.capitals.switch_case(name);
+        if name.len() > 64 {
+            name.make_ascii_lowercase();
+        }
     }
 
     /// Name and value.
@@ -112,7 +144,9 @@ pub struct FieldLine<'a> {
     /// Its value, without the white space around it.
     pub value: &'a [u8],
     /// The whole line, if it was received as `name: value` with CR LF behind it: then it can be copied.
-    pub(crate) plain: Option<&'a [u8]>,
+    pub(super) plain: Option<&'a [u8]>,
+    /// The capital letters of the name as it was received.
+    pub(super) capitals: Capitals,
 }
 
 impl Fields {
@@ -138,7 +172,7 @@ impl Fields {
     pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
         self.places.iter().map(|place| {
             let (name, value) = place.of_head(&self.head);
-            FieldLine { name, value, plain: place.plain_line(&self.head) }
+            FieldLine { name, value, plain: place.plain_line(&self.head), capitals: place.capitals }
         })
     }
 
@@ -197,8 +231,11 @@ impl Fields {
             Span { start, end: head.len() as u32 }
         };
         for (name, value) in lines {
-            places.push(FieldPlace { name: append(name.as_ref().as_bytes()), value: append(value.as_ref()) });
+            let (name, value) = (append(name.as_ref().as_bytes()), append(value.as_ref()));
+            places.push((name, value));
         }
+        let place = |(name, value): &(Span, Span)| FieldPlace::of(&head[name.range()], &head[value.range()], &head);
+        let places: Vec<FieldPlace> = places.iter().map(place).collect();
         places.iter().for_each(|place| place.lower_name(&mut head));
         Fields::new(head, places)
     }

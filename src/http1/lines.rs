@@ -57,7 +57,8 @@ impl Lines {
             let known = fields.len();
             let within = bytes.len().min(limits.head_bytes);
             let most = limits.header_count.saturating_sub(known);
-            self.start = fast_path::fields(&mut bytes[..within], self.start, most, fields);
+            self.start = fast_path::fields(&bytes[..within], self.start, most, fields);
+            fields[known..].iter().for_each(|place| place.lower_name(bytes));
             self.searched = self.start;
             self.number += fields.len() - known;
         }

@@ -15,7 +15,7 @@ use super::encode::{write_line, write_number};
 use super::field_names::FieldNames;
 
 /// The field line of a chunked body.
-pub(crate) const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
+pub(crate) const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
 
 /// Why a message could not be sent completely.
 #[derive(Debug)]
@@ -259,7 +259,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     }
 }
 
-/// Writes a `content-length` line.
+/// Writes a `Content-Length` line.
 pub(crate) fn write_length(bytes: &mut Vec<u8>, length: u64) {
-    write_number(bytes, b"content-length", length);
+    write_number(bytes, b"Content-Length", length);
 }

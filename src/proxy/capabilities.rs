@@ -1,7 +1,6 @@
 //! Responds to requests about the gateway itself: OPTIONS of the whole server, and requests that may not be forwarded any further
 //! (RFC 9110, 7.6.2 and 9.3.7). They change nothing, so no mode refuses them, and UCS receives none of them.
 
-use hyper::header::ALLOW;
 use hyper::{Method, StatusCode};
 
 use super::context::Worker;
@@ -43,7 +42,7 @@ pub(crate) fn respond(
     request_log.outcome = Outcome::Answered;
     request_log.class_slot = worker.class_slot(&table_ref, None);
     let mut response = Response::own(StatusCode::NO_CONTENT, bytes::Bytes::new(), &worker.buffers);
-    response.add(ALLOW, allow);
+    response.add("Allow", allow);
     response.add(UCS_GATEWAY, "answered");
     Ok(response)
 }

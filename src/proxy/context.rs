@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::class_limits::{ClassFull, ClassLimits, ClassPermit};
 use super::client::ConnectionState;
 use super::headers::{ForwardedInfo, RequestIds};
+use super::origins::AllowedOrigins;
 use super::recorder::RequestRecorder;
 use super::refusal::Refusal;
 use super::refusal::cache::RefusalCache;
@@ -77,6 +78,8 @@ pub struct Worker {
     pub(crate) upstream_host: HeaderValue,
     /// The `Date` of responses that have none (RFC 9110, 5.6.7), at most one sweep old.
     pub(crate) date: RefCell<String>,
+    /// The origins whose pages may read the gateway's own responses.
+    pub(crate) origins: AllowedOrigins,
     /// Whether the gateway itself responds to `GET /livez`.
     pub(crate) livez: bool,
     /// How far this worker is with its end: no request looks at a channel.
@@ -105,8 +108,6 @@ pub(crate) struct Downstream {
     pub(crate) state: Rc<ConnectionState>,
     /// The forwarding fields that its requests get.
     pub(crate) forwarded: ForwardedInfo,
-    /// Whether the request in progress may change something in UCS: then it continues when the client disconnects.
-    pub(crate) mutating: Cell<bool>,
     /// The task that serves the connection.
     pub(crate) task: ClientTask,
     /// Its place among the worker's connections.
@@ -155,6 +156,7 @@ impl Worker {
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),
             date: RefCell::new(date_now()),
+            origins: settings.origins.clone(),
             livez: settings.livez,
             stop: Cell::default(),
             metrics: Arc::clone(&shared.metrics),

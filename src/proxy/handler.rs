@@ -9,6 +9,7 @@ use super::capabilities;
 use super::classify::{Refused, RouteMatch, decide};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext, Worker};
+use super::cors;
 use super::local;
 use super::outgoing::prepare;
 use super::refusal::{self, Refusal};
@@ -25,10 +26,13 @@ pub(crate) async fn respond(
     body: ClientBody,
     mut request_log: RequestLog,
 ) -> Box<Response> {
-    let response = match handle(request, body, &mut request_log).await {
+    let mut response = match handle(request, body, &mut request_log).await {
         Ok(response) => response,
         Err(refused) => refusal::respond::respond(request.downstream, Some(request.head), &refused, &mut request_log),
     };
+    if response.is_own {
+        cors::mark(&request.downstream.worker.origins, &mut response, request.head);
+    }
     response.with(request_log)
 }
 
@@ -54,9 +58,13 @@ async fn handle(
     if capabilities::is_about_gateway(head) {
         return Ok(capabilities::respond(&downstream.worker, head, request_log)?);
     }
-    let matched = decide(&downstream.worker.gate, head)?;
+    let matched = match decide(&downstream.worker.gate, head) {
+        Err(Refused { refusal, matched }) if cors::takes_preflight(&downstream.worker.origins, head, &refusal) => {
+            return Ok(cors::preflight(&downstream.worker, head, matched.as_ref(), request_log));
+        }
+        decided => decided?,
+    };
     request_log.class_slot = downstream.worker.class_slot(&matched.table, matched.class());
-    downstream.mutating.set(!head.method.is_safe());
     match matched.route().and_then(|route| route.answer_to(head.method.as_str())) {
         // Local responses are rare, so their futures are boxed. A mode change waits for the requests in flight, so it must not
         // be one of them.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
@@ -67,7 +66,7 @@ pub(crate) async fn set_mode(
     // The key contains a space, as documented.
     let document = format!("{{\"server changed\":\"{}\"}}", flipped.record.mode);
     let mut response = response::json(StatusCode::OK, document.into_bytes(), &downstream.worker.buffers);
-    response.add(LOCATION, format!("{}/server/status", matched.table.table().base_path));
+    response.add("Location", format!("{}/server/status", matched.table.table().base_path));
     Ok(response)
 }
 

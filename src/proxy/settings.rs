@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::origins::AllowedOrigins;
 use super::upstream::exchange::ExchangeTimeouts;
 use super::upstream::pool::PoolLimits;
 use crate::http1::HeadLimits;
@@ -26,6 +27,8 @@ pub struct ProxySettings {
     pub max_connections: usize,
     /// The longest `Retry-After` of a 503.
     pub max_retry_after: Duration,
+    /// The origins whose pages may read the gateway's own responses.
+    pub origins: AllowedOrigins,
     /// Whether the gateway itself responds to `GET /livez`.
     pub livez: bool,
 }

@@ -26,8 +26,8 @@ use crate::http1::RequestError;
 pub use crate::transport::SocketOrigin;
 use crate::transport::{TcpListener, TcpStream, accept_queued, prepare_accepted};
 
-/// A client that has closed its sending side counts as gone after this time: TCP does not tell the two apart.
-const HALF_CLOSE_GRACE: Duration = Duration::from_secs(3);
+/// How often the connection of a client that has closed its sending side is looked at: the event loop reports no reset after that.
+const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
 
 /// How long a client may continue to send after it was refused, and how long it may pause meanwhile.
 const DISCARD_TIME: Duration = Duration::from_secs(30);
@@ -172,7 +172,6 @@ impl Connections {
             peer,
             state: Rc::default(),
             forwarded: ForwardedInfo::new(peer.ip(), false),
-            mutating: Cell::new(false),
             task: ClientTask::default(),
             place: Cell::new(self.open.borrow().len()),
             predates_stop: !self.worker.stop.get().has_begun(),
@@ -270,8 +269,8 @@ impl Connections {
             } else if is_older(state.unread_since(), timeouts.idle_body) {
                 state.give_up_unread();
                 downstream.task.abort();
-            } else if is_older(state.half_closed_since(), HALF_CLOSE_GRACE) && !downstream.mutating.get() {
-                state.give_up_half_closed();
+            } else if is_older(state.half_closed_looked(), HALF_CLOSED_LOOK) {
+                state.look_again();
             } else if state.discards_too_long(&discard) {
                 downstream.task.abort();
             } else if is_older(state.idle_since(), idle) && !state.is_responding() {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::address::{Address, HostPort};
-use super::tcp::reset_on_close;
+use super::tcp::{probe_peer, reset_on_close};
 use super::tls::TlsStream;
 
 /// An open connection.
@@ -142,6 +142,25 @@ impl ReadHalf {
             ReadHalf::Tcp(half) => would_block(half.try_read(&mut [0])),
             ReadHalf::Unix(half) => would_block(half.try_read(&mut [0])),
             ReadHalf::Tls(shared) => shared.borrow_mut().is_quiet(),
+        }
+    }
+
+    /// Whether the connection has failed since its last error was reported.
+    pub(crate) fn has_error(&self) -> bool {
+        let error = match self {
+            ReadHalf::Tcp(half) => AsRef::<TcpStream>::as_ref(half).take_error(),
+            ReadHalf::Unix(half) => AsRef::<UnixStream>::as_ref(half).take_error(),
+            ReadHalf::Tls(shared) => shared.borrow().socket().take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
+    /// Makes the kernel ask a silent peer for signs of life: see [`probe_peer`].
+    pub(crate) fn probe_peer(&self) {
+        match self {
+            ReadHalf::Tcp(half) => probe_peer(half.as_ref()),
+            ReadHalf::Unix(_) => {}
+            ReadHalf::Tls(shared) => probe_peer(shared.borrow().socket()),
         }
     }
 

@@ -7,6 +7,8 @@ mod answers_of_ucs;
 mod clients;
 /// Connections on both sides: reuse, pipelining, stale ones, the spread over workers.
 mod connections;
+/// Pages of other origins.
+mod cors;
 /// What the system keeps of clients and exchanges that were given up: nothing.
 mod given_up;
 /// Heads: what is removed, added and kept on the way, in both directions.

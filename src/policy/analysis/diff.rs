@@ -118,8 +118,10 @@ pub(crate) fn setting_differences(old: &RouteTable, new: &RouteTable) -> Vec<Set
     for reason in names([old, new], |table| table.answers.iter().map(|(reason, _)| reason).collect()) {
         let answer = |table: &RouteTable| {
             let answer = table.answers.iter().find(|(of, _)| *of == reason).map(|(_, answer)| answer);
-            answer
-                .map_or("a problem document".to_owned(), |answer| format!("{} {:?}", answer.content_type, answer.body))
+            answer.map_or("a problem document".to_owned(), |answer| {
+                let headers = answer.headers.iter().map(|(name, value)| format!(" {name}: {value}"));
+                format!("{} {:?}{}", answer.content_type, answer.body, headers.collect::<String>())
+            })
         };
         compare(format!("answers: {reason}"), answer(old), answer(new));
     }

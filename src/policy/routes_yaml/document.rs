@@ -21,7 +21,7 @@ pub(super) const FILE_KEYS: [&str; 6] = ["version", "base_path", "unmatched", "c
 pub(super) const ROUTE_KEYS: [&str; 9] =
     ["operation", "id", "method", "path", "regex", "class", "modes", "answer", "needs_profile_schema"];
 /// Keys of an answer.
-pub(super) const ANSWER_KEYS: [&str; 2] = ["content_type", "body"];
+pub(super) const ANSWER_KEYS: [&str; 3] = ["content_type", "body", "headers"];
 /// The reasons whose response body can be replaced.
 pub(super) const REASONS: [&str; 7] =
     ["mode", "switching", "local_close", "no_profile_schema", "unmatched", "overload", "upstream"];
@@ -195,7 +195,22 @@ fn answer_template(node: &Node, diagnostics: &mut Diagnostics) -> Option<AnswerT
         let written = text(node, "body", diagnostics)?;
         spelled(node, written, |body| spelling::body(body, content_type.unwrap_or_default()), diagnostics)
     });
-    Some(AnswerTemplate { content_type: content_type?.into(), body: body?.into() })
+    let headers = fields.get("headers").map(|node| answer_headers(node, diagnostics)).unwrap_or_default();
+    Some(AnswerTemplate { content_type: content_type?.into(), body: body?.into(), headers })
+}
+
+fn answer_headers(node: &Node, diagnostics: &mut Diagnostics) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut headers: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    for (key, node) in entries(node, "headers", diagnostics).unwrap_or_default() {
+        if let Err(issue) = spelling::header_name(&key.name) {
+            diagnostics.add(key.at, issue);
+        }
+        let value = text(node, "a header", diagnostics);
+        if let Some(value) = value.and_then(|value| spelled(node, value, spelling::header_value, diagnostics)) {
+            headers.push((key.name.as_str().into(), value.into()));
+        }
+    }
+    headers
 }
 
 fn route(node: &Node, classes: &[Class], diagnostics: &mut Diagnostics) -> PartialRoute {

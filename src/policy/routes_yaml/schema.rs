@@ -58,6 +58,11 @@ fn answer() -> Value {
         "required": ["content_type", "body"],
         "properties": {
             "content_type": { "type": "string", "description": "Sent as Content-Type." },
+            "headers": {
+                "type": "object",
+                "additionalProperties": { "type": "string" },
+                "description": "More header lines."
+            },
             "body": {
                 "type": "string",
                 "description": "Text with {operation} {method} {path} {mode} {status} {detail} {reason} {revision} {class}."

@@ -63,6 +63,42 @@ pub(super) fn content_type(text: &str) -> Result<(), Issue> {
     Err(Issue::new(text, format!("invalid content type \"{text}\""), "write for example application/json"))
 }
 
+/// A header line of an answer: not one that the gateway writes itself, nor one of a connection.
+pub(super) fn header_name(text: &str) -> Result<(), Issue> {
+    const RESERVED: [&str; 14] = [
+        "cache-control",
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "retry-after",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "ucs-gateway",
+        "upgrade",
+        "via",
+    ];
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if text.is_empty() || !text.chars().all(is_token) {
+        return Err(Issue::new(text, format!("invalid header name \"{text}\""), "write a name such as X-Reason"));
+    }
+    if RESERVED.iter().any(|name| name.eq_ignore_ascii_case(text)) {
+        return Err(Issue::new(text, format!("the gateway itself decides about the header {text}"), "remove it"));
+    }
+    Ok(())
+}
+
+/// The value of such a line.
+pub(super) fn header_value(text: &str) -> Result<(), Issue> {
+    if text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text {
+        return Ok(());
+    }
+    Err(Issue::new(text, "invalid header value", "write visible ASCII, without spaces at its ends"))
+}
+
 /// A body with placeholders. When its content type is JSON, it must be valid JSON once filled in.
 pub(super) fn body(text: &str, content_type: &str) -> Result<(), Issue> {
     if let Some(control) = text.chars().find(|char| char.is_control() && !matches!(char, '\t' | '\r' | '\n')) {

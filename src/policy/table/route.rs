@@ -127,4 +127,6 @@ pub struct AnswerTemplate {
     pub(crate) content_type: Arc<str>,
     /// Text with the placeholders of docs/routes.md, each filled in as the inside of a JSON string.
     pub(crate) body: Arc<str>,
+    /// More header lines of the response.
+    pub(crate) headers: Vec<(Arc<str>, Arc<str>)>,
 }

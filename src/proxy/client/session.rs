@@ -21,7 +21,7 @@ use crate::proxy::handler::{respond, respond_to_malformed};
 use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 use crate::proxy::response::http1::{self, ResponseFraming};
-use crate::transport::{Stream, WriteHalf};
+use crate::transport::{ReadHalf, Stream, WriteHalf};
 
 /// Serves a client until its connection is over. This future is a large part of the memory of an idle connection: see the row
 /// *idle* of benches/compare.
@@ -208,9 +208,17 @@ async fn respond_to_client(
         if downstream.state.send_interim(write).is_err() {
             return Poll::Ready(None);
         }
-        input.borrow_mut().poll_gone(context, true).map(|()| None)
+        input.borrow_mut().poll_gone(context, is_broken).map(|()| None)
     })
     .await
+}
+
+/// Whether the connection of a half-closed client is broken. From the first look on, the kernel asks its peer for signs of life.
+fn is_broken(reader: &ReadHalf, is_first: bool) -> bool {
+    if is_first {
+        reader.probe_peer();
+    }
+    reader.has_error()
 }
 
 async fn write(
@@ -259,5 +267,5 @@ fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
         downstream.state.all_read();
     }
     let gone = || Err(WriteError::Refused(io::ErrorKind::NotConnected.into()));
-    input.borrow_mut().poll_gone(context, false).map(|()| gone())
+    input.borrow_mut().poll_gone(context, is_broken).map(|()| gone())
 }

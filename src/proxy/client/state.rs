@@ -39,8 +39,9 @@ enum Reading {
     Idle { since: Option<Instant>, stage: IdleStage },
     /// It has the beginning of a head, which the sweeper may have rejected.
     Head { since: Instant, expired: Option<RequestError> },
-    /// The client has closed its side while a response is in progress: it waits for that, or counts as gone.
-    HalfClosed { since: Instant, is_gone: bool },
+    /// The client has closed its side while a response is in progress, and waits for that (RFC 9112, 9.6). Its connection was
+    /// last looked at at this time.
+    HalfClosed { looked: Instant },
     /// It discards input.
     Discarding(Discard),
 }
@@ -107,7 +108,7 @@ impl ConnectionState {
             Reading::Request => Reading::Request,
             Reading::Idle { since, stage } => Reading::Idle { since: since.map(|since| since + gap), stage },
             Reading::Head { since, expired } => Reading::Head { since: since + gap, expired },
-            Reading::HalfClosed { since, is_gone } => Reading::HalfClosed { since: since + gap, is_gone },
+            Reading::HalfClosed { looked } => Reading::HalfClosed { looked: looked + gap },
             Reading::Discarding(Discard { began, moved, bytes }) => {
                 Reading::Discarding(Discard { began: began + gap, moved: moved + gap, bytes })
             }
@@ -160,10 +161,7 @@ impl ConnectionState {
     /// The response is over, sent or not.
     pub(crate) fn end_response(&self) {
         self.responses.set(self.responses.get() - 1);
-        let Reading::HalfClosed { since, .. } = self.reading.get() else { return };
-        if self.is_responding() {
-            self.reading.set(Reading::HalfClosed { since, is_gone: false });
-        } else {
+        if matches!(self.reading.get(), Reading::HalfClosed { .. }) && !self.is_responding() {
             self.reading.set(Reading::Request);
             self.wake_reader();
         }
@@ -174,26 +172,24 @@ impl ConnectionState {
         self.responses.get() > 0
     }
 
-    /// Since when the client has closed its side: it waits for a response or is gone, which TCP does not tell apart.
-    pub(crate) fn half_closed_since(&self) -> Option<Instant> {
-        if let Reading::HalfClosed { since, .. } = self.reading.get() { Some(since) } else { None }
+    /// When the connection of a half-closed client was last looked at.
+    pub(crate) fn half_closed_looked(&self) -> Option<Instant> {
+        if let Reading::HalfClosed { looked } = self.reading.get() { Some(looked) } else { None }
     }
 
-    /// Counts the half-closed client as gone.
-    pub(crate) fn give_up_half_closed(&self) {
-        if let Reading::HalfClosed { since, .. } = self.reading.get() {
-            self.reading.set(Reading::HalfClosed { since, is_gone: true });
-            self.wake_reader();
-        }
+    /// Makes the reader look at the connection of a half-closed client again: the event loop tells nothing more of it.
+    pub(crate) fn look_again(&self) {
+        self.reading.set(Reading::HalfClosed { looked: Instant::now() });
+        self.wake_reader();
     }
 
-    /// Whether the half-closed client counts as gone; the first call starts its grace period.
-    pub(crate) fn half_closed_is_gone(&self) -> bool {
-        if let Reading::HalfClosed { is_gone, .. } = self.reading.get() {
-            return is_gone;
+    /// The client has closed its side; false if that is known.
+    pub(crate) fn half_closes(&self) -> bool {
+        let is_news = !matches!(self.reading.get(), Reading::HalfClosed { .. });
+        if is_news {
+            self.reading.set(Reading::HalfClosed { looked: Instant::now() });
         }
-        self.reading.set(Reading::HalfClosed { since: Instant::now(), is_gone: false });
-        false
+        is_news
     }
 
     /// Queues an interim response, which is sent before anything else.

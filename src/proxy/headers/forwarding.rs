@@ -152,26 +152,26 @@ pub(super) fn write_forwarding(
     let id = if is_kept { client_id(client.fields) } else { None };
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
-        Some(id) => write_field(bytes, X_REQUEST_ID, id),
-        None => write_field(bytes, X_REQUEST_ID, &own.ids.fresh()),
+        Some(id) => write_field(bytes, "X-Request-Id", id),
+        None => write_field(bytes, "X-Request-Id", &own.ids.fresh()),
     }
     start..bytes.len() - "\r\n".len()
 }
 
 /// Writes the fields if the client sent none of them: the same result as [`write_merged`], but faster.
 fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo, via: &str) {
-    write_all(bytes, [b"x-forwarded-for: ", hop.peer.as_bytes(), b"\r\nx-forwarded-proto: ", hop.proto.as_bytes()]);
-    write_all(bytes, [b"\r\nx-forwarded-host: ", host, b"\r\nvia: ", via.as_bytes(), b"\r\n"]);
+    write_all(bytes, [b"X-Forwarded-For: ", hop.peer.as_bytes(), b"\r\nX-Forwarded-Proto: ", hop.proto.as_bytes()]);
+    write_all(bytes, [b"\r\nX-Forwarded-Host: ", host, b"\r\nVia: ", via.as_bytes(), b"\r\n"]);
 }
 
 /// Writes the fields, merged with those of the client.
 fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own: ProxyFields<'_>) {
     let values = |name, field| client.values(name, field);
-    write_list(bytes, "x-forwarded-for", values("x-forwarded-for", ForwardedField::ForwardedFor), &own.hop.peer);
+    write_list(bytes, "X-Forwarded-For", values("x-forwarded-for", ForwardedField::ForwardedFor), &own.hop.peer);
     let protos = values("x-forwarded-proto", ForwardedField::ForwardedProto);
-    write_else(bytes, "x-forwarded-proto", protos, own.hop.proto.as_bytes());
-    write_else(bytes, "x-forwarded-host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
-    write_list(bytes, "via", values("via", ForwardedField::Via), via(own.is_http10));
+    write_else(bytes, "X-Forwarded-Proto", protos, own.hop.proto.as_bytes());
+    write_else(bytes, "X-Forwarded-Host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
+    write_list(bytes, "Via", values("via", ForwardedField::Via), via(own.is_http10));
     if client.seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
         for name in ["traceparent", "tracestate"] {
             values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));

@@ -18,7 +18,7 @@ pub(crate) fn is_used_up(method: &Method, fields: &Fields) -> bool {
 /// Writes the field for the next recipient; an invalid one ends here.
 pub(super) fn write_decremented(bytes: &mut Vec<u8>, value: &[u8]) {
     if let Some(hops) = number(value) {
-        write_number(bytes, b"max-forwards", hops.saturating_sub(1));
+        write_number(bytes, b"Max-Forwards", hops.saturating_sub(1));
     }
 }
 
@@ -40,9 +40,9 @@ mod tests {
             write_decremented(&mut bytes, value);
             String::from_utf8(bytes).unwrap_or_default()
         };
-        assert_eq!(written(b"7"), "max-forwards: 6\r\n");
-        assert_eq!(written(b"007"), "max-forwards: 6\r\n");
-        assert_eq!(written(&[b'9'; 30]), format!("max-forwards: {}\r\n", u64::MAX - 1));
+        assert_eq!(written(b"7"), "Max-Forwards: 6\r\n");
+        assert_eq!(written(b"007"), "Max-Forwards: 6\r\n");
+        assert_eq!(written(&[b'9'; 30]), format!("Max-Forwards: {}\r\n", u64::MAX - 1));
         for junk in ["", "-1", "+1", "1, 2", "x"] {
             assert_eq!(written(junk.as_bytes()), "", "{junk:?}");
         }

@@ -11,7 +11,7 @@ pub(crate) use self::forwarding::is_looping;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
 pub(crate) use self::names::UCS_GATEWAY;
-use self::names::{is_hop_by_hop, is_override, is_unwanted_upstream};
+use self::names::{is_hop_by_hop, is_mark, is_override, is_unwanted_upstream};
 use crate::http1::encode::{pass_line, write_all, write_field, write_list};
 use crate::http1::{Buffer, FieldNames, Fields};
 
@@ -69,7 +69,7 @@ impl UpstreamHead {
 pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: ProxyFields<'_>) -> UpstreamHead {
     let mut bytes = own.buffers.take(fields.head_length() + ADDED_BYTES);
     let method = to.method.as_str().as_bytes();
-    write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nhost: ", to.host, b"\r\n"]);
+    write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nHost: ", to.host, b"\r\n"]);
     let options = ConnectionOptions::by(fields);
     let mut seen = FieldSet::default();
     let (mut says_length, mut has_trailer) = (false, false);
@@ -151,8 +151,7 @@ pub struct ResponseMeta {
 pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     let options = ConnectionOptions::by(fields);
     let (mut dated, mut has_via, mut has_trailer) = (false, false, false);
-    let is_removed =
-        |name: &[u8]| options.removes(name) || is_hop_by_hop(name) || name == UCS_GATEWAY.as_str().as_bytes();
+    let is_removed = |name: &[u8]| options.removes(name) || is_hop_by_hop(name) || is_mark(name);
     for line in fields.lines() {
         let name = line.name;
         if is_removed(name) {
@@ -172,9 +171,9 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     }
     let own = via(fields.is_of_http10_response());
     if has_via {
-        write_list(bytes, "via", fields.values("via"), own);
+        write_list(bytes, "Via", fields.values("via"), own);
     } else {
-        write_field(bytes, "via", own.as_bytes());
+        write_field(bytes, "Via", own.as_bytes());
     }
     let passes = |name: &[u8]| name != b"via" && !is_removed(name);
     let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };

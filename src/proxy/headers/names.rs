@@ -1,10 +1,14 @@
 //! Field names in lower case: hop-by-hop fields, and fields that could make UCS handle another request than the classified one.
 //! Lists only; `headers` decides about them.
 
-use hyper::header::HeaderName;
-
 /// The field that marks responses of the gateway. It is dropped from the messages of clients and UCS, so it cannot be forged.
-pub(crate) const UCS_GATEWAY: HeaderName = HeaderName::from_static("ucs-gateway");
+pub(crate) const UCS_GATEWAY: &str = "UCS-Gateway";
+
+/// Whether it is that field.
+#[inline]
+pub(super) fn is_mark(name: &[u8]) -> bool {
+    name == b"ucs-gateway"
+}
 
 /// Fields that describe the message and not the hop.
 pub(crate) fn is_end_to_end(name: &[u8]) -> bool {
@@ -32,9 +36,7 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
 /// Fields that could make UCS, or a server in front of it, handle another request than the classified one, or take it for that of
 /// another client; for names that begin with `x-`, see [`is_override`].
 pub(crate) fn is_unwanted_upstream(name: &[u8]) -> bool {
-    name == UCS_GATEWAY.as_str().as_bytes()
-        || is_claimed_address(name)
-        || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
+    is_mark(name) || is_claimed_address(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 
 /// Overrides of the method, and of the path or prefix, that servlet filters and proxies support; and claims about the client's

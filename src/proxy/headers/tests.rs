@@ -19,7 +19,8 @@ struct Lines(Vec<(String, String)>);
 impl Lines {
     fn of(bytes: &[u8]) -> Lines {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pair =
+            |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
         Lines(text.split_terminator("\r\n").map(|line| pair(line).unwrap()).collect())
     }
 

@@ -3,7 +3,6 @@
 
 use hyper::Method;
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -104,10 +103,12 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
         None => ("application/problem+json", problem.to_json()),
     };
     let mut lines = Vec::new();
-    for (name, value) in [(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store")] {
-        write_line(&mut lines, name.as_str().as_bytes(), value.as_bytes());
+    let mark = format!("refused; reason={reason}");
+    let own = [("Content-Type", content_type), ("Cache-Control", "no-store"), (UCS_GATEWAY, &mark)];
+    let chosen = template.iter().flat_map(|template| &template.headers).map(|(name, value)| (&**name, &**value));
+    for (name, value) in own.into_iter().chain(chosen) {
+        write_line(&mut lines, name.as_bytes(), value.as_bytes());
     }
-    write_line(&mut lines, UCS_GATEWAY.as_str().as_bytes(), format!("refused; reason={reason}").as_bytes());
     Page { lines, content }
 }
 

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 
@@ -73,20 +72,20 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) ->
     let mut response = Response::own(status, content, &worker.buffers);
     response.lines.extend_from_slice(lines);
     if let Refusal::NoRoute(NoRoute::Method { allow }) = refusal {
-        response.add(ALLOW, allow);
+        response.add("Allow", allow);
     }
     if let Refusal::Access(AccessError::Throttled { retry_after }) = refusal {
-        response.add_seconds(RETRY_AFTER, retry_after.as_secs());
+        response.add_seconds("Retry-After", retry_after.as_secs());
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let most = worker.max_retry_after.as_secs();
         // When a local close ends does not depend on the record.
         let is_local = matches!(refusal, Refusal::Mode(published) if published.local.is_some());
         let record = refusal.record().filter(|_| !is_local);
-        response.add_seconds(RETRY_AFTER, retry_after(record.as_deref(), most, Timestamp::now()));
+        response.add_seconds("Retry-After", retry_after(record.as_deref(), most, Timestamp::now()));
     }
     if status == StatusCode::UNAUTHORIZED {
-        response.add(WWW_AUTHENTICATE, "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
+        response.add("WWW-Authenticate", "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
     }
     response.closes = refusal.closes();
     response

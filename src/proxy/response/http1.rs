@@ -38,7 +38,7 @@ pub(crate) fn encode(
     date: &str,
     buffers: &Rc<Buffers>,
 ) -> MessageWriter<ResponseBody> {
-    let Response { status, lines, meta, length: declared_length, closes, body, discards_body: _ } = response;
+    let Response { status, lines, meta, length: declared_length, closes, body, discards_body: _, is_own: _ } = response;
     let size = body.size_hint().exact();
     let mut head = buffers.take(room_for(size) + lines.len() + interim.len());
     write_all(&mut head, [interim, b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", &lines]);
@@ -47,7 +47,7 @@ pub(crate) fn encode(
     let ends_by_closing = !has_no_body && size.is_none() && framing.is_http10;
     let closes = framing.closes || ends_by_closing || closes;
     if !meta.dated {
-        write_line(&mut head, b"date", date.as_bytes());
+        write_line(&mut head, b"Date", date.as_bytes());
     }
     let body_framing = if has_no_body {
         if let Some(length) = length_of_nothing(status, declared_length, size) {
@@ -65,9 +65,9 @@ pub(crate) fn encode(
         BodyFraming::Chunked { trailers, piece_ends: false }
     };
     if closes {
-        head.extend_from_slice(b"connection: close\r\n");
+        head.extend_from_slice(b"Connection: close\r\n");
     } else if framing.is_http10 {
-        head.extend_from_slice(b"connection: keep-alive\r\n");
+        head.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     head.extend_from_slice(b"\r\n");
     let over = has_no_body || body.is_end_stream();

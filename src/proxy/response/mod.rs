@@ -9,7 +9,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::body::Body;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 
 use super::headers::{self, ResponseMeta, UCS_GATEWAY};
 use super::request_log::RequestLog;
@@ -36,6 +35,8 @@ pub(crate) struct Response {
     pub(crate) closes: bool,
     /// Whether the rest of the request's body is discarded.
     pub(crate) discards_body: bool,
+    /// Whether the gateway made it, and UCS none of it.
+    pub(crate) is_own: bool,
     pub(crate) body: ResponseBody,
 }
 
@@ -51,6 +52,7 @@ impl Response {
             length: None,
             closes: false,
             discards_body: true,
+            is_own: false,
             body,
         })
     }
@@ -58,7 +60,9 @@ impl Response {
     /// A response of the gateway itself, without field lines.
     pub(crate) fn own(status: StatusCode, content: Bytes, buffers: &Rc<Buffers>) -> Box<Response> {
         let phrase = status.canonical_reason().unwrap_or_default();
-        Response::new(status, phrase.as_bytes(), ResponseBody::own(content), buffers)
+        let mut response = Response::new(status, phrase.as_bytes(), ResponseBody::own(content), buffers);
+        response.is_own = true;
+        response
     }
 
     /// A response of UCS whose body is streamed.
@@ -88,21 +92,21 @@ impl Response {
     }
 
     /// Adds a field line; the value must not contain a line break.
-    pub(crate) fn add(&mut self, name: HeaderName, value: impl AsRef<[u8]>) {
-        write_line(&mut self.lines, name.as_str().as_bytes(), value.as_ref());
+    pub(crate) fn add(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        write_line(&mut self.lines, name.as_bytes(), value.as_ref());
     }
 
     /// Adds a field line with a number of seconds.
-    pub(crate) fn add_seconds(&mut self, name: HeaderName, seconds: u64) {
-        write_number(&mut self.lines, name.as_str().as_bytes(), seconds);
+    pub(crate) fn add_seconds(&mut self, name: &str, seconds: u64) {
+        write_number(&mut self.lines, name.as_bytes(), seconds);
     }
 }
 
 /// A JSON response of the gateway that is not a refusal.
 pub(crate) fn json(status: StatusCode, document: Vec<u8>, buffers: &Rc<Buffers>) -> Box<Response> {
     let mut response = Response::own(status, Bytes::from(document), buffers);
-    response.add(CONTENT_TYPE, "application/json");
-    response.add(CACHE_CONTROL, "no-store");
+    response.add("Content-Type", "application/json");
+    response.add("Cache-Control", "no-store");
     response.add(UCS_GATEWAY, "answered");
     response
 }

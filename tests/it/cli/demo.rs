@@ -54,7 +54,7 @@ fn every_printed_line_works_as_it_says() {
     let statuses: Vec<_> = pasted[..6].iter().map(|printed| status(printed)).collect();
     // Profile, schema; flip; profile, schema; and back.
     assert_eq!(statuses, ["201", "503", "200", "503", "201", "200"], "{pasted:#?}");
-    assert!(pasted[1].contains("ucs-gateway: refused; reason=mode"), "{}", pasted[1]);
+    assert!(pasted[1].contains("UCS-Gateway: refused; reason=mode"), "{}", pasted[1]);
     assert!(pasted[2].contains("\"drain\":\"complete\""), "{}", pasted[2]);
     assert!(pasted[5].contains("{\"server changed\":\"production\"}"), "{}", pasted[5]);
     assert_eq!(pasted.len(), 8, "the last two show a drain");

@@ -1,7 +1,7 @@
 //! Clients that half-close, go away, stall, or send too much or too little.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{GET, POST};
 use crate::support::{Connection, Gateway, PATIENCE, Scripted, Ucs, admin, eventually, http};
@@ -105,8 +105,30 @@ fn a_read_is_dropped_at_ucs_when_the_client_is_gone() {
     assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may still be at it");
 }
 
+/// However long UCS takes: a half-closed client waits (`nc -N`, health checks of old servers).
 #[test]
-fn a_read_is_dropped_at_ucs_when_the_client_closes_without_a_word() {
+fn a_client_that_half_closed_gets_its_answer_however_long_ucs_takes() {
+    let (sender, go) = mpsc::channel::<()>();
+    let go = std::sync::Mutex::new(go);
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        // Beyond the grace that such clients once had.
+        let _ = go.lock().unwrap().recv_timeout(Duration::from_secs(4));
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate");
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    client.half_close();
+    let reply = client.read_reply();
+    assert_eq!((reply.status, reply.text()), (200, "late".to_owned()));
+    assert!(client.is_closed());
+    drop(sender);
+}
+
+/// The event loop tells nothing of a reset behind a FIN.
+#[test]
+fn a_read_is_dropped_at_ucs_when_the_client_half_closes_and_goes_away() {
     let (sender, events) = mpsc::channel();
     let upstream = Scripted::start(move |conn| {
         conn.read_request();
@@ -119,11 +141,33 @@ fn a_read_is_dropped_at_ucs_when_the_client_closes_without_a_word() {
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, GET, &[], b""));
     assert_eq!(events.recv_timeout(PATIENCE), Ok("come"));
-    // TCP shows a half-close: only time can tell that nobody waits any more.
-    drop(client);
+    client.half_close();
+    client.reset();
     assert_eq!(events.recv_timeout(PATIENCE), Ok("dropped"));
     eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
     assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may still be at it");
+}
+
+/// Each second the client reads more than the minimum rate asks for, and never as much as a third of what the system keeps.
+#[test]
+fn a_client_that_reads_slowly_and_steadily_lives() {
+    const LENGTH: u64 = 8 << 20;
+    let upstream = Scripted::start(move |conn| {
+        conn.read_request();
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        conn.write_pattern(LENGTH, PATIENCE, |_| {});
+    });
+    let gateway = Gateway::bare(upstream.address, &["--idle-body-timeout", "8s", "--min-body-rate", "500"]);
+    let mut client = Connection::open(gateway.data).with_small_receive_buffer();
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(client.read_head().status, 200);
+    // Longer than a client may stand still.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(12) {
+        client.read_exact(4000);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(admin::metric(&gateway, IN_FLIGHT), 1.0, "it has not ended");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_client_cannot_take_the_framing_away() {
     for _ in 0..2 {
         assert_eq!(bodies.recv_timeout(PATIENCE).unwrap(), b"hello");
     }
-    assert_eq!(upstream.received_text().matches("\r\nhost: ucs\r\n").count(), 2, "{}", upstream.received_text());
+    assert_eq!(upstream.received_text().matches("\r\nHost: ucs\r\n").count(), 2, "{}", upstream.received_text());
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_loop_is_found_and_a_gateway_behind_a_gateway_is_none() {
     let outer = Gateway::bare(inner.data, &[]);
     let reply = crate::support::request(outer.data, GET, &[("Via", "1.1 edge")], b"");
     assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
-    let chain = "via: 1.1 edge, 1.1 ucs-gateway, 1.1 ucs-gateway\r\n";
+    let chain = "Via: 1.1 edge, 1.1 ucs-gateway, 1.1 ucs-gateway\r\n";
     assert!(upstream.received_text().contains(chain), "{}", upstream.received_text());
 }
 

@@ -88,7 +88,7 @@ fn every_request_has_an_id_in_the_access_log() {
             1 => assert_eq!(id, "mine", "{line}"),
             _ => assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}"),
         }
-        assert_eq!(received.contains(&format!("x-request-id: {id}\r\n")), number < 9 || number % 3 == 1, "{line}");
+        assert_eq!(received.contains(&format!("X-Request-Id: {id}\r\n")), number < 9 || number % 3 == 1, "{line}");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Rules of RFC 9110 that concern a gateway: methods (9.1, 15.5.6, 15.6.2), `Max-Forwards` (7.6.2), interim responses (15.2),
-//! `Via` (7.6.3), `Expect` (10.1.1), and reason phrases.
+//! `Via` (7.6.3), `Expect` (10.1.1), reason phrases, and the case of field names, which old peers compare as they wrote them.
 
 use std::sync::Mutex;
 use std::sync::mpsc;
@@ -195,4 +195,58 @@ fn an_expectation_that_cannot_be_met_is_417() {
     let reply = request(gateway.data, POST, &[("Expect", "100-continue, x-else")], b"{}");
     assert_eq!((reply.status, reply.refusal()), (417, Some("expectation")));
     assert_eq!(upstream.received(), b"");
+}
+
+/// Plain lines, others, and one that arrives in two pieces.
+const NAMES: [&str; 2] = ["X-MiXeD-NaMe: a\r\nACCEPT:*/*\r\nx_lower: c\r\nX-Tai", "L: d\r\nETag:\t\"e\" \r\n"];
+const SEEN: [&str; 5] = ["X-MiXeD-NaMe: a", "ACCEPT: */*", "x_lower: c", "X-TaiL: d", "ETag: \"e\""];
+
+#[test]
+fn the_names_of_fields_are_passed_on_as_received() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    client.send(format!("PUT /profiles/1 HTTP/1.1\r\nHost: ucs\r\nContent-Length: 2\r\n{}", NAMES[0]));
+    // The gateway has the first piece once it answers for another connection.
+    assert_eq!(ask(&gateway, GET, &[]).status, 200);
+    client.send(format!("{}\r\n{{}}", NAMES[1]));
+    assert_eq!(client.read_reply().status, 200);
+    let seen = upstream.received_text();
+    let lines: Vec<&str> = seen.split("\r\n").collect();
+    for line in SEEN.iter().chain(&["Host: ucs", "Content-Length: 2"]) {
+        assert!(lines.contains(line), "{line:?} in {seen}");
+    }
+}
+
+#[test]
+fn the_names_of_fields_of_ucs_are_passed_on_as_received() {
+    for pieces in [1, 2, 40] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{}\r\nok", NAMES.concat());
+        let upstream = Scripted::start(move |conn| {
+            conn.read_request();
+            for piece in head.as_bytes().chunks(head.len().div_ceil(pieces)) {
+                conn.write(piece);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        let gateway = Gateway::bare(upstream.address, &[]);
+        let mut client = Connection::open(gateway.data);
+        client.send(http::compose(gateway.data, GET, &[("Connection", "close")], b""));
+        let reply = String::from_utf8(client.read_to_end()).unwrap();
+        let lines: Vec<&str> = reply.split("\r\n").collect();
+        for line in SEEN.iter().chain(&["Content-Length: 2", "Connection: close"]) {
+            assert!(lines.contains(line), "{line:?} in {reply}");
+        }
+    }
+}
+
+#[test]
+fn a_field_that_connection_names_is_dropped_in_any_case_and_length() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let long = format!("X-{}-Tail", "Long".repeat(20));
+    let headers = [("Connection", &*long.to_ascii_lowercase()), (&*long, "a"), ("X-Kept", "b")];
+    assert_eq!(ask(&gateway, GET, &headers).status, 200);
+    let seen = upstream.received_text();
+    assert!(seen.contains("X-Kept: b\r\n") && !seen.to_ascii_lowercase().contains("-tail"), "{seen}");
 }

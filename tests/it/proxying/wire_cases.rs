@@ -61,7 +61,7 @@ fn answers(gateway: &Gateway, case: &Case) -> Vec<(u16, Option<String>)> {
     let text = String::from_utf8_lossy(&client.read_to_end()).into_owned();
     let heads = text.split("HTTP/1.").skip(1);
     let reason = |head: &str| {
-        let line = head.lines().find_map(|line| line.strip_prefix("ucs-gateway: refused; reason="));
+        let line = head.lines().find_map(|line| line.strip_prefix("UCS-Gateway: refused; reason="));
         line.map(str::to_owned)
     };
     // The sentences of problem documents speak of HTTP/1.1 as well; no status follows there.

@@ -194,9 +194,13 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         self.failed = true;
     }
 
-    /// Ready when the client disconnects while it waits for a response. A client may close its side and still wait (RFC 9112,
-    /// 9.6): with `ends` it is given up once the sweeper decides so; without, only a broken connection counts.
-    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>, ends: bool) -> Poll<()> {
+    /// Ready when the client disconnects while it waits for a response. One that closes its side still waits (RFC 9112, 9.6), so
+    /// only a broken connection counts: `is_broken` tells that of a half-closed one, with whether this is the first look.
+    pub(crate) fn poll_gone(
+        &mut self,
+        context: &mut Context<'_>,
+        is_broken: impl FnOnce(&R, bool) -> bool,
+    ) -> Poll<()> {
         if self.failed || !self.body.is_over() {
             return Poll::Pending;
         }
@@ -211,7 +215,9 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             }
         }
         self.state.remember(context);
-        if ends && self.state.half_closed_is_gone() { Poll::Ready(()) } else { Poll::Pending }
+        let is_first = self.state.half_closes();
+        let is_gone = self.reader.as_ref().is_some_and(|reader| is_broken(reader, is_first));
+        if is_gone { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Takes a head back whose request is complete, to reuse its memory.

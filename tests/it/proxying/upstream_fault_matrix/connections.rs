@@ -115,7 +115,7 @@ fn a_connection_that_went_bad_while_idle_is_not_used() {
                 was_done.recv_timeout(PATIENCE).unwrap();
                 let (got, mark) = rig.ask(asked, false);
                 assert_eq!(got, Got::whole(200, "ok"), "{name}, {asked:?}");
-                let sent = rig.upstream.received_text().matches(&format!("x-case: {mark}\r\n")).count();
+                let sent = rig.upstream.received_text().matches(&format!("X-Case: {mark}\r\n")).count();
                 assert_eq!(sent, 1, "{name}, {asked:?}");
                 let expected = Expected { got, kind: None, seen: 1, abandoned: false };
                 rig.settles_at(&format!("{name}, {asked:?}"), &before, &expected);
@@ -152,7 +152,7 @@ fn a_connection_that_closes_as_it_is_used_again_is_tried_once_more_for_safe_requ
                     Asked::PostLength | Asked::PostChunked => (Got::refused(502, "upstream_broken"), 1),
                 };
                 assert_eq!(finish(&mut client), got, "{}, {end:?}, {asked:?}", stage.name);
-                let sent = upstream.received_text().matches(&format!("x-case: {mark}\r\n")).count();
+                let sent = upstream.received_text().matches(&format!("X-Case: {mark}\r\n")).count();
                 assert_eq!(sent, seen, "{}, {end:?}, {asked:?}", stage.name);
                 let retries = admin::metric(&gateway, "ucs_gateway_upstream_retries_total");
                 assert_eq!(retries, (seen - 1) as f64, "{}, {end:?}, {asked:?}", stage.name);
@@ -240,7 +240,7 @@ fn an_upload_that_ucs_takes_no_more_of_ends_with_its_answer() {
             let _ = was_answered.send(());
             drop(client);
             writing.join().unwrap();
-            assert_eq!(rig.upstream.received_text().matches("x-case: upload\r\n").count(), 1, "{end:?}");
+            assert_eq!(rig.upstream.received_text().matches("X-Case: upload\r\n").count(), 1, "{end:?}");
             rig.settles_at(&format!("{end:?}, chunked: {chunked}"), &before, &expected);
             rig.serves("afterwards");
         },

@@ -109,7 +109,7 @@ fn a_fault_that_no_client_waits_for_leaves_nothing_in_flight_and_is_counted() {
                 };
                 let expected = Expected { got: Got::Nothing, kind: Some(kind), seen: 1, abandoned: true };
                 rig.settles_at(&what, &before, &expected);
-                let sent = rig.upstream.received_text().matches(&format!("x-case: {mark}\r\n")).count();
+                let sent = rig.upstream.received_text().matches(&format!("X-Case: {mark}\r\n")).count();
                 assert_eq!(sent, 1, "{what}");
                 rig.serves(&what);
             }

@@ -145,7 +145,7 @@ impl Rig {
         self.set(Play::Fault);
         let (got, mark) = self.ask(asked, half);
         assert_eq!(got, expected.got, "{what}");
-        let sent = || self.upstream.received_text().matches(&format!("x-case: {mark}\r\n")).count();
+        let sent = || self.upstream.received_text().matches(&format!("X-Case: {mark}\r\n")).count();
         assert_eq!(sent(), expected.seen, "{what}: how often it was sent");
         if reused {
             let further = self.upstream.connections() - connections;
