@@ -16,11 +16,14 @@
 //!   - name: root
 //!     unix_uid: 0
 //!     roles: [operator]
+//!   - name: pipeline
+//!     client_certificate: cn:pipeline.example
+//!     roles: [operator]
 //! ```
 
 use std::collections::BTreeMap;
 
-use super::principal::{Credential, Member, Permission, Permissions, Principal};
+use super::principal::{CertificateName, Credential, Member, Permission, Permissions, Principal};
 use super::secrets::{PasswordHash, TokenHash};
 use crate::policy::strict_yaml::{
     self, Diagnostic, Diagnostics, Fields, Node, entries, list, name, text, version, whole_number,
@@ -149,14 +152,10 @@ fn granted(node: &Node, fields: &Fields, roles: &Roles, diagnostics: &mut Diagno
 }
 
 fn credential(node: &Node, fields: &Fields, diagnostics: &mut Diagnostics) -> Option<Credential> {
-    const INSTEAD: &str = "write token_sha256, or user and password_argon2, or unix_uid";
-    if let Some(node) = fields.get("client_certificate") {
-        diagnostics.add(node.at, Issue::new("client_certificate", "client_certificate is not supported yet", INSTEAD));
-        return None;
-    }
-    let keys = ["token_sha256", "user", "password_argon2", "unix_uid"].map(|key| fields.get(key));
+    const INSTEAD: &str = "write token_sha256, or user and password_argon2, or unix_uid, or client_certificate";
+    let keys = ["token_sha256", "user", "password_argon2", "unix_uid", "client_certificate"].map(|key| fields.get(key));
     match keys {
-        [Some(node), None, None, None] => {
+        [Some(node), None, None, None, None] => {
             let written = text(node, "token_sha256", diagnostics)?;
             let hash = TokenHash::from_hex(written);
             if hash.is_none() {
@@ -165,20 +164,21 @@ fn credential(node: &Node, fields: &Fields, diagnostics: &mut Diagnostics) -> Op
             }
             Some(Credential::Token { hash: hash?, basic: false })
         }
-        [None, Some(user), Some(hash), None] => password(user, hash, diagnostics),
-        [None, None, None, Some(node)] => {
+        [None, Some(user), Some(hash), None, None] => password(user, hash, diagnostics),
+        [None, None, None, None, Some(node)] => certificate(node, diagnostics),
+        [None, None, None, Some(node), None] => {
             let uid = u32::try_from(whole_number(node, "unix_uid", diagnostics)?);
             if uid.is_err() {
                 diagnostics.add(node.at, Issue::new("", "unix_uid is too large", "write the number of a user"));
             }
             uid.ok().map(Credential::UnixUid)
         }
-        [None, Some(node), None, None] | [None, None, Some(node), None] => {
+        [None, Some(node), None, None, None] | [None, None, Some(node), None, None] => {
             let message = "user and password_argon2 must be set together";
             diagnostics.add(node.at, Issue::new("", message, "`ucs-gateway token password` prints both"));
             None
         }
-        [None, None, None, None] => {
+        [None, None, None, None, None] => {
             diagnostics.add(node.at, Issue::new("", "a principal has no credential", INSTEAD));
             None
         }
@@ -188,6 +188,17 @@ fn credential(node: &Node, fields: &Fields, diagnostics: &mut Diagnostics) -> Op
             None
         }
     }
+}
+
+fn certificate(node: &Node, diagnostics: &mut Diagnostics) -> Option<Credential> {
+    let written = text(node, "client_certificate", diagnostics)?;
+    let name = CertificateName::parse(written);
+    if name.is_none() {
+        let message = "client_certificate names no part of a certificate";
+        let instead = "write sha256:, cn:, dns:, email: or uri: and the value, as in cn:pipeline.example";
+        diagnostics.add(node.at, Issue::new(written, message, instead));
+    }
+    name.map(Credential::Certificate)
 }
 
 fn password(user: &Node, hash: &Node, diagnostics: &mut Diagnostics) -> Option<Credential> {
@@ -218,6 +229,7 @@ fn clash(earlier: &Member, later: &Member) -> Option<String> {
         (Credential::Token { hash: one, .. }, Credential::Token { hash: other, .. }) => one == other,
         (Credential::Password { user: one, .. }, Credential::Password { user: other, .. }) => one == other,
         (Credential::UnixUid(one), Credential::UnixUid(other)) => one == other,
+        (Credential::Certificate(one), Credential::Certificate(other)) => one == other,
         _ => false,
     };
     same.then(|| format!("{:?} has the same credential or user as {name:?}", later.principal.name))

@@ -29,7 +29,7 @@ pub(crate) use secrets::{TokenHash, hash_password, new_token};
 pub(crate) use token_file::TOKEN_FILE;
 
 use crate::files::{self, PutInForce, ReloadedFile};
-use crate::transport::Peer;
+use crate::transport::{ClientCertificate, Peer};
 use limiter::{Attempt, Limiter};
 use principal::{Credential, Member};
 use secrets::sha256;
@@ -124,6 +124,25 @@ impl Access {
 
     fn members(&self) -> Arc<Members> {
         Arc::clone(&self.principals.members.borrow())
+    }
+
+    /// The principal of a client certificate that was verified; `None` also if it stands for several.
+    pub(crate) fn by_certificate(&self, certificate: &ClientCertificate) -> Option<Principal> {
+        let members = self.members();
+        let stands_for = |member: &&Member| match &member.credential {
+            Credential::Certificate(name) => name.is_in(certificate),
+            _ => false,
+        };
+        let mut found = members.list.iter().filter(stands_for);
+        match (found.next(), found.next()) {
+            (Some(only), None) => Some(only.principal.clone()),
+            (Some(one), Some(other)) => {
+                let (one, other) = (&one.principal.name, &other.principal.name);
+                tracing::warn!(%one, %other, "a client certificate stands for several principals: it is not accepted");
+                None
+            }
+            (None, _) => None,
+        }
     }
 
     /// The principal of an `Authorization` value. Cheap for tokens and cached passwords; a new password waits for a blocking

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::secrets::{PasswordHash, TokenHash};
+use crate::hex;
+use crate::transport::ClientCertificate;
 
 /// A permission of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,4 +101,42 @@ pub(super) enum Credential {
         hash: Box<PasswordHash>,
     },
     UnixUid(u32),
+    Certificate(CertificateName),
+}
+
+/// The name in a client certificate that stands for a principal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CertificateName {
+    /// SHA-256 of the whole certificate.
+    Sha256([u8; 32]),
+    /// The only common name of its subject.
+    CommonName(String),
+    /// One of its alternative names, as `dns:…`, `email:…` or `uri:…`.
+    AlternativeName(String),
+}
+
+impl CertificateName {
+    /// Reads `sha256:…`, `cn:…`, `dns:…`, `email:…` or `uri:…`.
+    pub(super) fn parse(text: &str) -> Option<CertificateName> {
+        let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty())?;
+        match kind {
+            "sha256" => {
+                let digits = name.replace(':', "");
+                hex::from_hex(&digits).map(CertificateName::Sha256)
+            }
+            "cn" => Some(CertificateName::CommonName(name.to_owned())),
+            "dns" => Some(CertificateName::AlternativeName(text.to_ascii_lowercase())),
+            "email" | "uri" => Some(CertificateName::AlternativeName(text.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Whether a verified certificate has this name.
+    pub(super) fn is_in(&self, certificate: &ClientCertificate) -> bool {
+        match self {
+            CertificateName::Sha256(hash) => *hash == certificate.sha256,
+            CertificateName::CommonName(name) => certificate.common_name.as_ref() == Some(name),
+            CertificateName::AlternativeName(name) => certificate.alternative_names.contains(name),
+        }
+    }
 }

@@ -97,7 +97,7 @@ fn faults_are_told_all_at_once_and_in_words() {
         "access.yaml:4: token_sha256 must be 64 hex digits: ",
         "access.yaml:5: role \"q\" is not defined: ",
         "access.yaml:5: user and password_argon2 must be set together: ",
-        "access.yaml:6: client_certificate is not supported yet: ",
+        "access.yaml:6: client_certificate names no part of a certificate",
         "access.yaml:7: a principal has no roles and no permissions: ",
     ] {
         assert!(told.contains(wanted), "{wanted}\nin\n{told}");

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -14,9 +15,9 @@ use super::calls;
 use super::connection_limits::ConnectionSlot;
 use super::deadline_io::{DeadlineIo, ResetOnDrop};
 use super::state::{AdminState, Arrival, becomes_true};
-use crate::transport::Stream;
+use crate::transport::{HandshakeError, Stream};
 
-/// The timeout for receiving the head of a request, and the idle timeout of a connection.
+/// The timeout for a TLS handshake, for receiving the head of a request, and the idle timeout of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest life of a connection without an accepted credential. A response in progress is still sent.
@@ -29,15 +30,33 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn serve(stream: Stream, arrival: Arrival, state: Arc<AdminState>) {
     let slot = Arc::clone(&arrival.slot);
     let reset = ResetOnDrop::default();
-    let stream = DeadlineIo::new(stream, reset.clone());
     tokio::select! {
         // First, so that no more work is done for an evicted connection.
         biased;
         // Set within the future: the stream is dropped before the arm of the branch runs.
         () = async { slot.evicted().await; reset.set(); } => {}
         () = async { is_closed_for_long(&state).await; reset.set(); } => {}
-        () = serve_requests(stream, arrival, Arc::clone(&state)) => {}
+        () = serve_connection(stream, arrival, &state, reset.clone()) => {}
     }
+}
+
+async fn serve_connection(stream: Stream, arrival: Arrival, state: &Arc<AdminState>, reset: ResetOnDrop) {
+    let Some((stream, arrival)) = secured(stream, arrival, state).await else { return };
+    serve_requests(DeadlineIo::new(stream, reset), arrival, Arc::clone(state)).await;
+}
+
+/// The connection after its TLS handshake, with the client's certificate; `None` if the handshake failed.
+async fn secured(stream: Stream, mut arrival: Arrival, state: &AdminState) -> Option<(Stream, Arrival)> {
+    let (tls, socket) = match (&state.parts.tls, stream) {
+        (Some(tls), Stream::Tcp(socket)) => (tls, socket),
+        (_, stream) => return Some((stream, arrival)),
+    };
+    let handshake = tls.accept(socket, |_| Poll::Pending);
+    let accepted = tokio::time::timeout(HEAD_TIMEOUT, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
+    let accepted = accepted.inspect_err(|error| tracing::debug!(?error, "a TLS handshake on the admin port failed"));
+    let (stream, certificate) = accepted.ok()?;
+    arrival.certificate = certificate.map(Arc::new);
+    Some((stream, arrival))
 }
 
 async fn serve_requests(stream: DeadlineIo, arrival: Arrival, state: Arc<AdminState>) {

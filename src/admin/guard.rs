@@ -58,9 +58,17 @@ pub(super) async fn check_access(
 ) -> Result<Principal, Problem> {
     let malformed = || denied(headers, &AccessError::Malformed);
     let authorization = only(headers, AUTHORIZATION).map_err(|()| malformed())?;
-    arrival.slot.begin_check();
-    let principal = state.parts.access.authenticate(authorization, arrival.peer).await;
-    arrival.slot.end_check();
+    // A credential in the request decides before the certificate, which a browser sends by itself.
+    let certificate = arrival.certificate.as_ref().filter(|_| authorization.is_none());
+    let principal = match certificate.and_then(|certificate| state.parts.access.by_certificate(certificate)) {
+        Some(principal) => Ok(principal),
+        None => {
+            arrival.slot.begin_check();
+            let principal = state.parts.access.authenticate(authorization, arrival.peer).await;
+            arrival.slot.end_check();
+            principal
+        }
+    };
     let principal = principal.map_err(|error| denied(headers, &error))?;
     arrival.slot.authenticate(&principal.name)?;
     if principal.permissions.allow(wanted) {

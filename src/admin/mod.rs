@@ -100,5 +100,5 @@ pub(crate) async fn serve(
 async fn accept(listener: &Listener, limits: &Arc<ConnectionLimits>) -> std::io::Result<(Stream, Arrival)> {
     let (stream, peer) = listener.accept().await?;
     let (local, slot) = (stream.local_ip(), Arc::new(limits.take(&peer)));
-    Ok((stream, Arrival { peer, local, slot }))
+    Ok((stream, Arrival { peer, local, slot, certificate: None }))
 }

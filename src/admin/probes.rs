@@ -32,6 +32,7 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
     let record = published.record.as_deref();
     let faults = state.parts.reloads.faults();
     let file_faults: BTreeMap<_, _> = faults.iter().filter_map(|(name, fault)| Some((name, fault.as_ref()?))).collect();
+    let expiring: BTreeMap<_, _> = state.parts.metrics.expiring_certificates().into_iter().collect();
     let document = json!({
         "ready": why_not.is_none(),
         "reason": why_not,
@@ -42,6 +43,7 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
         "alarm": published.alarm,
         "access_fault": fault_of(&faults, "access"),
         "file_faults": file_faults,
+        "certificates_expiring": expiring,
     });
     let status = if why_not.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     response::json(status, &document)

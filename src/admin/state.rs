@@ -15,7 +15,7 @@ use crate::gate::Gate;
 use crate::liveness::Liveness;
 use crate::reloads::Reloads;
 use crate::telemetry::Metrics;
-use crate::transport::Peer;
+use crate::transport::{ClientCertificate, Peer, TlsServer};
 
 /// Reads the newest journal entries, newest first, or says why it cannot; blocking.
 pub(crate) type JournalReader = dyn Fn(usize) -> Result<Vec<serde_json::Value>, String> + Send + Sync;
@@ -40,6 +40,8 @@ pub(crate) struct AdminParts {
     pub(crate) drain_timeout: Duration,
     /// The time that a flip may take beyond its drain timeout.
     pub(crate) flip_slack: Duration,
+    /// TLS of the port.
+    pub(crate) tls: Option<Arc<TlsServer>>,
     /// True once the gateway is shutting down: `/readyz` reports it while requests in flight complete.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -63,6 +65,8 @@ pub(super) struct Arrival {
     /// The address that the client connected to; none over a unix socket.
     pub(super) local: Option<IpAddr>,
     pub(super) slot: Arc<ConnectionSlot>,
+    /// The client's certificate, if it has shown one.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Long work, one at a time: its threads are those that save the mode, and a save must not queue behind a crowd of readers.

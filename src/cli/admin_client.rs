@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::access::TOKEN_FILE;
 use crate::config::default_state_dir;
 use crate::files::trimmed;
 use crate::http_client::{self, Arriving};
-use crate::transport::{Address, HostPort, Stream};
+use crate::transport::{Address, ClientFiles, HostPort, Stream, TlsClient, TlsError};
 
 /// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +37,15 @@ pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
     pub(crate) admin: Address<HostPort>,
+    /// CAs of the admin port's certificate, if it speaks TLS
+    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_CA", value_name = "FILE")]
+    pub(crate) admin_ca: Option<PathBuf>,
+    /// Client certificate for the admin port, in place of a token
+    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_CERT", value_name = "FILE", requires_all = ["admin_ca", "admin_key"])]
+    pub(crate) admin_cert: Option<PathBuf>,
+    /// Private key of --admin-cert
+    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
+    pub(crate) admin_key: Option<PathBuf>,
     /// Token; prefer a file or the environment, as other users can see command lines
     // One token in 64 begins with a hyphen.
     #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
@@ -58,6 +68,8 @@ pub(super) enum CallError {
     BadToken,
     #[error("cannot reach the gateway's admin API at {address}: {source}; is it running, and is --admin right?")]
     Connect { address: Address<HostPort>, source: io::Error },
+    #[error(transparent)]
+    Tls(TlsError),
     #[error("the connection to the admin API failed: {0}")]
     Broken(String),
     /// The response is a problem document.
@@ -82,16 +94,17 @@ impl Refusal {
 /// A client of one gateway.
 pub(super) struct AdminClient {
     address: Address<HostPort>,
-    /// None over a unix socket: the kernel tells the gateway who calls.
+    tls: Option<Arc<TlsClient>>,
+    /// None with a client certificate, or over a unix socket: the kernel tells the gateway who calls.
     authorization: Option<HeaderValue>,
 }
 
 impl AdminClient {
     /// Reads the token; does not connect yet.
     pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
-        let by_socket = matches!(arguments.admin, Address::Unix(_)) && arguments.token_file.is_none();
+        let has_other = matches!(arguments.admin, Address::Unix(_)) || arguments.admin_cert.is_some();
         let token = match arguments.token.clone().map_or_else(|| read_token(arguments), Ok) {
-            Err(CallError::Token { .. }) if by_socket => None,
+            Err(CallError::Token { .. }) if has_other && arguments.token_file.is_none() => None,
             token => Some(token?),
         };
         let authorization = token.map(|token| {
@@ -101,7 +114,11 @@ impl AdminClient {
             Ok(value)
         });
         let authorization = authorization.transpose()?;
-        Ok(AdminClient { address: arguments.admin.clone(), authorization })
+        Ok(AdminClient {
+            address: arguments.admin.clone(),
+            tls: tls(arguments).map_err(CallError::Tls)?,
+            authorization,
+        })
     }
 
     /// One call; `patience` bounds the wait for its response.
@@ -136,7 +153,7 @@ impl AdminClient {
     }
 
     async fn send(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Response<Arriving>, CallError> {
-        let connecting = http_client::connected(Stream::connect(&self.address), CONNECT_TIMEOUT).await;
+        let connecting = http_client::connected(self.connect(), CONNECT_TIMEOUT).await;
         let stream = connecting.map_err(|source| CallError::Connect { address: self.address.clone(), source })?;
         let text = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder().method(method).uri(target).header(HOST, self.host());
@@ -148,12 +165,26 @@ impl AdminClient {
         http_client::send(stream, request).await.map_err(broken)
     }
 
+    async fn connect(&self) -> io::Result<Stream> {
+        match (&self.tls, Stream::connect(&self.address).await?) {
+            (Some(tls), Stream::Tcp(socket)) => tls.secure(socket).await,
+            (_, stream) => Ok(stream),
+        }
+    }
+
     fn host(&self) -> &str {
         match &self.address {
             Address::Tcp(address) => address.as_str(),
             Address::Unix(_) => "localhost",
         }
     }
+}
+
+/// TLS for the admin port, if there are CAs to trust.
+fn tls(arguments: &AdminArgs) -> Result<Option<Arc<TlsClient>>, TlsError> {
+    let (Some(ca), Address::Tcp(address)) = (&arguments.admin_ca, &arguments.admin) else { return Ok(None) };
+    let identity = arguments.admin_cert.clone().zip(arguments.admin_key.clone());
+    TlsClient::load(&ClientFiles { ca: ca.clone(), identity }, address.host()).map(Some)
 }
 
 /// The body as JSON; null if it is not.

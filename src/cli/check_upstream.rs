@@ -17,7 +17,7 @@ use crate::control::ucs::credentials::{CredentialsError, UpstreamCredentials};
 use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::control::ucs::schema::{Observation, observe};
 use crate::policy::table::{Pattern, RouteMethod, RouteTable};
-use crate::transport::UpstreamUrl;
+use crate::transport::{ClientFiles, TlsClient, Upstream, UpstreamUrl};
 
 /// The timeout of a connection and of a call.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -36,6 +36,9 @@ pub(crate) struct UpstreamCheckArgs {
     /// Also ask this UCS whether it and the table fit; only GET requests are sent
     #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
     pub(crate) upstream: Option<UpstreamUrl>,
+    /// CAs that UCS's certificate must be signed by, for https
+    #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM_CA", value_name = "FILE", requires = "upstream")]
+    pub(crate) upstream_ca: Option<PathBuf>,
     /// File with the login for these requests, USER:PASSWORD
     #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM_CREDENTIALS", value_name = "FILE", requires = "upstream")]
     pub(crate) upstream_credentials: Option<PathBuf>,
@@ -90,6 +93,16 @@ impl Finding {
     }
 }
 
+/// TLS to UCS, if its URL demands it.
+fn tls(url: &UpstreamUrl, args: &UpstreamCheckArgs) -> Result<Option<Arc<TlsClient>>, String> {
+    if !url.is_https {
+        return Ok(None);
+    }
+    let Some(ca) = &args.upstream_ca else { return Err("https needs the CAs of UCS's certificate".to_owned()) };
+    let files = ClientFiles { ca: ca.clone(), identity: None };
+    TlsClient::load(&files, &url.host).map(Some).map_err(|error| error.to_string())
+}
+
 /// Asks UCS, one question after the other; without the first answers, the later questions are not asked.
 pub(crate) async fn findings(
     url: &UpstreamUrl,
@@ -98,7 +111,12 @@ pub(crate) async fn findings(
 ) -> Result<Vec<Finding>, CredentialsError> {
     let read = args.upstream_credentials.as_deref().map(UpstreamCredentials::read).transpose()?;
     let credentials = read.map(|read| Arc::new(ArcSwap::from_pointee(read)));
-    let client = UpstreamClient { url: url.clone(), credentials, connect_timeout: CONNECT, total_timeout: CALL };
+    let tls = match tls(url, args) {
+        Ok(tls) => tls,
+        Err(why) => return Ok(vec![Finding::fault("reachable", why, "see --upstream-ca")]),
+    };
+    let upstream = Upstream { url: url.clone(), tls };
+    let client = UpstreamClient { upstream, credentials, connect_timeout: CONNECT, total_timeout: CALL };
     let link = UpstreamLink { client, set_mode_timeout: CALL };
     let has_login = link.client.credentials.is_some();
     let base = &*table.base_path;
@@ -210,7 +228,7 @@ async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &
         }
     }
     let scope = format!("in {read} of {} responses; {skipped} GET operations need a parameter", paths.len());
-    let own = &client.url.authority;
+    let own = &client.upstream.url.authority;
     if let Some(path) = hosts.get(own) {
         return Finding::fault(
             "links",

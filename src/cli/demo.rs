@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::certificate;
 use super::environment;
 use super::output::FAILED;
 use super::serve;
@@ -38,6 +39,9 @@ pub(crate) struct DemoArgs {
     /// Start the stand-in UCS without a profile schema
     #[arg(long)]
     pub(crate) no_schema: bool,
+    /// Encrypt both ports, with a certificate that is made for the demo
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// Duration of every operation of the stand-in UCS, to watch a drain
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
     pub(crate) delay: std::time::Duration,
@@ -68,20 +72,28 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let stand_in = StandIn::start(listener, options).await?;
     demo::seed(&stand_in);
     let ucs = stand_in.address;
-    let settings = serve_args(&[
-        ("--routes", &routes.display().to_string()),
-        ("--upstream", &format!("http://{ucs}")),
-        ("--listen", &args.listen),
-        ("--admin-listen", &args.admin_listen),
+    let certificates = args.tls.then(|| certificate::create(&folder.0, &certificate_names(), 2)).transpose()?;
+    let mut flags = vec![
+        ("--routes", routes.display().to_string()),
+        ("--upstream", format!("http://{ucs}")),
+        ("--listen", args.listen),
+        ("--admin-listen", args.admin_listen),
         // Ctrl-C ends it at once.
-        ("--stop-linger", "0s"),
-        ("--state-dir", &folder.0.join("state").display().to_string()),
-    ])?;
+        ("--stop-linger", "0s".to_owned()),
+        ("--state-dir", folder.0.join("state").display().to_string()),
+    ];
+    if let Some(files) = &certificates {
+        let [certificate, key] = [&files.certificate, &files.key].map(|path| path.display().to_string());
+        flags.extend([("--tls-cert", certificate.clone()), ("--tls-key", key.clone())]);
+        flags.extend([("--admin-tls-cert", certificate), ("--admin-tls-key", key)]);
+    }
+    let settings = serve_args(&flags)?;
     let settings = Settings::new(settings).map_err(LaunchError::from)?;
     let state = settings.state_dir.clone();
     let ready = move |ready: Ready| {
         let token = std::fs::read_to_string(state.join("admin.token")).unwrap_or_default();
-        let text = instructions(&ready, token.trim(), &ucs.to_string(), &state.display().to_string());
+        let ca = certificates.map(|files| files.ca.display().to_string());
+        let text = instructions(&ready, token.trim(), (&ucs.to_string(), &state.display().to_string()), ca.as_deref());
         STDOUT.push(text.as_bytes());
     };
     let (stop_sender, stop) = mpsc::channel(1);
@@ -101,14 +113,19 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// The names by which the demo may be called.
+fn certificate_names() -> Vec<String> {
+    ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec()
+}
+
 /// Parses the demo's settings as those of `serve`.
-fn serve_args(flags: &[(&str, &str)]) -> Result<ServeArgs, clap::Error> {
+fn serve_args(flags: &[(&str, String)]) -> Result<ServeArgs, clap::Error> {
     #[derive(Parser)]
     struct Wrapped {
         #[command(flatten)]
         serve: ServeArgs,
     }
-    let words = flags.iter().flat_map(|(flag, value)| [*flag, *value]);
+    let words = flags.iter().flat_map(|(flag, value)| [*flag, value.as_str()]);
     let words: Vec<OsString> = std::iter::once("demo").chain(words).map(OsString::from).collect();
     let command = environment::with_variables(Wrapped::command(), &words);
     Ok(Wrapped::from_arg_matches(&command.try_get_matches_from(words)?)?.serve)
@@ -141,8 +158,11 @@ impl Drop for Folder {
     }
 }
 
-fn instructions(ready: &Ready, token: &str, ucs: &str, state: &str) -> String {
-    let (data, admin) = (format!("http://{}", ready.listen), format!("http://{}", ready.admin));
+fn instructions(ready: &Ready, token: &str, (ucs, state): (&str, &str), ca: Option<&str>) -> String {
+    let scheme = if ca.is_some() { "https" } else { "http" };
+    let (data, admin) = (format!("{scheme}://{}", ready.listen), format!("{scheme}://{}", ready.admin));
+    // curl trusts it for the rest of the session.
+    let trust = ca.map(|ca| format!("\n  export CURL_CA_BUNDLE={ca}")).unwrap_or_default();
     format!(
         r#"ucs-gateway demo: a gateway in front of a stand-in UCS
 
@@ -154,7 +174,7 @@ fn instructions(ready: &Ready, token: &str, ucs: &str, state: &str) -> String {
 
 Copy and paste, in another terminal:
 
-  TOKEN={token}
+  TOKEN={token}{trust}
 
   # 1. Production: profiles are open, schema changes are not.
   curl -i {data}/profiles -H 'Content-Type: application/json' -d '{{"FirstName":"Ada","LastName":"Lovelace"}}'

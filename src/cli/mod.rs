@@ -2,6 +2,7 @@
 //! done elsewhere.
 
 mod admin_client;
+mod certificate;
 mod check;
 mod check_upstream;
 mod completions;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Mode(Box<mode::ModeArgs>),
     /// Generate credentials for access.yaml
     Token(token::TokenArgs),
+    /// Make a certificate, to try TLS out
+    Certificate(certificate::CertificateArgs),
     /// Print the JSON Schema of routes.yaml
     Schema,
     /// Print shell completions
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Mode(args) => mode::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Certificate(args) => certificate::run(&args),
         Command::Schema => schema::run(),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

@@ -220,6 +220,7 @@ async fn command(arguments: &ModeArgs) -> Result<u8, CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
     if let Address::Tcp(address) = &arguments.admin.admin
         && !address.is_loopback()
+        && arguments.admin.admin_ca.is_none()
     {
         writeln!(io::stderr(), "ucs-gateway: warning: the token is sent to {address} in clear text")?;
     }

@@ -28,6 +28,7 @@ pub(super) fn exit_code(error: &LaunchError) -> u8 {
         | LaunchError::Access(_)
         | LaunchError::Settings(_)
         | LaunchError::Inherit(_)
+        | LaunchError::Tls(_)
         | LaunchError::Credentials(_) => MISCONFIGURED,
         LaunchError::Control(_)
         | LaunchError::Store(_)

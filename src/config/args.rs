@@ -11,6 +11,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, ValueEnum};
 
+use super::tls_args::TlsArgs;
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
@@ -31,9 +32,12 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
     pub(crate) routes: PathBuf,
 
-    /// Address of UCS, as http://HOST:PORT.
+    /// Address of UCS, as http://HOST:PORT or https://HOST:PORT.
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
     pub(crate) upstream: UpstreamUrl,
+
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
 
     /// Address of the data port, for clients of UCS.
     #[arg(long, env = "UCS_GATEWAY_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080", value_parser = parse_listen)]

@@ -16,13 +16,15 @@ use crate::proxy::upstream::exchange::ExchangeTimeouts;
 use crate::proxy::upstream::pool::PoolLimits;
 use crate::proxy::worker::{ClientTimeouts, ProxySettings};
 use crate::telemetry::LogFormat;
-use crate::transport::Address;
+use crate::transport::{Address, ClientFiles, ServerFiles};
 
 /// The settings of the whole gateway.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub(crate) routes: PathBuf,
     pub(crate) listen: SocketAddr,
+    /// The files of the data port, if it speaks TLS.
+    pub(crate) data_tls: Option<ServerFiles>,
     pub(crate) workers: usize,
     pub(crate) state_dir: PathBuf,
     pub(crate) store: StoreKind,
@@ -58,6 +60,8 @@ pub(crate) struct OnChangeSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct AdminSettings {
     pub(crate) listen: Address,
+    /// The files of TLS, if the port speaks it.
+    pub(crate) tls: Option<ServerFiles>,
     /// Host names by which it may be called, beside `localhost` and addresses.
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) metrics_open: bool,
@@ -66,6 +70,8 @@ pub(crate) struct AdminSettings {
 /// The settings of the gateway's own calls to UCS.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamSettings {
+    /// Set for https.
+    pub(crate) tls: Option<UpstreamTls>,
     /// File with USER:PASSWORD.
     pub(crate) credentials: Option<PathBuf>,
     pub(crate) mode: UpstreamModeUse,
@@ -75,6 +81,14 @@ pub(crate) struct UpstreamSettings {
     /// `None`: never probed.
     pub(crate) schema_probe: Option<String>,
     pub(crate) schema_probe_interval: Duration,
+}
+
+/// TLS to UCS.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamTls {
+    pub(crate) files: ClientFiles,
+    /// The name that UCS's certificate must have.
+    pub(crate) server_name: String,
 }
 
 /// Settings that contradict each other or the files that they name.
@@ -94,6 +108,15 @@ pub enum SettingsError {
         /// The classes of the table.
         known: String,
     },
+    #[error("--upstream https://… needs --upstream-ca FILE, with the CAs that UCS's certificate must be signed by")]
+    /// No CA for an upstream that is called over TLS.
+    NoUpstreamCa,
+    #[error("--admin-tls-cert is for an admin port over TCP; a unix socket needs no TLS")]
+    /// TLS for a unix socket.
+    UnixAdminTls,
+    #[error("--upstream-ca is for --upstream https://…")]
+    /// A CA for an upstream that is called without TLS.
+    NoHttpsUpstream,
 }
 
 impl Settings {
@@ -103,13 +126,16 @@ impl Settings {
             Address::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
                 return Err(SettingsError::OpenAdminPort(*address));
             }
+            Address::Unix(_) if args.tls.admin().is_some() => return Err(SettingsError::UnixAdminTls),
             Address::Tcp(_) | Address::Unix(_) => {}
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {
             proxy: proxy(&args),
+            upstream: upstream_settings(&args)?,
             routes: args.routes,
             listen: args.listen,
+            data_tls: args.tls.data(),
             workers: args.workers.map_or_else(cores, usize::from),
             state_dir: args.state_dir.unwrap_or_else(default_state_dir),
             store: args.store,
@@ -124,19 +150,37 @@ impl Settings {
             access_log: args.access_log.then_some(args.log_format),
             on_change: args.on_change.map(|program| OnChangeSettings { program, timeout: args.on_change_timeout }),
             admin: AdminSettings {
+                tls: args.tls.admin(),
                 listen: args.admin_listen,
                 allowed_hosts: args.admin_host,
                 metrics_open: args.metrics_open,
             },
-            upstream: UpstreamSettings {
-                credentials: args.upstream_credentials,
-                mode: args.upstream_mode,
-                poll_interval: args.upstream_poll,
-                set_mode_timeout: args.set_mode_timeout,
-                schema_probe: (args.schema_probe != "off").then_some(args.schema_probe),
-                schema_probe_interval: args.schema_probe_interval,
-            },
         })
+    }
+}
+
+fn upstream_settings(args: &ServeArgs) -> Result<UpstreamSettings, SettingsError> {
+    Ok(UpstreamSettings {
+        tls: upstream_tls(args)?,
+        credentials: args.upstream_credentials.clone(),
+        mode: args.upstream_mode,
+        poll_interval: args.upstream_poll,
+        set_mode_timeout: args.set_mode_timeout,
+        schema_probe: (args.schema_probe != "off").then(|| args.schema_probe.clone()),
+        schema_probe_interval: args.schema_probe_interval,
+    })
+}
+
+/// TLS is used exactly if the URL says so: a typing error in it must not send passwords in clear text.
+fn upstream_tls(args: &ServeArgs) -> Result<Option<UpstreamTls>, SettingsError> {
+    let host = &args.upstream.host;
+    match (args.upstream.is_https, args.tls.upstream()) {
+        (true, Some((files, name))) => {
+            Ok(Some(UpstreamTls { files, server_name: name.unwrap_or_else(|| host.clone()) }))
+        }
+        (true, None) => Err(SettingsError::NoUpstreamCa),
+        (false, Some(_)) => Err(SettingsError::NoHttpsUpstream),
+        (false, None) => Ok(None),
     }
 }
 
@@ -162,7 +206,8 @@ pub(crate) fn default_state_dir() -> PathBuf {
 fn proxy(args: &ServeArgs) -> ProxySettings {
     let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     ProxySettings {
-        upstream: args.upstream.clone(),
+        upstream: args.upstream.clone().into(),
+        tls: None,
         timeouts: ExchangeTimeouts {
             first_byte: args.first_byte_timeout,
             idle_body: args.idle_body_timeout,

@@ -25,6 +25,7 @@ pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Li
         allowed_hosts: settings.admin.allowed_hosts.clone(),
         drain_timeout: settings.drain_timeout,
         flip_slack: settings.orphan_grace + settings.upstream.set_mode_timeout + SAVES,
+        tls: shared.admin_tls,
         stopping: shared.stopping,
     }
 }

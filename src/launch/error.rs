@@ -8,7 +8,7 @@ use crate::control::StartError;
 use crate::control::store::StoreError;
 use crate::control::ucs::credentials::CredentialsError;
 use crate::route_file::TableError;
-use crate::transport::{Address, InheritError};
+use crate::transport::{Address, InheritError, TlsError};
 
 /// Why the gateway cannot start or has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,8 @@ pub(crate) enum LaunchError {
     Credentials(#[from] CredentialsError),
     #[error(transparent)]
     Inherit(#[from] InheritError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// A part of the running gateway ended unexpectedly.

@@ -10,6 +10,7 @@ mod running;
 mod service_manager;
 mod signals;
 mod sockets;
+mod tls;
 mod watchdog;
 mod workers;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::config::{Settings, StoreKind, check_class_limits};
+use crate::config::{AdminSettings, Settings, StoreKind, check_class_limits};
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
 use crate::control::store::{LocalState, RecordStore};
@@ -35,7 +36,7 @@ use crate::proxy::worker::Stop;
 use crate::reloads::{self, Reloads};
 use crate::route_file::{self, TableError};
 use crate::telemetry::Metrics;
-use crate::transport::InheritedSockets;
+use crate::transport::{Address, InheritedSockets};
 pub(crate) use error::LaunchError;
 use running::Running;
 use service_manager::{Notice, ServiceManager};
@@ -43,6 +44,7 @@ pub(crate) use signals::Signals;
 use signals::{next, reload_forever};
 pub(crate) use sockets::Ready;
 use sockets::Sockets;
+use tls::Tls;
 use workers::SharedParts;
 
 /// The timeout of the gateway's own calls to UCS.
@@ -53,7 +55,7 @@ const STILL_STARTING: Duration = Duration::from_secs(2);
 
 /// Runs the gateway until it is stopped; a part that ends unexpectedly is an error.
 pub(crate) async fn run(
-    settings: Settings,
+    mut settings: Settings,
     inherited: InheritedSockets,
     mut signals: Signals,
     ready: impl FnOnce(Ready),
@@ -72,6 +74,7 @@ pub(crate) async fn run(
     let opening = beside(format!("opening {} and its lock", settings.state_dir.display()), move || open(&files));
     let Some(opened) = or_stopped(opening, next(&mut signals.stop)).await else { return Ok(()) };
     let opened = opened??;
+    opened.tls.give_to(&mut settings);
     let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text);
     // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
     // slow. Interrupting it is like a crash: nothing was acknowledged.
@@ -81,6 +84,9 @@ pub(crate) async fn run(
     let (begin_stop, stopping) = watch::channel(false);
     let (stop_workers, stop_stage) = watch::channel(Stop::None);
     let metrics = Metrics::new(settings.workers, control.stats());
+    opened.tls.report_to(&metrics);
+    let certificates = Arc::clone(&metrics);
+    warn_of_clear_text(&settings.admin);
     let watched = watch.map(FileWatch::start).transpose()?;
     let on_change = on_change::run(settings.on_change.clone(), Arc::clone(&gate), Arc::clone(&metrics));
     let reloads = Arc::new(Reloads::new(control_handle.clone(), opened.reloaded));
@@ -88,6 +94,7 @@ pub(crate) async fn run(
         gate,
         control_handle,
         access: opened.access,
+        admin_tls: opened.tls.admin,
         reloads: Arc::clone(&reloads),
         metrics,
         stopping,
@@ -101,8 +108,19 @@ pub(crate) async fn run(
         error = running.parts.one_ended() => return Err(error),
         () = reload_forever(&reloads, signals.reload, watched, &service_manager) => {}
         () = on_change => {}
+        () = tls::warn_of_ends(&certificates) => {}
     }
     running.shut_down(&settings, signals.stop, &service_manager).await
+}
+
+/// Credentials for the admin port must not cross a network unseen.
+fn warn_of_clear_text(admin: &AdminSettings) {
+    if let Address::Tcp(address) = admin.listen
+        && admin.tls.is_none()
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(%address, "credentials for the admin port cross the network in clear text: see --admin-tls-cert");
+    }
 }
 
 /// The route table, and the watch over the files, which must not miss a change that comes after they were read.
@@ -117,7 +135,9 @@ fn watched_files(settings: &Settings) -> Vec<WatchedFiles> {
     let (access, credentials) = (settings.access.as_ref(), settings.upstream.credentials.as_ref());
     let files = [(reloads::ROUTES, Some(&settings.routes)), ("access", access), ("upstream_credentials", credentials)];
     let files = files.into_iter().filter(|_| settings.watch_files);
-    files.filter_map(|(name, path)| Some(WatchedFiles { name, paths: vec![path?.clone()] })).collect()
+    let files = files.filter_map(|(name, path)| Some(WatchedFiles { name, paths: vec![path?.clone()] }));
+    // Certificates are renewed by programs, which tell no one.
+    files.chain(tls::watched(settings)).collect()
 }
 
 /// What the start reads and locks.
@@ -125,6 +145,7 @@ struct Opened {
     state_dir: LocalDir,
     access: Arc<Access>,
     credentials: Option<SharedCredentials>,
+    tls: Tls,
     /// What a reload reads again, beside the route table.
     reloaded: Vec<Arc<ReloadedFile>>,
 }
@@ -138,8 +159,9 @@ fn open(settings: &Settings) -> Result<Opened, LaunchError> {
     };
     let credentials = settings.upstream.credentials.as_deref().map(UpstreamCredentials::reloaded).transpose()?;
     let (credentials, credentials_file) = credentials.unzip();
-    let reloaded = access.reloaded_file().into_iter().chain(credentials_file).collect();
-    Ok(Opened { state_dir, access: Arc::new(access), credentials, reloaded })
+    let tls = Tls::load(settings)?;
+    let reloaded = access.reloaded_file().into_iter().chain(credentials_file).chain(tls.reloaded()).collect();
+    Ok(Opened { state_dir, access: Arc::new(access), credentials, tls, reloaded })
 }
 
 /// Runs `work` on a thread of its own: a file or a lock may hang for as long as its file system does. The log says so.
@@ -189,7 +211,7 @@ fn control_settings(
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
         upstream: UpstreamClient {
-            url: settings.proxy.upstream.clone(),
+            upstream: settings.proxy.upstream.clone(),
             credentials,
             connect_timeout: settings.proxy.pool.connect_timeout,
             total_timeout: UPSTREAM_CALL,

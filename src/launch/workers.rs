@@ -21,12 +21,15 @@ use crate::proxy::recorder::RequestRecorder;
 use crate::proxy::worker::{self, ProxySettings, Shared, SocketOrigin, Stop, Worker};
 use crate::reloads::Reloads;
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
+use crate::transport::TlsServer;
 
 /// The parts that the workers and the admin port share.
 pub(super) struct SharedParts {
     pub(super) gate: Arc<Gate>,
     pub(super) control_handle: ControlHandle,
     pub(super) access: Arc<Access>,
+    /// TLS of the admin port.
+    pub(super) admin_tls: Option<Arc<TlsServer>>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) metrics: Arc<Metrics>,
     /// True once the gateway is shutting down.

@@ -28,7 +28,7 @@ use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
 use crate::http1::{Buffers, RequestHead};
 use crate::telemetry::Metrics;
-use crate::transport::SocketOrigin;
+use crate::transport::{SocketOrigin, TlsServer};
 
 /// The state that all workers share, besides the settings.
 #[derive(Clone, Debug)]
@@ -84,6 +84,8 @@ pub struct Worker {
     pub(crate) livez: bool,
     /// How far this worker is with its end: no request looks at a channel.
     pub(crate) stop: Cell<Stop>,
+    /// TLS of the data port.
+    pub(crate) tls: Option<Arc<TlsServer>>,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
     /// The slots of each class, for the table with this generation.
@@ -142,7 +144,7 @@ impl Worker {
     ) -> Rc<Worker> {
         let pool = Pool::new(settings.upstream.clone(), settings.pool, Arc::clone(&recorder.metrics));
         let exchanges = Exchanges::new(settings.timeouts);
-        let host = HeaderValue::from_str(&settings.upstream.authority);
+        let host = HeaderValue::from_str(&settings.upstream.url.authority);
         Rc::new(Worker {
             index,
             gate,
@@ -159,6 +161,7 @@ impl Worker {
             origins: settings.origins.clone(),
             livez: settings.livez,
             stop: Cell::default(),
+            tls: settings.tls.clone(),
             metrics: Arc::clone(&shared.metrics),
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),

@@ -1,18 +1,21 @@
 //! The settings of the data plane: the upstream, limits and deadlines. It has no defaults: see `config`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::origins::AllowedOrigins;
 use super::upstream::exchange::ExchangeTimeouts;
 use super::upstream::pool::PoolLimits;
 use crate::http1::HeadLimits;
-use crate::transport::UpstreamUrl;
+use crate::transport::{TlsServer, Upstream};
 
 /// The settings of every worker.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
-    /// The URL of UCS.
-    pub(crate) upstream: UpstreamUrl,
+    /// UCS.
+    pub(crate) upstream: Upstream,
+    /// TLS of the data port.
+    pub(crate) tls: Option<Arc<TlsServer>>,
     /// Deadlines of an exchange.
     pub(crate) timeouts: ExchangeTimeouts,
     /// Limits of each worker's pool.

@@ -171,7 +171,7 @@ impl Connections {
             worker: Rc::clone(&self.worker),
             peer,
             state: Rc::default(),
-            forwarded: ForwardedInfo::new(peer.ip(), false),
+            forwarded: ForwardedInfo::new(peer.ip(), self.worker.tls.is_some()),
             task: ClientTask::default(),
             place: Cell::new(self.open.borrow().len()),
             predates_stop: !self.worker.stop.get().has_begun(),

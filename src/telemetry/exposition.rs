@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::gate::GateSample;
-use super::metrics::{BUCKETS_MICROS, Metrics, Outcome, UpstreamFault, WorkerMetrics};
+use super::metrics::{BUCKETS_MICROS, Handshake, Metrics, Outcome, UpstreamFault, WorkerMetrics};
 use super::{STDERR, STDOUT, process};
 
 /// The content type of [`Metrics::render`].
@@ -48,6 +48,7 @@ impl Collector for Scrape {
         self.mode(&mut encoder)?;
         self.connections(&mut encoder)?;
         self.control(&mut encoder)?;
+        self.certificates(&mut encoder)?;
         logs(&mut encoder)?;
         build(&mut encoder)?;
         process_facts(&mut encoder)
@@ -148,12 +149,25 @@ impl Scrape {
         let refused = self.sum(|worker| &worker.client_connections_refused);
         let help = "Client connections closed at once because of the connection limit";
         counter(encoder, "ucs_gateway_client_connections_refused", help, refused)?;
+        let handshakes: Vec<_> = Handshake::ALL
+            .map(|outcome| {
+                (vec![("outcome", outcome.as_str())], self.sum(|worker| &worker.handshakes[outcome as usize]))
+            })
+            .to_vec();
+        counters(encoder, "ucs_gateway_tls_handshakes", "TLS handshakes of clients, by outcome", &handshakes)?;
         let mut wire: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, count) in self.metrics.workers().iter().flat_map(|worker| worker.wire_faults()) {
             *wire.entry(reason).or_default() += count;
         }
         let help = "Malformed messages of clients, by reason";
         counters(encoder, "ucs_gateway_wire_faults", help, &by_name("reason", &wire))
+    }
+
+    fn certificates(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let ends: Vec<_> = self.metrics.certificate_ends();
+        let ends: Vec<_> = ends.into_iter().map(|(name, end)| (vec![("certificate", name)], end)).collect();
+        let help = "When a certificate ends; absent when there is none";
+        gauges(encoder, "ucs_gateway_certificate_end_timestamp_seconds", help, &ends)
     }
 
     fn control(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -241,7 +255,12 @@ fn gauge<V: EncodeGaugeValue>(encoder: &mut DescriptorEncoder, name: &str, help:
     encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
 }
 
-fn gauges(encoder: &mut DescriptorEncoder, name: &str, help: &str, values: &[(Labels, u64)]) -> fmt::Result {
+fn gauges<V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    values: &[(Labels, V)],
+) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (labels, value) in values {
         family.encode_family(labels)?.encode_gauge(value)?;

@@ -2,6 +2,7 @@
 //! them up. No counter is labelled by a path.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +26,9 @@ pub(super) const BUCKETS_MICROS: [u64; 15] = [
 
 /// The number of reasons of malformed messages that one worker counts apart.
 const WIRE_FAULT_REASONS: usize = 64;
+
+/// How long before its end a certificate is reported, in seconds.
+const CERTIFICATE_WARNING: i64 = 14 * 24 * 60 * 60;
 
 /// An enum whose variants are the values of a label, in the order of their slots.
 macro_rules! labels {
@@ -129,6 +133,24 @@ labels! {
     }
 }
 
+labels! {
+    /// How a client's TLS handshake ended.
+    pub enum Handshake {
+        /// It completed.
+        Completed = "completed",
+        /// The client spoke plain HTTP.
+        PlainHttp = "plain_http",
+        /// The client's certificate is missing or was not accepted.
+        Certificate = "certificate",
+        /// No common version or cipher, or no TLS at all.
+        Protocol = "protocol",
+        /// The client ended the connection.
+        Closed = "closed",
+        /// It took too long.
+        TimedOut = "timeout",
+    }
+}
+
 /// All counters of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -140,6 +162,19 @@ pub struct Metrics {
     pub(crate) on_change_ok: AtomicU64,
     /// Runs that did not, or did not begin.
     pub(crate) on_change_failed: AtomicU64,
+    certificates: Mutex<Vec<Certificate>>,
+}
+
+/// A certificate, which is replaced under the running gateway.
+struct Certificate {
+    name: &'static str,
+    end: Box<dyn Fn() -> Option<i64> + Send + Sync>,
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Certificate").field(&self.name).finish()
+    }
 }
 
 /// The counters of one worker. Only that worker writes them, so an addition is a load and a store.
@@ -154,6 +189,7 @@ pub struct WorkerMetrics {
     pub(super) client_connections: AtomicU64,
     pub(super) client_connections_closed: AtomicU64,
     pub(super) client_connections_refused: AtomicU64,
+    pub(super) handshakes: [AtomicU64; Handshake::ALL.len()],
     started: Instant,
     /// The last sign of life, in milliseconds since `started`, which counts as the first one.
     alive_at: AtomicU64,
@@ -177,6 +213,7 @@ impl Metrics {
             control,
             on_change_ok: AtomicU64::new(0),
             on_change_failed: AtomicU64::new(0),
+            certificates: Mutex::default(),
         })
     }
 
@@ -208,6 +245,25 @@ impl Metrics {
         workers.filter(|(_, worker)| worker.silent_for() > limit).map(|(index, _)| index).collect()
     }
 
+    /// Shows a certificate, by its name and a function that returns its end in seconds since 1970.
+    pub(crate) fn add_certificate(&self, name: &'static str, end: impl Fn() -> Option<i64> + Send + Sync + 'static) {
+        let mut certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates.push(Certificate { name, end: Box::new(end) });
+    }
+
+    /// The certificates in force, with their ends in seconds since 1970.
+    pub(crate) fn certificate_ends(&self) -> Vec<(&'static str, i64)> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates.iter().filter_map(|certificate| Some((certificate.name, (certificate.end)()?))).collect()
+    }
+
+    /// The certificates that have expired or will soon, with their ends.
+    pub(crate) fn expiring_certificates(&self) -> Vec<(&'static str, jiff::Timestamp)> {
+        let soon = jiff::Timestamp::now().as_second() + CERTIFICATE_WARNING;
+        let ends = self.certificate_ends().into_iter().filter(|(_, end)| *end < soon);
+        ends.map(|(name, end)| (name, jiff::Timestamp::from_second(end).unwrap_or(jiff::Timestamp::MAX))).collect()
+    }
+
     pub(super) fn workers(&self) -> &[Arc<WorkerMetrics>] {
         &self.workers
     }
@@ -234,6 +290,7 @@ impl WorkerMetrics {
             client_connections: AtomicU64::default(),
             client_connections_closed: AtomicU64::default(),
             client_connections_refused: AtomicU64::default(),
+            handshakes: Default::default(),
             started: Instant::now(),
             alive_at: AtomicU64::new(0),
             wire_faults: Mutex::new(BTreeMap::new()),
@@ -296,6 +353,11 @@ impl WorkerMetrics {
     /// Counts a client connection closed at once because of the connection limit.
     pub(crate) fn client_turned_away(&self) {
         add(&self.client_connections_refused, 1);
+    }
+
+    /// Counts a TLS handshake, by its outcome.
+    pub(crate) fn handshake(&self, outcome: Handshake) {
+        add(&self.handshakes[outcome as usize], 1);
     }
 
     /// Counts a malformed message, by its reason.

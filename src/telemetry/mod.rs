@@ -19,7 +19,7 @@ pub use gate::GateSample;
 pub(crate) use gate::RecordSample;
 pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::Metrics;
-pub(crate) use metrics::{Outcome, UpstreamFault, WorkerMetrics};
+pub(crate) use metrics::{Handshake, Outcome, UpstreamFault, WorkerMetrics};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,6 @@ use super::tls::TlsStream;
 
 /// An open connection.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the first use of TLS comes with its listener")]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -211,6 +210,13 @@ impl WriteHalf {
         }
         // Otherwise a FIN would come first.
         self.forget();
+    }
+
+    /// Drops it, over TLS with close_notify.
+    pub(crate) fn end(self) {
+        if let WriteHalf::Tls(shared) = &self {
+            shared.borrow_mut().try_notify();
+        }
     }
 
     /// Ends the connection regularly, over TLS with close_notify; the kernel keeps bytes that the peer does not read for `limit`,

@@ -1,25 +1,17 @@
 //! The URL of UCS.
 
 use std::fmt;
-use std::io;
 use std::str::FromStr;
 
-use super::connect::connect;
-use super::stream::Stream;
-use super::tcp::limit_unsent;
-
-/// Bytes that the kernel buffers for UCS, beyond those in flight. Without a limit it would buffer megabytes for a UCS that reads
-/// slowly, and show no progress until a third of them is gone.
-const UNSENT_BYTES: u32 = 128 * 1024;
-
-/// A checked `http://host[:port][/base]`.
+/// A checked `http://host[:port][/base]`, or `https://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamUrl {
+    pub(crate) is_https: bool,
     /// The value of `Host`: `host:port`, without the port if it was omitted.
     pub(crate) authority: String,
     /// Name or address; an IPv6 address without its brackets.
     pub(crate) host: String,
-    /// 80 by default.
+    /// By default 80, for https 443.
     pub(crate) port: u16,
     /// Prefix of every path, without a trailing slash; empty for none.
     pub(crate) base_path: String,
@@ -46,11 +38,12 @@ impl UpstreamUrl {
     pub(crate) fn parse(text: &str) -> Result<UpstreamUrl, UpstreamUrlError> {
         let wrong = |fault| UpstreamUrlError::new(text, fault);
         let uri: hyper::Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some(_) => return Err(wrong("only http:// is supported")),
-            None => return Err(wrong("http:// is missing")),
-        }
+        let is_https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) => return Err(wrong("only http:// and https:// are supported")),
+            None => return Err(wrong("http:// or https:// is missing")),
+        };
         if uri.query().is_some() || text.contains('#') {
             return Err(wrong("it must not contain a query or a fragment"));
         }
@@ -60,7 +53,7 @@ impl UpstreamUrl {
         }
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host) {
-            Some("") => Some(80),
+            Some("") => Some(if is_https { 443 } else { 80 }),
             Some(port) => port.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0),
             None => None,
         };
@@ -68,22 +61,12 @@ impl UpstreamUrl {
             return Err(wrong("its host or port is invalid"));
         };
         Ok(UpstreamUrl {
+            is_https,
             authority: authority.as_str().to_owned(),
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })
-    }
-}
-
-impl UpstreamUrl {
-    /// Connects; the caller limits the time.
-    pub(crate) async fn connect(&self) -> io::Result<Stream> {
-        let stream = connect(&self.host, self.port).await?;
-        // Small requests must not wait for the acknowledgement of earlier packets.
-        stream.set_nodelay(true)?;
-        limit_unsent(&stream, UNSENT_BYTES);
-        Ok(stream.into())
     }
 }
 
@@ -102,7 +85,8 @@ impl FromStr for UpstreamUrl {
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.base_path)
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.base_path)
     }
 }
 
@@ -121,6 +105,7 @@ mod tests {
         assert_eq!(parts("http://ucs"), ("ucs".into(), "ucs".into(), 80, "".into()));
         assert_eq!(parts("http://ucs:8080/"), ("ucs:8080".into(), "ucs".into(), 8080, "".into()));
         assert_eq!(parts("http://10.0.0.1:80/cv/"), ("10.0.0.1:80".into(), "10.0.0.1".into(), 80, "/cv".into()));
+        assert_eq!(parts("https://ucs"), ("ucs".into(), "ucs".into(), 443, "".into()));
         assert_eq!(parts("http://[::1]:9/a/b"), ("[::1]:9".into(), "::1".into(), 9, "/a/b".into()));
     }
 
@@ -129,7 +114,7 @@ mod tests {
         for text in [
             "",
             "ucs:8080",
-            "https://ucs",
+            "ftp://ucs",
             "http://",
             "http://u:p@ucs",
             "http://ucs/?a",

@@ -4,6 +4,8 @@
 use crate::support::Gateway;
 use crate::support::tool::{Run, run};
 
+/// `certificate new`.
+mod certificate;
 /// `check --upstream`.
 mod check_upstream;
 /// `demo`, and the commands that it and the README print.

@@ -89,5 +89,8 @@ mod ucs_faults;
 /// UCS's own mode, followed and set.
 mod upstream_mode;
 
+/// Encrypted connections.
+mod tls;
+
 /// The pages for people against the code.
 mod docs;

@@ -135,7 +135,7 @@ fn opened(folder: &Folder) -> LocalDir {
 
 pub fn client(port: u16) -> UpstreamClient {
     UpstreamClient {
-        url: UpstreamUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
+        upstream: UpstreamUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap().into(),
         credentials: None,
         connect_timeout: PATIENCE,
         total_timeout: PATIENCE,

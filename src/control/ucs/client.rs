@@ -10,7 +10,7 @@ use hyper::{Method, Request};
 
 use super::credentials::{SharedCredentials, UpstreamCredentials};
 use crate::http_client;
-use crate::transport::UpstreamUrl;
+use crate::transport::Upstream;
 
 /// The largest accepted response body: more than any status document or schema.
 const LONGEST_BODY: usize = 4 << 20;
@@ -18,8 +18,8 @@ const LONGEST_BODY: usize = 4 << 20;
 /// The client for the gateway's own calls.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamClient {
-    /// The address of UCS.
-    pub url: UpstreamUrl,
+    /// UCS.
+    pub upstream: Upstream,
     /// The login, if UCS requires one.
     pub credentials: Option<SharedCredentials>,
     /// The connect timeout.
@@ -52,7 +52,7 @@ pub(crate) enum CallError {
     #[error("no response within {0:?}")]
     Timeout(Duration),
     /// The connection broke; UCS may have carried out the call.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", cause(.0))]
     Broken(#[source] hyper::Error),
     /// The response body could not be read.
     #[error("cannot read the response: {0}")]
@@ -60,6 +60,11 @@ pub(crate) enum CallError {
     /// The path or the credentials are not valid HTTP.
     #[error("cannot build the request: {0}")]
     Request(#[from] hyper::http::Error),
+}
+
+/// The cause of an error, which its own text hides.
+fn cause(error: &hyper::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 impl UpstreamClient {
@@ -91,8 +96,8 @@ impl UpstreamClient {
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<CallResponse, CallError> {
         let request = self.request(method, path, body)?;
-        let failed = |source| CallError::Connect { authority: self.url.authority.clone(), source };
-        let stream = http_client::connected(self.url.connect(), self.connect_timeout).await.map_err(failed)?;
+        let failed = |source| CallError::Connect { authority: self.upstream.url.authority.clone(), source };
+        let stream = http_client::connected(self.upstream.connect(), self.connect_timeout).await.map_err(failed)?;
         let response = http_client::send(stream, request).await.map_err(CallError::Broken)?;
         let status = response.status().as_u16();
         let body = response.into_body().collect(LONGEST_BODY).await.map_err(CallError::Body)?;
@@ -102,8 +107,8 @@ impl UpstreamClient {
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, CallError> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.url.base_path))
-            .header(HOST, &self.url.authority)
+            .uri(format!("{}{path}", self.upstream.url.base_path))
+            .header(HOST, &self.upstream.url.authority)
             .header(ACCEPT, "application/json");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");

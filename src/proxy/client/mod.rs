@@ -1,5 +1,6 @@
 //! One client connection: its input, its state, and the loop that serves its requests.
 
+mod handshake;
 mod input;
 pub(crate) mod session;
 mod state;

@@ -13,6 +13,7 @@ use hyper::Method;
 use hyper::body::Body;
 use tokio::io::AsyncWrite;
 
+use super::handshake;
 use super::input::{ClientBody, ClientInput, Next, Scratch};
 use crate::http1::RequestHead;
 use crate::http1::writer::{MessageWriter, WriteError};
@@ -27,6 +28,14 @@ use crate::transport::{ReadHalf, Stream, WriteHalf};
 /// *idle* of benches/compare.
 pub(crate) async fn serve(stream: Stream, downstream: Rc<Downstream>, _guard: impl Sized, scratch: Rc<Scratch>) {
     let downstream = &downstream;
+    let stream = match downstream.worker.tls {
+        None => stream,
+        // Boxed: it is over when the connection is idle.
+        Some(_) => match Box::pin(handshake::secured(stream, downstream)).await {
+            Some(stream) => stream,
+            None => return,
+        },
+    };
     let (reader, writer) = stream.split();
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
     let mut writer = ClientWriter { half: Some(writer), end: End::Regular, unread_limit };

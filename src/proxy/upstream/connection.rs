@@ -90,6 +90,8 @@ impl Drop for Connection {
             self.reader.reset_on_close();
             // Dropping it would send a FIN first.
             self.writer.take().into_iter().for_each(WriteHalf::forget);
+        } else {
+            self.writer.take().into_iter().for_each(WriteHalf::end);
         }
     }
 }

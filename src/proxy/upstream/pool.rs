@@ -3,7 +3,7 @@
 //! one thread needs neither the lock nor `Send`, and a cut needs a handle of each connection.)
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::proxy::upstream::connection::Connection;
 use crate::telemetry::{UpstreamFault, WorkerMetrics};
-use crate::transport::UpstreamUrl;
+use crate::transport::Upstream;
 
 /// Limits of a worker's pool.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ struct Idle {
 /// The pool of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    upstream: UpstreamUrl,
+    upstream: Upstream,
     limits: PoolLimits,
     idle: RefCell<Vec<Idle>>,
     permits: Arc<Semaphore>,
@@ -76,11 +76,13 @@ pub(crate) struct Pool {
     /// The time of the last sweep: precise enough for idle times.
     swept: Cell<Instant>,
     metrics: Arc<WorkerMetrics>,
+    /// Why connecting has failed last, while it fails: each reason is logged once.
+    failing: RefCell<Option<String>>,
 }
 
 impl Pool {
     /// An empty pool.
-    pub(crate) fn new(upstream: UpstreamUrl, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
+    pub(crate) fn new(upstream: Upstream, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
         Rc::new(Pool {
             upstream,
             limits,
@@ -89,6 +91,7 @@ impl Pool {
             waiting: Cell::new(0),
             swept: Cell::new(Instant::now()),
             metrics,
+            failing: RefCell::default(),
         })
     }
 
@@ -197,9 +200,29 @@ impl Pool {
     async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
         let limit = self.limits.connect_timeout;
         let connecting = tokio::time::timeout(limit, self.upstream.connect());
-        let stream = connecting.await.map_err(|_| ConnectError::TimedOut(limit))?.map_err(ConnectError::Connect)?;
+        let stream = connecting.await.unwrap_or(Err(ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => ConnectError::TimedOut(limit),
+            _ => ConnectError::Connect(error),
+        });
+        self.note(stream.as_ref().err());
+        let stream = stream?;
         self.metrics.upstream_opened();
         Ok(Box::new(Connection::new(stream)))
+    }
+
+    /// Logs a reason why UCS cannot be reached when it is new, and that UCS can be reached again.
+    fn note(&self, error: Option<&ConnectError>) {
+        let mut failing = self.failing.borrow_mut();
+        match error.map(ToString::to_string) {
+            None if failing.take().is_some() => tracing::info!("UCS can be reached again"),
+            None => {}
+            Some(error) if failing.as_ref() == Some(&error) => {}
+            Some(error) => {
+                tracing::warn!(%error, "UCS cannot be reached");
+                *failing = Some(error);
+            }
+        }
     }
 }
 

@@ -1,6 +1,27 @@
-//! TLS: the encrypted stream, and what its two sides are configured with. It reads no file after a start unless it is asked
-//! to, and decides about no principal.
+//! TLS: the encrypted stream, what its two sides are configured with, and how they are made of files. It decides about no
+//! principal.
 
+mod client;
+mod error;
+mod files;
+mod material;
+mod peer;
+mod server;
 mod stream;
 
-pub(crate) use stream::TlsStream;
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+pub(crate) use client::{ClientFiles, TlsClient, client_config};
+pub(crate) use error::TlsError;
+pub(crate) use material::Material;
+pub(crate) use peer::ClientCertificate;
+pub(crate) use server::{ClientAuth, HandshakeError, ServerFiles, TlsServer};
+pub use stream::TlsStream;
+
+/// The one provider of cryptography.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    Arc::clone(&PROVIDER)
+}

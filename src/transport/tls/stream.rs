@@ -3,15 +3,26 @@
 //! deadlines.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustls::Connection;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::error::session_error;
+
 /// The plaintext of one record. More at once would hide the progress of a slow reader.
 const RECORD_BYTES: usize = 16 * 1024;
+
+/// The first byte of a record (RFC 8446, 5.1).
+const CONTENT_TYPES: RangeInclusive<u8> = 20..=23;
+
+/// The most bytes that are read from a peer that speaks no TLS.
+const DISCARDED_BYTES: usize = 64 * 1024;
 
 /// Reads in a row that yield no data, after which other connections get their turn.
 const EMPTY_READS: usize = 32;
@@ -29,7 +40,6 @@ pub struct TlsStream {
     first_byte: Option<u8>,
 }
 
-#[expect(dead_code, reason = "the first use of TLS comes with its listener")]
 impl TlsStream {
     /// A connection whose handshake has not begun.
     pub(super) fn new(socket: TcpStream, session: Connection) -> TlsStream {
@@ -63,6 +73,26 @@ impl TlsStream {
         }
     }
 
+    /// Ends the sending side without TLS, and reads what the peer still sends, up to a limit; ready at the end.
+    pub(super) fn poll_discard(&mut self, discarded: &mut usize, context: &mut Context<'_>) -> Poll<()> {
+        if *discarded == 0 {
+            drop(SockRef::from(&self.socket).shutdown(Shutdown::Write));
+        }
+        let mut bytes = [0; 1024];
+        while *discarded < DISCARDED_BYTES {
+            match self.socket.try_read(&mut bytes) {
+                Ok(length @ 1..) => *discarded += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if ready!(self.socket.poll_read_ready(context)).is_err() {
+                        break;
+                    }
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Whether the peer has neither ended the connection nor sent data. Tickets and key updates are neither.
     pub(crate) fn is_quiet(&mut self) -> bool {
         for _ in 0..EMPTY_READS {
@@ -88,9 +118,11 @@ impl TlsStream {
         match self.session.process_new_packets() {
             Ok(state) => self.readable = state.plaintext_bytes_to_read(),
             Err(error) => {
-                // The alert tells the peer why.
-                drop(self.send());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                // The alert tells the peer why, if it speaks TLS.
+                if self.first_byte.is_some_and(|byte| CONTENT_TYPES.contains(&byte)) {
+                    drop(self.send());
+                }
+                return Err(session_error(error, matches!(self.session, Connection::Client(_))));
             }
         }
         Ok(length)

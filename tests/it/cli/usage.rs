@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use crate::support::tool::{command, run};
 
-const COMMANDS: [&str; 9] = ["serve", "demo", "check", "explain", "diff", "mode", "token", "schema", "completions"];
+const COMMANDS: [&str; 10] =
+    ["serve", "demo", "check", "explain", "diff", "mode", "token", "certificate", "schema", "completions"];
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
@@ -32,6 +33,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["mode", "history", "--limit", "0"], "1..=1000"),
         (&["mode", "--admin", "http://127.0.0.1:8081", "get"], "HOST:PORT or unix:PATH"),
         (&["token", "new"], "--name"),
+        (&["certificate", "new", "--days", "0"], "1..=3650"),
         (&["completions", "csh"], "bash"),
     ] {
         let run = run(arguments);

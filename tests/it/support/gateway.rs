@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{TempDir, tool};
+use super::{TempDir, everywhere, tool};
 
 /// How long a start may take: longer than any other wait, because the gateway may first ask UCS for its mode.
 const START: Duration = Duration::from_secs(60);
@@ -140,6 +140,7 @@ impl Gateway {
         std::thread::spawn(move || keep_lines(access, &kept_access.access, |_| {}));
         match ready.recv_timeout(START) {
             Ok((data, admin)) => {
+                let data = everywhere::entrance(data);
                 Ok(Gateway { data, admin, child, lines, state_dir: state_dir.to_owned(), _own_dir: None })
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -239,8 +240,10 @@ fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
             command.env_remove(&name);
         }
     }
-    let upstream = format!("http://{upstream}");
-    command.args(["serve", "--upstream", &upstream]);
+    command.arg("serve");
+    if !extra.contains(&"--upstream") {
+        command.args(everywhere::upstream(upstream));
+    }
     if !extra.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
     }
@@ -258,6 +261,9 @@ fn command(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Command {
     // Clients of a stopping gateway are a subject of `restart` alone.
     if !extra.contains(&"--stop-linger") {
         command.args(["--stop-linger", "0s"]);
+    }
+    if !extra.contains(&"--tls-cert") {
+        command.args(everywhere::listener());
     }
     command.args(extra).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -144,3 +144,12 @@ pub fn listeners(pid: u32) -> BTreeSet<SocketAddr> {
     });
     listening.collect()
 }
+
+/// The SHA-256 of a certificate, in hex digits, as openssl writes it.
+pub fn sha256_of_certificate(path: &std::path::Path) -> String {
+    use rustls::pki_types::pem::PemObject;
+    use sha2::Digest;
+    let certificate = rustls::pki_types::CertificateDer::from_pem_file(path).unwrap();
+    let digest = sha2::Sha256::digest(&certificate);
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::control::ucs::link::UpstreamStatus;
 use crate::policy::mode::Mode;
+use crate::transport::UpstreamUrl;
 
 fn reply(status: u16, body: &'static str) -> Observation {
     observe(Ok(CallResponse { status, body: body.into() }))
@@ -48,9 +49,9 @@ const POLL: Duration = Duration::from_secs(5);
 const AROUND: ProbeContext = ProbeContext { revision: 7, generation: 1 };
 
 fn probe() -> SchemaProbe {
-    let url = "http://127.0.0.1:9".parse().expect("an address");
+    let upstream = "http://127.0.0.1:9".parse::<UpstreamUrl>().expect("an address").into();
     let (connect_timeout, total_timeout) = (POLL, POLL);
-    let client = UpstreamClient { url, credentials: None, connect_timeout, total_timeout };
+    let client = UpstreamClient { upstream, credentials: None, connect_timeout, total_timeout };
     let status = StatusLink { link: None, poll_interval: POLL };
     SchemaProbe::new(client, status, Some("/p".to_owned()), POLL * 6, Some("/cv/p".to_owned()))
 }
