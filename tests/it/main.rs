@@ -41,6 +41,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// That every row of the failure tables of docs/operations.md is played by a test.
+mod failures;
+
 /// Other things in the place of the files that the gateway reads, and files that arrive late.
 mod files;
 

@@ -215,6 +215,21 @@ fn the_token_file_is_read_as_people_leave_it_or_refused() {
     }
 }
 
+/// As the failure table advises where it has leaked.
+#[test]
+fn a_token_that_is_lost_is_made_anew_at_a_start() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &[]);
+    let old = gateway.token();
+    std::fs::remove_file(dir.path().join("admin.token")).unwrap();
+    assert_eq!(status(&gateway, &bearer(&old)), 200, "the running gateway has read it");
+    drop(gateway);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &[]);
+    let new = gateway.token();
+    assert_ne!(new, old);
+    assert_eq!((status(&gateway, &bearer(&old)), status(&gateway, &bearer(&new))), (401, 200));
+}
+
 #[test]
 fn a_login_for_ucs_that_others_can_read_is_refused() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
