@@ -15,6 +15,7 @@ use super::tls_args::TlsArgs;
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
+use crate::proxy::headers::Network;
 use crate::proxy::origins::parse_origin;
 use crate::telemetry::LogFormat;
 use crate::transport::{Address, UpstreamUrl, parse_admin_listen, parse_host, parse_listen};
@@ -185,6 +186,11 @@ pub struct ServeArgs {
     /// Maximum number of client connections, over all workers.
     #[arg(long, env = "UCS_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 20_000, value_parser = positive)]
     pub(crate) max_connections: usize,
+
+    /// Network of proxies whose X-Forwarded-For or Forwarded names the client, as ADDRESS/PREFIX or one address; repeatable.
+    /// From other peers these fields are then dropped.
+    #[arg(long, env = "UCS_GATEWAY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<Network>,
 
     /// Respond to GET /livez on the data port, for load balancers. UCS then never receives this path.
     #[arg(long, env = "UCS_GATEWAY_DATA_LIVEZ")]

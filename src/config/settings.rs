@@ -11,6 +11,7 @@ use crate::control::{InitialMode, UpstreamModeUse};
 use crate::http1::HeadLimits;
 use crate::policy::table::RouteTable;
 use crate::proxy::class_limits::ClassLimit;
+use crate::proxy::headers::TrustedProxies;
 use crate::proxy::origins::AllowedOrigins;
 use crate::proxy::upstream::exchange::ExchangeTimeouts;
 use crate::proxy::upstream::pool::PoolLimits;
@@ -231,6 +232,7 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
         max_connections: args.max_connections,
         max_retry_after: args.max_retry_after,
         origins: AllowedOrigins::new(&args.allow_origin),
+        trusted_proxies: TrustedProxies::new(args.trusted_proxy.clone()),
         livez: args.data_livez,
     }
 }

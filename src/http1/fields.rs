@@ -182,7 +182,7 @@ impl Fields {
     }
 
     /// The values of all lines with this name, in lower case.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
         let places = if self.lengths.may_have(name) { &self.places[..] } else { &[] };
         // The length first: it is cheaper to compare.
         let named =

@@ -11,6 +11,7 @@ use crate::policy::table::RouteIndex;
 use crate::telemetry::Outcome;
 use std::cell::RefCell;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,7 +30,9 @@ pub(crate) const UNKNOWN: &str = "-";
 pub(crate) struct AccessLogEntry {
     /// The request's method; `None` if its head could not be read.
     pub(crate) method: Option<Method>,
-    /// The path and the request id.
+    /// The client behind a trusted proxy.
+    pub(crate) client: Option<IpAddr>,
+    /// The path and the ids.
     pub(crate) text: RequestText,
     /// The table that classified it.
     pub(crate) table: Rc<TableRef>,
@@ -46,27 +49,34 @@ pub(crate) struct AccessLogEntry {
 /// The texts of a request: ASCII, concatenated in a reused buffer.
 #[derive(Debug)]
 pub(crate) struct RequestText {
-    both: Buffer,
-    path_length: usize,
+    all: Buffer,
+    path_end: usize,
+    id_end: usize,
 }
 
 impl RequestText {
-    /// Copies both texts.
-    pub(crate) fn of(path: &[u8], request_id: &[u8], buffers: &Rc<Buffers>) -> RequestText {
-        let mut both = buffers.take(path.len() + request_id.len());
-        both.extend_from_slice(path);
-        both.extend_from_slice(request_id);
-        RequestText { both, path_length: path.len() }
+    /// Copies the path, the request id, and the trace id with the span id (see `headers::trace_ids`).
+    pub(crate) fn of(texts: [&[u8]; 3], buffers: &Rc<Buffers>) -> RequestText {
+        let [path, request_id, trace] = texts;
+        let mut all = buffers.take(path.len() + request_id.len() + trace.len());
+        texts.iter().for_each(|text| all.extend_from_slice(text));
+        RequestText { all, path_end: path.len(), id_end: path.len() + request_id.len() }
     }
 
     /// The path as classified (or as sent, if it was refused), without the query; `-` if it could not be read.
     pub(crate) fn path(&self) -> &[u8] {
-        &self.both[..self.path_length]
+        &self.all[..self.path_end]
     }
 
     /// The request id, as UCS gets it.
     pub(crate) fn request_id(&self) -> &[u8] {
-        &self.both[self.path_length..]
+        &self.all[self.path_end..self.id_end]
+    }
+
+    /// The trace id and the span id of the client's trace context.
+    fn trace(&self) -> Option<(&[u8], &[u8])> {
+        let (trace, span) = self.all[self.id_end..].split_at_checked(32)?;
+        Some((trace, span.strip_prefix(b"-")?))
     }
 }
 
@@ -88,7 +98,7 @@ impl AccessLogEntry {
 /// The facts that are known only when the request is complete.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Completed<'a> {
-    /// The client's address.
+    /// The address of the peer.
     pub(crate) peer: &'a str,
     pub(crate) outcome: Outcome,
     /// Bytes of the response body.
@@ -185,8 +195,9 @@ fn write_thousandths(buffer: &mut Vec<u8>, number: u64) {
 /// Written without serde for speed: see *Tried* in benches/README.md.
 fn write_json(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
     // Neither an address nor a method, which is a token, contains characters that JSON escapes.
-    let plain = [(",\"peer\":\"", completed.peer), ("\",\"method\":\"", entry.method())];
-    plain.iter().for_each(|(name, value)| write_pair(buffer, name, value));
+    buffer.extend_from_slice(b",\"peer\":\"");
+    write_peer(buffer, entry, completed);
+    write_pair(buffer, "\",\"method\":\"", entry.method());
     let (operation, class) = (entry.operation().as_bytes(), entry.class().as_bytes());
     let texts = [("\",\"path\":", entry.text.path()), (",\"operation\":", operation), (",\"class\":", class)];
     for (name, value) in texts {
@@ -207,7 +218,22 @@ fn write_json(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed
     }
     buffer.extend_from_slice(b",\"request_id\":");
     write_text(buffer, entry.text.request_id());
+    if let Some((trace, span)) = entry.text.trace() {
+        for (name, id) in [(&b",\"trace_id\":\""[..], trace), (b"\",\"span_id\":\"", span), (b"", b"\"")] {
+            buffer.extend_from_slice(name);
+            buffer.extend_from_slice(id);
+        }
+    }
     buffer.extend_from_slice(b"}\n");
+}
+
+/// The address of the client: its own, or the one that a trusted proxy has named.
+fn write_peer(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
+    match entry.client {
+        // Writing to memory cannot fail.
+        Some(client) => drop(write!(buffer, "{client}")),
+        None => buffer.extend_from_slice(completed.peer.as_bytes()),
+    }
 }
 
 fn write_pair(buffer: &mut Vec<u8>, name: &str, value: &str) {
@@ -256,10 +282,11 @@ fn has_special(word: u64) -> bool {
 
 fn write_human(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Completed<'_>) {
     // `{:?}` quotes the operation, whose name may contain spaces; paths contain neither spaces nor control characters.
+    buffer.push(b' ');
+    write_peer(buffer, entry, completed);
     drop(write!(
         buffer,
-        " {} {} {} {} {} {:?} {}B {:.3}ms rev=",
-        completed.peer,
+        " {} {} {} {} {:?} {}B {:.3}ms rev=",
         entry.method(),
         String::from_utf8_lossy(entry.text.path()),
         entry.status,
@@ -271,6 +298,10 @@ fn write_human(buffer: &mut Vec<u8>, entry: &AccessLogEntry, completed: Complete
     match entry.revision {
         Some(revision) => write_decimal(buffer, revision),
         None => buffer.extend_from_slice(UNKNOWN.as_bytes()),
+    }
+    if let Some((trace, span)) = entry.text.trace() {
+        let texts: [&[u8]; 4] = [b" trace=", trace, b" span=", span];
+        texts.iter().for_each(|text| buffer.extend_from_slice(text));
     }
     buffer.push(b'\n');
 }

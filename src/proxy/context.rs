@@ -1,7 +1,7 @@
 //! The context of a request: its worker, its client's connection, and its head. Data only; it serves nothing.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::class_limits::{ClassFull, ClassLimits, ClassPermit};
 use super::client::ConnectionState;
-use super::headers::{ForwardedInfo, RequestIds};
+use super::headers::{ForwardedInfo, RequestIds, TrustedProxies};
 use super::origins::AllowedOrigins;
 use super::recorder::RequestRecorder;
 use super::refusal::Refusal;
@@ -26,7 +26,7 @@ use super::upstream::pool::Pool;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
-use crate::http1::{Buffers, RequestHead};
+use crate::http1::{Buffers, Fields, RequestHead};
 use crate::telemetry::Metrics;
 use crate::transport::{SocketOrigin, TlsServer};
 
@@ -82,6 +82,8 @@ pub struct Worker {
     pub(crate) origins: AllowedOrigins,
     /// Whether the gateway itself responds to `GET /livez`.
     pub(crate) livez: bool,
+    /// The proxies whose fields name the client.
+    pub(crate) trusted_proxies: TrustedProxies,
     /// How far this worker is with its end: no request looks at a channel.
     pub(crate) stop: Cell<Stop>,
     /// TLS of the data port.
@@ -126,6 +128,17 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) head: &'a RequestHead,
 }
 
+impl Downstream {
+    /// The client behind a trusted proxy, by the fields of a request; `None` if the peer itself is the client.
+    pub(crate) fn proxied_client(&self, fields: &Fields) -> Option<IpAddr> {
+        if !self.forwarded.is_proxy() {
+            return None;
+        }
+        let peer = self.peer.ip().to_canonical();
+        Some(self.worker.trusted_proxies.client(peer, fields)).filter(|client| *client != peer)
+    }
+}
+
 impl RequestContext<'_> {
     /// The refusal of a request that could not be forwarded: an error in the client's own body comes first.
     pub(crate) fn failed(self, error: ForwardError) -> Refusal {
@@ -160,6 +173,7 @@ impl Worker {
             date: RefCell::new(date_now()),
             origins: settings.origins.clone(),
             livez: settings.livez,
+            trusted_proxies: settings.trusted_proxies.clone(),
             stop: Cell::default(),
             tls: settings.tls.clone(),
             metrics: Arc::clone(&shared.metrics),

@@ -102,7 +102,9 @@ fn credential(head: &RequestHead) -> Result<Option<&str>, Refusal> {
 async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBody) -> Result<ModeChange, Refusal> {
     check_site(head)?;
     let authorization = credential(head)?;
-    let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(downstream.peer)).await;
+    // Guesses are limited by the real client, not by the proxy that many share.
+    let client = downstream.proxied_client(&head.fields).map_or(downstream.peer, |client| (client, 0).into());
+    let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(client)).await;
     let principal = principal.map_err(Refusal::Access)?;
     if !principal.permissions.allow(Permission::ModeSet) {
         return Err(Refusal::Forbidden(Permission::ModeSet.as_str()));

@@ -50,6 +50,7 @@ fn upstream_head(request: RequestContext<'_>, matched: &RouteMatch, method: &Met
     };
     let own = ProxyFields {
         hop: &downstream.forwarded,
+        client: downstream.proxied_client(&head.fields),
         is_http10: head.is_http10,
         ids: &worker.request_ids,
         buffers: &worker.buffers,
@@ -69,7 +70,8 @@ pub(crate) fn admitted_entry(
     let path = matched.rewritten.as_deref().map_or(head.path(), str::as_bytes);
     AccessLogEntry {
         method: Some(head.method.clone()),
-        text: RequestText::of(path, request_id, &worker.buffers),
+        client: downstream.proxied_client(&head.fields),
+        text: RequestText::of([path, request_id, headers::trace_ids(&head.fields)], &worker.buffers),
         table: Rc::clone(&matched.table),
         route: matched.index,
         class: matched.class(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::headers::TrustedProxies;
 use super::origins::AllowedOrigins;
 use super::upstream::exchange::ExchangeTimeouts;
 use super::upstream::pool::PoolLimits;
@@ -32,6 +33,8 @@ pub struct ProxySettings {
     pub max_retry_after: Duration,
     /// The origins whose pages may read the gateway's own responses.
     pub origins: AllowedOrigins,
+    /// The proxies whose fields name the client.
+    pub(crate) trusted_proxies: TrustedProxies,
     /// Whether the gateway itself responds to `GET /livez`.
     pub livez: bool,
 }

@@ -171,7 +171,8 @@ impl Connections {
             worker: Rc::clone(&self.worker),
             peer,
             state: Rc::default(),
-            forwarded: ForwardedInfo::new(peer.ip(), self.worker.tls.is_some()),
+            forwarded: ForwardedInfo::new(peer.ip(), self.worker.tls.is_some())
+                .with_trust(self.worker.trusted_proxies.trust(peer.ip())),
             task: ClientTask::default(),
             place: Cell::new(self.open.borrow().len()),
             predates_stop: !self.worker.stop.get().has_begun(),

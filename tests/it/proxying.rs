@@ -29,6 +29,8 @@ mod refused_uploads;
 mod standards;
 /// Bodies that stream, and the memory that they take.
 mod streaming;
+/// Proxies in front of the gateway that name the client, and the context of a trace.
+mod trusted_proxies;
 /// Every fault of UCS at every stage of an exchange.
 mod upstream_fault_matrix;
 /// UCS late, gone, or talking nonsense.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::client_address::Trust;
 use super::connection_options::ConnectionOptions;
 use crate::http1::encode::{write_all, write_else, write_field, write_list};
 use crate::http1::{Buffers, Fields};
@@ -32,12 +33,33 @@ const REQUEST_ID_BYTES: usize = 128;
 pub struct ForwardedInfo {
     peer: String,
     proto: &'static str,
+    trust: Trust,
 }
 
 impl ForwardedInfo {
     /// `peer` is the client's address; `tls` whether the connection uses TLS.
     pub fn new(peer: IpAddr, tls: bool) -> ForwardedInfo {
-        ForwardedInfo { peer: peer.to_canonical().to_string(), proto: if tls { "https" } else { "http" } }
+        let (peer, proto) = (peer.to_canonical().to_string(), if tls { "https" } else { "http" });
+        ForwardedInfo { peer, proto, trust: Trust::Unknown }
+    }
+
+    /// The same with this trust in the fields of the peer.
+    pub fn with_trust(self, trust: Trust) -> ForwardedInfo {
+        ForwardedInfo { trust, ..self }
+    }
+
+    /// Whether the peer's fields say who the client is.
+    pub(crate) fn is_proxy(&self) -> bool {
+        self.trust == Trust::Proxy
+    }
+
+    /// Whether the peer's field is dropped, because only a trusted proxy may send it.
+    pub(super) fn drops(&self, field: ForwardedField) -> bool {
+        let is_claim = matches!(
+            field,
+            ForwardedField::ForwardedFor | ForwardedField::ForwardedProto | ForwardedField::ForwardedHost
+        );
+        is_claim && self.trust == Trust::Client
     }
 
     /// The client's address; an IPv4-mapped one in its IPv4 form.
@@ -51,6 +73,8 @@ impl ForwardedInfo {
 pub struct ProxyFields<'a> {
     /// The client's connection.
     pub hop: &'a ForwardedInfo,
+    /// The client behind a trusted proxy.
+    pub client: Option<IpAddr>,
     /// Whether the client speaks HTTP/1.0.
     pub is_http10: bool,
     /// Generates ids for requests that have none.
@@ -143,7 +167,7 @@ pub(super) fn write_forwarding(
     client: &ClientFields<'_>,
     own: ProxyFields<'_>,
 ) -> Range<usize> {
-    if client.seen.is_empty() {
+    if client.seen.is_empty() && own.client.is_none() {
         write_own(bytes, host, own.hop, via(own.is_http10));
     } else {
         write_merged(bytes, host, client, own);
@@ -167,7 +191,13 @@ fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo, via: &str) {
 /// Writes the fields, merged with those of the client.
 fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own: ProxyFields<'_>) {
     let values = |name, field| client.values(name, field);
-    write_list(bytes, "X-Forwarded-For", values("x-forwarded-for", ForwardedField::ForwardedFor), &own.hop.peer);
+    match own.client.filter(|_| !client.seen.has(ForwardedField::ForwardedFor)) {
+        // The proxy has named it in `Forwarded`, which UCS does not get.
+        Some(address) => write_field(bytes, "X-Forwarded-For", format!("{address}, {}", own.hop.peer).as_bytes()),
+        None => {
+            write_list(bytes, "X-Forwarded-For", values("x-forwarded-for", ForwardedField::ForwardedFor), &own.hop.peer)
+        }
+    }
     let protos = values("x-forwarded-proto", ForwardedField::ForwardedProto);
     write_else(bytes, "X-Forwarded-Proto", protos, own.hop.proto.as_bytes());
     write_else(bytes, "X-Forwarded-Host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
@@ -192,6 +222,12 @@ fn client_id(fields: &Fields) -> Option<&[u8]> {
     let id = ids.next()?;
     let sane = (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     (sane && ids.next().is_none()).then_some(id)
+}
+
+/// The trace id and the span id of the client's trace context, as `TRACE-SPAN`; empty without a valid one.
+pub(crate) fn trace_ids(fields: &Fields) -> &[u8] {
+    let parents = || fields.values("traceparent");
+    if is_trace_context(parents()) { parents().next().map_or(&[], |parent| &parent[3..52]) } else { &[] }
 }
 
 /// Whether there is exactly one `traceparent`, and it is valid.
@@ -229,7 +265,7 @@ mod tests {
         let options = ConnectionOptions::by(&fields);
         let client = ClientFields { fields: &fields, options: &options, seen: FieldSet::default() };
         let (ids, buffers) = (RequestIds::new(0), Rc::default());
-        let own = ProxyFields { hop: &hop, is_http10: false, ids: &ids, buffers: &buffers };
+        let own = ProxyFields { hop: &hop, client: None, is_http10: false, ids: &ids, buffers: &buffers };
         write_merged(&mut by_parts, b"ucs:8080", &client, own);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }

@@ -6,15 +6,17 @@ use std::ops::Range;
 
 use hyper::Method;
 
+pub use self::client_address::{Network, Trust, TrustedProxies};
 use self::connection_options::ConnectionOptions;
-pub(crate) use self::forwarding::is_looping;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
+pub(crate) use self::forwarding::{is_looping, trace_ids};
 pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_mark, is_override, is_unwanted_upstream};
 use crate::http1::encode::{pass_line, write_all, write_field, write_list};
 use crate::http1::{Buffer, FieldNames, Fields};
 
+mod client_address;
 mod connection_options;
 mod forwarding;
 pub(crate) mod max_forwards;
@@ -64,6 +66,7 @@ impl UpstreamHead {
 /// Dropped: `Connection` and the fields that it names, every other hop-by-hop field, `Expect` (the gateway sends 100 itself),
 /// method overrides, URL rewrites, other claims about the client's address (`Forwarded`, `X-Real-IP`), underscore spellings of
 /// fields that matter here, `UCS-Gateway`, and the fields in `without`. Trailers of these names are not forwarded either.
+/// Dropped from clients, where proxies are configured: `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
 /// Appended to: `X-Forwarded-For`, `Via`. Set if absent: `X-Forwarded-Proto`, `X-Forwarded-Host`. Replaced if
 /// invalid: `X-Request-Id`. An invalid `traceparent` (W3C Trace Context) is dropped together with `tracestate`.
 pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: ProxyFields<'_>) -> UpstreamHead {
@@ -87,6 +90,7 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
             }
             Disposition::MaxForwards if !max_forwards::is_counted(to.method) => pass_line(&mut bytes, line),
             Disposition::MaxForwards => max_forwards::write_decremented(&mut bytes, line.value),
+            Disposition::Forwarding(field) if own.hop.drops(field) => {}
             Disposition::Forwarding(field) => seen.note(field),
         }
     }

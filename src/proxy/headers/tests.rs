@@ -45,7 +45,13 @@ impl Lines {
 
 fn upstream_head<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> UpstreamHead {
     let to = Destination { method: &Method::GET, path: b"/a", query: b"?b", host: b"ucs:8080" };
-    let own = ProxyFields { hop: &hop(), is_http10: false, ids: &RequestIds::new(0xabc), buffers: &Rc::default() };
+    let own = ProxyFields {
+        hop: &hop(),
+        client: None,
+        is_http10: false,
+        ids: &RequestIds::new(0xabc),
+        buffers: &Rc::default(),
+    };
     to_upstream(to, &Fields::of_lines(lines), &[], own)
 }
 

@@ -16,6 +16,7 @@ use crate::policy::table::NoRoute;
 use crate::proxy::access_log::{AccessLogEntry, RequestText, UNKNOWN};
 use crate::proxy::classify::{Refused, RouteMatch};
 use crate::proxy::context::{Downstream, Worker};
+use crate::proxy::headers;
 use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 
@@ -41,7 +42,7 @@ pub(crate) fn respond(
         class: class.map(|class| &**class),
     };
     if request_log.is_logged() {
-        let entry = refused_entry(worker, head, refused, Rc::clone(&table_ref), request_log.entry.take());
+        let entry = refused_entry(downstream, head, refused, Rc::clone(&table_ref), request_log.entry.take());
         request_log.entry = Some(Box::new(entry));
     }
     count(worker, refusal);
@@ -94,19 +95,20 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) ->
 /// The entry of a refused request. One that was forwarded before it failed keeps its path, its id and the revision that admitted
 /// it.
 fn refused_entry(
-    worker: &Worker,
+    downstream: &Downstream,
     head: Option<&RequestHead>,
     refused: &Refused,
     table: Rc<TableRef>,
     earlier: Option<Box<AccessLogEntry>>,
 ) -> AccessLogEntry {
-    let Refused { refusal, matched } = refused;
+    let (worker, Refused { refusal, matched }) = (&downstream.worker, refused);
     let matched = matched.as_ref();
     let admitting = earlier.as_ref().and_then(|entry| entry.revision);
     // A mode without a record has no revision. A request with a match that is refused for another reason was admitted.
     let in_force = || matched.filter(|_| !matches!(refusal, Refusal::Mode(_))).and_then(|_| worker.revision());
     AccessLogEntry {
         method: head.map(|head| head.method.clone()),
+        client: head.and_then(|head| downstream.proxied_client(&head.fields)),
         text: earlier.map_or_else(|| refused_text(worker, head), |entry| entry.text),
         table,
         route: matched.and_then(|matched| matched.index),
@@ -120,5 +122,6 @@ fn refused_entry(
 fn refused_text(worker: &Worker, head: Option<&RequestHead>) -> RequestText {
     let id = head.map(|head| worker.request_ids.id_of(&head.fields));
     let path = head.map_or(UNKNOWN, RequestHead::path_text);
-    RequestText::of(path.as_bytes(), id.as_deref().unwrap_or_default().as_bytes(), &worker.buffers)
+    let trace = head.map_or(&[][..], |head| headers::trace_ids(&head.fields));
+    RequestText::of([path.as_bytes(), id.as_deref().unwrap_or_default().as_bytes(), trace], &worker.buffers)
 }

@@ -127,7 +127,13 @@ fn check_forwarded(head: &RequestHead) -> Vec<u8> {
     let host = head.authority().or_else(|| head.fields.get("host")).unwrap_or(b"ucs");
     let to = Destination { method: &head.method, path: b"/a", query: head.query(), host };
     let hop = ForwardedInfo::new("192.0.2.1".parse().unwrap(), false);
-    let own = ProxyFields { hop: &hop, is_http10: head.is_http10, ids: &RequestIds::new(7), buffers: &Rc::default() };
+    let own = ProxyFields {
+        hop: &hop,
+        client: None,
+        is_http10: head.is_http10,
+        ids: &RequestIds::new(7),
+        buffers: &Rc::default(),
+    };
     let mut sent = headers::to_upstream(to, &head.fields, &[], own).bytes.to_vec();
     sent.extend_from_slice(b"\r\n");
     let mut lines = [httparse::EMPTY_HEADER; 64];
