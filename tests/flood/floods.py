@@ -51,15 +51,19 @@ def main():
             print("BROKEN:", fault)
         return 1 if broken else 0
     finally:
-        for child in reversed(children):
-            # nginx ends its workers with itself only when it is asked to end.
-            child.terminate()
-            try:
-                child.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        end(children)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(children):
+    for child in reversed(children):
+        # nginx ends its workers with itself only when it is asked to end.
+        child.terminate()
+        try:
+            child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 # The gateway, and what it is asked about itself.
@@ -84,7 +88,7 @@ class Gateway:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
-def start(folder, children):
+def start(folder, children, flags=(), before=None):
     small, listen, admin = free_port(), free_port(), free_port()
     # For nginx's own user.
     os.chmod(folder, 0o755)
@@ -111,8 +115,8 @@ http {{
     children.append(subprocess.Popen([nginx, "-e", "stderr", "-c", f"{folder}/nginx.conf"]))
     command = [GATEWAY, "serve", "--routes", TABLE, "--upstream", f"http://127.0.0.1:{small}"]
     command += ["--listen", f"127.0.0.1:{listen}", "--admin-listen", f"127.0.0.1:{admin}", "--state-dir", f"{folder}/state"]
-    command += ["--initial-mode", "production", "--upstream-mode", "off", "--schema-probe", "off", "--log-level", "error"]
-    process = subprocess.Popen(command)
+    command += ["--initial-mode", "production", "--upstream-mode", "off", "--schema-probe", "off", "--log-level", "error", *flags]
+    process = subprocess.Popen(command, preexec_fn=before)
     children.append(process)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

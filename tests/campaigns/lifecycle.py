@@ -1,0 +1,241 @@
+"""Crowds of clients in every stage of a connection's life, against a gateway under the memory limit of its pod. See `run`.
+
+A crowd has a limit of the gateway as its measure N; it is run with N, N + 1 and 10 N clients (--full), or with a few hundred. While
+it lasts, an ordinary client asks a hundred times a second. Afterwards the crowd's sockets stay open until the gateway has given
+them up, or are closed at once; either way the kernel must hold nothing for the gateway 5 s later.
+"""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../flood"))
+import floods  # noqa: E402  the ordinary client, the gateway, the crowds
+
+MIB = 1 << 20
+# The limit of deploy/kubernetes, for the gateway and for what the kernel holds for it.
+POD = 256 * MIB
+KERNEL_SECONDS = 5
+# What the idle connections to UCS and those of the ordinary client may hold.
+KERNEL_REST = 256 << 10
+P99_MS = 250
+SHORT_FLAGS = ["--idle-body-timeout", "3s", "--header-timeout", "3s"]
+
+LARGE = b"GET /profiles/large HTTP/1.1\r\nHost: ucs.test\r\n\r\n"
+UPLOAD = b"POST /profiles HTTP/1.1\r\nHost: ucs.test\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n\r\n{"
+REFUSED = UPLOAD.replace(b"/profiles", b"/nowhere")
+HEAD = floods.HEAD
+
+
+def upload_cut(stream, turn):
+    stream.sendall(UPLOAD + b"x" * (1000 * (turn % 200)))
+
+
+def download_cut(stream, turn):
+    stream.sendall(LARGE)
+    stream.recv(1 + 50_000 * (turn % 3))
+
+
+def head_cut(stream, turn):
+    stream.sendall(HEAD[: 1 + turn % len(HEAD)])
+
+
+# Name: the limit that is its measure, and how its clients behave.
+CROWDS = {
+    "silent-readers": ("upstream_connections", dict(first=LARGE, reads=False)),
+    "slow-readers": ("upstream_connections", dict(first=LARGE, reads=False, buffer=4096, sips=600)),
+    "slow-uploads": ("upstream_connections", dict(first=UPLOAD, drip=b"x" * 600)),
+    "refused-uploads": ("upstream_connections", dict(first=REFUSED, drip=b"x" * 600)),
+    "endless-heads": ("heads", dict(first=HEAD + b"X-Long: " + b"x" * 60_000, drip=b"x" * 100)),
+    "half-closed": ("upstream_connections", dict(first=HEAD + b"\r\n", half_closes=True)),
+    "cut-exchanges": ("cuts", dict(cut=[upload_cut, download_cut, head_cut])),
+}
+
+
+class LifeCrowd(floods.Crowd):
+    """A crowd whose clients may read a sip each second, half-close, or leave in the middle."""
+
+    def run_life(self, wanted, first, drip=b"", reads=True, buffer=None, sips=0, half_closes=False):
+        self.half_closes = half_closes
+        self.sips = sips
+        if sips:
+            self.drips = True
+        self.run(wanted, first, drip=drip or (b"" if not sips else b"\0"), reads=reads, buffer=buffer)
+
+    def connect(self, first, buffer):
+        super().connect(first, buffer)
+        if self.half_closes:
+            newest = list(self.sockets.get_map().values())[-1:]
+            for key in newest:
+                key.fileobj.shutdown(socket.SHUT_WR)
+
+    def send(self, stream, data):
+        if not self.sips:
+            return super().send(stream, data)
+        try:
+            if not stream.recv(self.sips):
+                self.close(stream, "closed")
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close(stream, "broken")
+
+
+def crowd(wanted, how):
+    def part(gateway, stop, told):
+        people = LifeCrowd(gateway.port, stop)
+        people.run_life(wanted, **how)
+        told.put(("crowd", people.summary()))
+
+    return part
+
+
+def cutters(wanted, how):
+    def part(gateway, stop, told):
+        """Goes away by a reset in the middle of something, `wanted` times a second."""
+        made, pause = 0, 1 / wanted
+        while not stop.is_set():
+            stream = socket.socket()
+            stream.settimeout(2)
+            try:
+                stream.connect(("127.0.0.1", gateway.port))
+                how["cut"][made % len(how["cut"])](stream, made)
+            except OSError:
+                pass
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            stream.close()
+            made += 1
+            time.sleep(pause)
+        told.put(("crowd", f"{made} cuts"))
+
+    return part
+
+
+def kernel_bytes(port):
+    """What the kernel holds in the buffers of the gateway's sockets for clients; also of those that nobody owns any more."""
+    held = 0
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/net/{table}", encoding="ascii") as file:
+                rows = [line.split() for line in list(file)[1:]]
+        except OSError:
+            continue
+        for row in rows:
+            if int(row[1].rsplit(":", 1)[1], 16) == port and row[3] != "0A":
+                sent, received = row[4].split(":")
+                held += int(sent, 16) + int(received, 16)
+    return held
+
+
+def measure(gateway, name, size, seconds):
+    limit, how = CROWDS[name]
+    part = cutters(size, how) if limit == "cuts" else crowd(size, how)
+    stop, end, told = multiprocessing.Event(), multiprocessing.Event(), multiprocessing.Queue()
+    asker = multiprocessing.Process(target=floods.ask, args=(gateway.port, end, told))
+    people = multiprocessing.Process(target=part, args=(gateway, stop, told))
+    before = gateway.descriptors()
+    for process in (people, asker):
+        process.start()
+    peak = peak_kernel = peak_open = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        held = kernel_bytes(gateway.port)
+        peak, peak_kernel = max(peak, gateway.resident() + held), max(peak_kernel, held)
+        peak_open = max(peak_open, gateway.metric("ucs_gateway_client_connections_open"))
+        time.sleep(0.25)
+    stop.set()
+    said = dict([told.get(timeout=120)])
+    left_kernel, took = settle_kernel(gateway)
+    end.set()
+    said.update([told.get(timeout=120)])
+    for process in (people, asker):
+        process.join()
+    left = floods.settle(gateway, before)
+    times, wrong = said.pop("asker")
+    times.sort()
+    return {
+        "crowd": name, "size": size, "open": peak_open, "asked": len(times), "wrong": wrong,
+        "p99": times[int(len(times) * 0.99)] * 1e3 if times else float("inf"),
+        "peak": peak / MIB, "peak_kernel": peak_kernel / MIB, "left_kernel": left_kernel, "kernel_seconds": took,
+        "did": said["crowd"], **left,
+    }
+
+
+def settle_kernel(gateway):
+    """How much the kernel holds once the crowd is gone, and after how many seconds that was little."""
+    began = time.monotonic()
+    while True:
+        held, took = kernel_bytes(gateway.port), time.monotonic() - began
+        if held <= KERNEL_REST or took > 4 * KERNEL_SECONDS:
+            return held, took
+        time.sleep(0.1)
+
+
+def judge(row, busy):
+    name, faults = f"{row['crowd']} of {row['size']}", []
+    if row["wrong"] or not row["asked"]:
+        faults.append(f"{name}: {len(row['wrong'])} of {row['asked']} ordinary requests went wrong: {row['wrong'][:3]}")
+    if row["p99"] > P99_MS and not busy:
+        faults.append(f"{name}: p99 was {row['p99']:.1f} ms, allowed are {P99_MS}")
+    if row["peak"] * MIB > POD:
+        faults.append(f"{name}: gateway and kernel took {row['peak']:.0f} MiB, allowed are {POD // MIB}")
+    if row["left_kernel"] > KERNEL_REST or row["kernel_seconds"] > KERNEL_SECONDS:
+        faults.append(f"{name}: the kernel held {row['left_kernel']} bytes after {row['kernel_seconds']:.1f} s")
+    if row["left_open"] or row["left_in_flight"] or row["left_descriptors"] > 8:
+        faults.append(f"{name}: left {row['left_open']} connections, {row['left_in_flight']} requests in flight, "
+                      f"{row['left_descriptors']} descriptors")
+    return faults
+
+
+def sizes(name, full):
+    if not full:
+        return [30 if name == "cut-exchanges" else 300]
+    measure_of = {"upstream_connections": 256 * (os.cpu_count() or 1), "heads": 1000, "cuts": 100}[CROWDS[name][0]]
+    return [measure_of, measure_of + 1, min(10 * measure_of, 9000)]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--full", action="store_true", default=os.environ.get("UCS_GATEWAY_FULL") == "1")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--sizes", default="")
+    arguments = parser.parse_args()
+    seconds = arguments.seconds or (75 if arguments.full else 3)
+    chosen = [name for name in arguments.only.split(",") if name] or list(CROWDS)
+    if floods.raise_limit() < 12_000:
+        print("few open files are allowed: the crowds are smaller than meant", file=sys.stderr)
+    folder, children, rows, broken = tempfile.mkdtemp(prefix="campaign-"), [], [], []
+    try:
+        gateway = floods.start(folder, children, [] if arguments.full else SHORT_FLAGS, limit_memory)
+        for name in chosen:
+            for size in [int(size) for size in arguments.sizes.split(",") if size] or sizes(name, arguments.full):
+                row = measure(gateway, name, size, seconds)
+                rows.append(row)
+                broken += judge(row, busy=not arguments.full)
+                floods.print_row(row)
+    finally:
+        floods.end(children)
+        shutil.rmtree(folder, ignore_errors=True)
+    print("\n| crowd | clients | p99 ms | gateway and kernel, MiB | of these kernel, MiB | kernel empty after s | refused |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['crowd']} | {row['size']} | {row['p99']:.1f} | {row['peak']:.0f} | {row['peak_kernel']:.1f} "
+              f"| {row['kernel_seconds']:.1f} | {len(row['wrong'])} of {row['asked']} |")
+    for fault in broken:
+        print("BROKEN:", fault)
+    return 1 if broken else 0
+
+
+def limit_memory():
+    """In the gateway's process, before it runs. Not its address space: glibc reserves 64 MiB of that for each thread."""
+    resource.setrlimit(resource.RLIMIT_DATA, (POD, POD))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
