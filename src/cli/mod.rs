@@ -12,7 +12,9 @@ mod drain_screen;
 mod environment;
 mod explain;
 mod history_text;
+mod journal;
 mod links;
+mod man;
 mod mode;
 mod mode_set;
 mod mode_text;
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Show or change the mode of a running gateway
     Mode(Box<mode::ModeArgs>),
+    /// Verify the journal of a gateway
+    Journal(journal::JournalArgs),
     /// Generate credentials for access.yaml
     Token(token::TokenArgs),
     /// Make a certificate, to try TLS out
@@ -64,6 +68,8 @@ pub(crate) enum Command {
     Schema,
     /// Print shell completions
     Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(man::ManArgs),
 }
 
 /// Runs the command of the process's arguments.
@@ -85,6 +91,8 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Certificate(args) => certificate::run(&args),
         Command::Schema => schema::run(),
+        Command::Journal(args) => journal::run(&args),
+        Command::Man(args) => man::run(&args, command),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }

@@ -49,6 +49,7 @@ enum ModeCommand {
     /// Show the current mode
     Get,
     /// Change the mode and wait until it is settled
+    #[command(after_long_help = EXIT_CODES)]
     Set(SetArgs),
     /// Close both single modes at this gateway alone; the mode itself stays
     Close(LocalArgs),
@@ -140,6 +141,11 @@ fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<WrittenTime, Stri
     };
     Ok(WrittenTime::At(next.timestamp()))
 }
+
+/// The end of the help of `mode set`.
+const EXIT_CODES: &str = "Exit codes: 0 settled, already in force, scheduled, or begun with --wait=false; 1 failed; 2 wrong \
+                          usage; 3 reverted at the drain timeout; 4 refused by the gateway or UCS; 5 the gateway cannot be \
+                          reached; 130 left by Ctrl-C, the change continues.";
 
 /// Exit code of `mode set` when the drain timed out and the old mode is in force again.
 const REVERTED: u8 = 3;

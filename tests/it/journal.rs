@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 
-use crate::support::{Gateway, PATIENCE, TempDir, Ucs, admin};
+use crate::support::{Gateway, PATIENCE, TempDir, Ucs, admin, tool};
 
 const ALONE: [&str; 6] = ["--upstream-mode", "off", "--schema-probe", "off", "--initial-mode", "production"];
 
@@ -172,4 +172,42 @@ fn no_second_gateway_starts_on_a_directory_whose_lock_file_was_removed() {
     assert!(log.join("\n").contains("is in use by another process"), "{log:?}");
     assert_eq!(fs::read(rig.journal()).unwrap(), journal);
     assert_eq!(rig.set("production"), None, "the first one goes on");
+}
+
+#[test]
+fn journal_verify_tells_a_whole_journal_from_an_edited_and_a_cut_one() {
+    let rig = Rig::new();
+    let verify = |path: &Path| tool::run(&["journal", "verify", path.to_str().unwrap()]);
+    // Of a running gateway, by its directory and by the file.
+    for path in [rig.dir.path(), &rig.journal()] {
+        let sound = verify(path);
+        assert_eq!((sound.code, sound.stderr.as_str()), (Some(0), ""), "{sound:?}");
+        assert!(sound.stdout.contains("3 lines, complete and unchanged"), "{sound:?}");
+    }
+    let text = fs::read_to_string(rig.journal()).unwrap();
+    let elsewhere = TempDir::new();
+    let copy = elsewhere.path().join("copy.jsonl");
+    for (changed, fault) in [
+        (text.replacen("\"admin\"", "\"nobody\"", 1), "line 2 was changed: its hash is wrong"),
+        (text[..text.len() - 9].to_owned(), "line 3 is not complete"),
+    ] {
+        fs::write(&copy, changed).unwrap();
+        let bad = verify(&copy);
+        assert_eq!((bad.code, bad.stdout.as_str()), (Some(1), ""), "{bad:?}");
+        assert!(bad.stderr.contains(fault), "{bad:?}");
+    }
+    // A cut at the end of a line shows by the record alone.
+    let two: String = text.split_inclusive('\n').take(2).collect();
+    fs::write(&copy, &two).unwrap();
+    assert!(verify(&copy).stdout.contains("missing lines at its end would not show"));
+    fs::copy(rig.dir.path().join("mode.json"), elsewhere.path().join("mode.json")).unwrap();
+    fs::write(elsewhere.path().join("journal.jsonl"), text.split_inclusive('\n').take(1).collect::<String>()).unwrap();
+    let cut = tool::run(&["journal", "verify", "--json", "--state-dir", elsewhere.path().to_str().unwrap()]);
+    assert_eq!(cut.code, Some(1), "{cut:?}");
+    let verdict: Value = serde_json::from_str(&cut.stdout).unwrap();
+    assert_eq!((&verdict["sound"], &verdict["lines"]), (&json!(false), &json!(1)), "{verdict}");
+    assert!(verdict["fault"].as_str().unwrap().contains("missing at the end"), "{verdict}");
+    let nowhere = verify(Path::new("/nowhere"));
+    assert_eq!(nowhere.code, Some(1));
+    assert!(nowhere.stderr.contains("name the gateway's state directory"), "{nowhere:?}");
 }

@@ -6,6 +6,7 @@ pub mod etcd;
 pub mod file;
 pub(crate) mod journal;
 pub mod local;
+pub(crate) mod verify;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -5,8 +5,20 @@ use std::process::{Command, Stdio};
 
 use crate::support::tool::{command, run};
 
-const COMMANDS: [&str; 10] =
-    ["serve", "demo", "check", "explain", "diff", "mode", "token", "certificate", "schema", "completions"];
+const COMMANDS: [&str; 12] = [
+    "serve",
+    "demo",
+    "check",
+    "explain",
+    "diff",
+    "mode",
+    "journal",
+    "token",
+    "certificate",
+    "schema",
+    "completions",
+    "man",
+];
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
@@ -135,6 +147,23 @@ fn completions_are_scripts_that_know_every_command() {
     std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
     let read = bash.wait_with_output().unwrap();
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+}
+
+#[test]
+fn manual_pages_are_those_of_help() {
+    let dir = crate::support::TempDir::new();
+    let written = run(&["man", dir.path().to_str().unwrap()]);
+    assert_eq!((written.code, written.stdout.as_str(), written.stderr.as_str()), (Some(0), "", ""), "{written:?}");
+    let page =
+        |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for name in COMMANDS {
+        assert!(page(&format!("ucs-gateway-{name}.1")).contains(".SH SYNOPSIS"), "{name}");
+    }
+    let set = page("ucs-gateway-mode-set.1");
+    for words in ["\\-\\-back\\-at", "Exit codes", "UCS_GATEWAY_DRAIN_TIMEOUT"] {
+        assert!(set.contains(words), "{words} is not in {set}");
+    }
+    assert!(run(&["man"]).stdout.contains(".TH ucs-gateway 1"));
 }
 
 #[test]

@@ -42,6 +42,11 @@ impl RecordFile {
         dir.join(JOURNAL)
     }
 
+    /// The path of a directory's record, which may be read without the lock.
+    pub(crate) fn record_path(dir: &Path) -> PathBuf {
+        dir.join(RECORD)
+    }
+
     /// Reads and verifies both files, and sets invalid ones aside.
     pub fn load(&mut self) -> Result<LoadedRecord, StoreError> {
         let (record, record_fault) = self.load_record()?;

@@ -19,7 +19,7 @@ use crate::hex::sha256_hex;
 use crate::policy::mode::{ModeRecord, Phase};
 
 /// The `previous` of the first line.
-const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const HASH_OPENS: &str = "{\"hash\":\"";
 const HASH_CLOSES: &str = "\",";
 
@@ -375,7 +375,7 @@ fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
 }
 
 /// The text after the `hash` member.
-fn hashed_part(line: &str) -> Option<&str> {
+pub(super) fn hashed_part(line: &str) -> Option<&str> {
     let hash_and_rest = line.strip_prefix(HASH_OPENS)?;
     hash_and_rest.get(NO_HASH.len()..)?.strip_prefix(HASH_CLOSES)
 }
