@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::mode_calls::Wanted;
 use super::response::{AdminResponse, Problem};
 use super::state::{AdminState, Arrival};
-use super::{events, forecast, guard, local_calls, mode_calls, page, probes, response, route_calls};
+use super::{events, forecast, guard, local_calls, mode_calls, page, probes, response, route_calls, traffic_calls};
 use crate::access::Permission;
 
 /// The largest accepted body, in bytes.
@@ -32,6 +32,7 @@ enum Call {
     Events,
     History,
     Preview,
+    Traffic,
     Routes,
     Reload,
     Explain,
@@ -62,6 +63,7 @@ impl Call {
             | Call::Events
             | Call::History
             | Call::Preview
+            | Call::Traffic
             | Call::Routes
             | Call::Explain
             | Call::Metrics
@@ -124,6 +126,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::Events, _) => Ok(events::follow(state, arrival.slot.begin_stream()?, superseded)),
         (Call::History, _) => mode_calls::history(state, query).await,
         (Call::Preview, _) => forecast::preview(state, query),
+        (Call::Traffic, _) => Ok(traffic_calls::show(state)),
         (Call::Routes, _) => route_calls::show(state).await,
         (Call::Explain, _) => route_calls::explain(state, query),
         (Call::Live, _) => Ok(probes::live(state).await),
@@ -146,6 +149,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
         "/mode/events" => (Some(Call::Events), None),
         "/mode/history" => (Some(Call::History), None),
         "/mode/preview" => (Some(Call::Preview), None),
+        "/traffic" => (Some(Call::Traffic), None),
         "/routes" => (Some(Call::Routes), None),
         "/routes/reload" => (None, Some((Method::POST, Call::Reload))),
         "/explain" => (Some(Call::Explain), None),

@@ -1,5 +1,5 @@
 //! `GET /mode/events`: server-sent events. `record` on every publication, `drain` during a switch, `refused` when more requests
-//! were refused. A slow consumer receives the newest state, not every event; a stalled one is closed by the write
+//! were refused, `traffic` every second. A slow consumer receives the newest state, not every event; a stalled one is closed by the write
 //! deadline of its connection. It keeps no past events.
 
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use super::connection_limits::StreamSlot;
 use super::response::{self, AdminResponse};
 use super::state::{AdminState, becomes_true};
-use super::{forecast, mode_calls};
+use super::traffic::Sample;
+use super::{forecast, mode_calls, traffic_calls};
 use crate::gate::{Gate, Published};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
@@ -37,6 +38,7 @@ pub(super) fn follow(
     let follower = Follower {
         gate: Arc::clone(&state.parts.gate),
         published: state.parts.gate.watch(),
+        traffic: state.traffic.watch(),
         refused: 0,
         drain: None,
         sender,
@@ -55,6 +57,7 @@ pub(super) fn follow(
 struct Follower {
     gate: Arc<Gate>,
     published: watch::Receiver<Arc<Published>>,
+    traffic: watch::Receiver<Arc<Sample>>,
     refused: u64,
     /// The last drain event, so that an unchanged one is not repeated.
     drain: Option<Value>,
@@ -83,6 +86,10 @@ impl Follower {
                     Ok(()) => self.record().await,
                     Err(_) => return,
                 },
+                changed = self.traffic.changed() => match changed {
+                    Ok(()) => self.traffic().await,
+                    Err(_) => return,
+                },
                 _ = look.tick() => self.counts().await,
                 _ = heartbeat.tick() => self.send(Bytes::from_static(b": still here\n\n")).await,
             };
@@ -98,6 +105,11 @@ impl Follower {
         let document = mode_calls::document(&self.gate, &published, record);
         self.event("record", Some(record.revision), &document).await?;
         self.counts().await
+    }
+
+    async fn traffic(&mut self) -> Result<(), Gone> {
+        let sample = Arc::clone(&self.traffic.borrow_and_update());
+        self.event("traffic", None, &traffic_calls::event(&sample, &self.gate)).await
     }
 
     async fn counts(&mut self) -> Result<(), Gone> {

@@ -18,6 +18,8 @@ mod rates;
 mod response;
 mod route_calls;
 mod state;
+mod traffic;
+mod traffic_calls;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::transport::{Listener, SocketLimits, Stream};
 use connection_limits::ConnectionLimits;
 use rates::Rates;
 use state::{AdminState, Arrival, Turn};
+use traffic::Traffic;
 
 pub(crate) use mode_calls::document as mode_document;
 pub(crate) use state::{AdminParts, JournalReader};
@@ -53,19 +56,22 @@ pub(crate) async fn serve(
     let state = Arc::new(AdminState {
         parts,
         rates: Rates::default(),
+        traffic: Traffic::default(),
         table_turn: Turn::default(),
         journal_turn: Turn::default(),
         closing,
     });
     let limits = Arc::new(ConnectionLimits::default());
     let mut connections = JoinSet::new();
-    let sampler = state.rates.sample_forever(&state.parts.gate);
+    let sampler = async {
+        tokio::join!(state.rates.sample_forever(&state.parts.gate), state.traffic.sample_forever(&state.parts.metrics),)
+    };
     tokio::pin!(shutdown, sampler);
     let mut in_a_row = 0;
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            () = &mut sampler => break,
+            _ = &mut sampler => break,
             Some(_) = connections.join_next() => continue,
             Some(reply) = questions.recv() => {
                 let _ = reply.send(());

@@ -11,9 +11,20 @@ use sha2::{Digest, Sha256};
 
 use super::response::{self, AdminResponse};
 
-const HTML: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const HTML: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+
+/// One script in several files, in this order, within one function.
+const SCRIPT: &str = concat!(
+    "\"use strict\";\n(() => {\n",
+    include_str!("page/api.js"),
+    include_str!("page/state.js"),
+    include_str!("page/traffic.js"),
+    include_str!("page/flip.js"),
+    include_str!("page/routes.js"),
+    include_str!("page/main.js"),
+    "})();\n"
+);
 
 struct Page {
     document: String,

@@ -9,6 +9,7 @@ use tokio::task::JoinError;
 
 use super::connection_limits::ConnectionSlot;
 use super::rates::Rates;
+use super::traffic::Traffic;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::gate::Gate;
@@ -50,6 +51,7 @@ pub(crate) struct AdminParts {
 pub(super) struct AdminState {
     pub(super) parts: AdminParts,
     pub(super) rates: Rates,
+    pub(super) traffic: Traffic,
     /// Held while the document of `GET /routes` is made.
     pub(super) table_turn: Turn,
     /// Held while the journal is read.

@@ -6,6 +6,7 @@ mod in_flight_counter;
 mod operation_counts;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,8 +58,13 @@ pub struct Gate {
     cuts: watch::Sender<Option<Mode>>,
     abandoned: AbandonedTimes,
     taken: Box<[AtomicBool]>,
+    /// Of each worker, the operations that run for long, with the time since when; replaced at each sweep, off the fast path.
+    long_running: Box<[Mutex<LongRunning>]>,
     workers: usize,
 }
+
+/// Operations, each with the time since when a request of it runs.
+type LongRunning = Vec<(Arc<str>, Instant)>;
 
 /// The remains of replaced tables.
 #[derive(Debug, Default)]
@@ -100,6 +106,7 @@ impl Gate {
             cuts: watch::Sender::new(None),
             abandoned: AbandonedTimes { origin: Instant::now(), last: Default::default() },
             taken: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            long_running: (0..workers).map(|_| Mutex::default()).collect(),
             workers,
         };
         gate.counter.publish(AdmissionState::new([false; 3], 0, 1));
@@ -210,6 +217,19 @@ impl Gate {
         }
         running.retain(|counts| counts.in_flight > 0);
         running
+    }
+
+    /// Since when the oldest request of each operation runs, as far as it runs for long (see
+    /// [`WorkerGate::note_long_running`]).
+    pub(crate) fn oldest_running(&self) -> HashMap<Arc<str>, Instant> {
+        let mut oldest = HashMap::new();
+        for running in &self.long_running {
+            for (operation, since) in &*running.lock().unwrap_or_else(PoisonError::into_inner) {
+                let earliest = oldest.entry(Arc::clone(operation)).or_insert(*since);
+                *earliest = (*earliest).min(*since);
+            }
+        }
+        oldest
     }
 
     /// The time since an exchange that only `mode` admits was last abandoned; `None` for never.
@@ -334,6 +354,11 @@ impl WorkerGate {
         self.0.gate.watch_cuts()
     }
 
+    /// Reports the requests of this worker that run for long, for people who look; it is no part of a drain.
+    pub(crate) fn note_long_running(&self, running: LongRunning) {
+        *self.0.gate.long_running[self.0.index].lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+
     #[cold]
     fn renew_table(&self) -> Rc<TableRef> {
         // A table is stored before the state that names it, so this is the state's table or a newer one.
@@ -357,6 +382,11 @@ impl Permit {
     /// of them.
     pub(crate) fn is_cut_by(&self, mode: Mode) -> bool {
         self.set == ModeSet::only(mode) || self.is_of_old_table()
+    }
+
+    /// The name of the operation.
+    pub(crate) fn operation(&self) -> Arc<str> {
+        self.table.live.operation(self.slot)
     }
 
     /// Ends the count of the request as abandoned: the gateway gave up on it, and UCS may still be working on it.

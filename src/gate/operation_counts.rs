@@ -87,6 +87,11 @@ impl LiveTable {
         self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.in_flight.load(Ordering::Acquire)).sum()
     }
 
+    pub(super) fn operation(&self, slot: usize) -> Arc<str> {
+        let route = self.table.routes.get(slot);
+        route.map_or_else(|| Arc::from("unmatched"), |route| Arc::clone(&route.operation))
+    }
+
     fn counts_at(&self, slot: usize) -> OperationCounts {
         let sum =
             |read: fn(&Cell) -> &AtomicU64| self.rows.iter().map(|row| read(&row[slot]).load(Ordering::Acquire)).sum();
@@ -98,7 +103,7 @@ impl LiveTable {
         };
         OperationCounts {
             route: route.map(|_| slot as RouteIndex),
-            operation: route.map_or_else(|| Arc::from("unmatched"), |route| Arc::clone(&route.operation)),
+            operation: self.operation(slot),
             class,
             modes: self.admissions[slot].0,
             in_flight: sum(|cell| &cell.in_flight),

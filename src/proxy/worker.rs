@@ -298,6 +298,7 @@ async fn sweep(connections: Rc<Connections>) {
         let cut = *cuts.borrow();
         let flip = worker.gate.published().record.as_deref().and_then(FlipUnderWay::of);
         worker.forwarder.exchanges.sweep(cut, flip);
+        worker.gate.note_long_running(worker.forwarder.exchanges.long_running());
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
         *worker.date.borrow_mut() = date_now();

@@ -7,6 +7,7 @@ mod gate;
 mod lines;
 mod metrics;
 mod process;
+mod request_counts;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ pub(crate) use gate::RecordSample;
 pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::Metrics;
 pub(crate) use metrics::{Handshake, Outcome, UpstreamFault, WorkerMetrics};
+pub(crate) use request_counts::RequestCounts;
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,8 @@ mod probes;
 mod reloads;
 /// The table: shown, reloaded, explained.
 mod routes;
+/// What ended lately, and what is in flight.
+mod traffic;
 
 /// One call with these headers and no others.
 fn plain(gateway: &Gateway, line: &str, headers: &[(&str, &str)]) -> Reply {

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 
 /// The interval of the sweep: the precision of every timeout of an exchange.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// From here on an exchange is reported with its age.
+const LONG: Duration = Duration::from_secs(1);
 
 /// The longest time between two sweeps that counts as waiting for a client: after a pause of the machine, bytes may be pending.
 const LONGEST_LAPSE: Duration = Duration::from_secs(1);
@@ -144,6 +148,7 @@ pub(crate) struct Exchange {
     /// Whether a byte may have reached UCS: from then on, an early end abandons the request.
     sent: Cell<bool>,
     waiting: Cell<Waiting>,
+    began: Instant,
     progress: Cell<Instant>,
     pace: Cell<Pace>,
     /// Whether it waits for the next piece of the request body, besides `waiting`.
@@ -189,6 +194,7 @@ impl Exchanges {
             class_permit: RefCell::new(admission.class_permit),
             sent: Cell::new(false),
             waiting: Cell::new(Waiting::Connection),
+            began: self.now.get(),
             progress: Cell::new(self.now.get()),
             pace: Cell::default(),
             awaits_body: Cell::new(false),
@@ -241,6 +247,14 @@ impl Exchanges {
         for (exchange, why) in late {
             exchange.give_up(why);
         }
+    }
+
+    /// The operations that run for longer than [`LONG`], each with the time since when.
+    pub(crate) fn long_running(&self) -> Vec<(Arc<str>, Instant)> {
+        let slots = self.slots.borrow();
+        let running = slots.exchanges.iter().flatten().filter_map(Weak::upgrade);
+        let long = running.filter(|exchange| self.now.get().saturating_duration_since(exchange.began) > LONG);
+        long.filter_map(|exchange| Some((exchange.permit.borrow().as_ref()?.operation(), exchange.began))).collect()
     }
 
     fn due(&self, exchange: &Exchange, cut: Option<Mode>) -> Option<GaveUp> {
