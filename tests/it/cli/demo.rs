@@ -86,7 +86,7 @@ fn it_says_where_things_are() {
     eventually("it is in maintenance by itself", || {
         let told = run(&["mode", "--admin", admin, "--token", demo.value("token"), "get"]);
         assert_eq!(told.code, Some(0), "{told:?}");
-        told.stdout.starts_with("maintenance\n") && told.stdout.contains("profile schema: undefined")
+        told.stdout.starts_with("maintenance\n") && told.stdout.contains("UCS has no profile schema")
     });
 }
 
@@ -123,7 +123,7 @@ JSON='Content-Type: application/json'\n",
         assert!(printed.contains(member), "{member} is not in {printed}");
     }
     let (_, flipped) = try_out(blocks[3]);
-    assert!(flipped.contains("waited for: 1 ") && flipped.contains("UCS: maintenance, in_step"), "{flipped}");
+    assert!(flipped.contains("waited for    1 × ") && flipped.contains("in maintenance as well, since "), "{flipped}");
     let (_, set) = try_out(blocks[4]);
     assert!(set.contains("\"mode\":\"maintenance\""), "{set}");
     assert_eq!(try_out(blocks[5]).0, ["503", "201"], "the other way round");
