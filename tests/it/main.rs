@@ -95,5 +95,8 @@ mod upstream_mode;
 /// Encrypted connections.
 mod tls;
 
+/// The programs of the page for developers of clients.
+mod clients;
+
 /// The pages for people against the code.
 mod docs;
