@@ -36,8 +36,19 @@ pub(crate) enum Command {
     SetLocal(LocalChange, oneshot::Sender<Result<(), ChangeError>>),
     /// Give a sign of life.
     Ping(oneshot::Sender<()>),
+    /// A principal has sent a request past the mode, for the history.
+    NoteBypass(BypassUse),
     /// Read the route table again.
     Reload(ReloadWhen, oneshot::Sender<Result<Reloaded, ReloadError>>),
+}
+
+/// A request that a principal has sent past the mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BypassUse {
+    /// The principal's name.
+    pub(crate) principal: String,
+    /// The operation's name.
+    pub(crate) operation: String,
 }
 
 /// What a reload does while a flip is under way.
@@ -231,6 +242,11 @@ impl ControlHandle {
         let (sender, receiver) = oneshot::channel();
         self.commands.send(Command::SetLocal(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
         receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
+    }
+
+    /// Notes a use of a bypass. If control has no room for it, the log and the metrics have it nevertheless.
+    pub(crate) fn note_bypass(&self, bypass: BypassUse) {
+        let _ = self.commands.try_send(Command::NoteBypass(bypass));
     }
 
     /// Requests a reload of the route table and waits for its result.

@@ -10,7 +10,11 @@ pub(super) fn describe_history(document: &Value, reader: &Reader) -> String {
     let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
     for entry in entries {
-        let first = if entry["local"].is_object() { local_line(entry, reader) } else { line_of(entry, reader) };
+        let first = match entry["kind"].as_str() {
+            _ if entry["local"].is_object() => local_line(entry, reader),
+            Some("bypassed") => bypass_line(entry, reader),
+            _ => line_of(entry, reader),
+        };
         text.push_str(first.trim_end());
         text.push('\n');
         for line in remarks(entry, reader) {
@@ -44,6 +48,12 @@ fn local_line(entry: &Value, reader: &Reader) -> String {
         word(&local["actor"]["name"]),
         local["reason"].as_str().unwrap_or("")
     )
+}
+
+fn bypass_line(entry: &Value, reader: &Reader) -> String {
+    let (bypass, time) = (&entry["bypass"], reader.time(word(&entry["time"])));
+    let step = format!("{} bypassed", word(&bypass["mode"]));
+    format!("{:>6}  {time}  {step:<24}  {}  {}", "bypass", word(&bypass["principal"]), word(&bypass["operation"]))
 }
 
 /// What else the entry says: the report of the flip that it ends, its drain, what it schedules.

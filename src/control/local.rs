@@ -1,6 +1,8 @@
 //! The local close: it narrows this gateway alone and never touches the record. A close is in force before it is saved, as it
 //! only closes; its end is saved before it is in force. One change after the other, at any time, during a flip too.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tracing::{error, info};
 
@@ -8,7 +10,7 @@ use crate::control::Control;
 use crate::control::local_close::LocalReply;
 use crate::control::stats::add_one;
 use crate::control::store::{Fact, StoreError};
-use crate::control_handle::ChangeError;
+use crate::control_handle::{BypassUse, ChangeError};
 use crate::policy::mode::LocalChange;
 
 impl Control {
@@ -29,6 +31,15 @@ impl Control {
         let json = serde_json::to_string(&next).expect("texts and times are JSON");
         self.local.saving = Some((change, next, reply));
         self.local_writes.write(Fact::Local(json));
+    }
+
+    /// Notes the first use of a bypass under the record in force, for the history.
+    pub(super) fn note_bypass(&mut self, bypass: &BypassUse) {
+        let record = Arc::clone(self.record());
+        let is_new = self.bypasses.note(&bypass.principal, &bypass.operation, &record, Timestamp::now());
+        if is_new && let Ok(json) = serde_json::to_string(&self.bypasses) {
+            self.local_writes.write(Fact::Bypasses(json));
+        }
     }
 
     /// The write of the local close ended.

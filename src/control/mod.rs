@@ -54,7 +54,7 @@ use crate::control::work::{FlipFacts, WorkEnd};
 use crate::control_handle::{Command, CommandReceiver};
 use crate::gate::{Gate, Published};
 use crate::policy::flip::{self as machine, Step, Ticket};
-use crate::policy::mode::{Change, Mode, ModeRecord, ModeSet};
+use crate::policy::mode::{BypassLog, Change, Mode, ModeRecord, ModeSet};
 use crate::telemetry::ControlStats;
 
 pub(crate) use options::{InitialMode, UpstreamModeUse};
@@ -104,6 +104,7 @@ pub(crate) struct Control {
     token: Token,
     local_writes: LocalWrites,
     local: LocalClose,
+    bypasses: BypassLog,
     in_force: InForce,
     /// The mode and the flip under way, as the step function sees them.
     state: machine::State,
@@ -275,6 +276,7 @@ impl Control {
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
             Event::Command(Command::SetLocal(change, reply)) => self.set_local(change, reply),
             Event::Command(Command::Ping(reply)) => drop(reply.send(())),
+            Event::Command(Command::NoteBypass(bypass)) => self.note_bypass(&bypass),
             Event::Command(Command::Reload(when, reply)) => self.request_reload(when, reply),
             Event::FollowLooked(look, context) => self.on_follow_looked(look, context),
             Event::Expired => self.expire(),

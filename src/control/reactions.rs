@@ -290,7 +290,7 @@ impl Control {
                 }
             }
             (Fact::Local(_), written) => self.on_local_saved(written),
-            (Fact::SchemaPathAnswered(_), Ok(())) => {}
+            (Fact::SchemaPathAnswered(_) | Fact::Bypasses(_), Ok(())) => {}
             (fact, Err(error)) => warn!(%error, ?fact, "cannot save the local state"),
         }
     }

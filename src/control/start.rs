@@ -24,7 +24,7 @@ use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamMode
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
 use crate::policy::flip::{Brief, State};
-use crate::policy::mode::{self, Actor, Change, Mode, ModeChange, ModeRecord, Phase, STATE_SET_ASIDE};
+use crate::policy::mode::{self, Actor, BypassLog, Change, Mode, ModeChange, ModeRecord, Phase, STATE_SET_ASIDE};
 use crate::telemetry::ControlStats;
 
 /// An upper bound for the revisions after the stored one that a killed gateway may have reported without saving them: no
@@ -197,6 +197,7 @@ fn assemble(
         token,
         local_writes: LocalWrites::new(settings.local),
         local: LocalClose::new(local.local.clone()),
+        bypasses: BypassLog::read(local.bypasses.as_deref().unwrap_or_default()),
         in_force: InForce::new(Arc::clone(&gate), record),
         state,
         flip: FlipFacts { switching: switching.then_some(content), ..FlipFacts::default() },

@@ -316,6 +316,24 @@ impl WorkerGate {
     /// Requests admission for a request that `table` classified as `route` (`None`: unmatched, forwarded as a class), and
     /// counts it if it is admitted.
     pub fn enter(&self, table: &Rc<TableRef>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
+        self.enter_if(table, route, AdmissionState::admits)
+    }
+
+    /// The same for a request that may pass either mode, but no flip and no close.
+    pub(crate) fn enter_past_mode(&self, table: &Rc<TableRef>, route: Option<RouteIndex>) -> Result<Permit, Refused> {
+        let is_settled = |state: AdmissionState| {
+            [Mode::Production, Mode::Maintenance].map(ModeSet::only).iter().any(|set| state.admits(set.index()))
+        };
+        self.enter_if(table, route, |state, _| is_settled(state))
+    }
+
+    #[inline]
+    fn enter_if(
+        &self,
+        table: &Rc<TableRef>,
+        route: Option<RouteIndex>,
+        admits: impl Fn(AdmissionState, usize) -> bool,
+    ) -> Result<Permit, Refused> {
         let worker = &*self.0;
         let slot = table.live.slot(route);
         let (set, needs_schema) = table.live.admission(slot);
@@ -323,7 +341,7 @@ impl WorkerGate {
             table.live.count_in(worker.index, slot);
             let state = worker.gate.counter.enter(worker.index, set.index());
             let schema_refuses = needs_schema && state.note() & NOTE_NO_SCHEMA != 0;
-            if state.admits(set.index()) && state.generation() == table.live.generation() && !schema_refuses {
+            if admits(state, set.index()) && state.generation() == table.live.generation() && !schema_refuses {
                 table.live.count_admitted(worker.index, slot);
                 return Ok(Permit { worker: Rc::clone(&self.0), table: Rc::clone(table), slot, set });
             }
@@ -339,7 +357,7 @@ impl WorkerGate {
                 continue;
             }
             table.live.count_refused(worker.index, slot);
-            let refused = if state.admits(set.index()) { Refused::NoSchema } else { Refused::Mode };
+            let refused = if admits(state, set.index()) { Refused::NoSchema } else { Refused::Mode };
             return Err(refused(published));
         }
     }

@@ -1,4 +1,4 @@
-//! The history of a gateway: its journal and its local closes as one list. It reads files and changes nothing.
+//! The history of a gateway: its journal, its local closes and the uses of a bypass as one list. It reads files and changes nothing.
 
 use std::path::Path;
 
@@ -8,22 +8,37 @@ use serde_json::{Value, json};
 use crate::control::store::file::RecordFile;
 use crate::control::store::journal;
 use crate::control::store::local::LocalDir;
-use crate::policy::mode::LocalEntry;
+use crate::policy::mode::{BypassEntry, LocalEntry};
 
 /// The newest `limit` entries, newest first. Each list keeps its own order, whatever the clock did.
 pub(super) fn read(dir: &Path, limit: usize) -> Result<Vec<Value>, String> {
     let path = RecordFile::journal_path(dir);
     let records = journal::read(&path, limit).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let local = LocalDir::read_local(dir);
-    let mut records =
-        records.iter().filter_map(|entry| Some((entry.time, serde_json::to_value(entry).ok()?))).peekable();
-    let mut closes = local.newest_first().map(|entry| (entry.time, close(entry))).peekable();
-    let time = |entry: Option<&(Timestamp, Value)>| entry.map(|(time, _)| *time);
-    let merged = std::iter::from_fn(|| {
-        let next = if time(closes.peek()) > time(records.peek()) { closes.next() } else { records.next() };
-        next.map(|(_, entry)| entry)
-    });
-    Ok(merged.take(limit).collect())
+    let records = records.iter().filter_map(|entry| Some((entry.time, serde_json::to_value(entry).ok()?)));
+    let bypasses = LocalDir::read_bypasses(dir);
+    let closes = local.newest_first().map(|entry| (entry.time, close(entry)));
+    let bypasses = bypasses.newest_first().map(|entry| (entry.time, bypassed(entry)));
+    let merged = merged(records, merged(closes, bypasses));
+    Ok(merged.map(|(_, entry)| entry).take(limit).collect())
+}
+
+/// Two lists as one, newest first.
+fn merged<T>(
+    one: impl Iterator<Item = (Timestamp, T)>,
+    other: impl Iterator<Item = (Timestamp, T)>,
+) -> impl Iterator<Item = (Timestamp, T)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || {
+        let time = |entry: Option<&(Timestamp, T)>| entry.map(|(time, _)| *time);
+        if time(other.peek()) > time(one.peek()) { other.next() } else { one.next() }
+    })
+}
+
+fn bypassed(entry: &BypassEntry) -> Value {
+    let BypassEntry { time, principal, operation, mode, revision, unknown: _ } = entry;
+    let bypass = json!({"principal": principal, "operation": operation, "mode": mode, "revision": revision});
+    json!({"kind": "bypassed", "time": time, "bypass": bypass})
 }
 
 fn close(entry: &LocalEntry) -> Value {

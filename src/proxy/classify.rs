@@ -63,9 +63,18 @@ impl From<Refusal> for Refused {
     }
 }
 
+/// What a request needs to be admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// The mode admits its route.
+    ByMode,
+    /// A mode is in force, whichever it is.
+    PastMode,
+}
+
 /// Classifies a request and passes it through the gate. An admitted request has a permit.
 #[expect(clippy::result_large_err, reason = "a box would cost every refusal an allocation")]
-pub(crate) fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch, Refused> {
+pub(crate) fn decide(gate: &WorkerGate, head: &RequestHead, passage: Passage) -> Result<RouteMatch, Refused> {
     let path = CanonicalPath::parse(head.path()).map_err(Refusal::Path)?;
     loop {
         let table = gate.table();
@@ -73,7 +82,11 @@ pub(crate) fn decide(gate: &WorkerGate, head: &RequestHead) -> Result<RouteMatch
         if index.is_none() && table.table().unmatched == Unmatched::NotFound {
             return Err(Refusal::NoRoute(table.table().no_route(head.method.as_str(), &path)).into());
         }
-        let refusal = match gate.enter(&table, index) {
+        let entered = match passage {
+            Passage::ByMode => gate.enter(&table, index),
+            Passage::PastMode => gate.enter_past_mode(&table, index),
+        };
+        let refusal = match entered {
             Ok(permit) => return Ok(RouteMatch { table, index, rewritten: path.rewritten(), permit: Some(permit) }),
             Err(gate::Refused::OldTable) => continue,
             Err(gate::Refused::Mode(published)) => Refusal::Mode(published),

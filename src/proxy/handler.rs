@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use hyper::StatusCode;
 
+use super::bypass;
 use super::capabilities;
-use super::classify::{Refused, RouteMatch, decide};
+use super::classify::{Passage, Refused, RouteMatch, decide};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext, Worker};
 use super::cors;
@@ -58,9 +59,12 @@ async fn handle(
     if capabilities::is_about_gateway(head) {
         return Ok(capabilities::respond(&downstream.worker, head, request_log)?);
     }
-    let matched = match decide(&downstream.worker.gate, head) {
+    let matched = match decide(&downstream.worker.gate, head, Passage::ByMode) {
         Err(Refused { refusal, matched }) if cors::takes_preflight(&downstream.worker.origins, head, &refusal) => {
             return Ok(cors::preflight(&downstream.worker, head, matched.as_ref(), request_log));
+        }
+        Err(Refused { refusal: Refusal::Mode(_), matched }) if bypass::is_requested(head) => {
+            Box::pin(bypass::admit(request, matched)).await?
         }
         decided => decided?,
     };
@@ -92,10 +96,11 @@ async fn forward(
 ) -> Result<Box<Response>, Refused> {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    let (admission, outgoing) = match prepare(request, &mut matched, &head.method, &[], request_log) {
-        Ok(prepared) => prepared,
-        Err(refusal) => return Err(matched.refused(refusal)),
-    };
+    let (admission, outgoing) =
+        match prepare(request, &mut matched, &head.method, bypass::credential_fields(head), request_log) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Err(matched.refused(refusal)),
+        };
     let interim = (!head.is_http10).then(|| Rc::clone(&downstream.state));
     let client = Client { task: downstream.task.clone(), interim };
     match worker.forwarder.forward(admission, outgoing, body, Some(client)).await {

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
+use super::bypass;
 use super::classify::{Refused, RouteMatch};
 use super::client::ClientBody;
 use super::context::{Downstream, RequestContext};
@@ -147,7 +148,8 @@ pub(crate) async fn status(
     // The response to HEAD states the length of the document, so the document is fetched.
     let method = if head.method == Method::HEAD { &Method::GET } else { &head.method };
     // The document is modified here, so it must be complete, unencoded, and not a 304.
-    let (admission, outgoing) = match prepare(request, &mut matched, method, &NOT_OF_THE_WHOLE, request_log) {
+    let without = [&NOT_OF_THE_WHOLE[..], bypass::credential_fields(head)].concat();
+    let (admission, outgoing) = match prepare(request, &mut matched, method, &without, request_log) {
         Ok(prepared) => prepared,
         Err(refusal) => return Err(matched.refused(refusal)),
     };

@@ -2,6 +2,7 @@
 //! classifies requests (`policy`) nor sets the mode (`control`).
 
 pub(crate) mod access_log;
+mod bypass;
 mod capabilities;
 pub mod class_limits;
 mod classify;

@@ -142,6 +142,8 @@ impl Scrape {
         counter(encoder, "ucs_gateway_upstream_connections_reused", "Exchanges on a pooled connection", reused)?;
         let retries = self.sum(|worker| &worker.retries);
         counter(encoder, "ucs_gateway_upstream_retries", "Exchanges that were retried", retries)?;
+        let bypassed = self.sum(|worker| &worker.bypassed);
+        counter(encoder, "ucs_gateway_bypassed", "Requests that principals sent past the mode", bypassed)?;
         let total = self.sum(|worker| &worker.client_connections);
         let open = total.saturating_sub(self.sum(|worker| &worker.client_connections_closed));
         counter(encoder, "ucs_gateway_client_connections", "Client connections accepted", total)?;

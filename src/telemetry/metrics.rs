@@ -185,6 +185,7 @@ pub struct WorkerMetrics {
     pub(super) connections_opened: AtomicU64,
     pub(super) connections_reused: AtomicU64,
     pub(super) retries: AtomicU64,
+    pub(super) bypassed: AtomicU64,
     pub(super) upstream_faults: [AtomicU64; UpstreamFault::ALL.len()],
     pub(super) client_connections: AtomicU64,
     pub(super) client_connections_closed: AtomicU64,
@@ -286,6 +287,7 @@ impl WorkerMetrics {
             connections_opened: AtomicU64::default(),
             connections_reused: AtomicU64::default(),
             retries: AtomicU64::default(),
+            bypassed: AtomicU64::default(),
             upstream_faults: Default::default(),
             client_connections: AtomicU64::default(),
             client_connections_closed: AtomicU64::default(),
@@ -333,6 +335,11 @@ impl WorkerMetrics {
     /// Counts a retry of an exchange.
     pub(crate) fn upstream_retried(&self) {
         add(&self.retries, 1);
+    }
+
+    /// Counts a request that a principal sent past the mode.
+    pub(crate) fn bypassed(&self) {
+        add(&self.bypassed, 1);
     }
 
     /// Counts a failed exchange.

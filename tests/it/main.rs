@@ -71,6 +71,9 @@ mod no_schema;
 /// Stops and restarts as clients and the service manager see them.
 mod restart;
 
+/// Single requests past the mode.
+mod bypass;
+
 /// One gateway that is closed alone.
 mod local_close;
 

@@ -101,6 +101,7 @@ async function showHistory() {
     view.flips = entries.filter((entry) => ["settled", "reverted", "cancelled"].includes(entry.kind)).map((entry) => new Date(entry.time));
     fill("history", entries.map((entry) => {
       if (entry.local) return [when(entry.time), `this gateway ${entry.kind}`, entry.local.actor.name, entry.local.reason, "", ""];
+      if (entry.bypass) return [when(entry.time), `${entry.bypass.mode} bypassed`, entry.bypass.principal, entry.bypass.operation, "", ""];
       const { record, kind } = entry;
       const step = STEPS[kind] ? STEPS[kind](record.mode) : `${record.mode} ${kind}`;
       return [when(entry.time), step, record.actor.name, record.reason || record.cause, drainReport(kind, record), record.revision];

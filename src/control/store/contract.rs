@@ -101,6 +101,8 @@ pub(crate) enum Fact {
     UpstreamSeen(String),
     /// The local closes, as JSON.
     Local(String),
+    /// The uses of a bypass, as JSON.
+    Bypasses(String),
 }
 
 /// The result of reading the record store at start.
@@ -129,6 +131,8 @@ pub(crate) struct LoadedLocal {
     pub upstream_seen: Option<String>,
     /// The text of [`Fact::Local`]; it closes if the file could not be read.
     pub(crate) local: LocalLog,
+    /// The text of [`Fact::Bypasses`].
+    pub(crate) bypasses: Option<String>,
     /// Conditions that need an operator, each as a sentence.
     pub alarms: Vec<String>,
 }

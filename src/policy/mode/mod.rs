@@ -1,6 +1,7 @@
 //! The mode, its record, and the pure rule by which one record follows another. It keeps no clock and does no I/O.
 
 mod apply;
+mod bypass;
 mod local;
 mod record;
 mod scheduled;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
+pub(crate) use bypass::{BypassEntry, BypassLog};
 pub use local::Local;
 pub(crate) use local::{LocalChange, LocalEntry, LocalLog};
 pub use record::ModeRecord;

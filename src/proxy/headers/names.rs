@@ -36,7 +36,10 @@ pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
 /// Fields that could make UCS, or a server in front of it, handle another request than the classified one, or take it for that of
 /// another client; for names that begin with `x-`, see [`is_override`].
 pub(crate) fn is_unwanted_upstream(name: &[u8]) -> bool {
-    is_mark(name) || is_claimed_address(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
+    is_mark(name)
+        || name == b"ucs-gateway-bypass"
+        || is_claimed_address(name)
+        || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
 }
 
 /// Overrides of the method, and of the path or prefix, that servlet filters and proxies support; and claims about the client's
@@ -93,5 +96,5 @@ fn is_disguised(name: &[u8]) -> bool {
         || is_plain_override(&dashed)
         || is_claimed_address(&dashed)
         || dashed.starts_with(b"x-forwarded-")
-        || matches!(&dashed[..], b"content-length" | b"ucs-gateway" | b"x-request-id")
+        || matches!(&dashed[..], b"content-length" | b"ucs-gateway" | b"ucs-gateway-bypass" | b"x-request-id")
 }

@@ -40,6 +40,11 @@ pub(crate) enum Refusal {
     /// The mode, a flip in progress, or a local close does not admit the request.
     #[error("the mode does not admit the request")]
     Mode(Arc<Published>),
+    /// A bypass where UCS enforces the mode itself, or may.
+    #[error(
+        "UCS enforces its Server Mode itself, so a bypass would not help; validate with operations that both modes admit"
+    )]
+    UpstreamEnforces(Arc<Published>),
     /// UCS has no profile schema.
     #[error("no profile schema is defined")]
     NoSchema(Arc<Published>),
@@ -83,6 +88,7 @@ impl Refusal {
             Refusal::Access(AccessError::Throttled { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Access(_) => StatusCode::UNAUTHORIZED,
             Refusal::Forbidden(_) | Refusal::CrossSite(_) => StatusCode::FORBIDDEN,
+            Refusal::UpstreamEnforces(_) => StatusCode::CONFLICT,
             Refusal::Change(error) => change_status(error),
             Refusal::Forward(error) => forward_status(error),
         }
@@ -96,6 +102,7 @@ impl Refusal {
             Refusal::NoRoute(no_route) => no_route.reason(),
             Refusal::Loop => "loop",
             Refusal::Mode(published) => mode_reason(published),
+            Refusal::UpstreamEnforces(_) => "upstream_enforces",
             Refusal::NoSchema(_) => "no_profile_schema",
             Refusal::ClassFull(_) => "overload",
             Refusal::Access(AccessError::Throttled { .. }) => "too_many_attempts",
@@ -117,7 +124,7 @@ impl Refusal {
             Refusal::NoRoute(_) => Outcome::Unmatched,
             Refusal::Mode(published) if published.local.is_some() => Outcome::RefusedLocalClose,
             Refusal::Mode(published) if is_switching(published) => Outcome::RefusedSwitching,
-            Refusal::Mode(_) | Refusal::Stopping => Outcome::RefusedMode,
+            Refusal::Mode(_) | Refusal::UpstreamEnforces(_) | Refusal::Stopping => Outcome::RefusedMode,
             Refusal::NoSchema(_) => Outcome::RefusedNoSchema,
             Refusal::ClassFull(_) => Outcome::Overload,
             Refusal::Access(_) => Outcome::Unauthorized,
@@ -130,7 +137,9 @@ impl Refusal {
     /// The mode record behind the refusal, if there is one.
     pub(crate) fn record(&self) -> Option<Arc<ModeRecord>> {
         match self {
-            Refusal::Mode(published) | Refusal::NoSchema(published) => published.record.clone(),
+            Refusal::Mode(published) | Refusal::UpstreamEnforces(published) | Refusal::NoSchema(published) => {
+                published.record.clone()
+            }
             Refusal::Change(error) => error.record(),
             Refusal::Request(_)
             | Refusal::Path(_)

@@ -120,6 +120,7 @@ fn title(refusal: &Refusal, status: StatusCode) -> &'static str {
         | Refusal::Path(_)
         | Refusal::NoRoute(_)
         | Refusal::Loop
+        | Refusal::UpstreamEnforces(_)
         | Refusal::ClassFull(_)
         | Refusal::Access(_)
         | Refusal::Forbidden(_)

@@ -10,13 +10,14 @@ use jiff::Timestamp;
 
 use crate::control::store::contract::{Fact, LoadedLocal, StoreError};
 use crate::control::store::journal::free_name;
-use crate::policy::mode::LocalLog;
+use crate::policy::mode::{BypassLog, LocalLog};
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean-shutdown";
 const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
 const UPSTREAM_SEEN: &str = "upstream-seen";
 const LOCAL: &str = "local.json";
+const BYPASSES: &str = "bypasses.json";
 
 /// An open state directory. The locks are held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -58,6 +59,11 @@ impl LocalDir {
         LocalLog::read(&text).unwrap_or_default()
     }
 
+    /// The uses of a bypass, which may be read without the lock.
+    pub(crate) fn read_bypasses(dir: &Path) -> BypassLog {
+        BypassLog::read(&std::fs::read_to_string(dir.join(BYPASSES)).unwrap_or_default())
+    }
+
     /// Reads the facts, and removes the clean-shutdown marker.
     pub(crate) fn load(&mut self) -> Result<LoadedLocal, StoreError> {
         let mut alarms = Vec::new();
@@ -66,6 +72,7 @@ impl LocalDir {
             alarms,
             clean: self.take_clean_marker()?,
             schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
+            bypasses: std::fs::read_to_string(self.dir.join(BYPASSES)).ok(),
             upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
         })
     }
@@ -75,6 +82,7 @@ impl LocalDir {
         match fact {
             Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, path),
             Fact::Local(json) => self.write_local(json),
+            Fact::Bypasses(json) => self.write_marker(BYPASSES, json),
             Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, json),
         }
     }

@@ -1,0 +1,72 @@
+//! A bypass: a principal with `mode:bypass` sends one request past the mode, for validation before reopening. Only where UCS does
+//! not enforce the mode itself, never during a flip or a local close, and the flip after it waits for it as for any other.
+
+use std::sync::Arc;
+
+use super::classify::{Passage, Refused, RouteMatch, decide};
+use super::context::RequestContext;
+use super::refusal::Refusal;
+use crate::access::{AccessError, Permission};
+use crate::control_handle::BypassUse;
+use crate::http1::RequestHead;
+use crate::policy::upstream_mode::UpstreamState;
+use crate::transport::Peer;
+
+/// The field that asks for a bypass with the value `1`. It never reaches UCS.
+const FIELD: &str = "ucs-gateway-bypass";
+
+/// The fields of the credential. The first one is for proxies, so it never reaches UCS anyway, and leaves the other one to the
+/// login at UCS.
+const FOR_PROXIES: &str = "proxy-authorization";
+const AUTHORIZATION: &str = "authorization";
+
+/// Whether the request asks to pass the mode.
+pub(crate) fn is_requested(head: &RequestHead) -> bool {
+    head.fields.values(FIELD).any(|value| value == b"1")
+}
+
+/// The fields that hold the credential of a request with the field of a bypass, whatever the mode is: they stay here.
+pub(crate) fn credential_fields(head: &RequestHead) -> &'static [&'static str] {
+    let has_field = head.fields.values(FIELD).next().is_some();
+    if has_field && head.fields.values(FOR_PROXIES).next().is_none() { &[AUTHORIZATION] } else { &[] }
+}
+
+/// Admits a request that the mode has refused, if its principal may and UCS does not enforce the mode.
+pub(crate) async fn admit(request: RequestContext<'_>, refused: Option<RouteMatch>) -> Result<RouteMatch, Refused> {
+    let RequestContext { downstream, head } = request;
+    let worker = &downstream.worker;
+    let principal = match authorized(request).await {
+        Ok(principal) => principal,
+        Err(refusal) => return Err(Refused { refusal, matched: refused }),
+    };
+    let published = worker.gate.published();
+    if published.upstream.state != UpstreamState::None {
+        return Err(Refused { refusal: Refusal::UpstreamEnforces(published), matched: refused });
+    }
+    let matched = decide(&worker.gate, head, Passage::PastMode)?;
+    let operation = matched.route().map_or("unmatched", |route| &route.operation);
+    let method = &head.method;
+    tracing::info!(%principal, operation, %method, client = %downstream.peer.ip(), "mode bypassed");
+    worker.recorder.metrics.bypassed();
+    worker.control_handle.note_bypass(BypassUse { principal: principal.to_string(), operation: operation.to_owned() });
+    Ok(matched)
+}
+
+/// The name of the principal, which has the permission.
+async fn authorized(request: RequestContext<'_>) -> Result<Arc<str>, Refusal> {
+    let RequestContext { downstream, head } = request;
+    let for_proxies = head.fields.values(FOR_PROXIES).next().is_some();
+    let field = if for_proxies { FOR_PROXIES } else { AUTHORIZATION };
+    let mut values = head.fields.values(field);
+    let malformed = || Refusal::Access(AccessError::Malformed);
+    let credential = values.next().map(|value| std::str::from_utf8(value).map_err(|_| malformed())).transpose()?;
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let principal = downstream.worker.access.authenticate(credential, Peer::Tcp(downstream.peer)).await;
+    let principal = principal.map_err(Refusal::Access)?;
+    if !principal.permissions.allow(Permission::ModeBypass) {
+        return Err(Refusal::Forbidden(Permission::ModeBypass.as_str()));
+    }
+    Ok(principal.name)
+}
