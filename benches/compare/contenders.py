@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ class Contender:
     admin: int = 0
     setting: peers.Setting = None
 
+    def is_tls(self):
+        """Whether clients speak TLS to it."""
+        return bool(self.setting and self.setting.tls)
+
     def pids(self):
         """The process and all below it."""
         return tree(self.process.pid) if self.process else []
@@ -60,7 +65,11 @@ class Contender:
 
     def get(self, method, path):
         """One request of its own; the status, and how many bytes the answer's body had."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        if self.is_tls():
+            trust = ssl.create_default_context(cafile=f"{self.setting.tls}/ca.pem")
+            connection = http.client.HTTPSConnection("localhost", self.port, timeout=5, context=trust)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request(method, path, headers={"Host": "ucs.test:8080"})
             answer = connection.getresponse()
@@ -207,25 +216,50 @@ def start(name, setting, programs, processors):
 
 def gateway_command(program, s, admin):
     """The product with its defaults on; only what speaks to UCS by itself is off, as the upstream is no UCS."""
-    command = [program, "serve", "--routes", f"{s.folder}/../routes.yaml", "--upstream", f"http://127.0.0.1:{s.upstream}"]
+    scheme = "https" if s.upstream_tls else "http"
+    command = [program, "serve", "--routes", f"{s.folder}/../routes.yaml", "--upstream", f"{scheme}://127.0.0.1:{s.upstream}"]
+    if s.upstream_tls:
+        command += ["--upstream-ca", f"{s.upstream_tls}/ca.pem", "--upstream-server-name", "localhost"]
+    if s.tls:
+        command += ["--tls-cert", f"{s.tls}/certificate.pem", "--tls-key", f"{s.tls}/key.pem"]
     command += ["--listen", f"127.0.0.1:{s.listen}", "--admin-listen", f"127.0.0.1:{admin}"]
     command += ["--state-dir", f"{s.folder}/state", "--workers", str(s.workers), "--initial-mode", s.mode]
     command += ["--upstream-mode", "off", "--schema-probe", "off"]
     return command + (["--access-log", "--log-format", "json"] if s.logged else [])
 
 
-def start_upstream(programs, folder, processors):
-    """The stand-ins for UCS; returns their two ports (1 KB answers, 64 KB answers)."""
+def start_upstream(programs, folder, processors, certificates):
+    """The stand-ins for UCS; returns their ports (1 KB answers, 64 KB answers, 1 KB over TLS)."""
     os.makedirs(folder, exist_ok=True)
-    small, large, workers = free_port(), free_port(), len(processors.load)
-    config = peers.write(folder, "nginx.conf", peers.upstream(folder, workers, large))
+    small, large, secure, workers = free_port(), free_port(), free_port(), len(processors.load)
+    config = peers.write(folder, "nginx.conf", peers.upstream(folder, workers, large, secure, certificates))
     commands = {
         "small": (small, [programs["upstream"], f"127.0.0.1:{small}", str(workers)]),
         "large": (large, [programs["nginx"], "-e", "stderr", "-c", config]),
     }
     for name, (port, command) in commands.items():
         await_port(spawn(command, folder, name, processors.load), port, name, folder)
-    return small, large
+    return small, large, secure
+
+
+def make_certificates(folder):
+    """An authority and a certificate for localhost, for each kind of key; returns their folders."""
+    kinds = {"p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["-newkey", "rsa:2048"]}
+    for name, key in kinds.items():
+        place = f"{folder}/{name}"
+        os.makedirs(place)
+
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], cwd=place, check=True, capture_output=True)
+
+        openssl("req", "-x509", *key, "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "9", "-subj", "/CN=compare")
+        openssl("req", *key, "-nodes", "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=localhost")
+        peers.write(place, "names", "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        openssl("x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "9",
+                "-extfile", "names", "-out", "certificate.pem")
+        with open(f"{place}/certificate.pem", encoding="ascii") as certificate, open(f"{place}/key.pem", encoding="ascii") as secret:
+            peers.write(place, "both.pem", certificate.read() + secret.read())
+    return {name: f"{folder}/{name}" for name in kinds}
 
 
 def busy_share():

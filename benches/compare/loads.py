@@ -5,6 +5,7 @@ connections for memory, and flips of the mode meanwhile. Each returns a dict of 
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -26,7 +27,8 @@ def closed_loop(programs, contender, mix, threads, connections, seconds, seed, b
 def wrk(programs, contender, mix, threads, connections, seconds, seed, body):
     """The same by wrk."""
     command = [programs["wrk"], "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s"]
-    return command + ["-s", f"{HERE}/load.lua", f"http://127.0.0.1:{contender.port}"], {
+    scheme = "https" if contender.is_tls() else "http"
+    return command + ["-s", f"{HERE}/load.lua", f"{scheme}://127.0.0.1:{contender.port}"], {
         "UCS_MIX": mix, "UCS_SEED": str(seed), "UCS_BODY": str(body)}
 
 
@@ -49,6 +51,24 @@ def full_speed(generator, programs, processors, contender, mix, connections, sec
     measured["busy"] = cpu / wall / contender.setting.workers if contender.setting else 0.0
     measured["rss"] = contender.resident()
     return measured
+
+
+def handshakes(processors, contender, kind, seconds):
+    """New TLS connections only, by `openssl s_time`: full ones by TLS 1.3, resumed ones by TLS 1.2, the latest that it resumes."""
+    how = ["-new", "-tls1_3"] if kind == "full" else ["-reuse", "-tls1_2"]
+    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{contender.port}", "-time", str(seconds), *how]
+    pin = lambda: os.sched_setaffinity(0, processors.load)
+    before, began = contender.cpu_seconds(), time.monotonic()
+    clients = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                preexec_fn=pin) for _ in range(4)]
+    said = [client.communicate(timeout=seconds + 60)[0] for client in clients]
+    cpu, wall = contender.cpu_seconds() - before, time.monotonic() - began
+    done = [re.findall(r"^(\d+) connections in \d+ real seconds", text, re.MULTILINE) for text in said]
+    if not all(done):
+        raise LoadFailed(f"{contender.name}: {said[0][-500:]}")
+    count = sum(int(found[-1]) for found in done)
+    busy = cpu / wall / contender.setting.workers
+    return {"requests": count, "rps": count / wall, "cpu": cpu * 1e6 / count, "p50": 0, "p99": 0, "busy": busy, "rss": contender.resident()}
 
 
 def open_loop(programs, processors, contender, mix, connections, rate, seconds, seed):

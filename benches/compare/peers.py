@@ -39,6 +39,8 @@ class Setting:
     answer_sizes: tuple = (400, 300)  # bytes of the 503 and the 404
     all_headers: bool = False  # every header that the gateway sets, not only the two that any proxy is told to set
     nginx_connections: int = 16000  # nginx takes the memory for so many when it starts
+    tls: str = ""  # folder of the certificate for clients
+    upstream_tls: str = ""  # folder of the CA of the upstream
 
 
 def body(status, setting):
@@ -87,17 +89,19 @@ def haproxy(s):
     logged = f"    log stdout format raw local0\n    log-format '{{\"method\":{log}}}'\n" if s.logged else ""
     rules = "\n".join(lines)
     more = HAPROXY_HEADERS if s.all_headers else ""
+    tls = f" ssl crt {s.tls}/both.pem ssl-min-ver TLSv1.2" if s.tls else ""
+    upstream = f" ssl verify required ca-file {s.upstream_tls}/ca.pem sni str(localhost)" if s.upstream_tls else ""
     return haproxy_head(s, "http") + f"""
 frontend clients
-    bind 127.0.0.1:{s.listen} backlog 4096
+    bind 127.0.0.1:{s.listen} backlog 4096{tls}
 {logged}    option forwardfor
 {rules}
     http-request return status 404 content-type application/problem+json file {unmatched} unless {{ var(txn.verdict) -m found }}
     http-request return status 503 content-type application/problem+json file {refused} if {{ var(txn.verdict) -m str {REFUSE} }}
-    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Proto {"https" if s.tls else "http"}
 {more}    default_backend ucs
 backend ucs
-    server ucs 127.0.0.1:{s.upstream} pool-max-conn -1
+    server ucs 127.0.0.1:{s.upstream} pool-max-conn -1{upstream}
 """
 
 
@@ -144,11 +148,21 @@ def nginx(s, style="map"):
 {NGINX_HEADERS if s.all_headers else ""}    proxy_connect_timeout 5s; proxy_read_timeout 120s; proxy_send_timeout 60s;
     proxy_buffers 16 8k; proxy_max_temp_file_size 0;
     server {{
-        listen 127.0.0.1:{s.listen} backlog=4096 reuseport;
-{routing}
+        listen 127.0.0.1:{s.listen} backlog=4096 reuseport{" ssl" if s.tls else ""};
+{nginx_tls(s)}{routing}
     }}
 }}
 """
+
+
+def nginx_tls(s):
+    """Tickets are on by default, as everywhere."""
+    front = f"""        ssl_certificate {s.tls}/certificate.pem; ssl_certificate_key {s.tls}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+"""
+    back = f"""        proxy_ssl_trusted_certificate {s.upstream_tls}/ca.pem; proxy_ssl_verify on; proxy_ssl_name localhost;
+        proxy_ssl_server_name on; proxy_ssl_protocols TLSv1.2 TLSv1.3;
+"""
+    return (front if s.tls else "") + (back if s.upstream_tls else "")
 
 
 def nginx_maps(s):
@@ -161,7 +175,7 @@ def nginx_maps(s):
     routing = f"""        location / {{
             if ($verdict = "") {{ return 404 '{body(404, s)}'; }}
             if ($verdict = {REFUSE}) {{ return 503 '{body(503, s)}'; }}
-            proxy_pass http://ucs;
+            proxy_pass {"https" if s.upstream_tls else "http"}://ucs;
         }}"""
     return "\n".join(maps), routing
 
@@ -211,8 +225,8 @@ http {{
 """
 
 
-def upstream(folder, workers, large):
-    """The fastest UCS there could be with long answers: 64 KB to a GET, from its cache of open files."""
+def upstream(folder, workers, large, secure, certificates):
+    """The fastest UCS there could be with long answers: 64 KB to a GET, from its cache of open files; and one with TLS."""
     write(folder, "64k.bin", "y" * 65536)
     return nginx_head(workers, folder, "600s") + f"""
     access_log off;
@@ -223,6 +237,11 @@ def upstream(folder, workers, large):
         root {folder};
         sendfile on; open_file_cache max=16 inactive=600s; open_file_cache_valid 600s;
         location / {{ try_files /64k.bin =500; }}
+    }}
+    server {{
+        listen 127.0.0.1:{secure} backlog=4096 ssl;
+        ssl_certificate {certificates}/certificate.pem; ssl_certificate_key {certificates}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+        location / {{ return 200 '{"y" * 1024}'; }}
     }}
 }}
 """
