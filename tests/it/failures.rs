@@ -251,6 +251,20 @@ const OF_SETTINGS: &[Row] = &[
             "files::nothing_starts_with_something_else_in_the_place_of_a_file",
         ],
     ),
+    (
+        "A file of TLS is broken",
+        &[
+            "tls::admin::flags_that_contradict_each_other_are_told",
+            "tls::renewal::a_pair_that_cannot_be_used_changes_nothing_and_is_told",
+        ],
+    ),
+    (
+        "A certificate has expired",
+        &[
+            "tls::renewal::a_certificate_that_has_expired_is_better_than_none_at_a_start",
+            "tls::renewal::a_pair_that_cannot_be_used_changes_nothing_and_is_told",
+        ],
+    ),
     ("The password for UCS changes", &["files::a_new_login_for_ucs_is_used_without_a_restart"]),
     (
         "`access.yaml` has faults at the start",

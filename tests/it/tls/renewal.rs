@@ -117,6 +117,20 @@ fn the_end_of_a_certificate_is_a_metric_and_an_alarm_before_it_comes() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_is_better_than_none_at_a_start() {
+    let authority = Authority::new("one");
+    let old = authority.issue_with("old", |params| params.not_after = date_time_ymd(2021, 1, 1));
+    let gateway = start(Scripted::ok().address, &old, &[]);
+    let ready = request(gateway.admin, "GET /readyz", &[], b"").json();
+    assert_eq!(ready["certificates_expiring"], json!({"data_certificate": "2021-01-01T00:00:00Z"}));
+    eventually("the log says so", || gateway.log().contains("certificate_expiring"));
+    // A client that verifies refuses it.
+    assert_eq!(shown(&gateway, &authority), None);
+    copy(&authority.issue("server"), &old);
+    eventually("it was renewed", || shown(&gateway, &authority).is_some());
+}
+
+#[test]
 fn swaps_under_load_fail_no_request() {
     let authority = Authority::new("one");
     let server = authority.issue("server");
