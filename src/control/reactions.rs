@@ -121,12 +121,13 @@ impl Control {
         self.refresh();
     }
 
-    /// A UCS that returns 404 for everything is starting or broken, so a readable status has to confirm that it is up.
+    /// A UCS that returns 404 for everything is starting or broken, so a readable status has to confirm that it is up, or
+    /// another operation if there is none.
     fn witness(&self, look: &Look) -> Witness {
         match &look.status {
             Some(Reading::Mode(_)) => Witness::Status,
-            Some(Reading::Absent(_)) if !self.upstream.has_mode() => Witness::Time,
-            None if !self.upstream.enabled() => Witness::Time,
+            Some(Reading::Absent(_)) if look.knows_other && !self.upstream.has_mode() => Witness::Time,
+            None if look.knows_other && !self.upstream.enabled() => Witness::Time,
             Some(_) | None => Witness::None,
         }
     }

@@ -287,6 +287,7 @@ impl Ucs {
                 ("GET", "/cv/server/status") => script.status(),
                 ("POST", "/cv/server/mode") => script.set_mode(body),
                 ("GET", "/cv/metadata/profiles") => (script.schema.0, script.schema.1.to_owned()),
+                ("GET", "/cv/metadata/identification-keys") => (200, "[]".to_owned()),
                 _ => (404, String::new()),
             }
         });

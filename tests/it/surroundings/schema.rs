@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::script::Ucs;
+use super::script::{Takes, Ucs};
 use super::{QUICK, alarm, is_settled};
 use crate::support::{Gateway, TempDir, admin, eventually};
 
@@ -50,6 +50,25 @@ fn one_wrong_look_closes_nothing_and_two_do() {
         eventually("it is closed", || admin::mode(&gateway)["mode"] == "maintenance");
         assert_eq!(admin::mode(&gateway)["cause"], "no_profile_schema", "{wrong:?}");
     }
+}
+
+/// It has no status, so another operation shows that it is up.
+#[test]
+fn a_ucs_without_a_status_that_knows_no_other_operation_closes_nothing() {
+    let ucs = Ucs::start("production");
+    ucs.with(|says| says.status = Some((404, "")));
+    // Set Server Mode is missing too: UCS has no mode of its own.
+    ucs.with(|says| says.takes = Takes::Answers(404));
+    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--initial-mode", "production"]].concat());
+    knows(&gateway, "defined");
+    ucs.with(|says| says.all = Some((404, "")));
+    // Each is followed by the status and the other operation; a UCS without a status is given twelve polls.
+    ucs.asked_again(PROBE, 20);
+    is_settled(&gateway, "production");
+    knows(&gateway, "unknown");
+    ucs.with(|says| (says.all, says.schema) = (None, vec![(404, "")]));
+    eventually("it is closed", || admin::mode(&gateway)["mode"] == "maintenance");
+    assert_eq!(admin::mode(&gateway)["cause"], "no_profile_schema");
 }
 
 fn table(dir: &TempDir, base_path: &str) -> String {

@@ -20,6 +20,9 @@ const BETWEEN_HINTS: Duration = Duration::from_secs(1);
 /// How many poll intervals the schema of a UCS without a status must be missing.
 const POLLS_WITHOUT_STATUS: u32 = 12;
 
+/// Get Identification Keys, which is open in both modes: a UCS without a status that knows it is up.
+const OTHER_OPERATION: &str = "/metadata/identification-keys";
+
 /// After this many intervals without a conclusion, an operator must look: the automatic switch is out of order.
 const INTERVALS_UNTIL_ALARM: u32 = 10;
 
@@ -69,7 +72,7 @@ pub(crate) enum Witness {
     None,
     /// Its status reported a mode.
     Status,
-    /// UCS has no status (or the gateway does not read it), so only repeated probes count.
+    /// UCS has no status (or the gateway does not read it) and knows another operation: only repeated probes count.
     Time,
 }
 
@@ -104,6 +107,8 @@ pub(crate) struct Look {
     pub observation: Observation,
     /// `None` if the status was not read: UCS's mode is not used, or the observation needs no witness.
     pub status: Option<Reading>,
+    /// UCS's response to [`OTHER_OPERATION`] was neither 404 nor a failure. Asked only where there is no status.
+    pub knows_other: bool,
     began: Instant,
 }
 
@@ -333,11 +338,16 @@ impl SchemaProbe {
         async move {
             let began = Instant::now();
             let observation = observe(client.get(&path).await);
-            let status = match (&observation, link) {
-                (Observation::EmptyList | Observation::NotFound, Some(link)) => Some(link.read(&base).await),
-                _ => None,
+            if !matches!(observation, Observation::EmptyList | Observation::NotFound) {
+                return Look { path, observation, status: None, knows_other: false, began };
+            }
+            let status = match link {
+                Some(link) => Some(link.read(&base).await),
+                None => None,
             };
-            Look { path, observation, status, began }
+            let knows_other = matches!(status, None | Some(Reading::Absent(_)))
+                && is_known(client.get(&target(&base, OTHER_OPERATION)).await);
+            Look { path, observation, status, knows_other, began }
         }
     }
 }
@@ -354,6 +364,10 @@ impl Look {
 
 fn target(base: &str, path: &str) -> String {
     format!("{base}{path}")
+}
+
+fn is_known(response: Result<CallResponse, CallError>) -> bool {
+    response.is_ok_and(|response| response.status != 404 && response.status < 500)
 }
 
 /// The observation that a response to the probe is.

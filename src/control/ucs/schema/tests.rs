@@ -24,6 +24,13 @@ fn answers_are_read() {
 }
 
 #[test]
+fn a_ucs_is_up_that_knows_another_operation() {
+    let is_up = |status| is_known(Ok(CallResponse { status, body: "".into() }));
+    assert_eq!([200, 401, 404, 500, 503].map(is_up), [true, true, false, false, false]);
+    assert!(!is_known(Err(CallError::Timeout(Duration::from_secs(1)))));
+}
+
+#[test]
 fn missing_means_something_only_with_a_witness_and_not_found_only_with_a_fact_behind_it() {
     let none = Facts { witness: Witness::Status, ..Facts::default() };
     assert_eq!(judge(&Observation::NotFound, none), Verdict::Unknown);
@@ -62,6 +69,7 @@ fn look(path: &str, started: &str, seconds: u64, origin: Instant) -> Look {
         path: path.to_owned(),
         observation: Observation::NotFound,
         status: Some(Reading::Mode(status)),
+        knows_other: false,
         began: origin + Duration::from_secs(seconds),
     }
 }
