@@ -60,6 +60,8 @@ struct Face {
     /// Clients' requests, and Set Server Mode, get no response for now.
     holds_clients: bool,
     holds_set: bool,
+    /// The Set Server Mode that was held: it is under way until it has been answered.
+    held: usize,
     statuses: usize,
     sets: usize,
     /// How many of these have been answered, one after the other.
@@ -96,6 +98,7 @@ impl Rig {
             has_schema: true,
             holds_clients: false,
             holds_set: false,
+            held: 0,
             statuses: 0,
             sets: 0,
             sets_done: 0,
@@ -152,7 +155,12 @@ impl Rig {
     }
 
     pub fn hold(&self, clients: bool, set: bool) {
-        self.with(|face| (face.holds_clients, face.holds_set) = (clients, set));
+        self.with(|face| {
+            if face.holds_set && !set && face.sets > face.sets_done {
+                face.held = face.sets_done + 1;
+            }
+            (face.holds_clients, face.holds_set) = (clients, set);
+        });
     }
 
     pub fn mode(&self) -> &'static str {
@@ -209,6 +217,7 @@ impl Face {
         match line {
             // It is switching.
             _ if is_status && self.holds_set && self.sets > self.sets_done => owned(503, ""),
+            _ if is_status && self.sets_done < self.held => owned(503, ""),
             _ if is_status => Some((200, format!("{{\"mode\":\"{}\",\"started\":\"{}\"}}", self.mode, self.run))),
             _ if line.starts_with("GET /metadata/profiles") => self.schema(),
             _ if line.starts_with("POST /server/mode") => self.set(body),
