@@ -25,7 +25,8 @@ fn requests_pass_over_tls_and_ucs_is_told_so() {
         client.send("GET /profiles HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.read_reply().text(), "ok");
     }
-    assert!(upstream.received_text().contains("x-forwarded-proto: https"), "{}", upstream.received_text());
+    let received = upstream.received_text();
+    assert!(received.to_lowercase().contains("x-forwarded-proto: https"), "{received}");
     assert_eq!(support::admin::metric(&gateway, "ucs_gateway_client_connections_total"), 1.0);
     assert_eq!(support::admin::metric(&gateway, r#"ucs_gateway_tls_handshakes_total{outcome="completed"}"#), 1.0);
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{bearer, plain};
+use crate::support::tls::{Authority, tunnel, words};
 use crate::support::{Connection, Gateway, PATIENCE, Ucs, Upload, admin, eventually};
 
 /// How the gateway says that it is ready, without a credential and by any name.
@@ -97,12 +98,14 @@ fn metrics_want_a_credential_unless_opened() {
 #[test]
 fn every_metric_of_the_documentation_is_there_and_none_beside() {
     let ucs = Ucs::usual();
-    let gateway = Gateway::bare(ucs.address, &["--metrics-open"]);
+    let authority = Authority::new("one");
+    let flags = authority.issue("server").flags("--tls");
+    let gateway = Gateway::bare(ucs.address, &[&words(&flags)[..], &["--metrics-open"]].concat());
     // Some are printed only when there is something to say.
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "2h"})).status, 200);
     let later = json!({"mode": "production", "at": "2999-01-01T00:00:00Z"});
     assert_eq!(admin::set_mode(&gateway, &later).status, 202);
-    let mut nameless = Connection::open(gateway.data);
+    let mut nameless = Connection::open(tunnel(gateway.data, authority.client(None)));
     nameless.send("GET /profiles HTTP/1.1\r\n\r\n");
     assert_eq!(nameless.read_reply().status, 400);
     let text = || plain(&gateway, "GET /metrics", &[]).text();

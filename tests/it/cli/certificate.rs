@@ -19,7 +19,8 @@ fn a_certificate_to_try_out_serves_and_is_never_overwritten() {
     let [ca, certificate, key] = ["ca.pem", "gateway.pem", "gateway.key"].map(|name| place.join(name));
     assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let flags = ["--tls-cert", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
-    let gateway = Gateway::bare(Scripted::ok().address, &flags);
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &flags);
     let address = tunnel(gateway.data, trusting(&[CertificateDer::from_pem_file(&ca).unwrap()]));
     assert_eq!(request(address, "GET /profiles", &[], b"").text(), "ok");
     let before = std::fs::read(&key).unwrap();

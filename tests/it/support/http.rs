@@ -74,11 +74,6 @@ impl Connection {
         Connection { stream, ahead: Vec::new() }
     }
 
-    /// The socket, for a client that says no more.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
-    }
-
     /// Waits longer than others for what comes.
     pub fn with_patience(self, patience: Duration) -> Connection {
         self.stream.set_read_timeout(Some(patience)).unwrap();
