@@ -2,11 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
 use super::{handle, start_on};
+use crate::support::tls::Authority;
 use crate::support::{PATIENCE, TempDir, Ucs, eventually};
 
 const CLIENTS: u64 = 12;
@@ -30,18 +33,35 @@ struct Outcomes {
 
 #[test]
 fn restarts_under_load_lose_and_refuse_no_request() {
+    restarts_lose_nothing(None);
+}
+
+#[test]
+fn restarts_under_load_lose_and_refuse_no_request_over_tls() {
+    restarts_lose_nothing(Some(&Authority::new("clients")));
+}
+
+fn restarts_lose_nothing(tls: Option<&Authority>) {
     let restarts = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 50 } else { 8 };
     let (ucs, dir, outcomes) = (Ucs::usual(), TempDir::new(), Outcomes::default());
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let start = || start_on(handle(&socket), "LISTEN_FDS=1 LISTEN_FDNAMES=data", dir.path(), ucs.address);
+    let variables = match tls.map(|authority| authority.issue("gateway")) {
+        None => String::new(),
+        Some(own) => {
+            format!("UCS_GATEWAY_TLS_CERT={} UCS_GATEWAY_TLS_KEY={}", own.certificate.display(), own.key.display(),)
+        }
+    };
+    let tls = tls.map(|authority| authority.client(None));
+    let variables = format!("LISTEN_FDS=1 LISTEN_FDNAMES=data {variables}");
+    let start = || start_on(handle(&socket), &variables, dir.path(), ucs.address);
     let mut gateway = start().expect("it starts");
     let address = socket.local_addr().unwrap();
     assert_eq!(gateway.data, address);
     let began = Instant::now();
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let outcomes = &outcomes;
-            scope.spawn(move || ask_until_over(address, client, outcomes));
+            let (outcomes, connector) = (&outcomes, Connector { address, tls: tls.clone() });
+            scope.spawn(move || ask_until_over(&connector, client, outcomes));
         }
         // Ends the clients when this thread panics, too.
         let _over = Over(&outcomes.over);
@@ -77,14 +97,37 @@ impl Drop for Over<'_> {
     }
 }
 
-fn ask_until_over(address: SocketAddr, seed: u64, outcomes: &Outcomes) {
+/// A connection, plain or over TLS.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
+/// How clients connect.
+struct Connector {
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Connector {
+    fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        // The handshake comes with the first request.
+        let session = ClientConnection::new(Arc::clone(tls), "localhost".try_into().unwrap());
+        Ok(Box::new(StreamOwned::new(session.unwrap(), stream)))
+    }
+}
+
+fn ask_until_over(connector: &Connector, seed: u64, outcomes: &Outcomes) {
     let (mut random, mut kept) = (seed, None);
     while !outcomes.over.load(Ordering::Relaxed) {
         // 0 to 6 ms between two requests.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_micros((random >> 33) % 6_000));
         let began = Instant::now();
-        let stream = match kept.take().map_or_else(|| connect(address), Ok) {
+        let stream = match kept.take().map_or_else(|| connector.connect(), Ok) {
             Ok(stream) => stream,
             Err(_) => {
                 outcomes.refused.fetch_add(1, Ordering::Relaxed);
@@ -104,15 +147,8 @@ fn ask_until_over(address: SocketAddr, seed: u64, outcomes: &Outcomes) {
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 /// Sends a request and reads its response; the connection, unless the response ends it.
-fn ask(mut stream: TcpStream) -> io::Result<Option<TcpStream>> {
+fn ask(mut stream: Box<dyn Stream>) -> io::Result<Option<Box<dyn Stream>>> {
     stream.write_all(REQUEST)?;
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
