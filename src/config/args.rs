@@ -33,7 +33,7 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
     pub(crate) routes: PathBuf,
 
-    /// Address of UCS, as http://HOST:PORT or https://HOST:PORT.
+    /// Address of UCS, as http://HOST:PORT, https://HOST:PORT or unix:PATH.
     #[arg(long, env = "UCS_GATEWAY_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
     pub(crate) upstream: UpstreamUrl,
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::net::UnixStream;
+
 use super::connect::connect;
 use super::stream::Stream;
 use super::tcp::limit_unsent;
@@ -24,6 +26,9 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Connects, and performs the handshake of TLS; the caller limits the time.
     pub(crate) async fn connect(&self) -> io::Result<Stream> {
+        if let Some(path) = &self.url.socket {
+            return UnixStream::connect(path).await.map(Stream::Unix);
+        }
         let stream = connect(&self.url.host, self.url.port).await?;
         // Small requests must not wait for the acknowledgement of earlier packets.
         stream.set_nodelay(true)?;

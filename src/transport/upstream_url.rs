@@ -1,6 +1,7 @@
 //! The URL of UCS.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A checked `http://host[:port][/base]`, or `https://`.
@@ -9,6 +10,8 @@ pub(crate) struct UpstreamUrl {
     pub(crate) is_https: bool,
     /// The value of `Host`: `host:port`, without the port if it was omitted.
     pub(crate) authority: String,
+    /// The unix socket to connect to, in place of host and port.
+    pub(crate) socket: Option<PathBuf>,
     /// Name or address; an IPv6 address without its brackets.
     pub(crate) host: String,
     /// By default 80, for https 443.
@@ -19,7 +22,7 @@ pub(crate) struct UpstreamUrl {
 
 /// Why a text is not a valid upstream URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{url}\" cannot be the upstream: {fault}; write for example http://127.0.0.1:8080")]
+#[error("\"{url}\" cannot be the upstream: {fault}; write for example http://127.0.0.1:8080 or unix:/run/ucs.sock")]
 pub(crate) struct UpstreamUrlError {
     url: String,
     fault: &'static str,
@@ -37,6 +40,10 @@ impl UpstreamUrl {
     /// Parses a URL, with a base path or without.
     pub(crate) fn parse(text: &str) -> Result<UpstreamUrl, UpstreamUrlError> {
         let wrong = |fault| UpstreamUrlError::new(text, fault);
+        if let Some(path) = text.strip_prefix("unix:") {
+            let is_absolute = path.starts_with('/') && !path.contains('\0');
+            return if is_absolute { Ok(UpstreamUrl::unix(path)) } else { Err(wrong("unix: needs an absolute path")) };
+        }
         let uri: hyper::Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
         let is_https = match uri.scheme_str() {
             Some("http") => false,
@@ -63,10 +70,29 @@ impl UpstreamUrl {
         Ok(UpstreamUrl {
             is_https,
             authority: authority.as_str().to_owned(),
+            socket: None,
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// A socket has no name that could stand in `Host`, so the name of this machine does.
+    fn unix(path: &str) -> UpstreamUrl {
+        let host = "localhost".to_owned();
+        UpstreamUrl {
+            is_https: false,
+            authority: host.clone(),
+            socket: Some(path.into()),
+            host,
+            port: 80,
+            base_path: String::new(),
+        }
+    }
+
+    /// The place to connect to, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.socket.as_ref().map_or_else(|| self.authority.clone(), |_| self.to_string())
     }
 }
 
@@ -85,6 +111,9 @@ impl FromStr for UpstreamUrl {
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.socket {
+            return write!(f, "unix:{}", path.display());
+        }
         let scheme = if self.is_https { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority, self.base_path)
     }
@@ -98,6 +127,16 @@ mod tests {
     fn parts(text: &str) -> (String, String, u16, String) {
         let url = UpstreamUrl::parse(text).unwrap();
         (url.authority, url.host, url.port, url.base_path)
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path() {
+        let url = UpstreamUrl::parse("unix:/run/ucs.sock").unwrap();
+        assert_eq!((url.socket.as_deref(), &*url.authority), (Some("/run/ucs.sock".as_ref()), "localhost"));
+        assert_eq!((url.to_string(), url.place()), ("unix:/run/ucs.sock".into(), "unix:/run/ucs.sock".into()));
+        for text in ["unix:", "unix:ucs.sock", "unix://run/../\0"] {
+            assert!(UpstreamUrl::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

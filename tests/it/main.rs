@@ -68,6 +68,9 @@ mod cross_site;
 /// A UCS without a profile schema.
 mod no_schema;
 
+/// UCS behind a unix socket.
+mod unix_sockets;
+
 /// Stops and restarts as clients and the service manager see them.
 mod restart;
 

@@ -96,7 +96,7 @@ impl UpstreamClient {
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<CallResponse, CallError> {
         let request = self.request(method, path, body)?;
-        let failed = |source| CallError::Connect { authority: self.upstream.url.authority.clone(), source };
+        let failed = |source| CallError::Connect { authority: self.upstream.url.place(), source };
         let stream = http_client::connected(self.upstream.connect(), self.connect_timeout).await.map_err(failed)?;
         let response = http_client::send(stream, request).await.map_err(CallError::Broken)?;
         let status = response.status().as_u16();
