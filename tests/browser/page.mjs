@@ -112,6 +112,33 @@ const tests = {
     await page.fill("#search", "");
   },
 
+  async "certificates are shown, and one that ends soon stands in the banner"() {
+    const soon = Math.floor(Date.now() / 1000) + 3 * 86400;
+    const family = "ucs_gateway_certificate_end_timestamp_seconds";
+    const later = soon + 300 * 86400;
+    const lines = `${family}{certificate="data_certificate"} ${soon}\n${family}{certificate="admin_certificate"} ${later}\n`;
+    await page.route("**/metrics", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: (await response.text()) + lines });
+    });
+    await page.route("**/readyz", async (route) => {
+      const response = await route.fetch();
+      const end = new Date(soon * 1000).toISOString();
+      await route.fulfill({ response, json: { ...(await response.json()), certificates_expiring: { data_certificate: end } } });
+    });
+    await page.reload();
+    await shows("#banner", "ALARM: the data certificate ends");
+    await shows("#facts dd.bad", "until");
+    await shows("#facts dt", "admin certificate");
+    await page.evaluate(axeSource());
+    await accessible("with an alarm");
+    for (const call of ["**/metrics", "**/readyz"]) await page.unroute(call);
+    await page.reload();
+    await shows("#connection", "live");
+    await page.locator("#banner").waitFor({ state: "hidden" });
+    await page.evaluate(axeSource());
+  },
+
   async "traffic is drawn by class and outcome, and what is in flight is named with its age"() {
     await Promise.all(Array.from({ length: 8 }, () => gateway.request("GET", "/profiles/1")));
     await gateway.request("POST", "/metadata/profiles/extensions");

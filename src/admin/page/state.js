@@ -1,5 +1,5 @@
 // The record: banner, mode, facts, history, fleet.
-const view = { record: null, ready: null, flips: [] };
+const view = { record: null, ready: null, certificates: [], flips: [] };
 
 function showRecord(record) {
   const before = view.record;
@@ -55,7 +55,9 @@ function showBanner(record) {
   if (record.alarm) lines.push("ALARM: " + record.alarm);
   const faults = Object.entries((view.ready && view.ready.file_faults) || {});
   lines.push(...faults.map(([name, fault]) => `ALARM: ${name}: ${fault}`));
-  const alarm = closed || record.alarm || faults.length > 0;
+  const expiring = Object.entries((view.ready && view.ready.certificates_expiring) || {});
+  lines.push(...expiring.map(([name, end]) => `ALARM: the ${name.replaceAll("_", " ")} ends ${when(end)}`));
+  const alarm = closed || record.alarm || faults.length + expiring.length > 0;
   at("banner").className = "banner " + (alarm ? "alarm" : record.phase === "switching" ? "switching" : "maintenance");
   setText("banner", lines.join("\n"));
   show("banner", lines.length > 0);
@@ -83,8 +85,9 @@ function facts(record) {
     ["UCS", [step, upstream.detail].filter(Boolean).join(": "), ["behind", "unclear"].includes(upstream.state)],
     ["Profile schema", schema, record.schema === "undefined"],
   ];
-  for (const one of (view.ready && view.ready.certificates) || []) {
-    rows.push([`Certificate ${one.name || ""}`, one.not_after ? `until ${ahead(one.not_after)}` : one.state, one.not_after && secondsTo(one.not_after) < 14 * 86400]);
+  const expiring = (view.ready && view.ready.certificates_expiring) || {};
+  for (const [name, end] of view.certificates) {
+    rows.push([name.replaceAll("_", " "), secondsTo(end) < 0 ? `EXPIRED ${ago(end)}` : `until ${ahead(end)}`, name in expiring]);
   }
   rows.push(["Revision", String(record.revision)]);
   return rows;
@@ -124,6 +127,9 @@ function drainReport(kind, record) {
 async function showSurroundings() {
   try {
     view.ready = await (await call("GET", "/readyz")).json();
+    const metrics = await (await call("GET", "/metrics")).text();
+    const ends = metrics.matchAll(/^ucs_gateway_certificate_end_timestamp_seconds\{certificate="([^"]+)"\} (\S+)/gm);
+    view.certificates = [...ends].map(([, name, end]) => [name, new Date(Number(end) * 1000).toISOString()]);
     const response = await call("GET", "/fleet");
     const members = response.ok ? (await response.json()).members || [] : [];
     show("fleet", members.length > 0);
