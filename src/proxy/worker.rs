@@ -297,7 +297,7 @@ async fn sweep(connections: Rc<Connections>) {
         worker.recorder.metrics.note_alive();
         let cut = *cuts.borrow();
         let flip = worker.gate.published().record.as_deref().and_then(FlipUnderWay::of);
-        worker.forwarder.exchanges.sweep(cut, flip);
+        worker.forwarder.exchanges.sweep(cut, flip, worker.forwarder.pool.queued());
         worker.gate.note_long_running(worker.forwarder.exchanges.long_running());
         worker.forwarder.pool.sweep();
         connections.sweep_clients();

@@ -31,6 +31,10 @@ pub(crate) fn gap_between(before: Instant, now: Instant) -> Duration {
     if lapse > LONGEST_LAPSE { lapse } else { Duration::ZERO }
 }
 
+/// How long an exchange may wait for a client that reads nothing while other requests wait for its connection to UCS. It is less
+/// when more requests wait than there are exchanges.
+const READER_UNDER_PRESSURE: Duration = Duration::from_secs(1);
+
 /// The permits of an admitted request.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -226,9 +230,9 @@ impl Exchanges {
         slots.exchanges.len() == slots.free.len()
     }
 
-    /// Gives up the exchanges that are past their deadline, those whose client has blocked a flip for too long and, during a
-    /// cut, those that it concerns.
-    pub(crate) fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>) {
+    /// Gives up the exchanges that are past their deadline, those whose client has blocked a flip for too long, during a cut
+    /// those that it concerns, and, while `queued` requests wait for a connection, as many whose client reads nothing.
+    pub(crate) fn sweep(&self, cut: Option<Mode>, flip: Option<FlipUnderWay>, queued: usize) {
         let before = self.now.replace(Instant::now());
         let gap = gap_between(before, self.now.get());
         let flip = flip.filter(|flip| self.flip_seen.is_draining(flip, self.now.get()));
@@ -236,10 +240,16 @@ impl Exchanges {
         let late: Vec<(Rc<Exchange>, GaveUp)> = {
             let slots = self.slots.borrow();
             let running = slots.exchanges.iter().flatten().filter_map(Weak::upgrade);
-            let due = |exchange: &Exchange| {
+            let others = (slots.exchanges.len() - slots.free.len()).saturating_sub(queued);
+            let patience = READER_UNDER_PRESSURE / (1 + queued / others.max(1)) as u32;
+            let mut wanted = queued;
+            let mut due = |exchange: &Exchange| {
                 exchange.progress.set(exchange.progress.get() + gap);
                 let blocks = flip.is_some_and(|flip| self.blocks(exchange, flip, lapse));
-                self.due(exchange, cut).or(blocks.then_some(GaveUp::DrainClient))
+                let why = self.due(exchange, cut).or(blocks.then_some(GaveUp::DrainClient));
+                let yields = why.is_none() && wanted > 0 && self.is_unread(exchange, patience);
+                wanted -= usize::from(yields);
+                why.or(yields.then_some(GaveUp::ClientReading))
             };
             running.filter_map(|exchange| due(&exchange).map(|why| (exchange, why))).collect()
         };
@@ -283,6 +293,11 @@ impl Exchanges {
         }
         let waits = exchange.waiting.get().is_for_client() || exchange.awaits_body.get();
         exchange.client_wait.count(&flip, lapse, waits) > flip.client_limit(self.timeouts.drain_client)
+    }
+
+    /// Whether its client has read nothing of a response for so long.
+    fn is_unread(&self, exchange: &Exchange, patience: Duration) -> bool {
+        exchange.waiting.get() == Waiting::ClientReading && self.waited(exchange) > patience
     }
 
     /// The time since the last progress.

@@ -130,6 +130,11 @@ impl Pool {
         self.idle.borrow_mut().push(Idle { connection, permit, opened, since: self.swept.get() });
     }
 
+    /// The number of requests that wait for a connection.
+    pub(crate) fn queued(&self) -> usize {
+        self.waiting.get()
+    }
+
     /// Whether more than half of the connections are in use: the others are for requests that have arrived.
     pub(crate) fn is_scarce(&self) -> bool {
         let free = self.permits.available_permits() + self.idle.borrow().len();

@@ -177,3 +177,51 @@ fn uploads_that_have_not_arrived_leave_connections_to_ucs_for_others() {
     }
     assert_eq!(upstream.received_text().matches("POST /profiles ").count(), 80);
 }
+
+/// As many as there are connections to UCS, one more, and ten times as many: each holds one with a response that it does not read.
+#[test]
+fn readers_that_read_nothing_yield_their_connections_to_others() {
+    let upstream = Scripted::start(|conn| {
+        while let Some(request) = conn.read_request() {
+            if request.head.contains("/profiles/long") {
+                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+                conn.write_pattern(1_000_000_000, PATIENCE, |_| {});
+                return;
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "4"]);
+    for crowd in [4, 5, 40] {
+        let silent: Vec<Connection> = (0..crowd)
+            .map(|_| {
+                let mut client = Connection::open(gateway.data).with_small_receive_buffer();
+                client.send(http::compose(gateway.data, "GET /profiles/long", &[], b""));
+                client
+            })
+            .collect();
+        for _ in 0..5 {
+            let reply = request(gateway.data, GET, &[], b"");
+            assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()), "beside {crowd}");
+        }
+        drop(silent);
+        eventually("they are gone", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 0.0);
+    }
+}
+
+/// Without others, they keep them.
+#[test]
+fn a_reader_that_pauses_keeps_its_connection_while_nothing_waits_for_it() {
+    const LENGTH: u64 = 20_000_000;
+    let upstream = Scripted::start(|conn| {
+        conn.read_request();
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        conn.write_pattern(LENGTH, PATIENCE, |_| {});
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "1"]);
+    let mut client = Connection::open(gateway.data);
+    client.send(http::compose(gateway.data, GET, &[], b""));
+    assert_eq!(client.read_head().status, 200);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(client.read_pattern(LENGTH), LENGTH);
+}
