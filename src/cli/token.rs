@@ -44,6 +44,9 @@ struct PrincipalArgs {
     /// Permissions of the principal, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = read_permission, default_value = "mode:read,mode:set")]
     permissions: Vec<Permission>,
+    /// Print JSON: the principal for access.yaml, and the new token
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -52,7 +55,7 @@ pub(crate) fn run(arguments: &TokenArgs) -> ExitCode {
         TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, FAILED)),
         TokenCommand::Password { principal, user } => read_password().and_then(|password| {
             let hash = hash_password(password.as_bytes()).map_err(|message| (message, FAILED))?;
-            Ok(stanza(principal, &[("user", user), ("password_argon2", &hash)]))
+            Ok(stanza(principal, &[("user", user), ("password_argon2", &hash)], None))
         }),
     };
     match result {
@@ -71,18 +74,37 @@ fn read_permission(name: &str) -> Result<Permission, String> {
 
 fn new_stanza(principal: &PrincipalArgs) -> Result<String, String> {
     let token = new_token().map_err(|error| format!("cannot generate a token: {error}"))?;
-    let lines = stanza(principal, &[("token_sha256", &token_hash_hex(&token))]);
-    Ok(format!("# The token, shown only once; access.yaml contains its hash:\n# {token}\n{lines}"))
+    Ok(stanza(principal, &[("token_sha256", &token_hash_hex(&token))], Some(&token)))
 }
 
 /// JSON strings are valid YAML strings, so any name is quoted correctly.
-fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)]) -> String {
-    let mut lines = format!("# Under \"principals:\" of access.yaml:\n  - name: {}\n", json!(principal.name));
+fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)], token: Option<&str>) -> String {
+    if principal.json {
+        return document(principal, credential, token);
+    }
+    let mut lines = String::new();
+    if let Some(token) = token {
+        lines.push_str(&format!("# The token, shown only once; access.yaml contains its hash:\n# {token}\n"));
+    }
+    lines.push_str(&format!("# Under \"principals:\" of access.yaml:\n  - name: {}\n", json!(principal.name)));
     for (key, value) in credential {
         lines.push_str(&format!("    {key}: {}\n", json!(value)));
     }
     let permissions: Vec<_> = principal.permissions.iter().map(|permission| permission.as_str()).collect();
     lines + &format!("    permissions: {}\n", json!(permissions))
+}
+
+fn document(principal: &PrincipalArgs, credential: &[(&str, &str)], token: Option<&str>) -> String {
+    let permissions: Vec<_> = principal.permissions.iter().map(|permission| permission.as_str()).collect();
+    let mut member = json!({"name": principal.name, "permissions": permissions});
+    for (key, value) in credential {
+        member[*key] = json!(value);
+    }
+    let mut document = json!({"principal": member});
+    if let Some(token) = token {
+        document["token"] = json!(token);
+    }
+    format!("{document:#}\n")
 }
 
 fn read_password() -> Result<String, (String, u8)> {

@@ -49,3 +49,17 @@ fn what_cannot_be_granted_or_is_too_short_is_refused() {
     assert_eq!((short.code, short.stdout.as_str()), (Some(2), ""), "{short:?}");
     assert!(short.stderr.contains("12 characters") && !short.stderr.contains("secret"), "{}", short.stderr);
 }
+
+#[test]
+fn a_program_gets_the_token_and_its_principal_as_json() {
+    let made = run(&["token", "new", "--name", "robot", "--permissions", "mode:bypass", "--json"]);
+    assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""), "{made:?}");
+    let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap();
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    // JSON is YAML.
+    let access = dir.file("access.yaml", &format!("version: 1\nprincipals: [{}]\n", made["principal"]));
+    let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
+    let credential = format!("Bearer {}", made["token"].as_str().unwrap());
+    let lacking = request(gateway.admin, "GET /mode", &[("Authorization", &*credential)], b"");
+    assert_eq!(lacking.status, 403, "it is known, and may not read: {}", lacking.text());
+}
