@@ -2,17 +2,16 @@
 //! sweep over all exchanges of the worker enforces deadlines and cuts, so that no request needs a timer of its own. It moves
 //! no bytes.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
-
 use crate::gate::Permit;
 use crate::policy::mode::Mode;
 use crate::proxy::class_limits::ClassPermit;
+pub(crate) use crate::proxy::upstream::client_task::ClientTask;
 use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
 
 /// The interval of the sweep: the precision of every timeout of an exchange.
@@ -108,22 +107,6 @@ enum Waiting {
 impl Waiting {
     fn is_for_client(self) -> bool {
         matches!(self, Waiting::ClientBody | Waiting::ClientReading)
-    }
-}
-
-/// The task that serves a client's connection.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ClientTask(Rc<OnceCell<AbortHandle>>);
-
-impl ClientTask {
-    /// Sets the task, once it has been spawned.
-    pub(crate) fn set(&self, task: AbortHandle) {
-        self.0.get_or_init(|| task);
-    }
-
-    /// Closes the connection at once.
-    pub(crate) fn abort(&self) {
-        self.0.get().inspect(|task| task.abort());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The side of UCS: connections and their pool, the exchange that holds a permit, and forwarding of requests.
 
 pub(crate) mod body;
+mod client_task;
 mod connection;
 pub(crate) mod drain_watch;
 pub(crate) mod error;
