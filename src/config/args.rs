@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, Args, Command, ValueEnum};
+use clap::{Arg, Args, Command};
 
 use super::tls_args::TlsArgs;
 use crate::control::{InitialMode, UpstreamModeUse};
@@ -63,7 +63,7 @@ pub struct ServeArgs {
     pub(crate) state_dir: Option<PathBuf>,
 
     /// Store of the mode record.
-    #[arg(long, env = "UCS_GATEWAY_STORE", value_name = "STORE", default_value = "file")]
+    #[arg(long, env = "UCS_GATEWAY_STORE", value_name = "STORE", default_value = "file", value_parser = parse_store)]
     pub(crate) store: StoreKind,
 
     /// Principals and their permissions. Without it, the generated token in the state directory grants every permission.
@@ -236,10 +236,21 @@ pub struct ServeArgs {
 }
 
 /// The store of the mode record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     /// The state directory.
     File,
+}
+
+fn parse_store(text: &str) -> Result<StoreKind, String> {
+    match text {
+        "file" => Ok(StoreKind::File),
+        _ if text.starts_with("etcd") => {
+            let why = "gateways cannot share a record in etcd yet";
+            Err(format!("{why}: write file, which keeps it in the state directory, and flip each gateway by itself"))
+        }
+        _ => Err("write file, which keeps the record in the state directory".to_owned()),
+    }
 }
 
 /// Parses a domain type that lists its names, each with its meaning.

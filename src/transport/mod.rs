@@ -18,10 +18,9 @@ pub use listen::SocketOrigin;
 pub(crate) use listen::{Listener, Peer, SocketLimits, accept_queued, listen};
 pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
 pub(crate) use tcp::{TcpListener, TcpStream, prepare_accepted};
-#[allow(unused_imports, reason = "for the store in etcd")]
-pub(crate) use tls::client_config;
 pub(crate) use tls::{
     ClientAuth, ClientCertificate, ClientFiles, HandshakeError, Material, ServerFiles, TlsClient, TlsError, TlsServer,
+    client_config,
 };
 pub(crate) use upstream::Upstream;
 pub(crate) use upstream_url::UpstreamUrl;

@@ -41,7 +41,6 @@ pub(crate) struct TlsClient {
 }
 
 /// Makes a client's configuration; blocking. It follows no change of the files.
-#[allow(dead_code, reason = "for the store in etcd")]
 pub(crate) fn client_config(files: &ClientFiles) -> Result<ClientConfig, TlsError> {
     let contents: Result<Vec<Content>, TlsError> = files.paths().iter().map(|path| Content::read(path)).collect();
     from_contents(&contents?).map(|(config, _)| config)

@@ -35,6 +35,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["serve", "--upstream", "http://127.0.0.1:1", "--upstream-poll", "0s"], "at least 10ms"),
         (&["serve", "--upstream", "http://127.0.0.1:1", "--schema-probe-interval", "0s"], "at least 10ms"),
         (&["serve", "--upstream", "http://127.0.0.1:1", "--admin-host", "http://gw"], "host name"),
+        (&["serve", "--upstream", "http://127.0.0.1:1", "--store", "etcd://127.0.0.1:2379/ucs"], "in etcd yet"),
         (&["explain", "GET"], "<PATH>"),
         (&["diff", "routes.yaml"], "<NEW>"),
         (&["mode"], "Usage: ucs-gateway mode"),

@@ -304,9 +304,14 @@ fn etcd_over_tls_keeps_the_contract_and_another_authority_is_refused() {
         let cluster = Cluster::begin(version, 1, &strs(&certificates.flags(false)));
         let url = cluster.url("fleet");
         both_once_ready(certificates.settings(&url, None)).await;
-        for wrong in [others.settings(&url, None), at(&url.replace("etcd://", "etcds://")), at(&url)] {
+        for (wrong, words) in [
+            (others.settings(&url, None), "certificate"),
+            (at(&url.replace("etcd://", "etcds://")), "--store-ca"),
+            (at(&url), "cannot connect"),
+        ] {
             let error = EtcdStore::open(wrong).unwrap().read(Vec::new()).await.unwrap_err();
             assert!(matches!(error, SharedError::NotDone(_)), "nothing was sent: {error}");
+            assert!(error.to_string().contains(words), "{words}: {error}");
         }
     });
 }

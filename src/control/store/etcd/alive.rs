@@ -103,22 +103,31 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease, or takes a new one with its key. A changed value gets a new lease too.
+    /// Renews the lease, or takes a new one with its key; writes a changed value.
     async fn renew(&mut self) -> Result<(), EtcdError> {
         let mut lease = self.lease.lock().await;
         let Some((key, value)) = self.wanted.borrow_and_update().clone() else { return Ok(()) };
-        if let Some(held) = &*lease {
-            if self.keep_alive(held.id).await? && held.key == key && held.value == value {
+        if let Some(held) = &mut *lease {
+            if self.keep_alive(held.id).await? {
+                if (&held.key, &held.value) != (&key, &value) {
+                    self.put(held.id, &key, &value).await?;
+                    (held.key, held.value) = (key, value);
+                }
                 return Ok(());
             }
             *lease = None;
         }
         let granted: LeaseGrantResponse =
             self.links.call("/etcdserverpb.Lease/LeaseGrant", LeaseGrantRequest { ttl: TTL }).await?;
-        let put = PutRequest { key: key.clone().into_bytes(), value: value.clone(), lease: granted.id };
-        let _: PutResponse = self.links.call("/etcdserverpb.KV/Put", put).await?;
+        self.put(granted.id, &key, &value).await?;
         *lease = Some(Lease { id: granted.id, key, value });
         Ok(())
+    }
+
+    async fn put(&self, lease: i64, key: &str, value: &[u8]) -> Result<(), EtcdError> {
+        let put = PutRequest { key: key.as_bytes().to_vec(), value: value.to_vec(), lease };
+        let put: Result<PutResponse, EtcdError> = self.links.call("/etcdserverpb.KV/Put", put).await;
+        put.map(|_| ())
     }
 
     /// Whether the lease still lives. A TTL of 0 is no error, and says that it is gone.

@@ -25,6 +25,12 @@ pub enum EtcdError {
         /// What is wrong with it.
         fault: String,
     },
+    /// The certificates of the settings cannot be used. Nothing was sent.
+    #[error("{0}")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// `etcds://` without an authority. Nothing was sent.
+    #[error("etcds:// needs the certificates of the authority that etcd's own descends from: --store-ca FILE")]
+    NoCa,
     /// etcd refused the call before it did anything.
     #[error("etcd at {endpoint} refuses: {message} (code {code})")]
     Refused {
@@ -95,7 +101,14 @@ impl EtcdError {
 
     /// Whether a write that ended so was certainly not done and will never be.
     pub fn is_known_not_done(&self) -> bool {
-        matches!(self, EtcdError::Connect(_) | EtcdError::File { .. } | EtcdError::Refused { .. })
+        matches!(
+            self,
+            EtcdError::Connect(_)
+                | EtcdError::File { .. }
+                | EtcdError::Certificate(_)
+                | EtcdError::NoCa
+                | EtcdError::Refused { .. }
+        )
     }
 
     /// Whether another endpoint may do better.
@@ -106,7 +119,11 @@ impl EtcdError {
             | EtcdError::TimedOut(_)
             | EtcdError::Malformed { .. }
             | EtcdError::OtherCluster { .. } => true,
-            EtcdError::File { .. } | EtcdError::Refused { .. } | EtcdError::Ended => false,
+            EtcdError::File { .. }
+            | EtcdError::Certificate(_)
+            | EtcdError::NoCa
+            | EtcdError::Refused { .. }
+            | EtcdError::Ended => false,
         }
     }
 

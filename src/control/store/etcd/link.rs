@@ -6,18 +6,22 @@
 use std::future::{Ready, ready};
 use std::io;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::http::uri::{PathAndQuery, Uri};
 use hyper_util::rt::TokioIo;
 use prost::Message;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
 use tonic::client::Grpc;
 use tonic::metadata::{AsciiMetadataValue, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
@@ -25,7 +29,7 @@ use tower_service::Service;
 use super::address::EtcdSettings;
 use super::error::{EtcdError, chain_of};
 use super::messages::{AuthenticateRequest, AuthenticateResponse, Headed, RangeRequest, RangeResponse};
-use crate::transport::{TcpStream, connect_prompt};
+use crate::transport::{ClientFiles, client_config, connect_prompt};
 
 /// The longest wait for a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -198,11 +202,20 @@ impl Links {
     }
 
     async fn connect_to(&self, endpoint: &str, state: &mut State) -> Result<Link, EtcdError> {
-        let target = self.target(endpoint).await?;
         let failed = |error: &dyn std::error::Error| EtcdError::Connect(format!("{endpoint}: {}", chain_of(error)));
+        let tls = self.tls().await?;
         let connecting = async {
-            let stream = connect_prompt(endpoint).await.map_err(|error| failed(&error))?;
-            target.connect_with_connector(Once(Some(stream))).await.map_err(|error| failed(&error))
+            let socket = connect_prompt(endpoint).await.map_err(|error| failed(&error))?;
+            let connection: Box<dyn Connection> = match tls {
+                None => Box::new(socket),
+                Some(config) => {
+                    let name = ServerName::try_from(host_of(endpoint).to_owned()).map_err(|error| failed(&error))?;
+                    let secured = TlsConnector::from(config).connect(name, socket).await;
+                    Box::new(secured.map_err(|error| failed(&error))?)
+                }
+            };
+            let target = self.target(endpoint).map_err(|error| failed(&error))?;
+            target.connect_with_connector(Once(Some(connection))).await.map_err(|error| failed(&error))
         };
         let late = |_| EtcdError::Connect(format!("{endpoint}: no connection within {CONNECT:?}"));
         let channel = tokio::time::timeout(CONNECT, connecting).await.map_err(late)??;
@@ -271,33 +284,55 @@ impl Links {
         Ok(response)
     }
 
-    /// The endpoint with its certificates, which are read again for every connection.
-    async fn target(&self, endpoint: &str) -> Result<Endpoint, EtcdError> {
-        let failed = |error: tonic::transport::Error| EtcdError::Connect(format!("{endpoint}: {}", chain_of(&error)));
-        let target = Endpoint::from_shared(self.settings.address.uri(endpoint)).map_err(failed)?;
+    fn target(&self, endpoint: &str) -> Result<Endpoint, tonic::transport::Error> {
+        // The connection that it gets is secured already.
+        let target = Endpoint::from_shared(format!("http://{endpoint}"))?;
         let target = target.http2_keep_alive_interval(PING).keep_alive_timeout(PING).keep_alive_while_idle(true);
-        if !self.settings.address.tls {
-            return Ok(target);
-        }
-        let mut tls = ClientTlsConfig::new();
-        if let Some(path) = &self.settings.ca {
-            tls = tls.ca_certificate(Certificate::from_pem(read(path).await?));
-        }
-        if let Some((certificate, key)) = &self.settings.certificate {
-            tls = tls.identity(Identity::from_pem(read(certificate).await?, read(key).await?));
-        }
-        target.tls_config(tls).map_err(failed)
+        Ok(match self.settings.address.uri(endpoint).parse() {
+            Ok(origin) => target.origin(origin),
+            Err(_) => target,
+        })
     }
+
+    /// The files are read again for every connection, so a changed certificate needs no restart.
+    async fn tls(&self) -> Result<Option<Arc<ClientConfig>>, EtcdError> {
+        if !self.settings.address.tls {
+            return Ok(None);
+        }
+        let ca = self.settings.ca.clone().ok_or(EtcdError::NoCa)?;
+        let files = ClientFiles { ca: ca.clone(), identity: self.settings.certificate.clone() };
+        let reading = tokio::task::spawn_blocking(move || client_config(&files));
+        let unusable = |fault: String| EtcdError::File { path: ca, fault };
+        let mut config = match tokio::time::timeout(CONNECT, reading).await {
+            Ok(Ok(Ok(config))) => config,
+            Ok(Ok(Err(error))) => return Err(EtcdError::Certificate(Box::new(error))),
+            Ok(Err(error)) => return Err(unusable(error.to_string())),
+            Err(_) => return Err(unusable("it cannot be read in time".to_owned())),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Some(Arc::new(config)))
+    }
+}
+
+/// A socket, or TLS over one.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// The host of `HOST:PORT`, without the brackets of an IPv6 address.
+fn host_of(endpoint: &str) -> &str {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Hands over one connection and never makes another: tonic would connect again by itself, unseen, and to whatever listens
 /// there by then.
-struct Once(Option<TcpStream>);
+struct Once(Option<Box<dyn Connection>>);
 
 impl Service<Uri> for Once {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Box<dyn Connection>>;
     type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
+    type Future = Ready<io::Result<TokioIo<Box<dyn Connection>>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
