@@ -1,33 +1,71 @@
 //! Signs of life: control and the admin listener answer a question in their loops, each worker's sweep leaves a heartbeat. It
-//! decides nothing; `/livez` and systemd's watchdog ask it.
+//! decides nothing; `/livez` and systemd's watchdog look at the age of the latest signs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::control_handle::ControlHandle;
 use crate::telemetry::Metrics;
 
-/// The longest time without a heartbeat of a worker, which sends ten per second.
+/// The longest time without a sign of life.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The wait for late signs: after a pause of the whole process, every worker is silent for a moment. It ends within the second
+/// The interval between two questions to a loop. Workers leave ten heartbeats per second.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(200);
+
+/// The wait for late signs: after a pause of the whole process, every part is silent for a moment. It ends within the second
 /// that an orchestrator's probe waits.
 const SECOND_CHANCE: Duration = Duration::from_millis(500);
 
 /// The questions to a loop. Replying is the sign of life.
 pub(crate) type Questions = mpsc::Receiver<oneshot::Sender<()>>;
 
-/// What can be asked for signs of life.
+/// The signs of life of all parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Liveness {
     control: ControlHandle,
     admin: mpsc::Sender<oneshot::Sender<()>>,
+    control_sign: Arc<Sign>,
+    admin_sign: Arc<Sign>,
     metrics: Arc<Metrics>,
     /// True once the gateway is shutting down: the parts end one after another.
     stopping: watch::Receiver<bool>,
+}
+
+/// The time of the latest sign of a part, in milliseconds since the first one.
+#[derive(Debug)]
+struct Sign {
+    began: Instant,
+    latest: AtomicU64,
+}
+
+impl Sign {
+    fn now() -> Arc<Sign> {
+        Arc::new(Sign { began: Instant::now(), latest: AtomicU64::new(0) })
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_late(&self) -> bool {
+        let silent = self.millis().saturating_sub(self.latest.load(Ordering::Relaxed));
+        Duration::from_millis(silent) > SILENCE
+    }
+
+    /// Notes a sign for each question that is answered. A question that is not answered is waited for.
+    async fn keep<F: Future<Output = bool>>(&self, question: impl Fn() -> F) {
+        loop {
+            if question().await {
+                self.latest.store(self.millis(), Ordering::Relaxed);
+            }
+            sleep(BETWEEN_QUESTIONS).await;
+        }
+    }
 }
 
 impl Liveness {
@@ -38,33 +76,35 @@ impl Liveness {
         stopping: watch::Receiver<bool>,
     ) -> (Liveness, Questions) {
         let (admin, questions) = mpsc::channel(1);
-        (Liveness { control, admin, metrics, stopping }, questions)
+        (Liveness { control, admin, control_sign: Sign::now(), admin_sign: Sign::now(), metrics, stopping }, questions)
     }
 
-    /// The parts without a sign of life.
+    /// Asks control and the admin listener for ever.
+    pub(crate) async fn keep_asking(self) {
+        tokio::join!(self.control_sign.keep(|| self.control.is_alive()), self.admin_sign.keep(|| asked(&self.admin)),);
+    }
+
+    /// The parts without a sign of life. It waits for nothing if there is none: a probe among a crowd must be answered in its
+    /// turn.
     pub(crate) async fn silent(&self) -> Vec<String> {
-        let (control, admin, mut silent) = tokio::join!(
-            timeout(SECOND_CHANCE, self.control.is_alive()),
-            timeout(SECOND_CHANCE, asked(&self.admin)),
-            self.silent_workers(),
-        );
-        if *self.stopping.borrow() {
-            return Vec::new();
-        }
-        silent.extend((control != Ok(true)).then(|| "control".to_owned()));
-        silent.extend((admin != Ok(true)).then(|| "admin".to_owned()));
-        silent
-    }
-
-    async fn silent_workers(&self) -> Vec<String> {
         let until = Instant::now() + SECOND_CHANCE;
         loop {
-            let silent = self.metrics.silent_workers(SILENCE);
+            let silent = self.silent_now();
             if silent.is_empty() || Instant::now() >= until {
-                return silent.into_iter().map(|index| format!("worker-{index}")).collect();
+                return silent;
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    fn silent_now(&self) -> Vec<String> {
+        if *self.stopping.borrow() {
+            return Vec::new();
+        }
+        let workers = self.metrics.silent_workers(SILENCE).into_iter().map(|index| format!("worker-{index}"));
+        let loops = [("control", &self.control_sign), ("admin", &self.admin_sign)];
+        let loops = loops.into_iter().filter(|(_, sign)| sign.is_late()).map(|(name, _)| name.to_owned());
+        workers.chain(loops).collect()
     }
 }
 

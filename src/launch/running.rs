@@ -45,6 +45,7 @@ impl Running {
         let control = tokio::task::spawn_local(faults::with(Part::Control, (), controlling));
         let (liveness, questions) =
             Liveness::new(shared.control_handle.clone(), Arc::clone(&shared.metrics), shared.stopping.clone());
+        tokio::task::spawn_local(liveness.clone().keep_asking());
         tokio::task::spawn_local(watchdog::feed(liveness.clone()));
         let stopped = async move { drop(admin_stopped.await) };
         let serving = admin::serve(sockets.admin, admin_parts(settings, shared, liveness), questions, stopped);
