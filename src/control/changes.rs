@@ -92,7 +92,9 @@ impl Control {
             }
             Outcome::ShuttingDown | Outcome::Failed(Failure::ShuttingDown) => Err(ChangeError::ShuttingDown),
             Outcome::Failed(Failure::Cancelled) => Err(ChangeError::Cancelled(record)),
-            Outcome::Failed(Failure::DrainTimeout) => Err(ChangeError::Deadline { record, report }),
+            Outcome::Failed(Failure::DrainTimeout | Failure::MemberMissing) => {
+                Err(ChangeError::Deadline { record, report })
+            }
             Outcome::Failed(Failure::Upstream) => {
                 Err(ChangeError::Upstream { record, detail: self.flip.upstream_words.clone(), report })
             }

@@ -413,6 +413,7 @@ fn revert(failure: Failure) -> Change {
         Failure::NotDurable => "not_durable",
         Failure::ShuttingDown => "shutting_down",
         Failure::Recovered => "recovered",
+        Failure::MemberMissing => "member_missing",
     };
     Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
 }

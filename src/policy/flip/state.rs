@@ -87,10 +87,11 @@ pub(crate) enum Step {
     Restore,
 }
 
-/// How the drain of a flip ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How the drain of a flip ended, from the surest to the least sure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) enum SettledDrain {
     /// All requests of the old mode had ended, or had been given up and had their grace.
+    #[default]
     Complete,
     /// Some had to be cut, and had their grace.
     Cut,
@@ -112,6 +113,8 @@ pub(crate) enum Failure {
     ShuttingDown,
     /// A crash left the flip unfinished.
     Recovered,
+    /// In a fleet: at the limit members had not acknowledged it.
+    MemberMissing,
 }
 
 /// What a requester is told.
