@@ -62,15 +62,38 @@ impl Rig {
         longest
     }
 
-    /// The same under crowds of one kind.
+    /// An ordinary client of the data port: the slowest but one of a hundred responses.
+    #[track_caller]
+    fn p99_of_the_data_port(&self) -> Duration {
+        let mut client = Connection::open(self.gateway.data).with_patience(6 * PATIENCE);
+        let mut times: Vec<Duration> = (0..100)
+            .map(|_| {
+                let began = Instant::now();
+                client.send(http::compose(self.gateway.data, "GET /profiles/absent", &[], b""));
+                assert_eq!(client.read_reply().status, 404);
+                began.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        times[98]
+    }
+
+    /// The same under crowds of one kind at the admin port.
     #[track_caller]
     fn stands(&self, kind: Kind) {
+        self.stands_at(self.gateway.admin, kind);
+    }
+
+    #[track_caller]
+    fn stands_at(&self, address: SocketAddr, kind: Kind) {
+        let alone = self.p99_of_the_data_port();
         for size in SIZES {
-            let crowd = Crowd::gather(self.gateway.admin, size, kind);
+            let crowd = Crowd::gather(address, size, kind);
             for _ in 0..2 {
                 crowd.all_have_pushed();
                 let longest = self.operator_and_probe_get_in(&format!("{size} × {kind:?}"));
-                eprintln!("{size} × {kind:?}: at most {longest:?}");
+                let beside = self.p99_of_the_data_port();
+                eprintln!("{size} × {kind:?}: at most {longest:?}; data port: p99 {alone:?} alone, {beside:?} beside");
             }
         }
     }
@@ -83,6 +106,23 @@ fn no_crowd_keeps_an_operator_or_a_probe_out() {
     let unknown = [Kind::Silent, Kind::HalfHead, Kind::HalfBody, Kind::Reads("wrong-token")];
     for kind in reads_much.into_iter().chain(unknown) {
         Rig::new().stands(kind);
+    }
+}
+
+/// The right token is accepted at once on either port, however many wrong ones come.
+#[test]
+fn a_guesser_at_the_data_port_keeps_no_operator_out_of_either() {
+    let rig = Rig::new();
+    rig.stands_at(rig.gateway.data, Kind::Sets("wrong-token"));
+    let _crowd = Crowd::gather(rig.gateway.data, 2000, Kind::Sets("wrong-token"));
+    let mut operator = Connection::open(rig.gateway.data).with_patience(6 * PATIENCE);
+    let headers = [("Authorization", &*bearer("operator-token")), JSON];
+    for mode in ["maintenance", "production"] {
+        let body = json!({ "mode": mode }).to_string();
+        operator.send(http::compose(rig.gateway.data, "POST /server/mode", &headers, body.as_bytes()));
+        let reply = operator.read_reply();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(rig.call("viewer-token", "GET /mode", b"").json()["mode"], mode);
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Kind {
     Streams(&'static str),
     /// `GET /mode` again and again on one connection.
     Reads(&'static str),
+    /// Set Server Mode at the data port again and again on one connection.
+    Sets(&'static str),
     /// Four hundred requests for the table at once, and a few bytes read at each push.
     Trickles(&'static str),
 }
@@ -116,6 +118,7 @@ impl Client {
             Kind::Silent | Kind::HalfHead | Kind::HalfBody => while self.read(4096) {},
             Kind::Probes => self.ask(&get("/livez", None)),
             Kind::Reads(token) => self.ask(&get("/mode", Some(token))),
+            Kind::Sets(token) => self.ask(&set_server_mode(token)),
         }
     }
 
@@ -144,7 +147,7 @@ impl Client {
             Kind::HalfBody => {
                 b"PUT /mode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{".to_vec()
             }
-            Kind::Silent | Kind::Probes | Kind::Reads(_) => Vec::new(),
+            Kind::Silent | Kind::Probes | Kind::Reads(_) | Kind::Sets(_) => Vec::new(),
         }
     }
 
@@ -199,6 +202,12 @@ impl Client {
 fn get(target: &str, token: Option<&str>) -> Vec<u8> {
     let credential = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{credential}\r\n").into_bytes()
+}
+
+fn set_server_mode(token: &str) -> Vec<u8> {
+    let body = r#"{"mode":"production"}"#;
+    let head = format!("Host: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+    format!("POST /server/mode HTTP/1.1\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Raises the limit of this process where it is too low and may be raised.
