@@ -111,12 +111,16 @@ impl TlsStream {
         drop(self.send());
     }
 
-    /// Reads once from the socket, and decrypts. 0 at its end.
+    /// Reads once from the socket, and decrypts. 0 at its end. What the session says to that by itself (a refused
+    /// renegotiation, new keys) is sent as far as there is room; the rest goes with the next write.
     fn receive(&mut self) -> io::Result<usize> {
         let mut source = Socket { socket: &self.socket, first_byte: &mut self.first_byte };
         let length = self.session.read_tls(&mut source)?;
         match self.session.process_new_packets() {
-            Ok(state) => self.readable = state.plaintext_bytes_to_read(),
+            Ok(state) => {
+                self.readable = state.plaintext_bytes_to_read();
+                drop(self.send());
+            }
             Err(error) => {
                 // The alert tells the peer why, if it speaks TLS.
                 if self.first_byte.is_some_and(|byte| CONTENT_TYPES.contains(&byte)) {
