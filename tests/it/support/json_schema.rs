@@ -40,9 +40,10 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, faults: &mut Vec
                 fault("too few".to_owned());
             }
             "pattern" if value.is_string() && !matches(wanted, value) => fault(format!("pattern {wanted}")),
+            "not" if self::faults(root, wanted, value).is_empty() => fault(format!("not {wanted}")),
             "type" | "const" | "enum" | "minimum" | "maximum" | "minLength" | "maxLength" | "minItems" | "pattern" => {}
             "required" | "properties" | "additionalProperties" | "propertyNames" | "items" => {}
-            "anyOf" | "oneOf" | "$ref" => {}
+            "anyOf" | "oneOf" | "not" | "$ref" => {}
             other => assert!(ANNOTATIONS.contains(&other), "the test does not know the keyword {other}"),
         }
     }
