@@ -87,7 +87,10 @@ pub(super) struct Refusal {
 impl Refusal {
     fn detail(&self) -> String {
         let detail = self.document["detail"].as_str().map(str::to_owned);
-        detail.unwrap_or_else(|| format!("the admin API responded with {}", self.status))
+        detail.unwrap_or_else(|| {
+            let status = self.status;
+            format!("the admin API responded with {status}; if its port speaks TLS, name its CA with --admin-ca")
+        })
     }
 }
 

@@ -67,7 +67,8 @@ pub(crate) fn run(args: &JournalArgs) -> ExitCode {
 fn in_words(path: &str, verdict: &Verdict) -> String {
     let Verdict { lines, head, newest, continues, has_record, is_ahead, fault: _ } = verdict;
     let newest = newest.map(|time| Reader::here().time_and_distance(&time.to_string()));
-    let mut text = format!("{path}: {lines} lines, complete and unchanged\n");
+    let noun = if *lines == 1 { "line" } else { "lines" };
+    let mut text = format!("{path}: {lines} {noun}, complete and unchanged\n");
     if let (Some(newest), Some(head)) = (newest, head) {
         text.push_str(&format!("  newest    {newest}\n  head      {head}\n"));
     }
