@@ -93,6 +93,18 @@ fn ends_in_a_second(gateway: &Gateway, ucs: &Ucs) -> Connection {
     client
 }
 
+/// The flips that were reverted at their deadline.
+const FAILED: &str = "ucs_gateway_flips_total{outcome=\"drain_timeout\"}";
+
+/// In maintenance again after its end was tried for the first time.
+fn cannot_end_once(ucs: &Ucs) -> (Gateway, Connection) {
+    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--drain-timeout", "200ms"]].concat());
+    let client = ends_in_a_second(&gateway, ucs);
+    eventually("it cannot be left", || admin::metric(&gateway, FAILED) == 1.0);
+    eventually("maintenance is back", || admin::mode(&gateway)["phase"] == "settled");
+    (gateway, client)
+}
+
 #[test]
 fn an_end_that_was_taken_back_stays_away() {
     let ucs = Ucs::start("production");
@@ -182,15 +194,11 @@ fn an_end_can_be_taken_away() {
 #[test]
 fn an_end_that_cannot_be_reached_is_an_alarm_until_it_is_taken_away() {
     let ucs = Ucs::start("production");
-    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--drain-timeout", "200ms"]].concat());
-    let _client = ends_in_a_second(&gateway, &ucs);
-    let failed = "ucs_gateway_flips_total{outcome=\"drain_timeout\"}";
-    eventually("it cannot be left", || admin::metric(&gateway, failed) == 1.0);
-    eventually("maintenance is back", || admin::mode(&gateway)["phase"] == "settled");
+    let (gateway, _client) = cannot_end_once(&ucs);
     assert!(admin::mode(&gateway)["alarm"].is_null(), "once may be bad luck");
     eventually_in(Duration::from_secs(90), "the second time is an alarm", || !admin::mode(&gateway)["alarm"].is_null());
     assert!(alarm(&gateway).contains("switching back failed"), "{}", alarm(&gateway));
-    assert_eq!(admin::metric(&gateway, failed), 2.0);
+    assert_eq!(admin::metric(&gateway, FAILED), 2.0);
     let endless = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "never"}));
     assert_eq!((endless.status, &endless.json()["alarm"]), (200, &Value::Null), "{}", endless.text());
     ucs.with(|says| says.hangs_at = None);
@@ -200,11 +208,7 @@ fn an_end_that_cannot_be_reached_is_an_alarm_until_it_is_taken_away() {
 #[test]
 fn an_end_that_cannot_be_reached_is_not_tried_sooner_because_of_another_change() {
     let ucs = Ucs::start("production");
-    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--drain-timeout", "200ms"]].concat());
-    let _client = ends_in_a_second(&gateway, &ucs);
-    let failed = "ucs_gateway_flips_total{outcome=\"drain_timeout\"}";
-    eventually("it cannot be left", || admin::metric(&gateway, failed) == 1.0);
-    eventually("maintenance is back", || admin::mode(&gateway)["phase"] == "settled");
+    let (gateway, _client) = cannot_end_once(&ucs);
     for number in 0..5 {
         let reworded = admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": format!("note {number}")}));
         assert_eq!(reworded.status, 200, "{}", reworded.text());
@@ -213,11 +217,11 @@ fn an_end_that_cannot_be_reached_is_not_tried_sooner_because_of_another_change()
     }
     let began = Instant::now();
     eventually("another attempt would have failed", || began.elapsed() > Duration::from_secs(1));
-    assert_eq!(admin::metric(&gateway, failed), 1.0);
+    assert_eq!(admin::metric(&gateway, FAILED), 1.0);
     // But another end is another matter.
     let sooner = admin::set_mode(&gateway, &json!({"mode": "maintenance", "expires_in": "1s"}));
     assert_eq!(sooner.status, 200, "{}", sooner.text());
-    eventually("the new end is tried at its time", || admin::metric(&gateway, failed) == 2.0);
+    eventually("the new end is tried at its time", || admin::metric(&gateway, FAILED) == 2.0);
     ucs.with(|says| says.hangs_at = None);
 }
 
