@@ -70,7 +70,8 @@ impl Rig {
             .map(|_| {
                 let began = Instant::now();
                 client.send(http::compose(self.gateway.data, "GET /profiles/absent", &[], b""));
-                assert_eq!(client.read_reply().status, 404);
+                let reply = client.read_reply();
+                assert_eq!(reply.status, 404, "{}", reply.text());
                 began.elapsed()
             })
             .collect();
