@@ -11,6 +11,7 @@ mod diff;
 mod drain_screen;
 mod environment;
 mod explain;
+mod fleet;
 mod history_text;
 mod journal;
 mod links;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Mode(Box<mode::ModeArgs>),
     /// Verify the journal of a gateway
     Journal(journal::JournalArgs),
+    /// Make and look after the record of a fleet in its store
+    Fleet(Box<fleet::FleetArgs>),
     /// Generate credentials for access.yaml
     Token(token::TokenArgs),
     /// Make a certificate, to try TLS out
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Mode(args) => mode::run(&args),
+        Command::Fleet(args) => fleet::run(*args),
         Command::Token(args) => token::run(&args),
         Command::Certificate(args) => certificate::run(&args),
         Command::Schema => schema::run(),

@@ -3,9 +3,11 @@
 
 mod args;
 mod settings;
+mod store_args;
 mod tls_args;
 
 pub use args::ServeArgs;
 pub(crate) use args::{StoreKind, UpstreamParser, named};
 pub use settings::Settings;
 pub(crate) use settings::{AdminSettings, OnChangeSettings, SettingsError, check_class_limits, default_state_dir};
+pub(crate) use store_args::StoreAccess;

@@ -9,6 +9,7 @@
 mod changes;
 mod drain;
 mod expiry;
+pub(crate) mod fleet;
 mod flip;
 mod in_force;
 mod local;

@@ -4,6 +4,9 @@
 /// What both stores promise, in each configuration.
 mod contract;
 
+/// The commands of a fleet.
+mod commands;
+
 /// Members, links and tokens that fail.
 mod faults;
 

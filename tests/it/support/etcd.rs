@@ -59,7 +59,7 @@ fn etcdctl() -> PathBuf {
 }
 
 /// Where tests/run puts etcd 3.5.
-fn pinned(program: &str) -> PathBuf {
+pub fn pinned(program: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("etcd").join(program)
 }
@@ -177,6 +177,22 @@ impl Node {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Where it listens for other nodes.
+    pub fn peer(&self) -> &str {
+        let flag = self.arguments.iter().position(|flag| flag == "--listen-peer-urls").unwrap();
+        &self.arguments[flag + 1]
+    }
+
+    /// Starts it anew on other data.
+    pub fn use_data(&mut self, data: &Path, dir: &Path) {
+        self.kill();
+        let flag = self.arguments.iter().position(|flag| flag == "--data-dir").unwrap();
+        self.arguments[flag + 1] = data.display().to_string();
+        self.log = dir.join("log");
+        self.start();
+        eventually("the node is healthy", || self.ctl(&["endpoint", "health"]).status.success());
     }
 
     /// Starts it anew, empty, with a file in place of its flags.

@@ -37,6 +37,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// The longest wait for a response.
 pub(super) const CALL: Duration = Duration::from_secs(2);
 
+/// The largest response: a thousand long lines of the journal.
+const LARGEST: usize = 256 << 20;
+
 /// The interval of HTTP/2 pings on a silent connection, and the longest wait for their response: a stalled connection is
 /// found within the sum.
 const PING: Duration = Duration::from_secs(2);
@@ -133,7 +136,7 @@ impl Links {
         Q: Message + 'static,
         R: Message + Default + 'static,
     {
-        let mut grpc = Grpc::new(link.channel.clone());
+        let mut grpc = Grpc::new(link.channel.clone()).max_decoding_message_size(LARGEST);
         let opening = async {
             grpc.ready().await.map_err(|error| EtcdError::Connect(chain_of(&error)))?;
             let request = link.request(messages);
@@ -272,7 +275,7 @@ impl Links {
         Q: Message + 'static,
         R: Message + Default + Headed + 'static,
     {
-        let mut grpc = Grpc::new(link.channel.clone());
+        let mut grpc = Grpc::new(link.channel.clone()).max_decoding_message_size(LARGEST);
         let asking = async {
             grpc.ready().await.map_err(|error| EtcdError::Connect(chain_of(&error)))?;
             let request = link.request(message);

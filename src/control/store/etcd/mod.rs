@@ -183,6 +183,23 @@ impl EtcdStore {
         .await
     }
 
+    /// So many lines of the journal from a revision on, oldest first.
+    pub async fn journal(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, SharedError> {
+        let prefix = format!("{}{JOURNAL}", self.shared.prefix);
+        let (key, limit) =
+            (format!("{}{}", self.shared.prefix, journal_key(from)), i64::try_from(limit).unwrap_or(i64::MAX));
+        let request = RangeRequest { limit, ..range(&key, &end_of(&prefix)) };
+        self.on_thread(move |links| async move {
+            let response: RangeResponse = read_call(&links, RANGE, request).await?;
+            let numbered = response.kvs.into_iter().filter_map(|pair| {
+                let number = std::str::from_utf8(pair.key.strip_prefix(prefix.as_bytes())?).ok()?.parse().ok()?;
+                Some((number, pair.value))
+            });
+            Ok(numbered.collect())
+        })
+        .await
+    }
+
     /// A number that grows when a key beside `alive/` and the journal has changed or may have: a hint to read.
     pub fn hints(&self) -> watch::Receiver<u64> {
         let Shared { runtime, links, prefix, all, .. } = &*self.shared;

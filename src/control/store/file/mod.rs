@@ -47,6 +47,19 @@ impl RecordFile {
         dir.join(RECORD)
     }
 
+    /// Writes a record and its journal, without line ends, into a new state directory. It overwrites nothing.
+    pub(crate) fn write_new(dir: &Path, lines: &[String], record: &ModeRecord) -> Result<(), StoreError> {
+        let dir = LocalDir::open(dir)?;
+        let journal = Self::journal_path(dir.path());
+        let mut options = File::options();
+        let file = options.write(true).create_new(true).mode(0o600).open(&journal);
+        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+        written.map_err(failed("write", &journal))?;
+        write_record(dir.path(), record)?;
+        sync_dir(dir.path())
+    }
+
     /// Reads and verifies both files, and sets invalid ones aside.
     pub fn load(&mut self) -> Result<LoadedRecord, StoreError> {
         let (record, record_fault) = self.load_record()?;

@@ -270,16 +270,27 @@ impl Journal {
 }
 
 /// The line that follows the one with the hash `head`, and its own hash, for a journal that is not kept in a file.
-#[allow(dead_code, reason = "for the members of a fleet, which come next")]
 pub(crate) fn next_line(
-    head: Option<&str>,
+    head: &str,
     kind: JournalKind,
     record: &ModeRecord,
     time: Timestamp,
 ) -> serde_json::Result<(String, String)> {
-    let record = ModeRecord { journal_head: head.map(str::to_owned), ..record.clone() };
-    let (hash, previous) = (NO_HASH.to_owned(), head.unwrap_or(NO_HASH).to_owned());
+    let record = ModeRecord { journal_head: Some(head.to_owned()), ..record.clone() };
+    let (hash, previous) = (NO_HASH.to_owned(), head.to_owned());
     sealed(JournalEntry { hash, previous, continues: None, time, kind, record, unknown: Map::new() })
+}
+
+/// The first line of such a journal, and its hash. It names the last line of the journal that it continues.
+pub(crate) fn first_line(
+    continues: Option<String>,
+    kind: JournalKind,
+    record: &ModeRecord,
+    time: Timestamp,
+) -> serde_json::Result<(String, String)> {
+    let record = ModeRecord { journal_head: continues.clone(), ..record.clone() };
+    let (hash, previous) = (NO_HASH.to_owned(), NO_HASH.to_owned());
+    sealed(JournalEntry { hash, previous, continues, time, kind, record, unknown: Map::new() })
 }
 
 /// The line of an entry, without its end, and its hash.

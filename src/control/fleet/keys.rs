@@ -1,0 +1,206 @@
+//! The keys of a fleet in the shared store and the JSON of their values. It decides nothing: which value may follow which is
+//! the protocol's (`policy::fleet`).
+//!
+//! Fields that a reader does not know are kept, so that members of two versions share a fleet.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::control::store::etcd::Contents;
+use crate::policy::mode::{DrainOutcome, ModeRecord, OperationCount};
+
+/// The format that this program writes and reads; a value of a later one is refused.
+pub(crate) const FORMAT: u32 = 1;
+
+pub(crate) const FLEET: &str = "fleet";
+pub(crate) const MODE: &str = "mode";
+const MEMBER: &str = "member/";
+const FORGOTTEN: &str = "forgotten/";
+const ALIVE: &str = "alive/";
+
+/// `fleet`: the store that these contents were made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FleetKey {
+    pub format: u32,
+    /// In decimal digits: JSON's numbers may be too small for it.
+    pub cluster_id: String,
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+impl FleetKey {
+    /// The key for a cluster.
+    pub(crate) fn of(cluster_id: u64) -> FleetKey {
+        FleetKey { format: FORMAT, cluster_id: cluster_id.to_string(), unknown: Map::new() }
+    }
+}
+
+/// `member/<node>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberEntry {
+    pub format: u32,
+    /// The state directory to which the name belongs: 32 hex digits.
+    pub directory: String,
+    /// The joining that wrote the entry: 32 hex digits, never used again.
+    pub incarnation: String,
+    /// Of the program.
+    pub version: String,
+    /// The fingerprint of its route table.
+    pub table: String,
+    #[serde(default)]
+    pub ack: Option<MemberAck>,
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// What a member has brought about for a switching record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberAck {
+    /// The switching record that it acknowledges, and no other.
+    pub revision: u64,
+    pub word: AckWord,
+    /// Why it is narrowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    pub drain: DrainOutcome,
+    #[serde(default)]
+    pub abandoned: Vec<OperationCount>,
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// Whether a member will be in the mode once that is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AckWord {
+    InMode,
+    Narrowed,
+}
+
+impl AckWord {
+    /// The word in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            AckWord::InMode => "in_mode",
+            AckWord::Narrowed => "narrowed",
+        }
+    }
+}
+
+/// `forgotten/<node>`: the operator's word that a process is gone. The next flip names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Forgotten {
+    pub directory: String,
+    pub incarnation: String,
+    pub time: Timestamp,
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A value with the store's mark of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marked<T> {
+    pub value: T,
+    pub token: i64,
+}
+
+/// Everything of a fleet but its journal, from one read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FleetContents {
+    pub cluster_id: u64,
+    pub fleet: Option<Marked<FleetKey>>,
+    pub mode: Option<Marked<ModeRecord>>,
+    pub members: BTreeMap<String, Marked<MemberEntry>>,
+    pub forgotten: BTreeMap<String, Marked<Forgotten>>,
+    /// For display alone.
+    pub alive: BTreeMap<String, Value>,
+}
+
+/// A value that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's key {key} cannot be read: {fault}")]
+pub(crate) struct KeyFault {
+    key: String,
+    fault: String,
+}
+
+impl FleetContents {
+    /// Reads all keys. Keys of no known kind are left alone.
+    pub(crate) fn read(contents: &Contents) -> Result<FleetContents, KeyFault> {
+        let mut read = FleetContents {
+            cluster_id: contents.cluster_id,
+            fleet: one(contents, FLEET)?,
+            mode: one(contents, MODE)?,
+            members: below(contents, MEMBER)?,
+            forgotten: below(contents, FORGOTTEN)?,
+            alive: BTreeMap::new(),
+        };
+        for (key, value) in &contents.values {
+            if let Some(node) = key.strip_prefix(ALIVE) {
+                read.alive.insert(node.to_owned(), serde_json::from_slice(&value.bytes).unwrap_or_default());
+            }
+        }
+        let formats = read.fleet.iter().map(|fleet| (FLEET, fleet.value.format));
+        let members = read.members.iter().map(|(node, member)| (node.as_str(), member.value.format));
+        if let Some((key, format)) = formats.chain(members).find(|(_, format)| *format != FORMAT) {
+            return Err(KeyFault { key: key.to_owned(), fault: format!("format {format} is of a later version") });
+        }
+        if read.mode.as_ref().is_some_and(|mode| !mode.value.is_consistent()) {
+            let fault = "its fields contradict each other or its format is of a later version".to_owned();
+            return Err(KeyFault { key: MODE.to_owned(), fault });
+        }
+        Ok(read)
+    }
+
+    /// Whether the contents were made for the cluster that holds them.
+    pub(crate) fn is_home(&self) -> bool {
+        self.fleet.as_ref().is_some_and(|fleet| fleet.value.cluster_id == self.cluster_id.to_string())
+    }
+
+    /// The highest revision that the contents name.
+    pub(crate) fn highest_revision(&self) -> u64 {
+        let acks = self.members.values().filter_map(|member| Some(member.value.ack.as_ref()?.revision));
+        acks.chain(self.mode.as_ref().map(|mode| mode.value.revision)).max().unwrap_or(0)
+    }
+}
+
+/// The key of a member's entry.
+pub(crate) fn member_key(node: &str) -> String {
+    format!("{MEMBER}{node}")
+}
+
+/// The key of the word that a member is gone.
+pub(crate) fn forgotten_key(node: &str) -> String {
+    format!("{FORGOTTEN}{node}")
+}
+
+/// A random number in the form of the entries.
+pub(crate) fn hex_id(id: u128) -> String {
+    format!("{id:032x}")
+}
+
+/// The bytes of a value. These types have no value that JSON lacks.
+pub(crate) fn bytes_of(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn one<T: DeserializeOwned>(contents: &Contents, key: &str) -> Result<Option<Marked<T>>, KeyFault> {
+    let Some(value) = contents.values.get(key) else { return Ok(None) };
+    match serde_json::from_slice(&value.bytes) {
+        Ok(read) => Ok(Some(Marked { value: read, token: value.token })),
+        Err(error) => Err(KeyFault { key: key.to_owned(), fault: error.to_string() }),
+    }
+}
+
+fn below<T: DeserializeOwned>(contents: &Contents, prefix: &str) -> Result<BTreeMap<String, Marked<T>>, KeyFault> {
+    let mut values = BTreeMap::new();
+    for key in contents.values.keys() {
+        let Some(node) = key.strip_prefix(prefix) else { continue };
+        values.extend(one(contents, key)?.map(|value| (node.to_owned(), value)));
+    }
+    Ok(values)
+}
