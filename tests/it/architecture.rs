@@ -81,7 +81,11 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("socket2", &["transport/"], "sockets and their options belong to transport"),
     ("serde_yaml::", &["policy/strict_yaml", "policy/routes_yaml"], "YAML is read in one place"),
     ("saphyr_parser::", &["policy/strict_yaml"], "YAML is read in one place"),
-    ("clap::", &["cli/", "config/args.rs", "config/store_args.rs", "config/tls_args.rs", "main.rs"], "the rest takes checked values"),
+    (
+        "clap::",
+        &["cli/", "config/args.rs", "config/store_args.rs", "config/tls_args.rs", "main.rs"],
+        "the rest takes checked values",
+    ),
     ("print!(", &[], "it panics on a closed stream"),
     ("println!(", &[], "it panics on a closed stream"),
     ("gate.publish(", &["control/in_force.rs", "admin/tests.rs"], "a record is published once it is saved, or by name"),

@@ -1,0 +1,235 @@
+//! The operations of a member on the store, and the forms of its words there. It decides nothing: which operation is due, and
+//! what follows from its end, is the protocol's (`policy::fleet`).
+
+use jiff::Timestamp;
+use serde_json::Map;
+
+use super::keys::{
+    AckWord, FORMAT, FleetContents, MODE, MemberAck, MemberEntry, bytes_of, forgotten_key, hex_id, member_key,
+};
+use crate::control::store::etcd::{Commit, EtcdStore, SharedError, journal_key};
+use crate::control::store::journal::{self, JournalEntry, JournalKind};
+use crate::policy::fleet::{Ack, Entry, Id, OpEnd, Record, View, Word};
+use crate::policy::flip::{Brief, Failure, SettledDrain};
+use crate::policy::mode::{DrainOutcome, ModeRecord, OnTimeout, OperationCount, Phase};
+
+/// What every entry of this member says beside the protocol's words.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub node: String,
+    pub version: String,
+    /// The fingerprint of the route table in force.
+    pub table: String,
+}
+
+/// The end of a read: what the protocol sees of it, and all of it.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    pub view: View,
+    pub contents: FleetContents,
+}
+
+/// Reads everything, and the journal's record of one revision. An error in words: it may be another moment's success.
+pub(super) async fn read(store: &EtcdStore, node: &str, revision: Option<u64>) -> Result<Sight, String> {
+    let also = revision.map(journal_key);
+    let raw = store.read(also.iter().cloned().collect()).await.map_err(|error| error.to_string())?;
+    let contents = FleetContents::read(&raw).map_err(|error| error.to_string())?;
+    let absent = "the store holds no fleet of this name: run `ucs-gateway fleet init`";
+    let mode = contents.mode.as_ref().ok_or(absent)?;
+    let journal = match also.and_then(|key| raw.values.get(&key)) {
+        Some(line) => Some(journal_record(&line.bytes)?),
+        None => None,
+    };
+    let is_own = |name: &&String| *name == node;
+    let entries = |of_own: bool| contents.members.iter().filter(move |(name, _)| is_own(name) == of_own);
+    let view = View {
+        is_home: contents.is_home(),
+        record: record_of(&mode.value),
+        token: mode.token,
+        own: entries(true).next().map(|(_, member)| (entry_of(&member.value), member.token)),
+        others: entries(false).map(|(_, member)| entry_of(&member.value)).collect(),
+        journal: journal.as_ref().map(record_of),
+    };
+    Ok(Sight { view, contents })
+}
+
+/// A record that is to follow, with its line of the journal: the same bytes in every attempt.
+#[derive(Clone, Debug)]
+pub(super) struct NextWrite {
+    pub record: ModeRecord,
+    commit: Commit,
+}
+
+/// The write that makes `next` follow the record of `sight`. A settled record takes the words with it that members are gone.
+pub(super) fn following(sight: &Sight, next: ModeRecord) -> Result<NextWrite, serde_json::Error> {
+    let Some(before) = &sight.contents.mode else {
+        return Err(serde::ser::Error::custom("there is no record to follow"));
+    };
+    let mut commit = Commit { compare: vec![(MODE.to_owned(), before.token)], ..Commit::default() };
+    let is_end =
+        before.value.phase == Phase::Switching && next.phase == Phase::Settled && next.mode == before.value.mode;
+    let next = if is_end { with_forgotten(&sight.contents, next, &mut commit) } else { next };
+    let kind = JournalKind::of_step(&before.value, &next);
+    let (line, head) = match &before.value.journal_head {
+        Some(head) => journal::next_line(head, kind, &next, Timestamp::now())?,
+        None => journal::first_line(None, kind, &next, Timestamp::now())?,
+    };
+    let record = ModeRecord { journal_head: Some(head), ..next };
+    commit.compare.push((journal_key(record.revision), 0));
+    commit.put = vec![(MODE.to_owned(), bytes_of(&record)), (journal_key(record.revision), line.into_bytes())];
+    Ok(NextWrite { record, commit })
+}
+
+/// Writes it, if the store still bears the mark of the record before and the own entry bears `own`.
+pub(super) async fn save(store: &EtcdStore, node: &str, write: &NextWrite, own: i64) -> OpEnd {
+    let mut commit = write.commit.clone();
+    commit.compare.push((member_key(node), own));
+    end_of(store.commit(commit).await)
+}
+
+/// Writes the own entry if it bears this mark; 0: if there is none.
+pub(super) async fn put_entry(
+    store: &EtcdStore,
+    identity: &Identity,
+    (entry, token): (Entry, i64),
+    abandoned: Vec<OperationCount>,
+) -> OpEnd {
+    let key = member_key(&identity.node);
+    let value = MemberEntry {
+        format: FORMAT,
+        directory: hex_id(entry.directory),
+        incarnation: hex_id(entry.incarnation),
+        version: identity.version.clone(),
+        table: identity.table.clone(),
+        ack: entry.ack.map(|ack| written(ack, abandoned)),
+        unknown: Map::new(),
+    };
+    let (compare, put) = (vec![(key.clone(), token)], vec![(key, bytes_of(&value))]);
+    end_of(store.commit(Commit { compare, put, delete: Vec::new() }).await)
+}
+
+/// Deletes the own entry if it bears this mark.
+pub(super) async fn delete_entry(store: &EtcdStore, node: &str, token: i64) -> OpEnd {
+    let key = member_key(node);
+    let commit = Commit { compare: vec![(key.clone(), token)], put: Vec::new(), delete: vec![key] };
+    end_of(store.commit(commit).await)
+}
+
+fn end_of(outcome: Result<i64, SharedError>) -> OpEnd {
+    match outcome {
+        Ok(token) => OpEnd::Done(token),
+        Err(SharedError::Conflict) => OpEnd::Conflict,
+        Err(SharedError::NotDone(error)) => {
+            tracing::debug!(%error, "the store did nothing");
+            OpEnd::NotDone
+        }
+        Err(SharedError::Unknown(error)) => {
+            tracing::debug!(%error, "the outcome of a write is unknown");
+            OpEnd::Unknown
+        }
+    }
+}
+
+/// The settled record names the members that are gone by an operator's word: what they left is assumed to have ended.
+fn with_forgotten(contents: &FleetContents, settled: ModeRecord, commit: &mut Commit) -> ModeRecord {
+    if contents.forgotten.is_empty() {
+        return settled;
+    }
+    let mut abandoned = settled.abandoned.clone();
+    for (node, forgotten) in &contents.forgotten {
+        let operation = format!("whatever the forgotten member {node} left");
+        abandoned.push(OperationCount::new(operation, "other".to_owned(), 1));
+        commit.compare.push((forgotten_key(node), forgotten.token));
+        commit.delete.push(forgotten_key(node));
+    }
+    let drain = settled.drain.max(Some(DrainOutcome::Assumed));
+    ModeRecord { drain, abandoned: OperationCount::bounded(abandoned), ..settled }
+}
+
+fn journal_record(line: &[u8]) -> Result<ModeRecord, String> {
+    let entry: JournalEntry =
+        serde_json::from_slice(line).map_err(|error| format!("the journal cannot be read: {error}"))?;
+    Ok(entry.record)
+}
+
+/// The part of a record on which the protocol depends.
+pub(super) fn record_of(record: &ModeRecord) -> Record {
+    let switching = record.phase == Phase::Switching;
+    Record {
+        brief: Brief { revision: record.revision, mode: record.mode, switching },
+        attempt: record.attempt.as_deref().and_then(|attempt| Id::from_str_radix(attempt, 16).ok()).unwrap_or_default(),
+        failure: record.cause.as_deref().filter(|_| !switching).and_then(failure_of),
+        on_timeout: record.on_timeout.unwrap_or(OnTimeout::Revert),
+        force: record.force,
+    }
+}
+
+/// Why a record restores the old mode, by its cause.
+fn failure_of(cause: &str) -> Option<Failure> {
+    Some(match cause {
+        "drain_timeout" => Failure::DrainTimeout,
+        "upstream_refused" => Failure::Upstream,
+        "no_profile_schema" => Failure::NoSchema,
+        "cancelled" => Failure::Cancelled,
+        "not_durable" => Failure::NotDurable,
+        "shutting_down" => Failure::ShuttingDown,
+        "recovered" => Failure::Recovered,
+        "member_missing" => Failure::MemberMissing,
+        _ => return None,
+    })
+}
+
+fn entry_of(member: &MemberEntry) -> Entry {
+    // An entry that no member writes belongs to nobody here.
+    let id = |text: &str| Id::from_str_radix(text, 16).unwrap_or_default();
+    Entry {
+        directory: id(&member.directory),
+        incarnation: id(&member.incarnation),
+        ack: member.ack.as_ref().map(|ack| Ack {
+            revision: ack.revision,
+            word: word_of(ack),
+            drain: drain_of(ack.drain),
+        }),
+    }
+}
+
+/// A narrowed member is not in the mode, whatever cause a later version gives.
+fn word_of(ack: &MemberAck) -> Word {
+    match (ack.word, ack.cause.as_deref()) {
+        (AckWord::InMode, _) => Word::InMode,
+        (AckWord::Narrowed, Some("no_profile_schema")) => Word::NoSchema,
+        (AckWord::Narrowed, Some("local_close")) => Word::LocalClose,
+        (AckWord::Narrowed, _) => Word::Behind,
+    }
+}
+
+fn written(ack: Ack, abandoned: Vec<OperationCount>) -> MemberAck {
+    let (word, cause) = match ack.word {
+        Word::InMode => (AckWord::InMode, None),
+        Word::Behind => (AckWord::Narrowed, Some("upstream_behind")),
+        Word::NoSchema => (AckWord::Narrowed, Some("no_profile_schema")),
+        Word::LocalClose => (AckWord::Narrowed, Some("local_close")),
+    };
+    let drain = match ack.drain {
+        SettledDrain::Complete if abandoned.is_empty() => DrainOutcome::Complete,
+        SettledDrain::Complete | SettledDrain::Cut => DrainOutcome::Assumed,
+        SettledDrain::Forced => DrainOutcome::Forced,
+    };
+    let cause = cause.map(str::to_owned);
+    MemberAck {
+        revision: ack.revision,
+        word,
+        cause,
+        drain,
+        abandoned: OperationCount::bounded(abandoned),
+        unknown: Map::new(),
+    }
+}
+
+fn drain_of(drain: DrainOutcome) -> SettledDrain {
+    match drain {
+        DrainOutcome::Complete => SettledDrain::Complete,
+        DrainOutcome::Assumed => SettledDrain::Cut,
+        DrainOutcome::Forced => SettledDrain::Forced,
+    }
+}
