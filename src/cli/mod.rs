@@ -35,7 +35,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "ucs-gateway",
-    version,
+    version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UCS_GATEWAY_COMMIT"), ")"),
     about = "A reverse proxy that enforces UCS's Server Mode: it forwards the operations that the current mode allows and refuses \
              the rest."
 )]

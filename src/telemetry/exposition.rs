@@ -212,7 +212,7 @@ fn logs(encoder: &mut DescriptorEncoder) -> fmt::Result {
 }
 
 fn build(encoder: &mut DescriptorEncoder) -> fmt::Result {
-    let labels: Labels = vec![("version", env!("CARGO_PKG_VERSION"))];
+    let labels: Labels = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("UCS_GATEWAY_COMMIT"))];
     encoder.encode_descriptor("ucs_gateway_build", "This build", None, MetricType::Info)?.encode_info(&labels)
 }
 
@@ -310,7 +310,14 @@ mod tests {
         ] {
             assert_eq!(text.lines().filter(|shown| *shown == line).count(), 1, "{line}\nin\n{text}");
         }
-        assert!(text.contains("ucs_gateway_build_info{version="), "{text}");
+        let build = concat!(
+            "ucs_gateway_build_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\",commit=\"",
+            env!("UCS_GATEWAY_COMMIT"),
+            "\"} 1"
+        );
+        assert!(text.contains(build), "{build} is not in\n{text}");
         assert!(!text.contains("ucs_gateway_mode_revision"), "no revision before the first record");
         assert!(text.ends_with("# EOF\n"));
         let types = text.lines().filter(|line| line.starts_with("# TYPE"));

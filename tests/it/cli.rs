@@ -4,6 +4,8 @@
 use crate::support::Gateway;
 use crate::support::tool::{Run, run};
 
+/// The commit that a build names.
+mod build;
 /// `certificate new`.
 mod certificate;
 /// `check --upstream`.

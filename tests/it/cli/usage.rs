@@ -66,7 +66,8 @@ fn help_is_no_failure() {
         assert!(help.stdout.contains(&format!("Usage: ucs-gateway {name}")), "{}", help.stdout);
     }
     let version = run(&["--version"]);
-    assert_eq!(version.stdout, format!("ucs-gateway {}\n", env!("CARGO_PKG_VERSION")));
+    let commit = env!("UCS_GATEWAY_COMMIT");
+    assert_eq!(version.stdout, format!("ucs-gateway {} ({commit})\n", env!("CARGO_PKG_VERSION")));
 }
 
 /// Flags of `serve` with their variable and default.
