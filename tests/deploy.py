@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Checks what deploy/ promises and no parser would notice: that the gateway is the only way to UCS.
 
-It reads the files as Kubernetes and Compose would and contacts neither. Called by tests/run."""
+It reads the files as Kubernetes and Compose would and contacts neither. Called by tests/run; the first argument is the program
+kubernetes-validate, which compares each document with the schema of its kind."""
 
 import pathlib
+import subprocess
 import sys
 
 import yaml
 
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent / "deploy"
+VALIDATE = sys.argv[1] if len(sys.argv) > 1 else None
 faults = []
 
 
@@ -18,7 +21,19 @@ def expect(true, fault):
 
 
 def check_kubernetes():
-    objects = list(yaml.safe_load_all((DEPLOY / "kubernetes/ucs.yaml").read_text()))
+    for kustomization in sorted(DEPLOY.glob("kubernetes/*/kustomization.yaml")):
+        built = subprocess.run(["kubectl", "kustomize", kustomization.parent], capture_output=True, text=True)
+        if built.returncode != 0:
+            faults.append(f"{kustomization}: {built.stderr}")
+            continue
+        if VALIDATE:
+            validated = subprocess.run([VALIDATE, "--strict", "--quiet", "-"], input=built.stdout, capture_output=True, text=True)
+            expect(validated.returncode == 0, f"{kustomization}: {validated.stdout}{validated.stderr}")
+        if kustomization.parent.name == "one":
+            check_one(list(yaml.safe_load_all(built.stdout)))
+
+
+def check_one(objects):
     by_kind = lambda kind: [each for each in objects if each["kind"] == kind]
     [stateful_set] = by_kind("StatefulSet")
     pod = stateful_set["spec"]["template"]["spec"]
