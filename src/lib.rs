@@ -40,6 +40,9 @@ mod http_client;
 // Messages of HTTP/1.1 as bytes.
 pub mod http1;
 
+// A fleet as operators see it.
+mod fleet_view;
+
 // The path of a change: the only writer of the mode.
 pub mod control;
 

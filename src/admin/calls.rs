@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::mode_calls::Wanted;
 use super::response::{AdminResponse, Problem};
 use super::state::{AdminState, Arrival};
-use super::{events, forecast, guard, local_calls, mode_calls, page, probes, response, route_calls, traffic_calls};
+use super::{
+    events, fleet_calls, forecast, guard, local_calls, mode_calls, page, probes, response, route_calls, traffic_calls,
+};
 use crate::access::Permission;
 
 /// The largest accepted body, in bytes.
@@ -33,6 +35,7 @@ enum Call {
     History,
     Preview,
     Traffic,
+    Fleet,
     Routes,
     Reload,
     Explain,
@@ -64,6 +67,7 @@ impl Call {
             | Call::History
             | Call::Preview
             | Call::Traffic
+            | Call::Fleet
             | Call::Routes
             | Call::Explain
             | Call::Metrics
@@ -127,6 +131,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::History, _) => mode_calls::history(state, query).await,
         (Call::Preview, _) => forecast::preview(state, query),
         (Call::Traffic, _) => Ok(traffic_calls::show(state)),
+        (Call::Fleet, _) => fleet_calls::show(state).await,
         (Call::Routes, _) => route_calls::show(state).await,
         (Call::Explain, _) => route_calls::explain(state, query),
         (Call::Live, _) => Ok(probes::live(state).await),
@@ -150,6 +155,7 @@ fn find(method: &Method, path: &str) -> Result<Call, Problem> {
         "/mode/history" => (Some(Call::History), None),
         "/mode/preview" => (Some(Call::Preview), None),
         "/traffic" => (Some(Call::Traffic), None),
+        "/fleet" => (Some(Call::Fleet), None),
         "/routes" => (Some(Call::Routes), None),
         "/routes/reload" => (None, Some((Method::POST, Call::Reload))),
         "/explain" => (Some(Call::Explain), None),

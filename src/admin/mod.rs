@@ -6,6 +6,7 @@ mod connection;
 mod connection_limits;
 mod deadline_io;
 mod events;
+mod fleet_calls;
 mod forecast;
 mod gate_sample;
 mod guard;
@@ -36,7 +37,7 @@ use state::{AdminState, Arrival, Turn};
 use traffic::Traffic;
 
 pub(crate) use mode_calls::document as mode_document;
-pub(crate) use state::{AdminParts, JournalReader};
+pub(crate) use state::{AdminParts, FleetReader, JournalReader};
 
 /// Connections that are accepted in a row before open connections get their turn. A first request takes two turns.
 const ACCEPTS_IN_A_ROW: usize = 32;

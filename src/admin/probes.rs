@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::fleet_calls;
 use super::gate_sample;
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
@@ -53,6 +54,7 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
 pub(super) fn metrics(state: &AdminState) -> Result<AdminResponse, Problem> {
     let mut sample = gate_sample::sample(&state.parts.gate);
     let faults = state.parts.reloads.faults();
+    sample.fleet = state.parts.fleet.as_ref().and_then(fleet_calls::sample);
     sample.has_access_fault = fault_of(&faults, "access").is_some();
     sample.file_faults = faults.into_iter().map(|(name, fault)| (name, fault.is_some())).collect();
     let text = state.parts.metrics.render(sample);

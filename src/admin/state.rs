@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinError;
 
 use super::connection_limits::ConnectionSlot;
@@ -12,6 +12,7 @@ use super::rates::Rates;
 use super::traffic::Traffic;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
+use crate::fleet_view::FleetView;
 use crate::gate::Gate;
 use crate::liveness::Liveness;
 use crate::reloads::Reloads;
@@ -20,6 +21,15 @@ use crate::transport::{ClientCertificate, Peer, TlsServer};
 
 /// Reads the newest journal entries, newest first, or says why it cannot; blocking.
 pub(crate) type JournalReader = dyn Fn(usize) -> Result<Vec<serde_json::Value>, String> + Send + Sync;
+
+/// The way to the fleet's store, for the admin port.
+#[derive(Clone, Debug)]
+pub(crate) struct FleetReader {
+    /// The fleet at control's last read; `None` before the first.
+    pub(crate) latest: watch::Receiver<Option<Arc<FleetView>>>,
+    /// Asks for a read of now. Without the store, the reply is the last known fleet, and says so.
+    pub(crate) read: mpsc::Sender<oneshot::Sender<Option<Arc<FleetView>>>>,
+}
 
 /// The parts of the gateway that the admin API works with.
 pub(crate) struct AdminParts {
@@ -31,6 +41,8 @@ pub(crate) struct AdminParts {
     pub(crate) liveness: Liveness,
     /// `GET /mode/history`.
     pub(crate) journal: Arc<JournalReader>,
+    /// `GET /fleet`; `None` for a gateway alone.
+    pub(crate) fleet: Option<FleetReader>,
     /// `GET /metrics`.
     pub(crate) metrics: Arc<Metrics>,
     /// Whether `GET /metrics` requires no credential.

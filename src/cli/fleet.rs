@@ -5,19 +5,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::fleet_text;
 use super::output::{FAILED, fail, print};
 use crate::config::StoreAccess;
 use crate::control::fleet::founding::Founding;
-use crate::control::fleet::keys::{FleetContents, Marked, MemberEntry};
 use crate::control::fleet::operators::{self, OperatorError};
 use crate::control::store::etcd::{EtcdAddress, EtcdStore, check_name};
 use crate::policy::duration::parse as parse_duration;
-use crate::policy::mode::{Mode, ModeRecord, Phase};
-
-/// Characters of a fingerprint in a table.
-const SHORT: usize = 12;
+use crate::policy::mode::Mode;
 
 /// The arguments of `fleet`.
 #[derive(Args, Debug)]
@@ -97,8 +94,9 @@ async fn text_of(store: &EtcdStore, command: FleetCommand) -> Result<String, Ope
             Ok(format!("the fleet is in {}, revision {}\n", record.mode, record.revision))
         }
         FleetCommand::List { json } => {
-            let contents = operators::read(store).await?;
-            Ok(if json { format!("{:#}\n", in_json(&contents)) } else { in_words(&contents)? })
+            let view = operators::view(store).await?;
+            let record = view.record.as_ref().ok_or(OperatorError::NoFleet)?;
+            Ok(if json { format!("{:#}\n", json!(view)) } else { fleet_text::of(&view, record) })
         }
         FleetCommand::Forget { node, orphan_grace, .. } => {
             if let Err(fault) = check_name(&node) {
@@ -112,71 +110,4 @@ async fn text_of(store: &EtcdStore, command: FleetCommand) -> Result<String, Ope
             Ok(format!("{} holds revision {} and its history\n", dir.display(), record.revision))
         }
     }
-}
-
-fn in_words(contents: &FleetContents) -> Result<String, OperatorError> {
-    let record = &contents.mode.as_ref().ok_or(OperatorError::NoFleet)?.value;
-    let mut text = match record.phase {
-        Phase::Settled => format!("{}, revision {}\n", record.mode, record.revision),
-        Phase::Switching => format!("switching to {}, revision {}\n", record.mode, record.revision),
-    };
-    if !contents.is_home() {
-        text += "the store holds a copy that was made for another etcd: run `ucs-gateway fleet init`\n";
-    }
-    let rows = contents.members.iter().map(|(node, member)| row(contents, record, node, member));
-    let titles = ["member", "state", "lease", "version", "routes"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = std::iter::once(titles).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    for (node, forgotten) in &contents.forgotten {
-        text += &format!("{node}: forgotten at {}; the next flip names it\n", forgotten.value.time);
-    }
-    Ok(text)
-}
-
-fn row(contents: &FleetContents, record: &ModeRecord, node: &str, member: &Marked<MemberEntry>) -> [String; 5] {
-    let lease = if contents.alive.contains_key(node) { "alive" } else { "none" };
-    let table: String = member.value.table.chars().take(SHORT).collect();
-    [node.to_owned(), state_of(record, &member.value), lease.to_owned(), member.value.version.clone(), table]
-}
-
-/// What a member has said of the record; while switching, that it has said nothing.
-fn state_of(record: &ModeRecord, member: &MemberEntry) -> String {
-    match &member.ack {
-        Some(ack) if record.phase == Phase::Switching && ack.revision != record.revision => "missing".to_owned(),
-        Some(ack) => match &ack.cause {
-            Some(cause) => format!("{} ({cause})", ack.word.as_str()),
-            None => ack.word.as_str().to_owned(),
-        },
-        None if record.phase == Phase::Switching => "missing".to_owned(),
-        None => "joined".to_owned(),
-    }
-}
-
-fn in_json(contents: &FleetContents) -> Value {
-    let record = contents.mode.as_ref().map(|mode| &mode.value);
-    let member = |(node, member): (&String, &Marked<MemberEntry>)| {
-        json!({
-            "node": node,
-            "state": record.map(|record| state_of(record, &member.value)),
-            "acknowledged": member.value.ack,
-            "version": member.value.version,
-            "routes": member.value.table,
-            "incarnation": member.value.incarnation,
-            "alive": contents.alive.get(node),
-        })
-    };
-    let forgotten: Vec<&String> = contents.forgotten.keys().collect();
-    json!({
-        "record": record,
-        "cluster_id": contents.cluster_id.to_string(),
-        "is_home": contents.is_home(),
-        "members": contents.members.iter().map(member).collect::<Vec<Value>>(),
-        "forgotten": forgotten,
-    })
 }

@@ -12,6 +12,7 @@ mod drain_screen;
 mod environment;
 mod explain;
 mod fleet;
+mod fleet_text;
 mod history_text;
 mod journal;
 mod links;

@@ -41,6 +41,7 @@ use tracing::{error, info};
 
 use crate::control::drain::AbandonedSoFar;
 use crate::control::expiry::ExpiryTrouble;
+use crate::control::fleet::sight::FleetLink;
 use crate::control::in_force::InForce;
 use crate::control::local_close::LocalClose;
 use crate::control::local_writes::LocalWrites;
@@ -224,6 +225,11 @@ impl Control {
     /// The counters of control.
     pub(crate) fn stats(&self) -> Arc<ControlStats> {
         Arc::clone(&self.stats)
+    }
+
+    /// The fleet of which this gateway is a member; `None` for a gateway alone.
+    pub(crate) fn fleet(&self) -> Option<FleetLink> {
+        None
     }
 
     /// Runs until the gateway has stopped. It ends after the workers: it writes the clean-shutdown marker only if no request

@@ -20,6 +20,7 @@ pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Li
         access: Arc::new(shared.access.for_another_port()),
         reloads: shared.reloads,
         journal: journal_reader(settings),
+        fleet: shared.fleet,
         metrics: shared.metrics,
         metrics_open: settings.admin.metrics_open,
         allowed_hosts: settings.admin.allowed_hosts.clone(),

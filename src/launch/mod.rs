@@ -3,6 +3,7 @@
 
 mod admin_parts;
 mod error;
+mod fleet;
 mod history;
 mod on_change;
 mod parts;
@@ -99,6 +100,7 @@ pub(crate) async fn run(
         metrics,
         stopping,
         stop: stop_stage,
+        fleet: control.fleet().map(fleet::observe),
     };
     let mut running = Running::start(&settings, shared, (begin_stop, stop_workers), control, sockets)?;
     ready(bound);

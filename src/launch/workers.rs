@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::LaunchError;
 use crate::access::Access;
+use crate::admin::FleetReader;
 use crate::config::Settings;
 use crate::control_handle::ControlHandle;
 use crate::faults::{self, Part};
@@ -32,6 +33,8 @@ pub(super) struct SharedParts {
     pub(super) admin_tls: Option<Arc<TlsServer>>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) metrics: Arc<Metrics>,
+    /// `GET /fleet`; `None` for a gateway alone.
+    pub(super) fleet: Option<FleetReader>,
     /// True once the gateway is shutting down.
     pub(super) stopping: watch::Receiver<bool>,
     /// The same for the workers, in stages.

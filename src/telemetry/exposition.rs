@@ -46,6 +46,7 @@ impl Collector for Scrape {
         self.durations(&mut encoder)?;
         self.in_flight(&mut encoder)?;
         self.mode(&mut encoder)?;
+        self.fleet(&mut encoder)?;
         self.connections(&mut encoder)?;
         self.control(&mut encoder)?;
         self.certificates(&mut encoder)?;
@@ -129,6 +130,20 @@ impl Scrape {
         let Some(scheduled) = record.scheduled else { return Ok(()) };
         let help = "When the scheduled flip begins; absent when there is none";
         gauge(encoder, "ucs_gateway_mode_scheduled_timestamp_seconds", help, scheduled)
+    }
+
+    fn fleet(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let Some(fleet) = &self.gate.fleet else { return Ok(()) };
+        let members: Vec<_> = fleet.members.iter().map(|(state, count)| (vec![("state", *state)], *count)).collect();
+        gauges(encoder, "ucs_gateway_fleet_members", "Members of the fleet by state; see GET /fleet", &members)?;
+        let help = "1 when the fleet's store responded to the last read";
+        gauge(encoder, "ucs_gateway_fleet_store_reachable", help, u64::from(fleet.is_store_reachable))?;
+        let help = "When the fleet's store was last read";
+        gauge(encoder, "ucs_gateway_fleet_read_timestamp_seconds", help, fleet.read_at)?;
+        let help = "1 when members have had different route tables for more than 60 s";
+        gauge(encoder, "ucs_gateway_fleet_routes_differ", help, u64::from(fleet.routes_differ))?;
+        let help = "1 when the store holds a copy that was made for another etcd";
+        gauge(encoder, "ucs_gateway_fleet_store_foreign", help, u64::from(!fleet.is_home))
     }
 
     fn connections(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

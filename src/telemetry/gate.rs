@@ -31,6 +31,8 @@ pub struct GateSample {
     pub(crate) file_faults: Vec<(&'static str, bool)>,
     /// `None` before the first record.
     pub(crate) record: Option<RecordSample>,
+    /// `None` for a gateway alone.
+    pub(crate) fleet: Option<FleetSample>,
 }
 
 /// The numbers of the record in force; times are in seconds since 1970.
@@ -45,4 +47,19 @@ pub(crate) struct RecordSample {
     pub scheduled: Option<u64>,
     /// How the mode was drained; `None` while switching.
     pub drain: Option<&'static str>,
+}
+
+/// The fleet at the last read of its store.
+#[derive(Debug)]
+pub(crate) struct FleetSample {
+    /// The number of members in each state.
+    pub(crate) members: Vec<(&'static str, u64)>,
+    /// Whether the store responded to the last read.
+    pub(crate) is_store_reachable: bool,
+    /// When it last did, in seconds since 1970.
+    pub(crate) read_at: u64,
+    /// Members have had different route tables for too long.
+    pub(crate) routes_differ: bool,
+    /// The contents of the store were made for it.
+    pub(crate) is_home: bool,
 }

@@ -17,7 +17,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 pub use control::ControlStats;
 pub use gate::GateSample;
-pub(crate) use gate::RecordSample;
+pub(crate) use gate::{FleetSample, RecordSample};
 pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::Metrics;
 pub(crate) use metrics::{Handshake, Outcome, UpstreamFault, WorkerMetrics};

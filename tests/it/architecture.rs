@@ -28,15 +28,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("demo", &["policy", "transport"]),
     ("gate", &["policy"]),
     ("control_handle", &["policy"]),
-    ("control", &["policy", "gate", "control_handle", "telemetry", "transport", "http_client", "hex", "files"]),
+    ("fleet_view", &["policy"]),
+    (
+        "control",
+        &["policy", "fleet_view", "gate", "control_handle", "telemetry", "transport", "http_client", "hex", "files"],
+    ),
     ("proxy", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "http1", "faults"]),
-    ("admin", &["policy", "gate", "control_handle", "access", "telemetry", "transport", "reloads", "liveness"]),
+    (
+        "admin",
+        &["policy", "fleet_view", "gate", "control_handle", "access", "telemetry", "transport", "reloads", "liveness"],
+    ),
     ("config", &["policy", "telemetry", "transport", "http1", "control", "proxy"]),
     ("route_file", &["policy", "files"]),
     (
         "launch",
         &[
             "policy",
+            "fleet_view",
             "gate",
             "control_handle",
             "access",
@@ -59,6 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "policy",
+            "fleet_view",
             "control_handle",
             "access",
             "telemetry",

@@ -22,6 +22,8 @@ mod architecture;
 mod drain_clients;
 /// The store of a fleet against real etcd.
 mod etcd;
+/// A fleet as operators and clients meet it.
+mod fleet;
 /// A fleet of real processes among faults.
 mod fleet_chaos;
 /// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.

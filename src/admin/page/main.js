@@ -104,6 +104,8 @@ at("explain").addEventListener("submit", explain);
 setInterval(() => {
   showTimes();
   if (flip.drain) showDrain(flip.drain);
+  // Members confirm a flip one by one.
+  if (view.fleet && view.record && view.record.phase === "switching") showFleet().catch(() => {});
 }, 1000);
 setInterval(() => { if (view.record) { showSurroundings(); loadRoutes(); } }, 15000);
 if (sessionStorage.getItem(KEY)) signIn(); else signOut("");

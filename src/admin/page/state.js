@@ -1,5 +1,5 @@
 // The record: banner, mode, facts, history, fleet.
-const view = { record: null, ready: null, certificates: [], flips: [] };
+const view = { record: null, ready: null, fleet: null, certificates: [], flips: [] };
 
 function showRecord(record) {
   const before = view.record;
@@ -56,8 +56,10 @@ function showBanner(record) {
   const faults = Object.entries((view.ready && view.ready.file_faults) || {});
   lines.push(...faults.map(([name, fault]) => `ALARM: ${name}: ${fault}`));
   const expiring = Object.entries((view.ready && view.ready.certificates_expiring) || {});
+  const fleet = view.fleet ? view.fleet.alarms.concat(view.fleet.store_reachable ? [] : ["the store of the fleet does not respond"]) : [];
+  lines.push(...fleet.map((alarm) => "ALARM: " + alarm));
   lines.push(...expiring.map(([name, end]) => `ALARM: the ${name.replaceAll("_", " ")} ends ${when(end)}`));
-  const alarm = closed || record.alarm || faults.length + expiring.length > 0;
+  const alarm = closed || record.alarm || faults.length + expiring.length + fleet.length > 0;
   at("banner").className = "banner " + (alarm ? "alarm" : record.phase === "switching" ? "switching" : "maintenance");
   setText("banner", lines.join("\n"));
   show("banner", lines.length > 0);
@@ -130,10 +132,20 @@ async function showSurroundings() {
     const metrics = await (await call("GET", "/metrics")).text();
     const ends = metrics.matchAll(/^ucs_gateway_certificate_end_timestamp_seconds\{certificate="([^"]+)"\} (\S+)/gm);
     view.certificates = [...ends].map(([, name, end]) => [name, new Date(Number(end) * 1000).toISOString()]);
-    const response = await call("GET", "/fleet");
-    const members = response.ok ? (await response.json()).members || [] : [];
-    show("fleet", members.length > 0);
-    fill("members", members.map((one) => [one.node || one.name, one.state || (one.alive ? "alive" : "not alive"), one.revision, one.version]));
     showTimes();
+    await showFleet();
   } catch (error) { /* The next look tells. */ }
+}
+
+async function showFleet() {
+  const response = await call("GET", "/fleet");
+  view.fleet = response.ok ? await response.json() : null;
+  const members = view.fleet ? view.fleet.members : [];
+  show("fleet", members.length > 0);
+  fill("members", members.map((one) => [
+    one.node, one.cause ? `${one.state} (${one.cause})` : one.state, one.acknowledged && one.acknowledged.revision,
+    one.in_flight && Object.values(one.in_flight).reduce((sum, count) => sum + count, 0), names(one.waits_for),
+    one.alive ? "now" : one.last_seen ? ago(one.last_seen) : "–", one.upstream && one.upstream.mode, one.routes.slice(0, 12), one.version,
+  ]));
+  showTimes();
 }

@@ -81,16 +81,6 @@ pub(crate) enum AckWord {
     Narrowed,
 }
 
-impl AckWord {
-    /// The word in JSON.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            AckWord::InMode => "in_mode",
-            AckWord::Narrowed => "narrowed",
-        }
-    }
-}
-
 /// `forgotten/<node>`: the operator's word that a process is gone. The next flip names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Forgotten {

@@ -6,6 +6,8 @@ pub(crate) mod keys;
 pub(crate) mod operators;
 #[cfg_attr(not(test), allow(dead_code, reason = "for the members in control, which come next"))]
 mod ops;
+pub(crate) mod sight;
+pub(crate) mod view;
 
 #[cfg(test)]
 mod tests;

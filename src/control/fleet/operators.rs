@@ -8,10 +8,12 @@ use jiff::Timestamp;
 
 use super::founding::{Founding, FoundingError, found};
 use super::keys::{FleetContents, Forgotten, KeyFault, bytes_of, forgotten_key, hex_id, member_key};
+use super::view::Observed;
 use crate::control::store::StoreError;
 use crate::control::store::etcd::{Commit, EtcdStore, SharedError};
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
+use crate::fleet_view::FleetView;
 use crate::policy::mode::{ModeRecord, Phase};
 
 /// The wait before a call is repeated.
@@ -57,6 +59,14 @@ pub(crate) enum OperatorError {
 /// Reads the fleet.
 pub(crate) async fn read(store: &EtcdStore) -> Result<FleetContents, OperatorError> {
     Ok(FleetContents::read(&store.read(Vec::new()).await?)?)
+}
+
+/// The fleet as operators see it.
+pub(crate) async fn view(store: &EtcdStore) -> Result<FleetView, OperatorError> {
+    let (contents, now) = (read(store).await?, Timestamp::now());
+    let mut observed = Observed::default();
+    observed.note(&contents, now);
+    Ok(observed.view(&contents, now))
 }
 
 /// Makes the fleet, or lifts the record of a restored one. The record that it has now.

@@ -42,7 +42,10 @@ fn a_fleet_is_made_once_by_word_of_an_operator() {
         refused(&url, &["init", "--mode", "production"], "exists already, at revision 1");
         let keys: Vec<String> = texts(&read(&cluster.store("fleet")).await).into_keys().collect();
         assert_eq!(keys, ["fleet", "mode"]);
-        assert_eq!(must(&url, &["list"]), "maintenance, revision 1\nmember  state  lease  version  routes\n");
+        assert_eq!(
+            must(&url, &["list"]),
+            "maintenance, revision 1\nmember  state  revision  in flight  waits for  UCS  version  routes\n"
+        );
         assert_eq!(listed(&url)["record"]["mode"], "maintenance");
     });
 }
