@@ -1,4 +1,4 @@
-//! The commit that `--version` and `ucs_gateway_build_info` name: `build.rs`, compiled alone and run where sources may lie.
+//! The commit that `--version` and `ucs_gateway_build_info` name: `deploy/build.rs`, compiled alone and run where sources may lie.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +38,7 @@ fn compile(folder: &TempDir) -> PathBuf {
     let script = folder.path().join("build");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["--edition", "2024", "build.rs", "-o"]).arg(&script);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["--edition", "2024", "deploy/build.rs", "-o"]).arg(&script);
     assert!(command.status().unwrap().success());
     script
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 const VARIABLE: &str = "UCS_GATEWAY_COMMIT";
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=deploy/build.rs");
     println!("cargo:rerun-if-changed=.commit");
     println!("cargo:rerun-if-env-changed={VARIABLE}");
     let given = std::env::var(VARIABLE).ok().filter(|commit| !commit.is_empty());
