@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, watch};
@@ -17,6 +17,7 @@ use super::origins::AllowedOrigins;
 use super::recorder::RequestRecorder;
 use super::refusal::Refusal;
 use super::refusal::cache::RefusalCache;
+use super::refusal::log::RefusalLog;
 use super::settings::ProxySettings;
 use super::stop::Stop;
 use super::upstream::error::ForwardError;
@@ -70,6 +71,8 @@ pub struct Worker {
     pub(crate) buffers: Rc<Buffers>,
     /// Cached pages of refusals by the mode.
     pub(crate) refusals: RefusalCache,
+    /// Lines of refused requests, where no access log has them.
+    pub(crate) refusal_log: RefusalLog,
     /// The longest `Retry-After`.
     pub(crate) max_retry_after: Duration,
     /// Generates the ids of requests that have none.
@@ -167,6 +170,7 @@ impl Worker {
             access: Arc::clone(&shared.access),
             buffers: Rc::default(),
             refusals: RefusalCache::default(),
+            refusal_log: RefusalLog::new(Instant::now()),
             max_retry_after: settings.max_retry_after,
             request_ids: RequestIds::new(random_prefix(index)),
             upstream_host: host.unwrap_or(HeaderValue::from_static("ucs")),

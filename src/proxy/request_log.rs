@@ -32,6 +32,11 @@ impl RequestLog {
         RequestLog { downstream, started, class_slot: 0, outcome: Outcome::ClientGone, entry: None, bytes: 0 }
     }
 
+    /// When the request began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Whether there is an access log.
     pub(crate) fn is_logged(&self) -> bool {
         self.downstream.worker.recorder.access_log.is_some()

@@ -302,6 +302,7 @@ async fn sweep(connections: Rc<Connections>) {
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
         *worker.date.borrow_mut() = date_now();
+        worker.refusal_log.report(Instant::now());
         if let Some(log) = &worker.recorder.access_log {
             log.flush();
         }

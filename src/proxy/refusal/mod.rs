@@ -2,6 +2,7 @@
 //! no bytes: see `page` and `respond`.
 
 pub(crate) mod cache;
+pub(crate) mod log;
 pub(crate) mod page;
 pub(crate) mod respond;
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Refusal;
 use super::cache::Key;
+use super::log;
 use super::page::{self, Page, RequestSummary, retry_after};
 use crate::access::AccessError;
 use crate::gate::TableRef;
@@ -44,6 +45,9 @@ pub(crate) fn respond(
     if request_log.is_logged() {
         let entry = refused_entry(downstream, head, refused, Rc::clone(&table_ref), request_log.entry.take());
         request_log.entry = Some(Box::new(entry));
+    } else if worker.refusal_log.takes(refusal, request_log.started()) {
+        let client = head.and_then(|head| downstream.proxied_client(&head.fields));
+        log::write(refusal, head, summary.operation, client.unwrap_or(downstream.peer.ip()));
     }
     count(worker, refusal);
     let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, worker);

@@ -141,3 +141,55 @@ fn the_access_log_tells_the_truth_of_what_failed_or_that_it_does_not_know() {
         assert_eq!(json!([line["method"], line["path"], line["revision"]]), *facts, "{bytes}: {line}");
     }
 }
+
+#[test]
+fn a_refused_request_has_a_log_line_and_a_flood_of_them_a_few() {
+    const FLOOD: u64 = 300;
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1"]);
+    let lines = |message: &str| {
+        let log = gateway.log();
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["message"] == message).collect::<Vec<_>>()
+    };
+    assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").status, 200);
+    assert_eq!(request(gateway.data, "POST /metadata/profiles/extensions?secret=1", &[], b"{}").status, 503);
+    eventually("the refusal is logged", || !lines("request refused").is_empty());
+    let [line] = &lines("request refused")[..] else {
+        panic!("one line, and none for what was forwarded: {}", gateway.log())
+    };
+    for (name, value) in [
+        ("reason", json!("mode")),
+        ("status", json!(503)),
+        ("method", json!("POST")),
+        ("path", json!("/metadata/profiles/extensions")),
+        ("operation", json!("Create Profile Extension Schema")),
+        ("client", json!("127.0.0.1")),
+    ] {
+        assert_eq!(line[name], value, "{name} in {line}");
+    }
+    let mut connection = Connection::open(gateway.data);
+    for _ in 0..FLOOD {
+        connection.send(http::compose(gateway.data, "GET /nowhere", &[], b""));
+        assert_eq!(connection.read_reply().status, 404);
+    }
+    let left_out = || {
+        lines("refused requests without a line of their own")
+            .iter()
+            .map(|line| line["requests"].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    eventually("each refusal has a line or is counted", || {
+        lines("request refused").len() as u64 + left_out() == FLOOD + 1
+    });
+    assert!(left_out() > 0, "{}", gateway.log());
+}
+
+#[test]
+fn with_an_access_log_a_refused_request_is_logged_there_alone() {
+    let upstream = Scripted::ok();
+    let gateway = Gateway::bare(upstream.address, &["--access-log"]);
+    assert_eq!(request(gateway.data, "GET /nowhere", &[], b"").status, 404);
+    eventually("the access log has it", || gateway.access_lines().len() == 1);
+    assert!(!gateway.log().contains("request refused"), "{}", gateway.log());
+}
