@@ -45,6 +45,9 @@ mod crash;
 /// The record in files over versions, and what it says of its drain.
 mod records;
 
+/// The recipes of docs/operations.md.
+mod runbook;
+
 /// That every row of the failure tables of docs/operations.md is played by a test.
 mod failures;
 
