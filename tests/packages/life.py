@@ -33,9 +33,10 @@ def main():
     upstream = Ucs()
     started = time.monotonic()
     first, second = sorted(glob.glob(f"{PACKAGES}/*.deb"))
-    the_debian_package_is_installed(first)
-    the_service_starts_and_flips(upstream)
-    told("from the package to a flip and back", started)
+    the_readme_installs_and_flips(first, upstream)
+    told("the README leads from the package to a flip and back", started)
+    the_package_is_whole()
+    the_mode_is_enforced(upstream)
     an_upgrade_keeps_the_mode_and_the_settings(second)
     a_table_that_the_new_program_refuses_stops_no_gateway(second)
     the_state_outlives_a_removal(second)
@@ -52,12 +53,21 @@ def main():
 # The Debian package.
 
 
-def the_debian_package_is_installed(deb):
-    run("dpkg", "-i", deb)
+def the_readme_installs_and_flips(deb, upstream):
+    section = pathlib.Path(f"{REPOSITORY}/README.md").read_text().split("\n## Install\n")[1].split("\n## ")[0]
+    commands = section.split("```sh\n")[1].split("```")[0]
+    before = commands
+    for printed, here in [(r"\./ucs-gateway_\S+\.deb", deb), (r"http://ucs\.example:8080", upstream.url)]:
+        commands, count = re.subn(printed, here, commands)
+        expect(count == 1, f"the README does not name {printed}:\n{before}")
+    printed = run("bash", "-e", "-c", commands)
+    expect(upstream.modes == ["maintenance", "production"], f"{upstream.modes}\n{printed}")
+
+
+def the_package_is_whole():
     expect(run("ucs-gateway", "--version").startswith("ucs-gateway 0."), "the program does not name its version")
     user = pwd.getpwnam("ucs-gateway")
     expect(user.pw_uid != 0 and user.pw_shell.endswith("nologin"), f"{user} can log in")
-    expect(not STATE.exists() and not running(), "the installation has started a gateway that knows no UCS")
     kept = run("dpkg-query", "-W", "-f", "${Conffiles}", "ucs-gateway").split()[::2]
     expect(sorted(kept) == [str(ETC / "environment"), str(ETC / "routes.yaml")], f"configuration files: {kept}")
     run("bash", "-n", "/usr/share/bash-completion/completions/ucs-gateway")
@@ -68,21 +78,17 @@ def the_debian_package_is_installed(deb):
     libraries = re.findall(r"Shared library: \[(.*)\]", run("readelf", "--dynamic", "/usr/bin/ucs-gateway"))
     foreign = [name for name in libraries if not re.match(r"(libc|libm|libgcc_s|ld-linux-.*)\.so", name)]
     expect(not foreign, f"the package does not depend on {foreign}")
-    told("the Debian package is installed")
-
-
-def the_service_starts_and_flips(upstream):
-    settings = ETC / "environment"
-    settings.write_text(settings.read_text().replace("http://127.0.0.1:8090", upstream.url))
-    run("systemctl", "enable", "--now", "ucs-gateway")
     stat = STATE.stat()
-    expect(stat.st_mode & 0o777 == 0o700 and stat.st_uid == pwd.getpwnam("ucs-gateway").pw_uid, f"{STATE}: {stat}")
+    expect(stat.st_mode & 0o777 == 0o700 and stat.st_uid == user.pw_uid, f"{STATE}: {stat}")
+    told("the package is whole")
+
+
+def the_mode_is_enforced(upstream):
     expect(status(8081, "/livez") == 200, "it is not live")
     expect(status(8080, "/profiles/1") == 200, "profiles are not open in production")
-    mode("set", "maintenance", "--reason", "the package")
+    mode("set", "maintenance")
     expect(status(8080, "/profiles/1") == 503 and upstream.mode == "maintenance", "profiles are open in maintenance")
-    mode("set", "production")
-    expect(status(8080, "/profiles/1") == 200 and upstream.mode == "production", "profiles are closed in production")
+    told("the service enforces the mode")
 
 
 def an_upgrade_keeps_the_mode_and_the_settings(deb):
@@ -112,7 +118,7 @@ def the_state_outlives_a_removal(deb):
     expect(not glob.glob("/etc/systemd/system/*/ucs-gateway*"), "the removal has left the unit enabled")
     expect((STATE / "mode.json").exists() and (ETC / "environment").exists(), "the removal has taken the state")
     run("dpkg", "--force-confold", "-i", deb)
-    expect(not running(), "a new installation has started the gateway")
+    expect(not running(), "the installation has started a gateway that may not know its UCS")
     run("systemctl", "start", "ucs-gateway")
     expect(record()["revision"] == before["revision"] and record()["mode"] == "maintenance", f"{before} became {record()}")
     told("the mode outlives a removal and a new installation")
@@ -238,7 +244,7 @@ class Ucs(http.server.BaseHTTPRequestHandler):
     def __new__(cls):
         handler = type("Handler", (http.server.BaseHTTPRequestHandler,), dict(vars(cls), __new__=object.__new__))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.mode, server.port = "production", server.server_port
+        server.mode, server.modes, server.port = "production", [], server.server_port
         server.url = f"http://127.0.0.1:{server.port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
@@ -252,6 +258,7 @@ class Ucs(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.mode = body["mode"]
+        self.server.modes.append(body["mode"])
         self.respond({"server changed": self.server.mode})
 
     def respond(self, document):

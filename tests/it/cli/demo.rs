@@ -91,10 +91,10 @@ fn it_says_where_things_are() {
 }
 
 #[test]
-fn what_the_readme_says_to_try_is_true() {
+fn what_the_first_steps_say_to_try_is_true() {
     let demo = Demo::start(&[]);
-    let readme = include_str!("../../../README.md");
-    let section = readme.split("## Try it by hand").nth(1).unwrap().split("\n## ").next().unwrap();
+    let page = include_str!("../../../docs/first-steps.md");
+    let section = page.split("## Try it by hand").nth(1).unwrap().split("\n## ").next().unwrap();
     let blocks: Vec<_> = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     let address = |name: &str| demo.value(name).trim_start_matches("http://").trim_end_matches('/').to_owned();
     let (clients, operators, ucs) = (address("clients of UCS"), address("operators"), address("stand-in UCS"));
