@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -192,11 +193,13 @@ def the_files_of_the_container_run_alone(upstream):
     [[user]] = words("USER")
     arguments = [word for keyword in ("ENTRYPOINT", "CMD") for word in json.loads(re.search(f"\n{keyword} (.*)", last)[1])]
     expect(user.split(":")[0] not in ("0", "root"), "the container runs as root")
+    names = name_server("ucs.example")
     confine(root, environment["UCS_GATEWAY_STATE_DIR"])
     process = subprocess.Popen(
         ["/usr/sbin/chroot", f"--userspec={user}", root, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=open("/run/container.log", "wb"))
     eventually(lambda: status(9081, "/livez") == 200, "the container's gateway does not live")
     expect(status(9080, "/profiles/1") == 200, "the container's gateway does not find UCS by its name")
+    expect(names, "the name was not asked for")
     process.send_signal(signal.SIGTERM)
     expect(process.wait(PATIENCE) == 0, "the container's gateway did not stop in order")
     told("the files of the container run alone: read-only, not as root, UCS by its name")
@@ -209,8 +212,8 @@ def library_files(root):
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copied)
     (root / "etc").mkdir()
-    (root / "etc/hosts").write_text("127.0.0.1 ucs.example\n")
-    (root / "etc/nsswitch.conf").write_text("hosts: files\n")
+    (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
+    (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
 
 
 def copy(source, target, options):
@@ -236,6 +239,30 @@ def confine(root, state):
 
 
 # What the tests look with.
+
+
+def name_server(name):
+    """A name server that knows one name; the list that it returns grows with each question for it."""
+    asked = []
+    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 53))
+
+    def respond():
+        while True:
+            query, client = server.recvfrom(512)
+            known, is_address = question in query, query[12 + len(question):][:2] == b"\0\1"
+            if known:
+                asked.append(query)
+            # RFC 1035: the same id and question; no error or no such name; a pointer to the name, A, IN, 60 s, four bytes.
+            flags = b"\x85\x80" if known else b"\x85\x83"
+            end = query.index(b"\0", 12) + 5
+            answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1" if known and is_address else b""
+            counts = b"\0\1" + (b"\0\1" if answer else b"\0\0") + b"\0\0\0\0"
+            server.sendto(query[:2] + flags + counts + query[12:end] + answer, client)
+
+    threading.Thread(target=respond, daemon=True).start()
+    return asked
 
 
 class Ucs(http.server.BaseHTTPRequestHandler):
