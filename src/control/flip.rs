@@ -194,6 +194,12 @@ impl Control {
                     let wait = (wait * 2).min(SLOWEST_RETRY);
                     self.retry = Some(Retry { at: Instant::now() + wait, wait });
                 }
+                if matches!(error, StoreError::Unknown(_)) {
+                    self.state.lose_track();
+                    self.alarms.save = Some(format!("the disk may hold a mode that is not in force: {error}"));
+                    self.retry.get_or_insert(Retry { at: Instant::now() + FIRST_RETRY, wait: FIRST_RETRY });
+                    self.publish();
+                }
                 self.feed(Event::SaveEnded { saved: false });
             }
         }
@@ -374,7 +380,7 @@ impl Control {
         let answer = match outcome {
             _ if is_in_step => UpstreamAnswer::InStep,
             SetModeOutcome::NoSchema(_) => UpstreamAnswer::NoSchema,
-            SetModeOutcome::Gone(_) | SetModeOutcome::Refused { not_found: true, .. } => UpstreamAnswer::Absent,
+            SetModeOutcome::Gone(_) | SetModeOutcome::Refused { response: Some(404), .. } => UpstreamAnswer::Absent,
             _ => UpstreamAnswer::Refused,
         };
         if !is_in_step {

@@ -134,6 +134,7 @@ const OF_THE_MACHINE: &[Row] = &[
             "machine::disk::a_read_only_disk_refuses_flips_and_nothing_else",
             "machine::disk::a_sync_that_fails_refuses_flips_and_nothing_else",
             "machine::disk::a_last_sync_that_fails_in_a_drain_takes_the_flip_back",
+            "machine::disk::a_disk_that_may_hold_what_was_not_done_is_an_alarm_until_it_does_not",
             "crash::a_flip_that_cannot_settle_is_taken_back_and_saved_later",
         ],
     ),

@@ -212,6 +212,23 @@ fn a_request_for_the_target_gets_the_result_and_the_report_of_the_flip() {
     assert_eq!(second.json()["report"]["waited_for"][0]["count"], 1, "{}", second.text());
 }
 
+/// The joining request would itself have given up after its own drain timeout, the grace, UCS's step and half a minute.
+#[test]
+fn a_request_that_joins_waits_as_long_as_the_flip_that_it_joined() {
+    let ucs = Ucs::start("production");
+    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..6], &["--set-mode-timeout", "1s"]].concat());
+    let mut client = held(&gateway, &ucs);
+    let mut first = begin(&gateway, &json!({"mode": "maintenance", "drain_timeout": "10m"}));
+    eventually("the flip began", || is_switching(&gateway));
+    let mut second = begin(&gateway, &json!({"mode": "maintenance", "drain_timeout": "0s"}));
+    assert!(second.is_silent_for(Duration::from_secs(33)), "{}", second.read_reply().text());
+    ucs.with(|says| says.hangs_at = None);
+    assert_eq!(client.read_reply().status, 200);
+    let [first, second] = [first.read_reply(), second.read_reply()];
+    assert_eq!((first.status, second.status), (200, 200), "{} {}", first.text(), second.text());
+    assert_eq!(first.json()["revision"], second.json()["revision"]);
+}
+
 #[test]
 fn the_deadline_covers_drain_and_ucs_and_is_kept_however_ucs_hangs() {
     let ucs = Ucs::start("production");

@@ -20,6 +20,9 @@ pub enum StoreError {
         /// The underlying I/O error.
         source: std::io::Error,
     },
+    /// A save failed after its record had taken its place, and the old one could not be put back durably.
+    #[error("{0}; the disk may hold the new record until the old one is saved again")]
+    Unknown(#[source] Box<StoreError>),
     /// The store holds another revision than expected.
     #[error("the store holds revision {actual}, not {expected}")]
     Conflict {

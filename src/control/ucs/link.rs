@@ -76,8 +76,8 @@ pub(crate) enum SetModeOutcome {
     Refused {
         /// The reason, as the end of a sentence about UCS.
         detail: String,
-        /// The response was 404.
-        not_found: bool,
+        /// The status of its response, if one came.
+        response: Option<u16>,
         /// Its status, if it could be read.
         status: Option<UpstreamStatus>,
     },
@@ -161,22 +161,22 @@ impl UpstreamLink {
             attempts += 1;
             let body = format!("{{\"mode\":\"{mode}\"}}");
             let left = until.saturating_duration_since(Instant::now());
-            let (busy, said) = match self.client.post_json(&format!("{base}/server/mode"), body, left).await {
+            let (response, said) = match self.client.post_json(&format!("{base}/server/mode"), body, left).await {
                 Ok(reply) => match reply.status {
                     404 | 405 | 501 => return self.missing(base, mode, &before, &reply).await,
-                    400..=499 => return refused(said(reply.status, &reply.body)),
-                    status => (status == 503, said(status, &reply.body)),
+                    400..=499 => return refused(Some(reply.status), said(reply.status, &reply.body)),
+                    status => (Some(status), said(status, &reply.body)),
                 },
                 Err(error @ CallError::Connect { .. }) => return SetModeOutcome::Gone(error.to_string()),
-                Err(error @ CallError::Request(_)) => return refused(error.to_string()),
-                Err(error) => (false, error.to_string()),
+                Err(error @ CallError::Request(_)) => return refused(None, error.to_string()),
+                Err(error) => (None, error.to_string()),
             };
             match self.verify(base, mode, &before, until).await {
                 Reading::Mode(status) if status.mode == mode => return SetModeOutcome::InStep(status),
-                reading @ Reading::Mode(_) if busy && attempts < 2 => before = reading,
+                reading @ Reading::Mode(_) if response == Some(503) && attempts < 2 => before = reading,
                 Reading::Mode(status) => {
                     let detail = format!("its response to Set Server Mode was {said}, and it reports {}", status.mode);
-                    return SetModeOutcome::Refused { detail, not_found: false, status: Some(status) };
+                    return SetModeOutcome::Refused { detail, response, status: Some(status) };
                 }
                 Reading::Gone(words) => return SetModeOutcome::Gone(words),
                 other => {
@@ -219,10 +219,9 @@ impl UpstreamLink {
     /// Interprets a 404, 405 or 501: Set Server Mode is missing, or the profile schema is.
     async fn missing(&self, base: &str, mode: Mode, before: &Reading, reply: &CallResponse) -> SetModeOutcome {
         let after = self.read(base).await;
-        let not_found = reply.status == 404;
         match (before, after) {
             (_, Reading::Mode(status)) if status.mode == mode => SetModeOutcome::InStep(status),
-            (Reading::Mode(_), Reading::Mode(status)) if not_found && mode == Mode::Production => {
+            (Reading::Mode(_), Reading::Mode(status)) if reply.status == 404 && mode == Mode::Production => {
                 SetModeOutcome::NoSchema(status)
             }
             (Reading::Absent(_), Reading::Absent(words)) => SetModeOutcome::Absent(words),
@@ -230,15 +229,15 @@ impl UpstreamLink {
                 let said = said(reply.status, &reply.body);
                 let detail = format!("its response to Set Server Mode was {said}, and {}", after.words());
                 let status = if let Reading::Mode(status) = after { Some(status) } else { None };
-                SetModeOutcome::Refused { detail, not_found, status }
+                SetModeOutcome::Refused { detail, response: Some(reply.status), status }
             }
         }
     }
 }
 
-fn refused(said: String) -> SetModeOutcome {
+fn refused(response: Option<u16>, said: String) -> SetModeOutcome {
     let detail = format!("its response to Set Server Mode was {said}");
-    SetModeOutcome::Refused { detail, not_found: false, status: None }
+    SetModeOutcome::Refused { detail, response, status: None }
 }
 
 /// The status, an excerpt of the body without control characters, and the flag that a login needs.

@@ -19,7 +19,7 @@ pub(crate) struct Brief {
 pub(crate) struct State {
     /// The record in force: the one that was published last.
     pub(super) in_force: Brief,
-    /// The record in force could not be saved: it is kept in memory, and saving is retried.
+    /// The store may not hold the record in force: saving it is retried.
     pub(super) unsaved: bool,
     /// The highest revision of any attempted save; a later record is always above it.
     pub(super) tried: u64,

@@ -32,7 +32,12 @@ impl State {
         self.flip.is_none() && self.saving.is_none()
     }
 
-    /// Whether the record in force is kept in memory only.
+    /// The store may hold a record that was not put in force: saving the one in force is retried.
+    pub(crate) fn lose_track(&mut self) {
+        self.unsaved = true;
+    }
+
+    /// Whether the store may not hold the record in force.
     #[cfg(test)]
     pub(super) fn is_unsaved(&self) -> bool {
         self.unsaved

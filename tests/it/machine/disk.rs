@@ -127,6 +127,36 @@ fn a_last_sync_that_fails_leaves_no_reason_or_end_that_nobody_was_told_of() {
     assert_eq!((&now["reason"], &now["expires"]), (&json!("told"), &json!(null)), "{now}");
 }
 
+/// The new record has its name, and the old one cannot be put back: the operator is told that the disk may disagree with
+/// the gateway, until it agrees again.
+#[test]
+fn a_disk_that_may_hold_what_was_not_done_is_an_alarm_until_it_does_not() {
+    let (ucs, machine) = (modeless(), Machine::new());
+    let gateway = machine.start(ucs.address, &ALONE);
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "told"})).status, 200);
+    let on_disk =
+        || -> Value { serde_json::from_slice(&std::fs::read(machine.state().join("mode.json")).unwrap()).unwrap() };
+    machine.turns_read_only_at_a_sync_of_the_directory();
+    let refused = admin::set_mode(&gateway, &json!({"mode": "maintenance", "reason": "not told", "expires_in": "1h"}));
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert_eq!((&on_disk()["reason"], &admin::mode(&gateway)["reason"]), (&json!("not told"), &json!("told")));
+    let alarm = ready(&gateway)["alarm"].clone();
+    assert!(
+        alarm.as_str().is_some_and(|alarm| alarm.contains("the disk may hold a mode that is not in force")),
+        "{alarm}"
+    );
+    machine.syncs_of_the_directory_fail(0);
+    eventually("the disk agrees", || ready(&gateway)["alarm"].is_null());
+    assert_eq!((&on_disk()["reason"], &on_disk()["expires"]), (&json!("told"), &json!(null)));
+    gateway.kill();
+    let gateway = machine.start(ucs.address, &ALONE);
+    finds(&gateway, "maintenance");
+    assert_eq!(admin::mode(&gateway)["reason"], "told");
+    assert_eq!(admin::set_mode(&gateway, &to("production")).status, 200);
+    let history = admin::call(&gateway, "GET /mode/history", None).text();
+    assert!(!history.contains("not told"), "{history}");
+}
+
 /// Ended with 1, and said why.
 #[track_caller]
 fn does_not_start(machine: &Machine, ucs: &Ucs, flags: &[&str], told: &str) {

@@ -29,6 +29,7 @@ struct control {
     volatile long long poll_error;     /* waiting for events; -1: it hangs */
     volatile long long victim_clock;     /* as clock_offset */
     volatile long long write_lie;      /* a write tells that it wrote more than it was given, by so much */
+    volatile long long after_sync_dir; /* as write_error, from the first fsync of the directory that fails */
 };
 
 static struct control none;
@@ -69,6 +70,14 @@ static int fails(long long error) {
     return error != 0;
 }
 
+/* The disk turned read-only, or the like, when the sync of the directory failed. */
+static volatile long long broken;
+
+static long long write_error(void) {
+    if (!control->sync_dir_error) broken = 0;
+    return control->write_error ? control->write_error : broken;
+}
+
 static int is_victim(void) {
     char name[16] = "";
     pthread_getname_np(pthread_self(), name, sizeof name);
@@ -89,36 +98,38 @@ static int sync_fails(int file) {
     if (!is_open_ours(file) || fstat(file, &about) != 0) return 0;
     /* In short pieces, so that a delay can be ended. */
     for (long long waited = 0; waited < control->sync_delay; waited += 10) usleep(10 * 1000);
-    return fails(S_ISDIR(about.st_mode) ? control->sync_dir_error : control->sync_error);
+    if (!S_ISDIR(about.st_mode)) return fails(control->sync_error);
+    if (control->sync_dir_error) broken = control->after_sync_dir;
+    return fails(control->sync_dir_error);
 }
 
 int fsync(int file) { return sync_fails(file) ? -1 : REAL(fsync)(file); }
 int fdatasync(int file) { return sync_fails(file) ? -1 : REAL(fdatasync)(file); }
 
 ssize_t write(int file, const void *bytes, size_t count) {
-    if (control->write_error && is_open_ours(file) && fails(control->write_error)) return -1;
+    if (write_error() && is_open_ours(file) && fails(write_error())) return -1;
     ssize_t written = REAL(write)(file, bytes, count);
     return control->write_lie && written > 0 && is_victim() ? written + control->write_lie : written;
 }
 
 int ftruncate64(int file, off64_t length) {
-    if (is_open_ours(file) && fails(control->write_error)) return -1;
+    if (is_open_ours(file) && fails(write_error())) return -1;
     return REAL(ftruncate64)(file, length);
 }
 
 int rename(const char *from, const char *to) {
-    if (is_ours(to) && fails(control->write_error)) return -1;
+    if (is_ours(to) && fails(write_error())) return -1;
     return REAL(rename)(from, to);
 }
 
 int unlink(const char *path) {
-    if (is_ours(path) && fails(control->write_error)) return -1;
+    if (is_ours(path) && fails(write_error())) return -1;
     return REAL(unlink)(path);
 }
 
 int mkdir(const char *path, mode_t mode) {
     /* What is there already is told to be there. */
-    if (is_ours(path) && access(path, F_OK) != 0 && fails(control->write_error)) return -1;
+    if (is_ours(path) && access(path, F_OK) != 0 && fails(write_error())) return -1;
     return REAL(mkdir)(path, mode);
 }
 
@@ -131,8 +142,8 @@ int open64(const char *path, int flags, ...) {
         struct stat about;
         int is_there = stat(path, &about) == 0, to_write = (flags & O_ACCMODE) != O_RDONLY;
         /* A read-only disk refuses every open to write, any other broken one only what makes a new file. */
-        int is_refused = to_write && (control->write_error == EROFS || ((flags & O_CREAT) && !is_there));
-        if (is_refused && fails(control->write_error)) return -1;
+        int is_refused = to_write && (write_error() == EROFS || ((flags & O_CREAT) && !is_there));
+        if (is_refused && fails(write_error())) return -1;
         if (!to_write && is_there && S_ISREG(about.st_mode) && fails(control->read_error)) return -1;
     }
     return REAL(open64)(path, flags, mode);

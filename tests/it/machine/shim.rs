@@ -33,10 +33,11 @@ enum Fault {
     Poll = 8,
     ThreadClock = 9,
     WriteLie = 10,
+    AfterSyncDir = 11,
 }
 
 /// The length of the file, in faults.
-const FAULTS: usize = 11;
+const FAULTS: usize = 12;
 
 /// The machine under one gateway after another. Everything works until it is told otherwise.
 pub struct Machine {
@@ -84,6 +85,12 @@ impl Machine {
     /// Each sync of the directory, the last step of a save, fails with this error; 0 mends it.
     pub fn syncs_of_the_directory_fail(&self, error: i64) {
         self.set(Fault::SyncDir, error);
+    }
+
+    /// The next sync of the directory fails, and the disk is read-only from then on.
+    pub fn turns_read_only_at_a_sync_of_the_directory(&self) {
+        self.set(Fault::AfterSyncDir, EROFS);
+        self.set(Fault::SyncDir, EIO);
     }
 
     /// Each sync takes so long; a shorter time ends those that wait.

@@ -14,6 +14,8 @@ pub enum Takes {
     Obeys,
     /// Says 200 and does nothing.
     Lies,
+    /// Lies, and then hangs at Set Server Mode.
+    LiesAndHangs,
     /// Answers this and does nothing.
     Answers(u16),
 }
@@ -135,6 +137,10 @@ fn said(says: &mut Says, line: &str, body: &str) -> (u16, String) {
                 (200, String::new())
             }
             Takes::Lies => (200, String::new()),
+            Takes::LiesAndHangs => {
+                (says.takes, says.hangs_at) = (Takes::Lies, Some("/server/mode"));
+                (200, String::new())
+            }
             Takes::Answers(status) => (status, String::new()),
         },
         ("GET", "/metadata/profiles") if says.schema.len() > 1 => owned(says.schema.pop().unwrap()),

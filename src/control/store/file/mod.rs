@@ -29,12 +29,14 @@ pub struct RecordFile {
     journal: Option<Journal>,
     /// The record last saved or loaded.
     saved: Option<ModeRecord>,
+    /// The files may hold a record after `saved` that was reported as not saved.
+    astray: bool,
 }
 
 impl RecordFile {
     /// The files in a directory that is locked for this process.
     pub fn in_dir(dir: &LocalDir) -> RecordFile {
-        RecordFile { dir: dir.path().to_owned(), journal: None, saved: None }
+        RecordFile { dir: dir.path().to_owned(), journal: None, saved: None, astray: false }
     }
 
     /// The path of a directory's journal, which may be read without the lock.
@@ -88,6 +90,12 @@ impl RecordFile {
         if actual != expected {
             return Err(StoreError::Conflict { expected, actual });
         }
+        if self.astray {
+            self.restore()?;
+        }
+        if let Some(there) = self.saved.clone().filter(|there| there.revision == record.revision) {
+            return Ok(saved(there));
+        }
         let kind = self.saved.as_ref().map_or(JournalKind::Started, |saved| JournalKind::of_step(saved, record));
         let journal_path = self.dir.join(JOURNAL);
         let journal = self.journal.as_mut().expect("load comes before the first save");
@@ -101,13 +109,22 @@ impl RecordFile {
         if let Err(error) = sync_dir(&self.dir) {
             // The new record is in place but reported as not saved: if the gateway is killed after that report, the next
             // start must find the old record.
-            if self.saved.as_ref().is_some_and(|saved| write_record(&self.dir, saved).is_ok()) {
-                let _ = journal.remove_last();
-            }
-            return Err(error);
+            let _ = journal.remove_last();
+            self.astray = true;
+            return Err(if self.restore().is_ok() { error } else { StoreError::Unknown(Box::new(error)) });
         }
         self.saved = Some(record.clone());
         Ok(saved(record).with_fault(journal.take_lost()))
+    }
+
+    /// Puts the record last saved back into its place, durably.
+    fn restore(&mut self) -> Result<(), StoreError> {
+        if let Some(saved) = &self.saved {
+            write_record(&self.dir, saved)?;
+            sync_dir(&self.dir)?;
+        }
+        self.astray = false;
+        Ok(())
     }
 
     /// The record, or the fault for which it was set aside.

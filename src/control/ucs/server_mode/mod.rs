@@ -52,6 +52,8 @@ pub(crate) struct UpstreamMode {
     locked: Option<String>,
     /// Why UCS is not in the gateway's mode; `None` once it is.
     behind: Option<String>,
+    /// It is behind only because it accepted one Set Server Mode and has not moved: an alarm from the second time on.
+    may_move: bool,
     /// How often this incarnation refused production.
     refusals: (Option<String>, u32),
     pace: Pace,
@@ -88,6 +90,7 @@ impl UpstreamMode {
             reading: None,
             locked: None,
             behind: None,
+            may_move: false,
             refusals: (None, 0),
             pace: Pace { wait: FIRST_WAIT, not_before: Instant::now() },
             was_sent: false,
@@ -124,7 +127,8 @@ impl UpstreamMode {
             return None;
         }
         let locked = self.locked.as_ref().map(|said| format!("upstream_credentials: UCS requires a login ({said})"));
-        let complaints: Vec<String> = locked.into_iter().chain(self.behind.clone()).collect();
+        let behind = self.behind.clone().filter(|_| !self.may_move);
+        let complaints: Vec<String> = locked.into_iter().chain(behind).collect();
         (!complaints.is_empty()).then(|| complaints.join("; "))
     }
 
@@ -202,7 +206,7 @@ impl UpstreamMode {
         match decision {
             Decision::Agreed => self.behind = None,
             Decision::Leave => {
-                self.behind = Some(format!("production was forced, but UCS is in {}", status.mode));
+                self.fall_behind(format!("production was forced, but UCS is in {}", status.mode));
             }
             Decision::Adopt | Decision::Wait | Decision::Follow | Decision::SetBack | Decision::Moved => {}
         }
@@ -220,8 +224,8 @@ impl UpstreamMode {
     /// UCS cannot be read. If it was asked for the mode in force and never seen there, perhaps before a restart, it is
     /// behind.
     pub(crate) fn recall(&mut self, mode: Mode) {
-        if self.behind.is_none() && self.memory.asked.is_open(mode) {
-            self.behind = Some(format!("UCS is not in {mode}: it was asked, and has not been seen there"));
+        if (self.behind.is_none() || self.may_move) && self.memory.asked.is_open(mode) {
+            self.fall_behind(format!("UCS is not in {mode}: it was asked, and has not been seen there"));
         }
     }
 
@@ -290,8 +294,16 @@ impl UpstreamMode {
             SetModeOutcome::NoSchema(_) | SetModeOutcome::Refused { .. } => {}
             SetModeOutcome::Unclear { .. } | SetModeOutcome::Absent(_) | SetModeOutcome::Gone(_) => {}
         }
-        self.behind = Some(format!("UCS is not in {mode}: {}", outcome.detail()));
+        let accepted = matches!(outcome, SetModeOutcome::Refused { response: Some(200..=299), .. });
+        let may_move = accepted && self.behind.is_none();
+        self.fall_behind(format!("UCS is not in {mode}: {}", outcome.detail()));
+        self.may_move = may_move;
         false
+    }
+
+    fn fall_behind(&mut self, words: String) {
+        self.behind = Some(words);
+        self.may_move = false;
     }
 
     fn count_refusal(&mut self, started: Option<String>) {
@@ -339,7 +351,7 @@ impl UpstreamMode {
         if self.enabled {
             self.forget_polls();
             self.memory.asked.note(mode.other(), Some(Timestamp::now()));
-            self.behind = Some(format!("UCS is being set back to {mode}"));
+            self.fall_behind(format!("UCS is being set back to {mode}"));
             self.due = Instant::now();
         }
     }
