@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +35,9 @@ const SILENCE: Duration = Duration::from_secs(40);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection to the gateway")]
 pub(crate) struct AdminArgs {
-    /// Address of the admin API: HOST:PORT or unix:PATH
+    /// Address of the admin API: HOST:PORT, http://HOST:PORT, https://HOST:PORT (with --admin-ca) or unix:PATH
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
-    pub(crate) admin: Address<HostPort>,
+    pub(crate) admin: AdminAddress,
     /// CAs of the admin port's certificate, if it speaks TLS
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_CA", value_name = "FILE")]
     pub(crate) admin_ca: Option<PathBuf>,
@@ -59,6 +60,38 @@ pub(crate) struct AdminArgs {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
+/// The address of the admin API, with the scheme if it was written as a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AdminAddress {
+    pub(super) address: Address<HostPort>,
+    scheme: Option<Scheme>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AdminAddress, String> {
+        let (scheme, address) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(address), _) => (Some(Scheme::Http), address),
+            (_, Some(address)) => (Some(Scheme::Https), address),
+            (None, None) => (None, text),
+        };
+        // As the address bar of a browser shows it.
+        let address = if scheme.is_some() { address.strip_suffix('/').unwrap_or(address) } else { address };
+        let address = address.parse().map_err(|error| format!("{error}, as it is or after http:// or https://"))?;
+        match (scheme, &address) {
+            (Some(_), Address::Unix(_)) => Err("write unix:PATH without http://".to_owned()),
+            (_, _) => Ok(AdminAddress { address, scheme }),
+        }
+    }
+}
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
@@ -70,6 +103,10 @@ pub(super) enum CallError {
     Connect { address: Address<HostPort>, source: io::Error },
     #[error(transparent)]
     Tls(TlsError),
+    #[error("https:// requires --admin-ca FILE, the CA of the admin port's certificate")]
+    NoCa,
+    #[error("http:// is clear text, and --admin-ca is for TLS: write https://")]
+    ClearText,
     #[error("the connection to the admin API failed: {0}")]
     Broken(String),
     /// The response is a problem document.
@@ -105,7 +142,13 @@ pub(super) struct AdminClient {
 impl AdminClient {
     /// Reads the token; does not connect yet.
     pub(super) fn new(arguments: &AdminArgs) -> Result<AdminClient, CallError> {
-        let has_other = matches!(arguments.admin, Address::Unix(_)) || arguments.admin_cert.is_some();
+        match (arguments.admin.scheme, &arguments.admin_ca) {
+            (Some(Scheme::Https), None) => return Err(CallError::NoCa),
+            (Some(Scheme::Http), Some(_)) => return Err(CallError::ClearText),
+            (_, _) => {}
+        }
+        let address = arguments.admin.address.clone();
+        let has_other = matches!(address, Address::Unix(_)) || arguments.admin_cert.is_some();
         let token = match arguments.token.clone().map_or_else(|| read_token(arguments), Ok) {
             Err(CallError::Token { .. }) if has_other && arguments.token_file.is_none() => None,
             token => Some(token?),
@@ -117,11 +160,7 @@ impl AdminClient {
             Ok(value)
         });
         let authorization = authorization.transpose()?;
-        Ok(AdminClient {
-            address: arguments.admin.clone(),
-            tls: tls(arguments).map_err(CallError::Tls)?,
-            authorization,
-        })
+        Ok(AdminClient { address, tls: tls(arguments).map_err(CallError::Tls)?, authorization })
     }
 
     /// One call; `patience` bounds the wait for its response.
@@ -185,7 +224,7 @@ impl AdminClient {
 
 /// TLS for the admin port, if there are CAs to trust.
 fn tls(arguments: &AdminArgs) -> Result<Option<Arc<TlsClient>>, TlsError> {
-    let (Some(ca), Address::Tcp(address)) = (&arguments.admin_ca, &arguments.admin) else { return Ok(None) };
+    let (Some(ca), Address::Tcp(address)) = (&arguments.admin_ca, &arguments.admin.address) else { return Ok(None) };
     let identity = arguments.admin_cert.clone().zip(arguments.admin_key.clone());
     TlsClient::load(&ClientFiles { ca: ca.clone(), identity }, address.host()).map(Some)
 }
@@ -253,6 +292,22 @@ fn read_token(arguments: &AdminArgs) -> Result<String, CallError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_be_the_url_that_a_browser_shows() {
+        for (text, scheme) in [
+            ("127.0.0.1:8081", None),
+            ("http://127.0.0.1:8081", Some(Scheme::Http)),
+            ("http://127.0.0.1:8081/", Some(Scheme::Http)),
+            ("https://127.0.0.1:8081", Some(Scheme::Https)),
+        ] {
+            let address = Address::Tcp("127.0.0.1:8081".parse().unwrap());
+            assert_eq!(text.parse(), Ok(AdminAddress { address, scheme }), "{text}");
+        }
+        for text in ["http://", "http://gw", "http://gw:1/mode", "127.0.0.1:1/", "https://unix:/x", "ftp://gw:1"] {
+            assert!(text.parse::<AdminAddress>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn comments_are_not_events() {

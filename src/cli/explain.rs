@@ -84,7 +84,7 @@ fn explanation(args: &ExplainArgs) -> Result<(Value, AskedTable), ExplainError> 
         None => Some(Path::new(DEFAULT_FILE)).filter(|file| file.exists()),
     };
     let Some(file) = file else {
-        return Ok((ask_gateway(args, path)?, AskedTable::Gateway(args.admin.admin.to_string())));
+        return Ok((ask_gateway(args, path)?, AskedTable::Gateway(args.admin.admin.address.to_string())));
     };
     let (table, _) = route_file::load(file)?;
     let explanation = serde_json::to_value(explain(&table, &args.method, path))?;

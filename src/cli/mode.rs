@@ -179,7 +179,9 @@ pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
             fail(code, format!("{}{still}{next}", CallError::Refused(refusal)))
         }
         Err(CommandError::Call(error)) => match &error {
-            CallError::Token { .. } | CallError::BadToken => fail(MISCONFIGURED, error),
+            CallError::Token { .. } | CallError::BadToken | CallError::NoCa | CallError::ClearText => {
+                fail(MISCONFIGURED, error)
+            }
             CallError::Connect { .. } => fail(UNREACHABLE, error),
             _ => fail(UNREACHABLE, format!("{error}; a change may continue: `ucs-gateway mode get` shows it")),
         },
@@ -224,7 +226,7 @@ enum CommandError {
 
 async fn command(arguments: &ModeArgs) -> Result<u8, CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
-    if let Address::Tcp(address) = &arguments.admin.admin
+    if let Address::Tcp(address) = &arguments.admin.admin.address
         && !address.is_loopback()
         && arguments.admin.admin_ca.is_none()
     {

@@ -68,13 +68,14 @@ pub(crate) async fn run(
     let (watch, loaded) = loaded?;
     let (table, text) = loaded?;
     check_class_limits(&settings.class_limits, &table)?;
-    let (sockets, bound) = Sockets::open(&settings, inherited)?;
     let gate = Gate::new(settings.workers, table);
     let (control_handle, inbox) = ControlHandle::new();
     let files = settings.clone();
     let opening = beside(format!("opening {} and its lock", settings.state_dir.display()), move || open(&files));
     let Some(opened) = or_stopped(opening, next(&mut signals.stop)).await else { return Ok(()) };
     let opened = opened??;
+    // The ports come after the files: a faulty file is told whether they are free or not.
+    let (sockets, bound) = Sockets::open(&settings, inherited)?;
     opened.tls.give_to(&mut settings);
     let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text);
     // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
@@ -102,7 +103,8 @@ pub(crate) async fn run(
         stop: stop_stage,
         fleet: control.fleet().map(fleet::observe),
     };
-    let mut running = Running::start(&settings, shared, (begin_stop, stop_workers), control, sockets)?;
+    let mut running =
+        Running::start(&settings, shared, (begin_stop, stop_workers), control, (sockets, service_manager.clone()))?;
     ready(bound);
     service_manager.tell(Notice::Ready);
     tokio::select! {

@@ -36,7 +36,7 @@ impl Running {
         shared: SharedParts,
         (begin_stop, stop_workers): (watch::Sender<bool>, watch::Sender<Stop>),
         control: Control,
-        sockets: Sockets,
+        (sockets, service_manager): (Sockets, ServiceManager),
     ) -> Result<Running, LaunchError> {
         let (stop_control, control_stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = oneshot::channel::<()>();
@@ -46,7 +46,7 @@ impl Running {
         let (liveness, questions) =
             Liveness::new(shared.control_handle.clone(), Arc::clone(&shared.metrics), shared.stopping.clone());
         tokio::task::spawn_local(liveness.clone().keep_asking());
-        tokio::task::spawn_local(watchdog::feed(liveness.clone()));
+        tokio::task::spawn_local(watchdog::feed(liveness.clone(), service_manager));
         let stopped = async move { drop(admin_stopped.await) };
         let serving = admin::serve(sockets.admin, admin_parts(settings, shared, liveness), questions, stopped);
         let admin = tokio::task::spawn_local(faults::with(Part::Admin, (), serving));

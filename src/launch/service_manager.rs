@@ -16,6 +16,8 @@ const EXTENSION: Duration = Duration::from_secs(20);
 pub(super) enum Notice {
     /// The start or a reload is over.
     Ready,
+    /// Every part has given a sign of life: for the watchdog.
+    Alive,
     Reloading,
     Stopping,
     /// Requests in flight are waited for, within the gateway's own limits: the time limit of the stop is to be extended.
@@ -57,6 +59,7 @@ impl ServiceManager {
 fn send(notice: Notice) {
     let sent = match notice {
         Notice::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Notice::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
         // Together, or `Type=notify-reload` ignores it.
         Notice::Reloading => {
             NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))

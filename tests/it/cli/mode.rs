@@ -37,6 +37,10 @@ fn get_set_history_and_preview() {
     assert!(elsewhere.contains(" JST ("), "{elsewhere}");
     assert_eq!((&record["mode"], &record["reason"]), (&json!("maintenance"), &json!("new extension")));
 
+    let url = format!("http://{}/", gateway.admin);
+    let by_url = run(&["mode", "get", "--admin", &url, "--state-dir", gateway.state_dir().to_str().unwrap()]);
+    assert_eq!((by_url.code, by_url.stdout.lines().next()), (Some(0), Some("maintenance")), "{by_url:?}");
+
     let as_json = mode(&gateway, &["get", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&as_json.stdout).unwrap(), admin::mode(&gateway));
 

@@ -52,6 +52,22 @@ fn an_address_that_is_taken_is_named() {
     assert!(log.join("\n").contains(&address), "{log:?}");
 }
 
+/// A restart in vain would not help, so it is said before anything that may be over by then.
+#[test]
+fn a_faulty_file_is_told_before_the_ports_are_opened() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let faulty = dir.file("faulty", "version: 1\nprincipals:\n  - {name: me, token: secret}\n");
+    let faulty = faulty.to_str().unwrap();
+    for flags in [&["--access", faulty][..], &["--upstream-credentials", faulty], &["--routes", faulty]] {
+        let flags = [&["--listen", &address, "--admin-listen", &address], flags].concat();
+        let started = Gateway::try_start_in(dir.path(), ucs.address, &flags);
+        let (status, log) = started.err().expect("it does not start");
+        assert_eq!((status.code(), log.join("\n").contains(faulty)), (Some(2), true), "{flags:?}: {log:?}");
+    }
+}
+
 #[test]
 fn a_stop_lets_what_runs_end_and_takes_nothing_new() {
     for signal in ["TERM", "INT"] {

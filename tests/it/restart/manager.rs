@@ -141,8 +141,11 @@ fn a_service_manager_that_reads_nothing_holds_nothing() {
     let filler = UnixDatagram::unbound().unwrap();
     filler.set_nonblocking(true).unwrap();
     while filler.send_to(b"x", &path).is_ok() {}
-    let prelude = format!("export NOTIFY_SOCKET={}", path.display());
+    let prelude = format!("export NOTIFY_SOCKET={} WATCHDOG_USEC=20000", path.display());
     let gateway = Gateway::start_after(&prelude, &dir.path().join("state"), ucs.address, &ALONE).expect("it starts");
+    for _ in 0..50 {
+        assert_eq!(admin::call(&gateway, "GET /livez", None).status, 200);
+    }
     gateway.signal("HUP");
     eventually("the reload is over", || gateway.log().contains("route table reloaded"));
     assert_eq!(admin::set_mode(&gateway, &serde_json::json!({"mode": "maintenance"})).status, 200);

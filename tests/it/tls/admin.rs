@@ -47,6 +47,9 @@ fn the_admin_port_speaks_tls_to_programs_and_to_the_commands() {
     let told = command(&["--admin-ca", ca.to_str().unwrap()]);
     assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
     assert_eq!(serde_json::from_str::<Value>(&told.stdout).unwrap()["mode"], "production");
+    let (url, state) = (format!("https://{admin}/"), gateway.state_dir().to_str().unwrap());
+    let by_url = ["mode", "get", "--admin", &url, "--admin-ca", ca.to_str().unwrap(), "--state-dir", state];
+    assert_eq!(tool::run(&by_url).code, Some(0), "as the browser shows it");
     let stranger = Authority::new("other");
     let refused = command(&["--admin-ca", stranger.certificate().to_str().unwrap()]);
     assert!(refused.code != Some(0) && refused.stderr.contains("the CA that signed"), "{}", refused.stderr);
