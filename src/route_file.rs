@@ -19,8 +19,17 @@ pub(crate) enum TableError {
 
 /// Reads and compiles a table. It also returns the text, so that a reload can detect a change.
 pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
-    let text = files::read_text(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
-    let table = routes_yaml::parse(&text, &path.display().to_string())
-        .map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;
+    let text = read(path)?;
+    let table = compile(path, &text).map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;
     Ok((table, text))
+}
+
+/// Reads the text of a table.
+pub(crate) fn read(path: &Path) -> Result<String, TableError> {
+    files::read_text(path).map_err(|source| TableError::Read { path: path.to_owned(), source })
+}
+
+/// Compiles the text of a table.
+pub(crate) fn compile(path: &Path, text: &str) -> Result<RouteTable, Vec<Diagnostic>> {
+    routes_yaml::parse(text, &path.display().to_string())
 }

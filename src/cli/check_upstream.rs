@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use clap::Args;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::links::hosts_of_links;
@@ -55,7 +56,7 @@ pub(crate) struct Finding {
     pub(crate) grade: Grade,
     what: &'static str,
     found: String,
-    /// What to do.
+    /// The remedy.
     advice: Option<String>,
 }
 
@@ -83,13 +84,23 @@ impl Finding {
 
     /// As it is printed.
     pub(crate) fn line(&self) -> String {
-        let grade = match self.grade {
+        let grade = self.grade.as_str();
+        let advice = self.advice.as_ref().map(|advice| format!("\n                       → {advice}"));
+        format!("  {grade:8} {:11} {}{}\n", self.what, self.found, advice.unwrap_or_default())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({"grade": self.grade.as_str(), "about": self.what, "found": self.found, "advice": self.advice})
+    }
+}
+
+impl Grade {
+    fn as_str(self) -> &'static str {
+        match self {
             Grade::Ok => "ok",
             Grade::Warning => "warning",
             Grade::Fault => "fault",
-        };
-        let advice = self.advice.as_ref().map(|advice| format!("\n                       → {advice}"));
-        format!("  {grade:8} {:11} {}{}\n", self.what, self.found, advice.unwrap_or_default())
+        }
     }
 }
 

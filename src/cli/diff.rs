@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::output::{FAILED, MISCONFIGURED, fail, print};
-use crate::policy::analysis::{self, Verdict};
+use crate::policy::analysis::{self, Difference, Findings, SettingDifference, Verdict};
 use crate::policy::explain::modes_in_words;
 use crate::route_file;
 
@@ -18,6 +19,9 @@ pub(crate) struct DiffArgs {
     pub(crate) old: PathBuf,
     /// Route table to compare it with
     pub(crate) new: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Prints each difference, or a line that there is none.
@@ -28,6 +32,11 @@ pub(crate) fn run(args: &DiffArgs) -> ExitCode {
     };
     let settings = analysis::setting_differences(&old, &new);
     let requests = analysis::diff(&old, &new);
+    if args.json {
+        let is_same = settings.is_empty() && requests.list.is_empty() && requests.cut_short.is_none();
+        let code = if is_same { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
+        return print(&format!("{:#}\n", as_json(&settings, &requests)), code);
+    }
     let mut text = String::new();
     for difference in &settings {
         text += &format!("{}\n  - {}\n  + {}\n", difference.setting, difference.old, difference.new);
@@ -44,6 +53,19 @@ pub(crate) fn run(args: &DiffArgs) -> ExitCode {
         None if text.is_empty() => print("no difference: both tables handle every request alike\n", ExitCode::SUCCESS),
         None => print(&text, ExitCode::from(FAILED)),
     }
+}
+
+fn as_json(settings: &[SettingDifference], requests: &Findings<Difference>) -> Value {
+    let settings = settings.iter().map(|found| json!({"setting": found.setting, "old": found.old, "new": found.new}));
+    let handled = requests.list.iter().map(|found| {
+        let (old, new) = (in_words(&found.old, &found.new), in_words(&found.new, &found.old));
+        json!({"method": found.method, "path": found.example_path, "old": old, "new": new})
+    });
+    json!({
+        "settings": settings.collect::<Vec<_>>(),
+        "requests": handled.collect::<Vec<_>>(),
+        "not_proven": requests.cut_short.map(|why| why.to_string()),
+    })
 }
 
 /// What differs from `other` is always named.

@@ -18,7 +18,7 @@ pub struct UpstreamMode {
     pub detail: Option<String>,
 }
 
-/// What UCS's status reports.
+/// The mode that UCS's status reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportedMode {

@@ -1,6 +1,6 @@
 //! The result of a search, and whether it is complete. It searches nothing.
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings<T> {
     /// The findings, each of them proven.

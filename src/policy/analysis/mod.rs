@@ -8,6 +8,7 @@ mod explorer;
 mod findings;
 mod paths;
 mod route_methods;
+mod warnings;
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -15,8 +16,9 @@ use self::explorer::explore;
 use self::route_methods::RouteMethods;
 use crate::policy::table::{OTHER_METHOD, RouteIndex, RouteTable};
 
-pub(crate) use self::diff::{Verdict, diff, setting_differences};
+pub(crate) use self::diff::{Difference, SettingDifference, Verdict, diff, setting_differences};
 pub use self::findings::{CutShort, Findings};
+pub(crate) use self::warnings::{Doubt, warnings};
 
 /// A route that can never match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(crate) struct Overlap {
     pub(crate) first: RouteIndex,
     /// The later route.
     pub(crate) second: RouteIndex,
+    /// A method that both take.
+    pub(crate) method: String,
     /// A path (with base path) that both take.
     pub(crate) example_path: String,
 }
@@ -84,8 +88,12 @@ pub(crate) fn overlaps(table: &RouteTable) -> Findings<Overlap> {
             for second in &routes[0][at + 1..] {
                 let (a, b) = (&table.routes[*first as usize], &table.routes[*second as usize]);
                 let differ = a.class != b.class || a.modes != b.modes;
-                if differ && own.share_a_method(*first, *second) && seen.insert((*first, *second)) {
-                    found.push(Overlap { first: *first, second: *second, example_path: path.to_owned() });
+                if differ
+                    && let Some(method) = own.shared_method(table, *first, *second)
+                    && seen.insert((*first, *second))
+                {
+                    let (method, example_path) = (method.to_owned(), path.to_owned());
+                    found.push(Overlap { first: *first, second: *second, method, example_path });
                 }
             }
         }

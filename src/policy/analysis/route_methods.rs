@@ -20,13 +20,21 @@ impl RouteMethods {
         routes.iter().copied().find(|route| takes(self.columns[*route as usize], requested))
     }
 
-    /// OPTIONS, which every route takes, counts only where a route names it.
-    pub(super) fn share_a_method(&self, first: RouteIndex, second: RouteIndex) -> bool {
-        let (first, second) = (self.columns[first as usize], self.columns[second as usize]);
-        let both_take = |requested: usize| takes(first, requested) && takes(second, requested);
-        match (first, second) {
-            (Some(a), Some(b)) => both_take(a) || both_take(b),
-            _ => true,
+    /// A method that both routes take. OPTIONS, which every route takes, counts only where a route names it.
+    pub(super) fn shared_method<'t>(
+        &self,
+        table: &'t RouteTable,
+        first: RouteIndex,
+        second: RouteIndex,
+    ) -> Option<&'t str> {
+        let column = |route: RouteIndex| self.columns[route as usize];
+        let both_take = |requested: usize| takes(column(first), requested) && takes(column(second), requested);
+        let named = [first, second].into_iter().filter(|route| column(*route).is_some());
+        let mut named = named.peekable();
+        if named.peek().is_none() {
+            return Some("GET");
         }
+        let shared = named.find(|route| column(*route).is_some_and(both_take));
+        shared.map(|route| table.routes[route as usize].method.as_str())
     }
 }

@@ -117,7 +117,7 @@ pub(crate) enum Failure {
     MemberMissing,
 }
 
-/// What a requester is told.
+/// The result for a requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// The flip has settled.
@@ -146,7 +146,7 @@ pub(crate) struct Wish {
     pub mode: Mode,
     /// A requester waits for it. Other changes neither join nor cancel a flip.
     pub requested: bool,
-    /// What `mode::apply` makes of it and the record in force.
+    /// The result of `mode::apply` for it and the record in force.
     pub applied: Applied,
     pub on_timeout: OnTimeout,
     pub force: bool,
@@ -154,7 +154,7 @@ pub(crate) struct Wish {
     pub lacks_schema: bool,
 }
 
-/// What follows from a change and a settled record.
+/// The consequence of a change for a settled record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Applied {
     /// The change names another revision.
@@ -171,7 +171,7 @@ pub(crate) enum Applied {
     Flip,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Event {
     Requested(Wish),
@@ -195,7 +195,7 @@ pub(crate) enum Event {
     Stop,
 }
 
-/// What became of UCS's own Set Server Mode, verified by its status.
+/// The outcome of UCS's own Set Server Mode, verified by its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum UpstreamAnswer {
     /// UCS reports the target, or has no mode of its own.
@@ -208,7 +208,7 @@ pub(crate) enum UpstreamAnswer {
     Refused,
 }
 
-/// What is to be done.
+/// An effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// Save this record; the response is [`Event::SaveEnded`].

@@ -146,14 +146,14 @@ pub(crate) enum ActorKind {
     Upstream,
 }
 
-/// What to do when the drain is not over at its deadline.
+/// The action when the drain is not over at its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnTimeout {
-    /// Restore the old mode and name what still runs.
+    /// Restore the old mode and name the requests that still run.
     #[default]
     Revert,
-    /// Abort what still runs, wait the orphan grace, commit.
+    /// Abort the requests that still run, wait the orphan grace, commit.
     Cut,
     /// Commit while it still runs: `drain: forced`.
     Commit,

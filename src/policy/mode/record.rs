@@ -126,7 +126,7 @@ pub struct ModeRecord {
     pub(crate) phase: Phase,
     /// While switching: the mode that is being left.
     pub from: Option<Mode>,
-    /// While switching: what a revert restores.
+    /// While switching: the members that a revert restores.
     #[serde(flatten)]
     pub(crate) left: Left,
     /// While switching: when the drain is given up.
@@ -155,7 +155,7 @@ pub struct ModeRecord {
     pub(crate) abandoned: Vec<OperationCount>,
     /// While switching: how long the drain may take, in whole milliseconds.
     pub drain_timeout_ms: Option<u64>,
-    /// While switching: what happens at the deadline.
+    /// While switching: the action at the deadline.
     pub(crate) on_timeout: Option<OnTimeout>,
     /// Whether a missing profile schema was overridden.
     pub force: bool,
@@ -191,10 +191,10 @@ pub(crate) struct Left {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) drain: Option<DrainOutcome>,
-    /// What was given up on when it settled.
+    /// The requests given up on when it settled.
     #[serde(rename = "from_abandoned", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) abandoned: Vec<OperationCount>,
-    /// What clients were told.
+    /// The message for clients.
     #[serde(rename = "from_message", default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// When clients could expect the other mode.

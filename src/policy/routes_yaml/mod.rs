@@ -51,7 +51,8 @@ fn find_duplicates(partial: &PartialTable, diagnostics: &mut Diagnostics) {
         if let Some(first) = seen.get(&(method, path.clone())) {
             let (line, operation) = (first.line, &first.operation);
             let message = format!("duplicate route {method} {written}, first in line {line} as \"{operation}\"");
-            diagnostics.add(found.path_at, Issue::new(written, message, "remove one of them"));
+            let also = vec![(line, "first here".to_owned())];
+            diagnostics.add_about(found.path_at, Issue::new(written, message, "remove one of them"), also);
         } else {
             seen.insert((method, path), route);
         }
@@ -66,7 +67,8 @@ fn check_answers(partial: &PartialTable, diagnostics: &mut Diagnostics) {
         let name = answer.as_str();
         if let Some(line) = first_lines.get(name) {
             let message = format!("a second route with answer: {name}; the first is in line {line}");
-            diagnostics.add(found.at, Issue::new(name, message, "remove one of them"));
+            let also = vec![(*line, "first here".to_owned())];
+            diagnostics.add_about(found.at, Issue::new(name, message, "remove one of them"), also);
         }
         first_lines.entry(name).or_insert(found.at.line);
         let Some(route) = &found.route else { continue };
@@ -99,7 +101,9 @@ fn compile(partial: PartialTable, mut diagnostics: Diagnostics) -> Result<RouteT
         diagnostics.take()
     })?;
     for unreachable in analysis::unreachable(&table).list {
-        diagnostics.add(span_of(unreachable.route), unreachable_issue(&table, &unreachable));
+        let earlier = unreachable.shadowed_by.iter().map(|index| table.routes[*index as usize].line);
+        let also = earlier.map(|line| (line, "takes its requests".to_owned())).collect();
+        diagnostics.add_about(span_of(unreachable.route), unreachable_issue(&table, &unreachable), also);
     }
     diagnostics.verdict()?;
     Ok(table)
@@ -118,9 +122,11 @@ fn unreachable_issue(table: &RouteTable, unreachable: &Unreachable) -> Issue {
         return Issue::new(path, message, "a path begins with / and has no empty segment; see docs/routes.md");
     }
     let takes = if earlier.len() == 1 { "is listed earlier and takes" } else { "are listed earlier and together take" };
+    let requested = if method == "ANY" { "GET" } else { method };
     let (earlier, example) = (earlier.join(" and "), unreachable.example_path.as_deref().unwrap_or("any"));
-    let message =
-        format!("{method} {path} can never match: {earlier} {takes} all of its requests, for example {example}");
+    let message = format!(
+        "{method} {path} can never match: {earlier} {takes} all of its requests, for example {requested} {example}"
+    );
     Issue::new(path, message, "move it above, or remove it")
 }
 

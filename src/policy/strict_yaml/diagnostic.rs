@@ -15,6 +15,8 @@ pub struct Diagnostic {
     pub(crate) column: usize,
     /// The problem and its correction.
     pub(crate) issue: Issue,
+    /// Other lines that the problem is about, and their part in it.
+    pub(crate) also: Vec<(usize, String)>,
 }
 
 impl fmt::Display for Diagnostic {
@@ -47,7 +49,12 @@ impl<'f> Diagnostics<'f> {
     }
 
     pub(crate) fn add(&mut self, at: Span, issue: Issue) {
-        self.list.push(Diagnostic { file: self.file.to_owned(), line: at.line, column: at.column, issue });
+        self.add_about(at, issue, Vec::new());
+    }
+
+    /// Adds an issue that is about other lines too.
+    pub(crate) fn add_about(&mut self, at: Span, issue: Issue, also: Vec<(usize, String)>) {
+        self.list.push(Diagnostic { file: self.file.to_owned(), line: at.line, column: at.column, issue, also });
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -34,7 +34,8 @@ fn a_dead_route_is_found_beside_a_regex_with_many_states() {
     let file = dir.file("dead.yaml", &table("", &routes));
     let checked = run(&["check", file.to_str().unwrap()]);
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(2), ""), "{checked:?}");
-    assert!(checked.stderr.contains("dead.yaml:6: GET /a/b can never match: \"All\" (line 5)"), "{}", checked.stderr);
+    assert!(checked.stderr.contains("error: GET /a/b can never match: \"All\" (line 5)"), "{}", checked.stderr);
+    assert!(checked.stderr.contains("dead.yaml:6:42\n"), "{}", checked.stderr);
 }
 
 #[test]
