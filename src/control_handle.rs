@@ -51,7 +51,7 @@ pub(crate) struct BypassUse {
     pub(crate) operation: String,
 }
 
-/// What a reload does while a flip is under way.
+/// The behaviour of a reload while a flip is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReloadWhen {
     /// It fails as busy.

@@ -1,4 +1,4 @@
-//! Reads again what the running gateway reads from files: the route table, through control, and each [`ReloadedFile`]. It
+//! Reads the files of the running gateway again: the route table, through control, and each [`ReloadedFile`]. It
 //! knows the fault of each. It interprets no content.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ impl Reloads {
         ReloadEnd { routes: self.reload_routes(when).await, faults }
     }
 
-    /// Reads again what has this name. The outcome is in the log.
+    /// Reads the file of this name again. The outcome is in the log.
     pub(crate) async fn reload_one(&self, name: &str) {
         if name == ROUTES {
             drop(self.reload_routes(ReloadWhen::AfterFlip).await);

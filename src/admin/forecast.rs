@@ -1,4 +1,4 @@
-//! What a flip would meet now: `GET /mode/preview`, and `PUT /mode` with `rehearse`. It reads the gate and changes nothing.
+//! The forecast of a flip: `GET /mode/preview`, and `PUT /mode` with `rehearse`. It reads the gate and changes nothing.
 
 use std::sync::Arc;
 
@@ -35,7 +35,8 @@ pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<AdminRe
     Ok(response::json(StatusCode::OK, &document))
 }
 
-/// Checks a change as its flip would be checked, and reports what its drain would wait for. Admission stays as it is.
+/// Checks a change as its flip would be checked, and reports the requests that its drain would wait for. Admission stays
+/// as it is.
 pub(super) fn rehearse(state: &AdminState, change: ModeChange) -> Result<AdminResponse, Problem> {
     let gate = &state.parts.gate;
     let published = gate.published();

@@ -53,12 +53,12 @@ struct WantedChange {
     rehearse: bool,
 }
 
-/// What `PUT /mode` asks for.
+/// The request of `PUT /mode`.
 pub(super) struct Wanted {
     pub(super) change: ModeChange,
     /// Whether to respond when the flip has ended; otherwise once it has begun.
     waits: bool,
-    /// Whether to say what the change would meet, and change nothing.
+    /// Whether to forecast the change, and change nothing.
     pub(super) rehearses: bool,
 }
 
@@ -271,7 +271,7 @@ fn when(time: WrittenTime) -> When {
     }
 }
 
-/// Checks what an operator writes for people.
+/// Checks the texts that an operator writes for people.
 pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Problem> {
     if text.is_some_and(|text| text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control)) {
         let detail = format!("{name}: at most {LONGEST_TEXT} characters, and none of them a control character");

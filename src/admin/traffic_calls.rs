@@ -1,5 +1,5 @@
-//! `GET /traffic`, and the data of the event `traffic`: what ended lately, and the operations in flight with the age of the oldest
-//! request.
+//! `GET /traffic`, and the data of the event `traffic`: the requests that ended lately, and the operations in flight with the
+//! age of the oldest request.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::gate::Gate;
 /// The most operations that are named as running.
 const NAMED: usize = 50;
 
-/// The samples of the last minutes, and what is in flight now.
+/// The samples of the last minutes, and the requests in flight now.
 pub(super) fn show(state: &AdminState) -> AdminResponse {
     let document = json!({
         "seconds": EVERY.as_secs(),

@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_secs(40);
 #[command(next_help_heading = "Connection to the gateway")]
 pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT, http://HOST:PORT, https://HOST:PORT (with --admin-ca) or unix:PATH
-    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", default_value = "127.0.0.1:8081")]
+    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub(crate) admin: AdminAddress,
     /// CAs of the admin port's certificate, if it speaks TLS
     #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_CA", value_name = "FILE")]

@@ -70,7 +70,17 @@ pub(crate) fn run(arguments: &CertificateArgs) -> ExitCode {
             );
             print(&text, ExitCode::SUCCESS)
         }
+        Err(error @ CertificateError::Write { .. }) if error.is_there() => {
+            fail(FAILED, format!("{error}; remove it, or name another --dir"))
+        }
         Err(error) => fail(FAILED, error),
+    }
+}
+
+impl CertificateError {
+    /// A file that exists is never overwritten.
+    fn is_there(&self) -> bool {
+        matches!(self, CertificateError::Write { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
     }
 }
 

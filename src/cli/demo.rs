@@ -163,6 +163,7 @@ fn instructions(ready: &Ready, token: &str, (ucs, state): (&str, &str), ca: Opti
     let (data, admin) = (format!("{scheme}://{}", ready.listen), format!("{scheme}://{}", ready.admin));
     // curl trusts it for the rest of the session.
     let trust = ca.map(|ca| format!("\n  export CURL_CA_BUNDLE={ca}")).unwrap_or_default();
+    let trust_of_cli = ca.map(|ca| format!(" UCS_GATEWAY_ADMIN_CA={ca}")).unwrap_or_default();
     format!(
         r#"ucs-gateway demo: a gateway in front of a stand-in UCS
 
@@ -193,6 +194,11 @@ Copy and paste, in another terminal:
   # 5. Watch a drain: UCS now takes three seconds; start a request, then flip.
   curl http://{ucs}/_stand-in/delay -d '{{"milliseconds":3000}}'
   curl -s '{data}/profiles?LastName=Lovelace' & sleep 1; curl -s -X PUT {admin}/mode -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"mode":"maintenance"}}'
+
+  # 6. The same with the command line: back to production, and all that happened.
+  export UCS_GATEWAY_ADMIN={admin} UCS_GATEWAY_TOKEN=$TOKEN{trust_of_cli}
+  ucs-gateway mode set production --reason "tried out"
+  ucs-gateway mode history
 
 Stop with ctrl-c.
 "#

@@ -40,7 +40,7 @@ impl DrainScreen {
         self.replace(&lines);
     }
 
-    /// Puts a question in place of the drain; what the operator types follows it.
+    /// Puts a question in place of the drain; the operator's answer is typed behind it.
     pub(super) fn ask(&mut self, question: &str) {
         self.replace(&[question.to_owned()]);
     }

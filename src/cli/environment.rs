@@ -69,7 +69,7 @@ fn is_given(arguments: &[OsString], long: &str) -> bool {
     arguments.iter().take_while(|argument| *argument != "--").any(is_flag)
 }
 
-/// What to add to an error: the variable that the rejected value comes from.
+/// An addition to an error: the variable that the rejected value comes from.
 pub(super) fn origin_of(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
         return None;

@@ -57,6 +57,10 @@ enum ExplainError {
 
 /// Prints the explanation, and the table that it is by.
 pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
+    let upper = args.method.to_ascii_uppercase();
+    if upper != args.method {
+        note(&format!("methods are case-sensitive: this is about {}, not {upper}", args.method));
+    }
     match explanation(args) {
         Ok((explanation, table)) if args.json => {
             if let AskedTable::Gateway(address) = table {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::mode_text::{describe_drain_outcome, summary_of_counts, word};
 use super::times::{Reader, seconds_of};
 
-/// One line for each entry, newest first; what there is to say of a flip's drain follows, indented.
+/// One line for each entry, newest first; remarks about a flip's drain follow, indented.
 pub(super) fn describe_history(document: &Value, reader: &Reader) -> String {
     let entries = document["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut text = String::new();
@@ -56,7 +56,7 @@ fn bypass_line(entry: &Value, reader: &Reader) -> String {
     format!("{:>6}  {time}  {step:<24}  {}  {}", "bypass", word(&bypass["principal"]), word(&bypass["operation"]))
 }
 
-/// What else the entry says: the report of the flip that it ends, its drain, what it schedules.
+/// The rest of the entry: the report of the flip that it ends, its drain, what it schedules.
 fn remarks(entry: &Value, reader: &Reader) -> Vec<String> {
     let record = &entry["record"];
     let (mut remarks, report) = (Vec::new(), &record["report"]);

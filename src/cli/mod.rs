@@ -4,6 +4,7 @@
 mod admin_client;
 mod certificate;
 mod check;
+mod check_against;
 mod check_upstream;
 mod completions;
 mod demo;
@@ -16,11 +17,14 @@ mod fleet_text;
 mod history_text;
 mod journal;
 mod links;
+mod logged_request;
 mod man;
 mod mode;
 mod mode_set;
 mod mode_text;
 mod output;
+mod remarks;
+mod routes;
 mod schema;
 mod serve;
 mod service;
@@ -60,6 +64,8 @@ pub(crate) enum Command {
     Diff(diff::DiffArgs),
     /// Show or change the mode of a running gateway
     Mode(Box<mode::ModeArgs>),
+    /// Have a running gateway read its files again
+    Routes(routes::RoutesArgs),
     /// Verify the journal of a gateway
     Journal(journal::JournalArgs),
     /// Make and look after the record of a fleet in its store
@@ -92,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Mode(args) => mode::run(&args),
+        Command::Routes(args) => routes::run(&args),
         Command::Fleet(args) => fleet::run(*args),
         Command::Token(args) => token::run(&args),
         Command::Certificate(args) => certificate::run(&args),

@@ -51,9 +51,9 @@ enum ModeCommand {
     /// Change the mode and wait until it is settled
     #[command(after_long_help = EXIT_CODES)]
     Set(SetArgs),
-    /// Close both single modes at this gateway alone; the mode itself stays
+    /// Refuse the operations of either mode at this gateway alone; the mode stays, and operations of both modes continue
     Close(LocalArgs),
-    /// Open this gateway again after `close`
+    /// Admit the operations of the mode again after `close`
     Open(LocalArgs),
     /// Follow mode changes and drains until interrupted
     Watch,
@@ -90,22 +90,22 @@ struct SetArgs {
     #[arg(long)]
     message: Option<String>,
     /// When clients may expect the other mode: HH:MM (the next one, local time), an RFC 3339 time, or `never`
-    #[arg(long, value_parser = local_time)]
+    #[arg(long, value_name = "TIME", value_parser = local_time)]
     back_at: Option<WrittenTime>,
     /// Change back automatically after this time, e.g. 2h; `never` removes an expiry
-    #[arg(long)]
+    #[arg(long, value_name = "DURATION")]
     expires_in: Option<WrittenEnd>,
     /// Change at this time: HH:MM (the next one, local time) or an RFC 3339 time; `never` cancels the scheduled change
-    #[arg(long, value_parser = local_time)]
+    #[arg(long, value_name = "TIME", value_parser = local_time)]
     at: Option<WrittenTime>,
     /// Drain timeout: how long to wait for requests in flight, e.g. 60s
-    #[arg(long)]
+    #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<Written>,
     /// Action at the drain timeout
-    #[arg(long, value_parser = named::<OnTimeout>(OnTimeout::NAMES))]
+    #[arg(long, value_name = "ACTION", value_parser = named::<OnTimeout>(OnTimeout::NAMES))]
     on_timeout: Option<OnTimeout>,
     /// Change the mode only if the record still has this revision
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     if_revision: Option<u64>,
     /// Change to production even if UCS has no profile schema or cannot be connected to
     #[arg(long)]
@@ -113,7 +113,7 @@ struct SetArgs {
     /// Wait until the change has ended; with `--wait=false` only until it has begun
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     wait: bool,
-    /// Change nothing: check the change, and show what its drain would wait for now
+    /// Change nothing: check the change, and show the requests that its drain would wait for now
     #[arg(long, conflicts_with = "at")]
     rehearse: bool,
 }
@@ -189,7 +189,7 @@ pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
     }
 }
 
-/// The exit code of a refusal, and what the operator can do next, in the words of the command line.
+/// The exit code of a refusal, and the next step of the operator, in the words of the command line.
 fn meaning_of(reason: &str) -> (u8, Option<&'static str>) {
     match reason {
         "bad_body" => (MISCONFIGURED, None),
@@ -209,6 +209,7 @@ fn meaning_of(reason: &str) -> (u8, Option<&'static str>) {
         "unauthorized" => {
             (FAILED, Some("name the right token: --token-file FILE, UCS_GATEWAY_TOKEN, or --state-dir of the gateway"))
         }
+        "unmatched" => (FAILED, Some("this is the data port: name the admin port with --admin or UCS_GATEWAY_ADMIN")),
         "forbidden" => (FAILED, Some("use another credential, or have access.yaml grant this permission")),
         _ => (FAILED, None),
     }
@@ -271,7 +272,12 @@ fn describe_set(wanted: &SetArgs, document: &Value) -> String {
     let reader = Reader::here();
     match wanted {
         SetArgs { rehearse: true, .. } => describe_rehearsal(document),
-        SetArgs { at: Some(_), .. } => describe_mode(document, &reader),
+        SetArgs { at: Some(WrittenTime::Never), .. } => {
+            "nothing is scheduled\n".to_owned() + &describe_mode(document, &reader)
+        }
+        SetArgs { at: Some(_), mode, .. } => {
+            format!("scheduled: a change to {mode}; until then\n") + &describe_mode(document, &reader)
+        }
         _ => describe_flip(document, &reader),
     }
 }

@@ -122,7 +122,7 @@ async fn follow(client: &AdminClient, drains: mpsc::UnboundedSender<Value>) {
     }
 }
 
-/// What the operator wants, after Ctrl-C.
+/// The operator's decision after Ctrl-C.
 enum Answer {
     /// The question was put; nothing is decided.
     Asked,
@@ -156,7 +156,7 @@ impl Display {
         self.draw();
     }
 
-    /// The question stays as it is: a redrawn line would hide what the operator types.
+    /// The question stays as it is: a redrawn line would hide the operator's typing.
     fn draw(&mut self) {
         if let (Some(screen), Some(drain), false) = (&mut self.screen, &self.drain, self.is_asking) {
             screen.draw(drain, &Reader::here());

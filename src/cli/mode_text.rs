@@ -32,7 +32,7 @@ fn facts(document: &Value, reader: &Reader) -> Vec<(&'static str, String)> {
         ("CLOSED", describe_local(&document["local"], reader)),
         ("since", when("since").map(|since| format!("{since} {who}"))),
         ("reason", text("reason").map(str::to_owned)),
-        ("cause", text("cause").map(str::to_owned)),
+        ("cause", text("cause").map(describe_cause)),
         ("deadline", when("deadline")),
         ("ends", when("expires").map(|time| format!("{time}; {other} follows"))),
         ("message", text("message").map(|message| format!("\"{message}\" (for clients)"))),
@@ -55,6 +55,28 @@ pub(super) fn describe_record_event(document: &Value, reader: &Reader) -> String
         describe_local(&document["local"], reader).map(|local| format!("; CLOSED {local}")).unwrap_or_default();
     let who = format!("by {}, revision {}", actor(&document["actor"]), document["revision"]);
     format!("{}  {} {who}{reason}{closed}{alarm}", reader.time_of_day(), headline(document))
+}
+
+/// The reason of a change that no one requested, with its word in records and metrics.
+fn describe_cause(cause: &str) -> String {
+    let meaning = match cause {
+        "first_start" => "the first start with this state directory",
+        "first_seen" => "the first mode that UCS reported",
+        "expired" => "the mode before it had an end",
+        "scheduled" => "at its scheduled time",
+        "no_profile_schema" => "UCS has no profile schema",
+        "upstream_in_maintenance" => "UCS went to maintenance by itself",
+        "upstream_moved" => "UCS went to production past the gateway",
+        "drain_timeout" => "requests were still running at the drain timeout",
+        "upstream_refused" => "UCS did not change its mode",
+        "cancelled" => "the change was cancelled",
+        "not_durable" => "the change could not be saved",
+        "shutting_down" => "the gateway was stopped during the change",
+        "recovered" => "the gateway ended during the change",
+        "member_missing" => "a member of the fleet did not acknowledge the change",
+        _ => return cause.to_owned(),
+    };
+    format!("{meaning} ({cause})")
 }
 
 /// The number of requests in flight, by the modes that admit them.
@@ -155,8 +177,8 @@ pub(super) fn describe_preview(document: &Value) -> String {
     let mut text = match document["window_seconds"].as_u64() {
         Some(0) | None => format!("a change to {mode} would wait for {waits_for} now; the rate is not known yet\n"),
         Some(window) => format!(
-            "a change to {mode} would wait for {waits_for} now, and refuse {} a minute (measured over {window} s)\n",
-            document["per_minute"]
+            "a change to {mode} would wait for {waits_for} now, and refuse {} (measured over {window} s)\n",
+            rate(&document["per_minute"])
         ),
     };
     for operation in document["would_refuse"].as_array().into_iter().flatten() {
@@ -186,7 +208,7 @@ pub(super) fn describe_rehearsal(document: &Value) -> String {
         text.push_str(&format!("  {:<13} {running}\n", "in flight"));
     }
     if rehearsal["window_seconds"] != 0 {
-        text.push_str(&format!("  {:<13} {} requests a minute\n", "would refuse", rehearsal["per_minute"]));
+        text.push_str(&format!("  {:<13} {}\n", "would refuse", rate(&rehearsal["per_minute"])));
     }
     let current = word(&document["mode"]);
     text + &format!("nothing was changed: {current} is in force\n")
@@ -199,9 +221,18 @@ pub(super) fn summary_of_counts(counts: &Value) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// `1 request`, `2 requests`.
+/// `no request`, `1 request`, `2 requests`.
 pub(super) fn requests(count: u64) -> String {
-    if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
+    match count {
+        0 => "no request".to_owned(),
+        1 => "1 request".to_owned(),
+        _ => format!("{count} requests"),
+    }
+}
+
+/// `no request`, `12.5 requests a minute`.
+fn rate(per_minute: &Value) -> String {
+    if per_minute.as_f64() == Some(0.0) { requests(0) } else { format!("{per_minute} requests a minute") }
 }
 
 /// `ann (operator)`.

@@ -1,4 +1,4 @@
-//! The end of a drain, and its report. It reads the gate and waits; what follows is decided elsewhere.
+//! The end of a drain, and its report. It reads the gate and waits; the consequences are decided elsewhere.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ fn counted(counts: &OperationCounts, count: u64) -> OperationCount {
     OperationCount::new(&*counts.operation, &*counts.class, count)
 }
 
-/// What may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.
+/// Requests that may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.
 pub(super) fn unfinished(drain: DrainOutcome, report: &FlipReport) -> Vec<OperationCount> {
     let mut unfinished = report.abandoned.clone();
     if drain == DrainOutcome::Forced {

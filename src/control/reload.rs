@@ -1,4 +1,4 @@
-//! A reload of the route table: what was read is compared, put in force between two flips, and reported when the requests of
+//! A reload of the route table: the new table is compared, put in force between two flips, and reported when the requests of
 //! the old table have ended.
 
 use std::sync::Arc;

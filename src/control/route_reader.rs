@@ -34,7 +34,7 @@ pub(super) struct Reload {
     pub fingerprint: Option<String>,
     pub work: Slot<ReloadEnd>,
     pub reply: Option<ReloadReply>,
-    /// What was read during a flip: it is put in force afterwards.
+    /// A table that was read during a flip: it is put in force afterwards.
     pub loaded: Option<Result<Box<LoadedRoutes>, String>>,
     pub waiting: VecDeque<ReloadReply>,
     /// A thread is reading, perhaps for ever.

@@ -1,4 +1,4 @@
-//! What the clock triggers: the end of a mode, and scheduled flips; and what follows when one fails.
+//! The events of the clock: the end of a mode, and scheduled flips; and the consequences when one fails.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ pub(super) struct FlipFacts {
     pub switching: Option<ModeRecord>,
     pub report: FlipReport,
     pub drain_began: Option<Instant>,
-    /// What had been abandoned at the end of the drain.
+    /// The abandoned requests at the end of the drain.
     pub abandoned: AbandonedSoFar,
     pub upstream_until: Option<Instant>,
     /// Why UCS is not in the target mode.

@@ -1,5 +1,5 @@
 //! One thing that is read from files and can be read again: principals, the login for UCS, a certificate with its key. The
-//! reading has a thread of its own and a limit; after a failure what was read before stays in force, and the fault is kept.
+//! reading has a thread of its own and a limit; after a failure the earlier contents stay in force, and the fault is kept.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The timeout of a reading: the file system may hang.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Puts into force what was read; false if it is in force already.
+/// Puts the new contents into force; false if it is in force already.
 pub(crate) type PutInForce = Box<dyn FnOnce() -> bool + Send>;
 
 /// Reads and checks the files, blocking; the error lists all faults, each with its place, and no secret.
@@ -42,7 +42,7 @@ impl ReloadedFile {
         self.lock_fault().clone()
     }
 
-    /// Reads the files again and puts them in force, or says why what was read before stays.
+    /// Reads the files again and puts them in force, or says why the earlier contents stay.
     pub(crate) async fn reload(&self) -> Result<(), String> {
         let (read, turn) = (Arc::clone(&self.read), Arc::clone(&self.reading));
         let reading = async {

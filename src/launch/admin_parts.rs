@@ -1,4 +1,4 @@
-//! What the admin port is made of.
+//! The parts of the admin port.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -144,13 +144,13 @@ fn watched_files(settings: &Settings) -> Vec<WatchedFiles> {
     files.chain(tls::watched(settings)).collect()
 }
 
-/// What the start reads and locks.
+/// The files that the start reads and locks.
 struct Opened {
     state_dir: LocalDir,
     access: Arc<Access>,
     credentials: Option<SharedCredentials>,
     tls: Tls,
-    /// What a reload reads again, beside the route table.
+    /// The files that a reload reads again, beside the route table.
     reloaded: Vec<Arc<ReloadedFile>>,
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn run(settings: Option<OnChangeSettings>, gate: Arc<Gate>, met
     }
 }
 
-/// What the program knows.
+/// The state that the program knows.
 struct Told {
     /// A flip is under way.
     is_switching: bool,

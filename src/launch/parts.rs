@@ -89,7 +89,7 @@ mod tests {
         spawn_local(async { panic!("for the test") })
     }
 
-    /// What is said when one part of three has ended.
+    /// The error when one part of three has ended.
     async fn said(control: JoinHandle<()>, admin: JoinHandle<()>, worker: Option<Result<(), String>>) -> String {
         let (workers, told) = Workers::of_one();
         if let Some(result) = worker {

@@ -17,7 +17,7 @@ const UPSTREAM: &str = "upstream_certificate";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What was read at the start.
+/// The files as read at the start.
 pub(super) struct Tls {
     data: Option<Arc<TlsServer>>,
     pub(super) admin: Option<Arc<TlsServer>>,
@@ -42,7 +42,7 @@ impl Tls {
         settings.proxy.upstream.tls.clone_from(&self.upstream);
     }
 
-    /// What a reload reads again.
+    /// The files that a reload reads again.
     pub(super) fn reloaded(&self) -> Vec<Arc<ReloadedFile>> {
         let data = self.data.iter().map(|tls| reloaded(DATA, tls.material()));
         let admin = self.admin.iter().map(|tls| reloaded(ADMIN, tls.material()));

@@ -63,7 +63,7 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// What a request needs to be admitted.
+/// The needs of a request for its admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Passage {
     /// The mode admits its route.

@@ -18,7 +18,7 @@ pub(crate) fn prepare_accepted(stream: &TcpStream, unsent: u32) -> io::Result<()
     Ok(())
 }
 
-/// Limits what the kernel buffers for the peer, beyond the bytes in flight.
+/// Limits the kernel's buffer for the peer, beyond the bytes in flight.
 pub(super) fn limit_unsent(stream: &TcpStream, unsent: u32) {
     // Not every kernel supports it.
     drop(SockRef::from(stream).set_tcp_notsent_lowat(unsent));

@@ -8,6 +8,8 @@ use crate::support::tool::{Run, run};
 mod build;
 /// `certificate new`.
 mod certificate;
+/// `check`: reports, warnings, `--against`, `--json`.
+mod check;
 /// `check --upstream`.
 mod check_upstream;
 /// `demo`, and the commands that it and the README print.
@@ -18,9 +20,13 @@ mod environment;
 mod mode;
 /// `check` and `diff` where the search is hard.
 mod proofs;
+/// `routes reload`.
+mod routes;
+/// `schema`, against the shipped tables and the reader.
+mod schema;
 /// `serve`: how it starts, refuses to start, and stops.
 mod serve;
-/// `check`, `explain`, `diff`, `schema`: what is said about tables.
+/// `check`, `explain`, `diff`: what is said about tables.
 mod tables;
 /// `mode set` in a real terminal: the drain bar and Ctrl-C.
 mod terminal;

@@ -54,7 +54,7 @@ impl UpstreamCredentials {
         }
     }
 
-    /// Reads a file now, and again at each reload: the next call uses what it holds then.
+    /// Reads a file now, and again at each reload: the next call uses its contents of then.
     pub(crate) fn reloaded(path: &Path) -> Result<(SharedCredentials, Arc<ReloadedFile>), CredentialsError> {
         let shared: SharedCredentials = Arc::new(ArcSwap::from_pointee(UpstreamCredentials::read(path)?));
         let (path, in_force) = (path.to_owned(), Arc::clone(&shared));

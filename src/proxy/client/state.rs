@@ -28,7 +28,7 @@ struct Discard {
     bytes: u64,
 }
 
-/// What the reader is doing, as far as deadlines depend on it.
+/// The state of the reader, as far as deadlines depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 enum Reading {
     /// It reads a body or waits for a response, which have deadlines elsewhere.
@@ -58,7 +58,7 @@ enum IdleStage {
     Over,
 }
 
-/// What the writer is doing.
+/// The state of the writer.
 #[derive(Clone, Copy, Debug, Default)]
 enum Writing {
     /// The client has read everything so far.

@@ -42,7 +42,7 @@ struct WithAdvice {
     advice: &'static str,
 }
 
-/// What to do about an error of a server.
+/// The remedy for an error of a server.
 fn advice(error: &Error) -> Option<&'static str> {
     use CertificateError as Bad;
     Some(match error {

@@ -24,6 +24,15 @@ impl Demo {
         Demo { process, text }
     }
 
+    /// Whether the printed commands of `ucs-gateway` set the mode and show it.
+    fn has_a_command_line_that_works(&self) -> bool {
+        let is_ours = |line: &&str| ["TOKEN=", "export ", "ucs-gateway mode"].iter().any(|word| line.starts_with(word));
+        let lines: Vec<_> = self.text.lines().map(str::trim).filter(is_ours).collect();
+        let program = env!("CARGO_BIN_EXE_ucs-gateway");
+        let told = paste(&format!("set -e\nucs-gateway() {{ {program} \"$@\"; }}\n{}", lines.join("\n")));
+        told.contains("production is in force") && told.lines().any(|line| line.contains("production settled"))
+    }
+
     /// The value of this name in the table at the top.
     fn value(&self, name: &str) -> &str {
         let line = self.text.lines().find(|line| line.trim_start().starts_with(name)).expect("a line of this name");
@@ -64,6 +73,7 @@ fn every_printed_line_works_as_it_says() {
         pasted[7]
     );
     assert!(pasted[7].contains("\"waited_for\":[{\"class\":\"profile\",\"count\":1"), "{}", pasted[7]);
+    assert!(demo.has_a_command_line_that_works(), "{}", demo.text);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn get_set_history_and_preview() {
 
     let preview = mode(&gateway, &["preview", "production"]);
     assert_eq!(preview.code, Some(0), "{preview:?}");
-    assert!(preview.stdout.starts_with("a change to production would wait for 0 requests now"), "{}", preview.stdout);
+    assert!(preview.stdout.starts_with("a change to production would wait for no request now"), "{}", preview.stdout);
 
     let again = mode(&gateway, &["set", "maintenance"]);
     assert_eq!(again.code, Some(0), "{again:?}");

@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 
 use crate::support::tool::{command, run};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "serve",
     "demo",
     "check",
     "explain",
     "diff",
     "mode",
+    "routes",
     "journal",
     "token",
     "certificate",
