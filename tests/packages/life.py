@@ -36,6 +36,9 @@ def main():
     first, second = sorted(glob.glob(f"{PACKAGES}/*.deb"))
     the_readme_installs_and_flips(first, upstream)
     told("the README leads from the package to a flip and back", started)
+    with open(ETC / "environment", "a") as settings:
+        settings.write("# The many stops of this test.\nUCS_GATEWAY_STOP_LINGER=0s\n")
+    run("systemctl", "restart", "ucs-gateway")
     the_package_is_whole()
     the_mode_is_enforced(upstream)
     an_upgrade_keeps_the_mode_and_the_settings(second)
@@ -104,11 +107,23 @@ def an_upgrade_keeps_the_mode_and_the_settings(deb):
 
 
 def a_table_that_the_new_program_refuses_stops_no_gateway(deb):
-    table, process = (ETC / "routes.yaml").read_text(), running()
-    (ETC / "routes.yaml").write_text(table + "nonsense: true\n")
+    table, settings, process = (ETC / "routes.yaml").read_text(), (ETC / "environment").read_text(), running()
+    faulty = table + "nonsense: true\n"
+    (ETC / "routes.yaml").write_text(faulty)
     run("dpkg", "--force-confold", "-i", deb)
     expect(running() == process and status(8081, "/livez") == 200, "the old gateway was stopped for a table with a fault")
     (ETC / "routes.yaml").write_text(table)
+    # The same for a table in another place.
+    (ETC / "site.yaml").write_text(faulty)
+    (ETC / "environment").write_text(f"{settings}UCS_GATEWAY_ROUTES={ETC}/site.yaml\n")
+    run("dpkg", "--force-confold", "-i", deb)
+    expect(running() == process, "the old gateway was stopped for a table of the site with a fault")
+    (ETC / "site.yaml").write_text(table)
+    run("dpkg", "--force-confold", "-i", deb)
+    expect(running() not in (None, process), "an upgrade was not put in force for a good table of the site")
+    (ETC / "environment").write_text(settings)
+    (ETC / "site.yaml").unlink()
+    run("systemctl", "restart", "ucs-gateway")
     told("a table with a fault does not stop the gateway in an upgrade")
 
 
@@ -159,7 +174,7 @@ def the_rpm_lives_as_well(rpm, upstream):
     run("rpm", "-i", "--nodeps", rpm)
     expect(not running(), "the RPM has started the gateway")
     settings = ETC / "environment"
-    settings.write_text(settings.read_text().replace("http://127.0.0.1:8090", upstream.url))
+    settings.write_text(settings.read_text().replace("http://127.0.0.1:8090", upstream.url) + "UCS_GATEWAY_STOP_LINGER=0s\n")
     run("systemctl", "start", "ucs-gateway")
     mode("set", "maintenance", "--reason", "the RPM")
     process = running()
