@@ -96,7 +96,7 @@ impl TlsStream {
     /// Whether the peer has neither ended the connection nor sent data. Tickets and key updates are neither.
     pub(crate) fn is_quiet(&mut self) -> bool {
         for _ in 0..EMPTY_READS {
-            match self.receive() {
+            match self.receive(None) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.session.wants_read(),
                 Ok(1..) if self.session.wants_read() => {}
                 Ok(_) | Err(_) => break,
@@ -112,9 +112,10 @@ impl TlsStream {
     }
 
     /// Reads once from the socket, and decrypts. 0 at its end. What the session says to that by itself (a refused
-    /// renegotiation, new keys) is sent as far as there is room; the rest goes with the next write.
-    fn receive(&mut self) -> io::Result<usize> {
-        let mut source = Socket { socket: &self.socket, first_byte: &mut self.first_byte };
+    /// renegotiation, new keys) is sent as far as there is room; the rest goes with the next write. With a context, its task
+    /// is woken when there is more to read.
+    fn receive(&mut self, context: Option<&mut Context<'_>>) -> io::Result<usize> {
+        let mut source = Source { socket: &mut self.socket, first_byte: &mut self.first_byte, context };
         let length = self.session.read_tls(&mut source)?;
         match self.session.process_new_packets() {
             Ok(state) => {
@@ -133,21 +134,16 @@ impl TlsStream {
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            match self.receive() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_read_ready(context))?
-                }
-                received => return Poll::Ready(received),
-            }
+        match self.receive(Some(context)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            received => Poll::Ready(received),
         }
     }
 
     /// Writes all ciphertext to the socket.
     fn send(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
-            let mut target = Socket { socket: &self.socket, first_byte: &mut self.first_byte };
-            self.session.write_tls(&mut target)?;
+            self.session.write_tls(&mut Target(&self.socket))?;
         }
         Ok(())
     }
@@ -243,27 +239,46 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-/// The socket as rustls reads and writes it: without waiting.
-struct Socket<'a> {
-    socket: &'a TcpStream,
+/// The socket as rustls reads it: without waiting.
+struct Source<'a, 'c, 'w> {
+    socket: &'a mut TcpStream,
     first_byte: &'a mut Option<u8>,
+    context: Option<&'c mut Context<'w>>,
 }
 
-impl Read for Socket<'_> {
+impl Read for Source<'_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.socket.try_read(buffer)?;
+        let length = match &mut self.context {
+            None => self.socket.try_read(buffer)?,
+            // After a read that leaves room, this asks the kernel again only once the event loop says so; `try_read` always does.
+            Some(context) => {
+                let mut bytes = ReadBuf::new(buffer);
+                match Pin::new(&mut *self.socket).poll_read(context, &mut bytes) {
+                    Poll::Ready(read) => read?,
+                    Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+                }
+                bytes.filled().len()
+            }
+        };
         *self.first_byte = self.first_byte.or_else(|| buffer[..length].first().copied());
         Ok(length)
     }
 }
 
-impl Write for Socket<'_> {
+/// The socket as rustls writes to it: without waiting.
+struct Target<'a>(&'a TcpStream);
+
+impl Write for Target<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.try_write(bytes)
+        self.0.try_write(bytes)
     }
 
     fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.try_write_vectored(pieces)
+        match pieces {
+            // send() costs the kernel less than writev().
+            [only] => self.0.try_write(only),
+            _ => self.0.try_write_vectored(pieces),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
