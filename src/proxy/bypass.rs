@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::classify::{Passage, Refused, RouteMatch, decide};
 use super::context::RequestContext;
+use super::headers;
 use super::refusal::Refusal;
 use crate::access::{AccessError, Permission};
 use crate::control_handle::BypassUse;
 use crate::http1::RequestHead;
 use crate::policy::upstream_mode::UpstreamState;
-use crate::transport::Peer;
 
 /// The field that asks for a bypass with the value `1`. It never reaches UCS.
 const FIELD: &str = "ucs-gateway-bypass";
@@ -45,8 +45,11 @@ pub(crate) async fn admit(request: RequestContext<'_>, refused: Option<RouteMatc
     }
     let matched = decide(&worker.gate, head, Passage::PastMode)?;
     let operation = matched.route().map_or("unmatched", |route| &route.operation);
-    let method = &head.method;
-    tracing::info!(%principal, operation, %method, client = %downstream.peer.ip(), "mode bypassed");
+    let client = downstream.proxied_client(&head.fields).map(|client| client.to_string());
+    let client = client.as_deref().unwrap_or(downstream.forwarded.peer());
+    let trace = std::str::from_utf8(headers::trace_ids(&head.fields)).ok().and_then(|ids| ids.split_once('-')).unzip();
+    let (method, (trace_id, span_id)) = (&head.method, trace);
+    tracing::info!(%principal, operation, %method, client, trace_id, span_id, "mode bypassed");
     worker.recorder.metrics.bypassed();
     worker.control_handle.note_bypass(BypassUse { principal: principal.to_string(), operation: operation.to_owned() });
     Ok(matched)
@@ -63,7 +66,7 @@ async fn authorized(request: RequestContext<'_>) -> Result<Arc<str>, Refusal> {
     if values.next().is_some() {
         return Err(malformed());
     }
-    let principal = downstream.worker.access.authenticate(credential, Peer::Tcp(downstream.peer)).await;
+    let principal = downstream.worker.access.authenticate(credential, downstream.source(&head.fields)).await;
     let principal = principal.map_err(Refusal::Access)?;
     if !principal.permissions.allow(Permission::ModeBypass) {
         return Err(Refusal::Forbidden(Permission::ModeBypass.as_str()));

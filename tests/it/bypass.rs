@@ -109,8 +109,13 @@ fn neither_the_field_nor_the_credential_reaches_ucs() {
     assert_eq!(rig.bypass(PROFILE, &rig.tester).status, 200);
     assert_eq!(rig.bypass("GET /server/status", &rig.tester).status, 200);
     let credential = format!("Bearer {}", rig.tester);
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let parent = format!("00-{trace}-{span}-01");
     let login = [("UCS-Gateway-Bypass", "1"), ("Proxy-Authorization", &*credential), ("Authorization", "Basic dWNz")];
-    assert_eq!(request(rig.gateway.data, PROFILE, &login, b"").status, 200);
+    let traced = [&login[..], &[("traceparent", &*parent)]].concat();
+    assert_eq!(request(rig.gateway.data, PROFILE, &traced, b"").status, 200);
+    let ids = format!(r#""trace_id":"{trace}","span_id":"{span}""#);
+    eventually("the log names its trace", || rig.gateway.log().contains(&ids));
     let disguised = [("UCS_Gateway_Bypass", "1"), ("Authorization", "Basic dWNz")];
     assert_eq!(request(rig.gateway.data, PROFILE, &disguised, b"").refusal(), Some("mode"));
     let seen = upstream.received_text().to_ascii_lowercase();
