@@ -78,8 +78,8 @@ class Answer:
 class Client:
     """One connection at a time, kept as long as the other side keeps it."""
 
-    def __init__(self, port):
-        self.port, self.socket, self.file = port, None, None
+    def __init__(self, port, trust):
+        self.port, self.trust, self.socket, self.file = port, trust, None, None
 
     def send(self, head, method):
         """The answer; None when there is none, or none that can be read."""
@@ -88,6 +88,8 @@ class Client:
                 if fresh:
                     self.close()
                     self.socket = socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS)
+                    if self.trust:
+                        self.socket = self.trust.wrap_socket(self.socket, server_hostname="localhost")
                     self.file = self.socket.makefile("rb")
                 self.socket.sendall(head)
                 line = self.file.readline(65536)
@@ -164,18 +166,18 @@ def made(random_, mode, count, families):
             yield operation, operation.path(lambda: random_.choice(VALUES))
 
 
-def phase(port, mode, requests):
-    """Sends all requests over a few connections at once."""
+def phase(port, mode, requests, trust=None):
+    """Sends all requests over a few connections at once, over TLS with `trust`."""
     with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as pool:
         total = Findings()
         shares = [requests[n::CONNECTIONS] for n in range(CONNECTIONS)]
-        for findings in pool.map(lambda share: run_share(port, mode, share), shares):
+        for findings in pool.map(lambda share: run_share(port, mode, share, trust), shares):
             total.add(findings)
     return total
 
 
-def run_share(port, mode, requests):
-    findings, client = Findings(), Client(port)
+def run_share(port, mode, requests, trust):
+    findings, client = Findings(), Client(port, trust)
     for each in requests:
         if isinstance(each, tuple):
             check_ordinary(client, mode, *each, findings)
@@ -234,10 +236,10 @@ def against_gateway(options):
     print(ROW.format("container", "mode", "spellings", "bare", "refused", "admitted", "no answer", "ordinary",
                      "bypasses", "s"))
     for name in options.containers:
-        with hosts.container(name, lenient=True) as (upstream, version), hosts.gateway(upstream) as gateway:
+        with hosts.container(name, lenient=True) as (upstream, version), hosts.gateway(upstream, options.tls) as gateway:
             for mode in MODES:
                 gateway.set_mode(mode)
-                good &= gateway_phase(options, version, gateway.port, upstream, mode)
+                good &= gateway_phase(options, version, gateway, upstream, mode)
     print("no bypass, and every ordinary request passed" if good else "FAILED")
     return good
 
@@ -245,14 +247,14 @@ def against_gateway(options):
 ROW = "{:32} {:12} {:>9} {:>6} {:>8} {:>8} {:>9} {:>8} {:>8} {:>5}"
 
 
-def gateway_phase(options, version, port, upstream, mode):
+def gateway_phase(options, version, gateway, upstream, mode):
     started = time.monotonic()
     families = spellings.PATH_FAMILIES + spellings.OTHER_FAMILIES
     requests = list(made(random.Random(f"{options.seed} {mode}"), mode, options.requests, families))
     # What a run proves is measured as well: spellings that no container would follow prove nothing.
     bare = phase(upstream, mode, [each for each in requests if not isinstance(each, tuple)])
     tally(upstream)
-    findings = phase(port, mode, every_operation() + requests)
+    findings = phase(gateway.port, mode, every_operation() + requests, gateway.trust)
     hidden = unseen(mode, tally(upstream), findings)
     outcomes = findings.outcomes
     refused = sum(count for status, count in outcomes.items() if isinstance(status, int) and status >= 400)
@@ -312,6 +314,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="tests/bypass/run")
     parser.add_argument("--seed", default=SEED, help="any word or number; the default is fixed")
     parser.add_argument("--requests", type=int, default=6000, help="spellings a container and mode")
+    parser.add_argument("--tls", action="store_true", help="clients speak TLS to the gateway")
     parser.add_argument("--full", action="store_true", help="ten times as many")
     parser.add_argument("--container", choices=["jetty", "tomcat"], help="only this one")
     parser.add_argument("--peer", choices=["haproxy"], help="compare with this proxy instead")

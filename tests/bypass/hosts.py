@@ -8,6 +8,7 @@ import os
 import pathlib
 import queue
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -120,10 +121,10 @@ def container(name, lenient):
 
 
 class Gateway:
-    """A gateway in front of one container."""
+    """A gateway in front of one container. `trust` is what its clients need to speak TLS; None without."""
 
-    def __init__(self, port, admin, token):
-        self.port, self.admin, self.token = port, admin, token
+    def __init__(self, port, admin, token, trust):
+        self.port, self.admin, self.token, self.trust = port, admin, token, trust
 
     def set_mode(self, mode):
         connection = http.client.HTTPConnection(self.admin, timeout=START_SECONDS)
@@ -136,8 +137,9 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(upstream):
-    """Yields a gateway in production before the container at port `upstream`, with the shipped table."""
+def gateway(upstream, tls=False):
+    """Yields a gateway in production before the container at port `upstream`, with the shipped table; with `tls` its
+    clients speak that."""
     def ready(line):
         try:
             fields = json.loads(line)
@@ -149,10 +151,15 @@ def gateway(upstream):
                    "--upstream", f"http://127.0.0.1:{upstream}", "--listen", "127.0.0.1:0",
                    "--admin-listen", "127.0.0.1:0", "--state-dir", state, "--initial-mode", "production",
                    "--upstream-mode", "off", "--schema-probe", "off", "--log-format", "json", "--workers", "1"]
+        trust = None
+        if tls:
+            subprocess.run([command[0], "certificate", "new", "--dir", state], check=True, stdout=subprocess.DEVNULL)
+            command += ["--tls-cert", f"{state}/gateway.pem", "--tls-key", f"{state}/gateway.key"]
+            trust = ssl.create_default_context(cafile=f"{state}/ca.pem")
         clean = {name: value for name, value in os.environ.items() if not name.startswith("UCS_GATEWAY_")}
         with running(command, "stderr", ready, env=clean) as found:
             token = (pathlib.Path(state) / "admin.token").read_text().strip()
-            yield Gateway(int(found["listen"].rpartition(":")[2]), found["admin"], token)
+            yield Gateway(int(found["listen"].rpartition(":")[2]), found["admin"], token, trust)
 
 
 @contextlib.contextmanager
