@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -95,10 +96,12 @@ def idle(contender, path, count, before):
     """Opens `count` connections, has one request answered on each, and leaves them. Resident bytes for each, over what the
     contender had `before`."""
     request = f"GET {path} HTTP/1.1\r\nHost: ucs.test:8080\r\n\r\n".encode()
+    trust = ssl.create_default_context(cafile=f"{contender.setting.tls}/ca.pem") if contender.is_tls() else None
     sockets = []
     try:
         for _ in range(count):
             client = socket.create_connection(("127.0.0.1", contender.port), 5)
+            client = trust.wrap_socket(client, server_hostname="localhost") if trust else client
             sockets.append(client)
             client.sendall(request)
             read_answer(client, contender.name)

@@ -147,13 +147,15 @@ def other_lines(measured):
             shown = ", ".join(f"{n} {median(known(series(table, n, metric))):.0f} µs" for n in table if table[n])
             text, _ = judge(table, metric, False, 1.0, tolerant=True)
             lines.append(f"- Fixed rate, added {metric} over direct: {shown}; ratio {text}")
-    idle = measured.get("idle", {})
-    if any(known(entries) for entries in idle.values()):
+    for key, held, target in (("idle", "10,000 idle keep-alive connections", 2.0), ("idle-tls", "2,000 idle TLS connections", 1.0)):
+        idle = measured.get(key, {})
+        if not any(known(entries) for entries in idle.values()):
+            continue
         shown = ", ".join(
             f"{n} {median(known(series(idle, n, 'per_connection'))):,.0f}" for n in idle if known(series(idle, n, "per_connection"))
         )
-        text, _ = judge(idle, "per_connection", False, 2.0)
-        lines.append(f"- 10,000 idle keep-alive connections, resident bytes for each: {shown}; ratio {text}")
+        text, _ = judge(idle, "per_connection", False, target)
+        lines.append(f"- {held}, resident bytes for each: {shown}; ratio {text}")
     get = measured.get("get", {})
     floor = ratios(series(get, OURS, "cpu"), series(get, "floor", "cpu"))
     if floor:
