@@ -72,11 +72,8 @@ fn listen_on(inherited: &InheritedSockets, args: &mut ServeArgs) -> Result<(), L
         tracing::info!(%address, "listening on the socket that the service manager passed on; {flag} has no effect");
     };
     if let Some(socket) = &inherited.data {
-        let address = socket.address()?;
-        said("--listen", &address);
-        if let Address::Tcp(address) = address {
-            args.listen = address;
-        }
+        args.listen = socket.address()?;
+        said("--listen", &args.listen);
     }
     if let Some(socket) = &inherited.admin {
         args.admin_listen = socket.address()?;

@@ -2,7 +2,6 @@
 //! together.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use super::tls_args::TlsArgs;
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
-use crate::proxy::headers::Network;
+use crate::proxy::headers::TrustedProxy;
 use crate::proxy::origins::parse_origin;
 use crate::telemetry::LogFormat;
-use crate::transport::{Address, UpstreamUrl, parse_admin_listen, parse_host, parse_listen};
+use crate::transport::{Address, UpstreamUrl, parse_host, parse_listen};
 
 /// The highest limit of a request head, in bytes.
 const LONGEST_HEAD: u64 = 16 << 20;
@@ -40,9 +39,15 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub(super) tls: TlsArgs,
 
-    /// Address of the data port, for clients of UCS.
-    #[arg(long, env = "UCS_GATEWAY_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080", value_parser = parse_listen)]
-    pub(crate) listen: SocketAddr,
+    /// Address of the data port, for clients of UCS: HOST:PORT or unix:PATH.
+    #[arg(
+        long,
+        env = "UCS_GATEWAY_LISTEN",
+        value_name = "HOST:PORT|unix:PATH",
+        default_value = "0.0.0.0:8080",
+        value_parser = parse_listen
+    )]
+    pub(crate) listen: Address,
 
     /// Address of the admin port: HOST:PORT or unix:PATH. An address that is not loopback requires --access.
     #[arg(
@@ -50,7 +55,7 @@ pub struct ServeArgs {
         env = "UCS_GATEWAY_ADMIN_LISTEN",
         value_name = "HOST:PORT|unix:PATH",
         default_value = "127.0.0.1:8081",
-        value_parser = parse_admin_listen
+        value_parser = parse_listen
     )]
     pub(crate) admin_listen: Address,
 
@@ -187,10 +192,10 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 20_000, value_parser = positive)]
     pub(crate) max_connections: usize,
 
-    /// Network of proxies whose X-Forwarded-For or Forwarded names the client, as ADDRESS/PREFIX or one address; repeatable.
-    /// From other peers these fields are then dropped.
-    #[arg(long, env = "UCS_GATEWAY_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
-    pub(crate) trusted_proxy: Vec<Network>,
+    /// Proxies whose X-Forwarded-For or Forwarded names the client: ADDRESS/PREFIX, one address, or unix for the peers of a unix
+    /// socket; repeatable. From other peers these fields are then dropped.
+    #[arg(long, env = "UCS_GATEWAY_TRUSTED_PROXY", value_name = "CIDR|unix", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<TrustedProxy>,
 
     /// Respond to GET /livez on the data port, for load balancers. UCS then never receives this path.
     #[arg(long, env = "UCS_GATEWAY_DATA_LIVEZ")]

@@ -23,7 +23,7 @@ use crate::transport::{Address, ClientFiles, ServerFiles};
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub(crate) routes: PathBuf,
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Address,
     /// The files of the data port, if it speaks TLS.
     pub(crate) data_tls: Option<ServerFiles>,
     pub(crate) workers: usize,
@@ -112,9 +112,9 @@ pub enum SettingsError {
     #[error("--upstream https://… needs --upstream-ca FILE, with the CAs that UCS's certificate must be signed by")]
     /// No CA for an upstream that is called over TLS.
     NoUpstreamCa,
-    #[error("--admin-tls-cert is for an admin port over TCP; a unix socket needs no TLS")]
+    #[error("{0} is for a port over TCP; a unix socket needs no TLS")]
     /// TLS for a unix socket.
-    UnixAdminTls,
+    UnixTls(&'static str),
     #[error("--upstream-ca is for --upstream https://…")]
     /// A CA for an upstream that is called without TLS.
     NoHttpsUpstream,
@@ -127,8 +127,11 @@ impl Settings {
             Address::Tcp(address) if !address.ip().is_loopback() && args.access.is_none() => {
                 return Err(SettingsError::OpenAdminPort(*address));
             }
-            Address::Unix(_) if args.tls.admin().is_some() => return Err(SettingsError::UnixAdminTls),
+            Address::Unix(_) if args.tls.admin().is_some() => return Err(SettingsError::UnixTls("--admin-tls-cert")),
             Address::Tcp(_) | Address::Unix(_) => {}
+        }
+        if matches!(args.listen, Address::Unix(_)) && args.tls.data().is_some() {
+            return Err(SettingsError::UnixTls("--tls-cert"));
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Settings {

@@ -1,7 +1,5 @@
 //! Errors at the start and during the run of the gateway.
 
-use std::net::SocketAddr;
-
 use crate::access::AccessSetupError;
 use crate::config::SettingsError;
 use crate::control::StartError;
@@ -22,7 +20,7 @@ pub(crate) enum LaunchError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen { address: Address, source: std::io::Error },
     #[error("cannot listen for the admin API on {address}: {source}")]
     AdminListen { address: Address, source: std::io::Error },
     #[error(transparent)]

@@ -1,7 +1,6 @@
 //! The threads of the data workers: their start, and a notice as soon as one of them ends. The work itself is in
 //! `proxy::worker`.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -22,7 +21,7 @@ use crate::proxy::recorder::RequestRecorder;
 use crate::proxy::worker::{self, ProxySettings, Shared, SocketOrigin, Stop, Worker};
 use crate::reloads::Reloads;
 use crate::telemetry::{LogFormat, Metrics, STDOUT};
-use crate::transport::TlsServer;
+use crate::transport::{Handover, ListeningSocket, TlsServer};
 
 /// The parts that the workers and the admin port share.
 pub(super) struct SharedParts {
@@ -59,7 +58,7 @@ impl Workers {
     pub(super) fn start(
         settings: &Settings,
         parts: &SharedParts,
-        (listener, origin): (std::net::TcpListener, SocketOrigin),
+        (listener, origin): (ListeningSocket, SocketOrigin),
     ) -> Result<Workers, LaunchError> {
         let workers = parts.gate.workers();
         if settings.access_log.is_some() {
@@ -143,8 +142,8 @@ struct WorkerThread {
     gate: Arc<Gate>,
     settings: ProxySettings,
     access_log: Option<LogFormat>,
-    listener: std::net::TcpListener,
-    handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    listener: ListeningSocket,
+    handover: mpsc::UnboundedReceiver<Handover>,
     shared: Shared,
 }
 

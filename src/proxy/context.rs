@@ -1,7 +1,7 @@
 //! The context of a request: its worker, its client's connection, and its head. Data only; it serves nothing.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -29,7 +29,7 @@ use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
 use crate::http1::{Buffers, Fields, RequestHead};
 use crate::telemetry::Metrics;
-use crate::transport::{SocketOrigin, TlsServer};
+use crate::transport::{Handover, Peer, SocketOrigin, TlsServer};
 
 /// The state that all workers share, besides the settings.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Shared {
     /// The number of connections of each worker.
     pub loads: Arc<[AtomicUsize]>,
     /// The channels that hand a connection to another worker.
-    pub handovers: Arc<[mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>]>,
+    pub handovers: Arc<[mpsc::UnboundedSender<Handover>]>,
     /// How far the gateway is with its end.
     pub stop: watch::Receiver<Stop>,
     /// Whether the listening socket outlives the process.
@@ -109,8 +109,7 @@ struct ClassSlot {
 #[derive(Debug)]
 pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
-    /// The client's address.
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// The state of the connection, as its reader sees it.
     pub(crate) state: Rc<ConnectionState>,
     /// The forwarding fields that its requests get.
@@ -137,8 +136,18 @@ impl Downstream {
         if !self.forwarded.is_proxy() {
             return None;
         }
-        let peer = self.peer.ip().to_canonical();
-        Some(self.worker.trusted_proxies.client(peer, fields)).filter(|client| *client != peer)
+        let peer = self.peer.ip();
+        self.worker.trusted_proxies.client(peer, fields).filter(|client| Some(*client) != peer)
+    }
+
+    /// The source of a request's credential, by which guesses are limited: the real client, not the proxy that many share. The
+    /// user of a unix socket's peer is no principal here, as that peer is usually a proxy, which speaks for its clients.
+    pub(crate) fn source(&self, fields: &Fields) -> Peer {
+        match (self.proxied_client(fields), self.peer) {
+            (Some(client), _) => Peer::Tcp((client, 0).into()),
+            (None, Peer::Unix(_)) => Peer::Unix(None),
+            (None, peer) => peer,
+        }
     }
 }
 

@@ -23,7 +23,6 @@ use crate::access::{AccessError, Permission, site};
 use crate::http1::{Fields, RequestHead};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
 use crate::telemetry::Outcome;
-use crate::transport::Peer;
 
 /// The longest body that is read into memory, in bytes. UCS's own documents have a few hundred.
 const MAX_DOCUMENT: usize = 64 * 1024;
@@ -103,9 +102,7 @@ fn credential(head: &RequestHead) -> Result<Option<&str>, Refusal> {
 async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBody) -> Result<ModeChange, Refusal> {
     check_site(head)?;
     let authorization = credential(head)?;
-    // Guesses are limited by the real client, not by the proxy that many share.
-    let client = downstream.proxied_client(&head.fields).map_or(downstream.peer, |client| (client, 0).into());
-    let principal = downstream.worker.access.authenticate(authorization, Peer::Tcp(client)).await;
+    let principal = downstream.worker.access.authenticate(authorization, downstream.source(&head.fields)).await;
     let principal = principal.map_err(Refusal::Access)?;
     if !principal.permissions.allow(Permission::ModeSet) {
         return Err(Refusal::Forbidden(Permission::ModeSet.as_str()));

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +22,8 @@ use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL, gap_between};
 use crate::faults::{self, Part};
 use crate::http1::RequestError;
-pub use crate::transport::SocketOrigin;
-use crate::transport::{TcpListener, TcpStream, accept_queued, prepare_accepted};
+pub use crate::transport::{Handover, ListeningSocket, SocketOrigin};
+use crate::transport::{Listener, Peer, SocketLimits, Stream};
 
 /// How often the connection of a client that has closed its sending side is looked at: the event loop reports no reset after that.
 const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
@@ -50,12 +49,12 @@ const UNSENT_BYTES: u32 = 128 * 1024;
 /// local runtime.
 pub async fn run(
     worker: Rc<Worker>,
-    listener: std::net::TcpListener,
-    mut handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
+    listener: ListeningSocket,
+    mut handover: mpsc::UnboundedReceiver<Handover>,
     settings: Rc<ProxySettings>,
     shared: Shared,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let listener = Listener::new(listener, SocketLimits::default())?;
     let connections = Rc::new(Connections::new(worker, settings, shared));
     let sweeping = faults::with(Part::Sweep(connections.worker.index), (), sweep(Rc::clone(&connections)));
     let mut sweeper = tokio::task::spawn_local(sweeping);
@@ -76,7 +75,7 @@ pub async fn run(
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             },
-            Some((stream, peer)) = handover.recv() => connections.serve_handed(stream, peer),
+            Some(handed) = handover.recv() => connections.serve_handed(handed),
             ended = &mut sweeper => return Err(without_sweeper(ended)),
             () = connections.accept_until(&mut stop) => break,
         }
@@ -123,7 +122,7 @@ impl Connections {
     }
 
     /// Serves a new connection here, or hands it to the worker with the fewest connections.
-    fn place(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn place(self: &Rc<Self>, stream: Stream, peer: Peer) {
         let loads = &self.shared.loads;
         let load = |index: usize| loads[index].load(Ordering::Relaxed);
         let total: usize = (0..loads.len()).map(load).sum();
@@ -143,27 +142,27 @@ impl Connections {
         if least == self.worker.index {
             return self.serve(stream, peer);
         }
-        let Ok(stream) = stream.into_std() else {
+        let Ok(handover) = Handover::new(stream, peer) else {
             loads[least].fetch_sub(1, Ordering::Relaxed);
             return;
         };
-        let Err(SendError((stream, peer))) = self.shared.handovers[least].send((stream, peer)) else { return };
+        let Err(SendError(handover)) = self.shared.handovers[least].send(handover) else { return };
         // That worker has stopped accepting, and this one has not.
         loads[least].fetch_sub(1, Ordering::Relaxed);
         self.load().fetch_add(1, Ordering::Relaxed);
-        self.serve_handed(stream, peer);
+        self.serve_handed(handover);
     }
 
     /// Serves a connection that was counted for this worker.
-    fn serve_handed(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => self.serve(stream, peer),
+    fn serve_handed(self: &Rc<Self>, handover: Handover) {
+        match handover.take() {
+            Ok((stream, peer)) => self.serve(stream, peer),
             Err(_) => drop(self.load().fetch_sub(1, Ordering::Relaxed)),
         }
     }
 
-    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
-        if prepare_accepted(&stream, UNSENT_BYTES).is_err() {
+    fn serve(self: &Rc<Self>, stream: Stream, peer: Peer) {
+        if stream.prepare_accepted(UNSENT_BYTES).is_err() {
             self.load().fetch_sub(1, Ordering::Relaxed);
             return;
         }
@@ -180,7 +179,7 @@ impl Connections {
         self.open.borrow_mut().push(Rc::clone(&downstream));
         let connected = Connected::new(self, Rc::clone(&downstream));
         let task = tokio::task::spawn_local(session::serve(
-            stream.into(),
+            stream,
             Rc::clone(&downstream),
             connected,
             Rc::clone(&self.scratch),
@@ -220,20 +219,16 @@ impl Connections {
     }
 
     /// Stops accepting, and serves the connections that are on their way to this worker.
-    async fn take_queued(
-        self: &Rc<Self>,
-        listener: TcpListener,
-        mut handover: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
-    ) {
+    async fn take_queued(self: &Rc<Self>, listener: Listener, mut handover: mpsc::UnboundedReceiver<Handover>) {
         self.worker.stop.set(self.worker.stop.get().drained());
         // From now on, the other workers keep the connections that they cannot hand over.
         handover.close();
-        while let Some((stream, peer)) = handover.recv().await {
-            self.serve_handed(stream, peer);
+        while let Some(handed) = handover.recv().await {
+            self.serve_handed(handed);
         }
         // The kernel resets connections that wait in the queue of a socket when it is closed for good.
         if self.shared.origin == SocketOrigin::Own {
-            accept_queued(listener, |stream, peer| self.place(stream, peer));
+            listener.accept_queued(|stream, peer| self.place(stream, peer));
         }
     }
 

@@ -1,4 +1,5 @@
-//! An address, for a listener (an IP address) and for its clients (a host name). It resolves no name.
+//! An address, for a listener (an IP address) and for its clients (a host name), and the peer of a connection. It resolves no
+//! name.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -36,22 +37,47 @@ impl<T: fmt::Display> fmt::Display for Address<T> {
     }
 }
 
-/// Parses an address to listen on: `IP:PORT`, `localhost:PORT`, or `:PORT` for every address. No name is looked up.
-pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+/// The other end of an accepted connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Tcp(SocketAddr),
+    /// A unix socket, with the user id of the peer if the kernel reports one.
+    Unix(Option<u32>),
+}
+
+impl Peer {
+    /// Its address; none over a unix socket.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.ip().to_canonical()),
+            Peer::Unix(_) => None,
+        }
+    }
+}
+
+/// As logs name it.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix(_) => f.write_str("unix"),
+        }
+    }
+}
+
+/// Parses an address to listen on: `IP:PORT`, `localhost:PORT`, `:PORT` for every address, or `unix:PATH`. No name is looked
+/// up.
+pub(crate) fn parse_listen(text: &str) -> Result<Address, String> {
+    if text.starts_with("unix:") {
+        return text.parse();
+    }
     let spelled = match text.rsplit_once(':') {
         Some(("", port)) => format!("0.0.0.0:{port}"),
         Some((host, port)) if host.eq_ignore_ascii_case("localhost") => format!("127.0.0.1:{port}"),
         _ => text.to_owned(),
     };
-    spelled.parse().map_err(|error| format!("{error}; write IP:PORT, localhost:PORT or :PORT, e.g. 127.0.0.1:8080"))
-}
-
-/// The same, or `unix:PATH`.
-pub(crate) fn parse_admin_listen(text: &str) -> Result<Address, String> {
-    if text.starts_with("unix:") {
-        return text.parse();
-    }
-    parse_listen(text).map(Address::Tcp).map_err(|error| format!("{error}; or unix:PATH"))
+    let wrong = |error| format!("{error}; write IP:PORT, localhost:PORT, :PORT or unix:PATH, e.g. 127.0.0.1:8080");
+    spelled.parse().map(Address::Tcp).map_err(wrong)
 }
 
 /// Parses a host as `Host` may name it: a name or an IP address, in lower case, without port, brackets and trailing dot.
@@ -143,12 +169,11 @@ mod tests {
             ("[::1]:1", "[::1]:1"),
         ] {
             assert_eq!(parse_listen(written).unwrap().to_string(), address, "{written}");
-            assert_eq!(parse_admin_listen(written).unwrap().to_string(), address, "{written}");
         }
-        for text in ["", "here", "gw.example:80", ":", "localhost", ":99999"] {
+        for text in ["", "here", "gw.example:80", ":", "localhost", ":99999", "unix:"] {
             assert!(parse_listen(text).is_err(), "{text}");
         }
-        assert_eq!(parse_admin_listen("unix:/run/a.sock").unwrap().to_string(), "unix:/run/a.sock");
+        assert_eq!(parse_listen("unix:/run/a.sock").unwrap().to_string(), "unix:/run/a.sock");
     }
 
     #[test]

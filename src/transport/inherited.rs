@@ -3,29 +3,20 @@
 
 use std::env;
 use std::io;
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
 use std::process;
 
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-use super::address::Address;
+use super::listen::ListeningSocket;
 
 /// The inherited sockets; none without socket activation.
 #[derive(Debug, Default)]
 pub(crate) struct InheritedSockets {
     /// For the data port.
-    pub(crate) data: Option<InheritedSocket>,
+    pub(crate) data: Option<ListeningSocket>,
     /// For the admin port.
-    pub(crate) admin: Option<InheritedSocket>,
-}
-
-/// One inherited socket, which listens.
-#[derive(Debug)]
-pub(crate) enum InheritedSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    pub(crate) admin: Option<ListeningSocket>,
 }
 
 /// Why the inherited sockets cannot be used.
@@ -79,19 +70,6 @@ impl InheritedSockets {
     }
 }
 
-impl InheritedSocket {
-    /// The address that it listens on.
-    pub(crate) fn address(&self) -> io::Result<Address> {
-        match self {
-            InheritedSocket::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            InheritedSocket::Unix(listener) => {
-                let address = listener.local_addr()?;
-                Ok(Address::Unix(address.as_pathname().map(Into::into).unwrap_or_default()))
-            }
-        }
-    }
-}
-
 impl Port {
     fn name(self) -> &'static str {
         match self {
@@ -127,15 +105,15 @@ fn ports(names: Option<&str>, count: usize) -> Result<Vec<Port>, InheritError> {
     names.into_iter().map(port).collect()
 }
 
-fn take_one(passed: &mut ListenFd, index: usize) -> io::Result<InheritedSocket> {
+fn take_one(passed: &mut ListenFd, index: usize) -> io::Result<ListeningSocket> {
     let taken = match passed.take_unix_listener(index) {
-        Ok(Some(listener)) => Some(InheritedSocket::Unix(listener)),
-        _ => passed.take_tcp_listener(index)?.map(InheritedSocket::Tcp),
+        Ok(Some(listener)) => Some(ListeningSocket::Unix(listener)),
+        _ => passed.take_tcp_listener(index)?.map(ListeningSocket::Tcp),
     };
     let socket = taken.ok_or_else(|| io::Error::other("it was taken before"))?;
     let (listens, nonblocking) = match &socket {
-        InheritedSocket::Tcp(listener) => (SockRef::from(listener).is_listener()?, listener.set_nonblocking(true)),
-        InheritedSocket::Unix(listener) => (SockRef::from(listener).is_listener()?, listener.set_nonblocking(true)),
+        ListeningSocket::Tcp(listener) => (SockRef::from(listener).is_listener()?, listener.set_nonblocking(true)),
+        ListeningSocket::Unix(listener) => (SockRef::from(listener).is_listener()?, listener.set_nonblocking(true)),
     };
     nonblocking?;
     if listens { Ok(socket) } else { Err(io::Error::other("it does not listen")) }

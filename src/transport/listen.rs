@@ -7,10 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::address::Address;
-use super::inherited::InheritedSocket;
+use super::address::{Address, Peer};
 use super::stream::Stream;
 
 /// The backlog of connections that are not accepted yet.
@@ -34,12 +33,58 @@ pub enum SocketOrigin {
     Inherited,
 }
 
-/// The other end of an accepted connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Tcp(SocketAddr),
-    /// A unix socket, with the user id of the peer if the kernel reports one.
-    Unix(Option<u32>),
+/// A socket that listens, outside of any runtime. It can be cloned, so that several workers accept from it.
+#[derive(Debug)]
+pub enum ListeningSocket {
+    /// Over TCP.
+    Tcp(std::net::TcpListener),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl ListeningSocket {
+    /// Listens on an address.
+    pub(crate) fn bind(address: &Address, limits: SocketLimits) -> io::Result<ListeningSocket> {
+        match address {
+            Address::Tcp(address) => listen(*address, limits).map(ListeningSocket::Tcp),
+            Address::Unix(path) => listen_unix(path).map(ListeningSocket::Unix),
+        }
+    }
+
+    /// The address that it listens on.
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        match self {
+            ListeningSocket::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            ListeningSocket::Unix(listener) => {
+                let address = listener.local_addr()?;
+                Ok(Address::Unix(address.as_pathname().map(Into::into).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// A connection that waits in its queue. To be called inside a runtime.
+    fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            ListeningSocket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?.into(), Peer::Tcp(peer)))
+            }
+            ListeningSocket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                accepted_unix(UnixStream::from_std(stream)?, SocketLimits::default())
+            }
+        }
+    }
+
+    /// Another handle of the socket.
+    pub(crate) fn try_clone(&self) -> io::Result<ListeningSocket> {
+        match self {
+            ListeningSocket::Tcp(listener) => listener.try_clone().map(ListeningSocket::Tcp),
+            ListeningSocket::Unix(listener) => listener.try_clone().map(ListeningSocket::Unix),
+        }
+    }
 }
 
 /// A listener on TCP or on a unix socket.
@@ -50,30 +95,14 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens on an address. To be called inside a runtime.
-    pub(crate) fn bind(address: &Address, limits: SocketLimits) -> io::Result<Listener> {
-        match address {
-            Address::Tcp(address) => TcpListener::from_std(listen(*address, limits)?).map(Listener::Tcp),
-            Address::Unix(path) => Ok(Listener::Unix(listen_unix(path)?, limits)),
-        }
-    }
-
-    /// Listens on an inherited socket. To be called inside a runtime.
-    pub(crate) fn inherit(socket: InheritedSocket, limits: SocketLimits) -> io::Result<Listener> {
+    /// Accepts from a socket. To be called inside a runtime.
+    pub(crate) fn new(socket: ListeningSocket, limits: SocketLimits) -> io::Result<Listener> {
         match socket {
-            InheritedSocket::Tcp(listener) => {
+            ListeningSocket::Tcp(listener) => {
                 apply(&SockRef::from(&listener), limits)?;
                 TcpListener::from_std(listener).map(Listener::Tcp)
             }
-            InheritedSocket::Unix(listener) => Ok(Listener::Unix(UnixListener::from_std(listener)?, limits)),
-        }
-    }
-
-    /// The address that TCP is bound to.
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
+            ListeningSocket::Unix(listener) => Ok(Listener::Unix(UnixListener::from_std(listener)?, limits)),
         }
     }
 
@@ -84,20 +113,40 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
             }
-            Listener::Unix(listener, limits) => {
-                let (stream, _) = listener.accept().await?;
-                let uid = stream.peer_cred().ok().map(|credential| credential.uid());
-                if let Some(bytes) = limits.send_buffer {
-                    SockRef::from(&stream).set_send_buffer_size(bytes)?;
-                }
-                Ok((Stream::Unix(stream), Peer::Unix(uid)))
+            Listener::Unix(listener, limits) => accepted_unix(listener.accept().await?.0, *limits),
+        }
+    }
+
+    /// Closes the socket, after it has accepted the connections that wait in its queue. More may arrive meanwhile, so there is a
+    /// limit.
+    pub(crate) fn accept_queued(self, mut serve: impl FnMut(Stream, Peer)) {
+        let socket = match self {
+            Listener::Tcp(listener) => listener.into_std().map(ListeningSocket::Tcp),
+            Listener::Unix(listener, _) => listener.into_std().map(ListeningSocket::Unix),
+        };
+        // An error means that the socket is unusable anyway.
+        let Ok(socket) = socket else { return };
+        for _ in 0..BACKLOG {
+            match socket.accept() {
+                Ok((stream, peer)) => serve(stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // This connection failed.
+                Err(_) => {}
             }
         }
     }
 }
 
+fn accepted_unix(stream: UnixStream, limits: SocketLimits) -> io::Result<(Stream, Peer)> {
+    let uid = stream.peer_cred().ok().map(|credential| credential.uid());
+    if let Some(bytes) = limits.send_buffer {
+        SockRef::from(&stream).set_send_buffer_size(bytes)?;
+    }
+    Ok((Stream::Unix(stream), Peer::Unix(uid)))
+}
+
 /// A TCP socket that listens; its connections inherit the limits.
-pub(crate) fn listen(address: SocketAddr, limits: SocketLimits) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, limits: SocketLimits) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -119,36 +168,16 @@ fn apply(socket: &SockRef<'_>, limits: SocketLimits) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes a listening socket, after it has accepted the connections that wait in its queue. More may arrive meanwhile, so there
-/// is a limit.
-pub(crate) fn accept_queued(listener: TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
-    // An error means that the socket is unusable anyway.
-    let Ok(listener) = listener.into_std() else { return };
-    for _ in 0..BACKLOG {
-        match listener.accept() {
-            Ok((stream, peer)) => {
-                if stream.set_nonblocking(true).is_ok()
-                    && let Ok(stream) = TcpStream::from_std(stream)
-                {
-                    serve(stream, peer);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            // This connection failed.
-            Err(_) => {}
-        }
-    }
-}
-
 /// A unix socket that only the gateway's user and group may open. A stale socket is removed first.
-fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+fn listen_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     // A file that is not a socket refuses connections as well, and must be kept.
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused) {
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o660))?;
     Ok(listener)
 }

@@ -11,13 +11,14 @@ mod tls;
 mod upstream;
 mod upstream_url;
 
-pub(crate) use address::{Address, HostPort, parse_admin_listen, parse_host, parse_listen};
+pub(crate) use address::{Address, HostPort, Peer, parse_host, parse_listen};
 pub(crate) use connect::connect_prompt;
-pub(crate) use inherited::{InheritError, InheritedSocket, InheritedSockets};
-pub use listen::SocketOrigin;
-pub(crate) use listen::{Listener, Peer, SocketLimits, accept_queued, listen};
+pub(crate) use inherited::{InheritError, InheritedSockets};
+pub(crate) use listen::{Listener, SocketLimits};
+pub use listen::{ListeningSocket, SocketOrigin};
+pub use stream::Handover;
 pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
-pub(crate) use tcp::{TcpListener, TcpStream, prepare_accepted};
+pub(crate) use tcp::{TcpListener, TcpStream};
 pub(crate) use tls::{
     ClientAuth, ClientCertificate, ClientFiles, HandshakeError, Material, ServerFiles, TlsClient, TlsError, TlsServer,
     client_config,

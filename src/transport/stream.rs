@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,8 +14,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-use super::address::{Address, HostPort};
-use super::tcp::{probe_peer, reset_on_close};
+use super::address::{Address, HostPort, Peer};
+use super::tcp::{prepare_accepted, probe_peer, reset_on_close};
 use super::tls::TlsStream;
 
 /// An open connection.
@@ -43,6 +44,11 @@ impl Stream {
             Address::Tcp(address) => TcpStream::connect(address.as_str()).await.map(Stream::Tcp),
             Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
         }
+    }
+
+    /// See [`prepare_accepted`]. A unix socket needs nothing.
+    pub(crate) fn prepare_accepted(&self, unsent: u32) -> io::Result<()> {
+        if let Stream::Tcp(stream) = self { prepare_accepted(stream, unsent) } else { Ok(()) }
     }
 
     /// The address that the peer connected to; none over a unix socket.
@@ -80,6 +86,34 @@ impl Stream {
                 (ReadHalf::Tls(Rc::clone(&shared)), WriteHalf::Tls(shared))
             }
         }
+    }
+}
+
+/// An accepted connection on its way to another thread.
+#[derive(Debug)]
+pub struct Handover {
+    socket: OwnedFd,
+    peer: Peer,
+}
+
+impl Handover {
+    /// Takes a connection off this thread's event loop, before any handshake of TLS.
+    pub(crate) fn new(stream: Stream, peer: Peer) -> io::Result<Handover> {
+        let socket = match stream {
+            Stream::Tcp(stream) => stream.into_std()?.into(),
+            Stream::Unix(stream) => stream.into_std()?.into(),
+            Stream::Tls(_) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok(Handover { socket, peer })
+    }
+
+    /// The connection, on the event loop of the thread that calls.
+    pub(crate) fn take(self) -> io::Result<(Stream, Peer)> {
+        let stream = match self.peer {
+            Peer::Tcp(_) => Stream::Tcp(TcpStream::from_std(self.socket.into())?),
+            Peer::Unix(_) => Stream::Unix(UnixStream::from_std(self.socket.into())?),
+        };
+        Ok((stream, self.peer))
     }
 }
 
@@ -144,11 +178,15 @@ impl ReadHalf {
         }
     }
 
-    /// Whether the connection has failed since its last error was reported.
+    /// Whether the connection has failed since its last error was reported, or a unix socket has no other end any more.
     pub(crate) fn has_error(&self) -> bool {
         let error = match self {
             ReadHalf::Tcp(half) => AsRef::<TcpStream>::as_ref(half).take_error(),
-            ReadHalf::Unix(half) => AsRef::<UnixStream>::as_ref(half).take_error(),
+            // Nothing is sent: the kernel only looks whether the other end is open.
+            ReadHalf::Unix(half) => match AsRef::<UnixStream>::as_ref(half).try_write(&[]) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return true,
+                _ => AsRef::<UnixStream>::as_ref(half).take_error(),
+            },
             ReadHalf::Tls(shared) => shared.borrow().socket().take_error(),
         };
         !matches!(error, Ok(None))

@@ -11,7 +11,7 @@ pub(crate) use tokio::net::{TcpListener, TcpStream};
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Prepares an accepted connection; the kernel buffers at most `unsent` bytes beyond those in flight.
-pub(crate) fn prepare_accepted(stream: &TcpStream, unsent: u32) -> io::Result<()> {
+pub(super) fn prepare_accepted(stream: &TcpStream, unsent: u32) -> io::Result<()> {
     // Small responses must not wait for the acknowledgement of earlier ones.
     stream.set_nodelay(true)?;
     limit_unsent(stream, unsent);

@@ -1,4 +1,6 @@
-//! UCS behind a unix socket. The admin port on one is in `admin::access`.
+//! UCS behind a unix socket, and the data port on one (`data_port`). The admin port on one is in `admin::access`.
+
+mod data_port;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

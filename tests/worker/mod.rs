@@ -20,7 +20,7 @@ use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
-use ucs_gateway::proxy::worker::{self, Shared, SocketOrigin, Stop, Worker};
+use ucs_gateway::proxy::worker::{self, ListeningSocket, Shared, SocketOrigin, Stop, Worker};
 use ucs_gateway::telemetry::{ControlStats, Metrics};
 
 /// The time that a stopped worker has for its last requests.
@@ -89,7 +89,9 @@ impl Stand {
             tokio::task::spawn_local(beside);
             let recorder = RequestRecorder { metrics: self.metrics.worker(0), access_log: None };
             let worker = Worker::new(0, self.gate.worker_gate(0), &settings, &shared, recorder);
-            worker::run(worker, self.listener, handover, Rc::new(settings), shared).await.unwrap();
+            worker::run(worker, ListeningSocket::Tcp(self.listener), handover, Rc::new(settings), shared)
+                .await
+                .unwrap();
         });
         std::fs::remove_dir_all(&self.state_dir).unwrap();
     }

@@ -6,15 +6,22 @@ use std::str::FromStr;
 
 use crate::http1::Fields;
 
-/// The networks of trusted proxies.
+/// The trusted proxies.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<Network>);
+pub struct TrustedProxies(Vec<TrustedProxy>);
 
-/// A network in CIDR notation, or one address.
+/// A trusted proxy, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u32,
+pub enum TrustedProxy {
+    /// A network in CIDR notation, or one address.
+    Network {
+        /// Its first address.
+        address: IpAddr,
+        /// The bits that its addresses share.
+        prefix: u32,
+    },
+    /// The peers of a unix socket, which its file lets in.
+    Unix,
 }
 
 /// Whether the fields of a client's connection say who the client is.
@@ -30,13 +37,13 @@ pub enum Trust {
 }
 
 impl TrustedProxies {
-    /// The proxies in these networks.
-    pub fn new(networks: Vec<Network>) -> TrustedProxies {
-        TrustedProxies(networks)
+    /// These proxies.
+    pub fn new(proxies: Vec<TrustedProxy>) -> TrustedProxies {
+        TrustedProxies(proxies)
     }
 
-    /// How far the fields of a peer count.
-    pub(crate) fn trust(&self, peer: IpAddr) -> Trust {
+    /// How far the fields of a peer count; `None` is the peer of a unix socket.
+    pub(crate) fn trust(&self, peer: Option<IpAddr>) -> Trust {
         match (self.0.is_empty(), self.has(peer)) {
             (true, _) => Trust::Unknown,
             (false, true) => Trust::Proxy,
@@ -46,8 +53,8 @@ impl TrustedProxies {
 
     /// The client of a request that came from `peer`: the last address of the chain that is no trusted proxy. An entry that is
     /// no address ends the chain, and the proxy that has added it is taken for the client.
-    pub fn client(&self, peer: IpAddr, fields: &Fields) -> IpAddr {
-        let peer = peer.to_canonical();
+    pub fn client(&self, peer: Option<IpAddr>, fields: &Fields) -> Option<IpAddr> {
+        let peer = peer.map(|peer| peer.to_canonical());
         if !self.has(peer) {
             return peer;
         }
@@ -58,10 +65,12 @@ impl TrustedProxies {
         }
     }
 
-    fn walk(&self, peer: IpAddr, nodes: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+    fn walk(&self, peer: Option<IpAddr>, nodes: impl Iterator<Item = Option<IpAddr>>) -> Option<IpAddr> {
         let mut nearest = peer;
         for node in nodes {
-            let Some(node) = node else { break };
+            if node.is_none() {
+                break;
+            }
             nearest = node;
             if !self.has(node) {
                 break;
@@ -70,18 +79,22 @@ impl TrustedProxies {
         nearest
     }
 
-    fn has(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.has(address.to_canonical()))
+    fn has(&self, peer: Option<IpAddr>) -> bool {
+        let peer = peer.map(|peer| peer.to_canonical());
+        self.0.iter().any(|proxy| proxy.is(peer))
     }
 }
 
-impl Network {
-    fn has(self, address: IpAddr) -> bool {
-        match (self.address, address) {
+impl TrustedProxy {
+    fn is(self, peer: Option<IpAddr>) -> bool {
+        let (TrustedProxy::Network { address, prefix }, Some(peer)) = (self, peer) else {
+            return self == TrustedProxy::Unix && peer.is_none();
+        };
+        match (address, peer) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
-                same_prefix(own.to_bits().into(), other.to_bits().into(), 32, self.prefix)
+                same_prefix(own.to_bits().into(), other.to_bits().into(), 32, prefix)
             }
-            (IpAddr::V6(own), IpAddr::V6(other)) => same_prefix(own.to_bits(), other.to_bits(), 128, self.prefix),
+            (IpAddr::V6(own), IpAddr::V6(other)) => same_prefix(own.to_bits(), other.to_bits(), 128, prefix),
             _ => false,
         }
     }
@@ -91,11 +104,14 @@ fn same_prefix(one: u128, other: u128, bits: u32, prefix: u32) -> bool {
     (one ^ other).checked_shr(bits - prefix).unwrap_or(0) == 0
 }
 
-impl FromStr for Network {
+impl FromStr for TrustedProxy {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Network, String> {
-        let wrong = || "write an address or a network, such as 10.1.0.0/16 or 2001:db8::/32".to_owned();
+    fn from_str(text: &str) -> Result<TrustedProxy, String> {
+        if text == "unix" {
+            return Ok(TrustedProxy::Unix);
+        }
+        let wrong = || "write an address, a network, such as 10.1.0.0/16 or 2001:db8::/32, or unix".to_owned();
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let written: IpAddr = address.parse().map_err(|_| wrong())?;
         let address = written.to_canonical();
@@ -111,7 +127,7 @@ impl FromStr for Network {
         if prefix > bits {
             return Err(wrong());
         }
-        let network = Network { address, prefix };
+        let network = TrustedProxy::Network { address, prefix };
         let host_bits = match address {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits(),
@@ -172,7 +188,11 @@ mod tests {
     }
 
     fn client(lines: &[(&str, &str)]) -> String {
-        proxies().client(PEER.parse().unwrap(), &Fields::of_lines(lines)).to_string()
+        client_of(PEER, lines)
+    }
+
+    fn client_of(peer: &str, lines: &[(&str, &str)]) -> String {
+        proxies().client(peer.parse().ok(), &Fields::of_lines(lines)).unwrap().to_string()
     }
 
     fn by_list(list: &str) -> String {
@@ -192,11 +212,22 @@ mod tests {
         assert_eq!(by_list("10.9.9.9, 10.2.3.4"), "10.9.9.9", "all are proxies: the first of them");
         assert_eq!(client(&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.2.3.4")]), "203.0.113.9");
         assert_eq!(client(&[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=198.51.100.1")]), "203.0.113.9");
-        let unlisted = "203.0.113.1".parse().unwrap();
-        let fields = Fields::of_lines(&[("x-forwarded-for", "198.51.100.1")]);
-        assert_eq!(proxies().client(unlisted, &fields), unlisted);
-        let mapped = "::ffff:10.0.0.1".parse().unwrap();
-        assert_eq!(proxies().client(mapped, &fields).to_string(), "198.51.100.1");
+        let lines = [("x-forwarded-for", "198.51.100.1")];
+        assert_eq!(client_of("203.0.113.1", &lines), "203.0.113.1");
+        assert_eq!(client_of("::ffff:10.0.0.1", &lines), "198.51.100.1");
+    }
+
+    #[test]
+    fn the_peers_of_a_unix_socket_are_proxies_if_they_are_listed() {
+        let of = |proxies: TrustedProxies, list| {
+            proxies.client(None, &Fields::of_lines(&[("x-forwarded-for", list)])).map(|client| client.to_string())
+        };
+        let listed = || TrustedProxies::new(vec![TrustedProxy::Unix, "10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(of(listed(), "198.51.100.1, 10.2.3.4").as_deref(), Some("198.51.100.1"));
+        assert_eq!(of(listed(), "unknown"), None);
+        assert_eq!(of(proxies(), "198.51.100.1"), None);
+        assert_eq!([listed().trust(None), proxies().trust(None)], [Trust::Proxy, Trust::Client]);
+        assert_eq!("unix".parse(), Ok(TrustedProxy::Unix));
     }
 
     #[test]
@@ -237,14 +268,14 @@ mod tests {
             ("203.0.113.7", "203.0.113.7", "203.0.113.8"),
         ] {
             let proxies = TrustedProxies::new(vec![text.parse().unwrap()]);
-            assert_eq!(proxies.trust(inside.parse().unwrap()), Trust::Proxy, "{text}");
-            assert_eq!(proxies.trust(outside.parse().unwrap()), Trust::Client, "{text}");
+            assert_eq!(proxies.trust(inside.parse().ok()), Trust::Proxy, "{text}");
+            assert_eq!(proxies.trust(outside.parse().ok()), Trust::Client, "{text}");
         }
         for text in ["", "10.0.0.1/8", "10.0.0.0/33", "2001:db8::/129", "10.0.0.0/-1", "::ffff:10.0.0.0/8", "localhost"]
         {
-            assert!(text.parse::<Network>().is_err(), "{text}");
+            assert!(text.parse::<TrustedProxy>().is_err(), "{text}");
         }
-        assert_eq!(TrustedProxies::default().trust(PEER.parse().unwrap()), Trust::Unknown);
+        assert_eq!(TrustedProxies::default().trust(PEER.parse().ok()), Trust::Unknown);
     }
 
     proptest! {
@@ -266,7 +297,7 @@ mod tests {
         #[test]
         fn nothing_that_is_sent_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             for name in ["x-forwarded-for", "forwarded"] {
-                proxies().client(PEER.parse().unwrap(), &Fields::of_lines(&[(name, &bytes)]));
+                proxies().client(PEER.parse().ok(), &Fields::of_lines(&[(name, &bytes)]));
             }
         }
     }

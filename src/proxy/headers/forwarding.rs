@@ -31,16 +31,17 @@ const REQUEST_ID_BYTES: usize = 128;
 /// The facts about a client's connection for its forwarding fields; created once per connection.
 #[derive(Debug)]
 pub struct ForwardedInfo {
-    peer: String,
+    /// The client's address; `None` over a unix socket.
+    peer: Option<String>,
     proto: &'static str,
     trust: Trust,
 }
 
 impl ForwardedInfo {
-    /// `peer` is the client's address; `tls` whether the connection uses TLS.
-    pub fn new(peer: IpAddr, tls: bool) -> ForwardedInfo {
-        let (peer, proto) = (peer.to_canonical().to_string(), if tls { "https" } else { "http" });
-        ForwardedInfo { peer, proto, trust: Trust::Unknown }
+    /// `peer` is the client's address, `None` over a unix socket; `tls` whether the connection uses TLS.
+    pub fn new(peer: Option<IpAddr>, tls: bool) -> ForwardedInfo {
+        let peer = peer.map(|peer| peer.to_canonical().to_string());
+        ForwardedInfo { peer, proto: if tls { "https" } else { "http" }, trust: Trust::Unknown }
     }
 
     /// The same with this trust in the fields of the peer.
@@ -62,9 +63,9 @@ impl ForwardedInfo {
         is_claim && self.trust == Trust::Client
     }
 
-    /// The client's address; an IPv4-mapped one in its IPv4 form.
+    /// The client as logs name it: its address, an IPv4-mapped one in its IPv4 form.
     pub(crate) fn peer(&self) -> &str {
-        &self.peer
+        self.peer.as_deref().unwrap_or("unix")
     }
 }
 
@@ -167,10 +168,11 @@ pub(super) fn write_forwarding(
     client: &ClientFields<'_>,
     own: ProxyFields<'_>,
 ) -> Range<usize> {
-    if client.seen.is_empty() && own.client.is_none() {
-        write_own(bytes, host, own.hop, via(own.is_http10));
-    } else {
-        write_merged(bytes, host, client, own);
+    match &own.hop.peer {
+        Some(peer) if client.seen.is_empty() && own.client.is_none() => {
+            write_own(bytes, host, own.hop.proto, peer, via(own.is_http10));
+        }
+        _ => write_merged(bytes, host, client, own),
     }
     let is_kept = client.seen.has(ForwardedField::RequestId) && !client.options.removes(X_REQUEST_ID.as_bytes());
     let id = if is_kept { client_id(client.fields) } else { None };
@@ -183,19 +185,26 @@ pub(super) fn write_forwarding(
 }
 
 /// Writes the fields if the client sent none of them: the same result as [`write_merged`], but faster.
-fn write_own(bytes: &mut Vec<u8>, host: &[u8], hop: &ForwardedInfo, via: &str) {
-    write_all(bytes, [b"X-Forwarded-For: ", hop.peer.as_bytes(), b"\r\nX-Forwarded-Proto: ", hop.proto.as_bytes()]);
+fn write_own(bytes: &mut Vec<u8>, host: &[u8], proto: &str, peer: &str, via: &str) {
+    write_all(bytes, [b"X-Forwarded-For: ", peer.as_bytes(), b"\r\nX-Forwarded-Proto: ", proto.as_bytes()]);
     write_all(bytes, [b"\r\nX-Forwarded-Host: ", host, b"\r\nVia: ", via.as_bytes(), b"\r\n"]);
 }
 
 /// Writes the fields, merged with those of the client.
 fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own: ProxyFields<'_>) {
     let values = |name, field| client.values(name, field);
-    match own.client.filter(|_| !client.seen.has(ForwardedField::ForwardedFor)) {
-        // The proxy has named it in `Forwarded`, which UCS does not get.
-        Some(address) => write_field(bytes, "X-Forwarded-For", format!("{address}, {}", own.hop.peer).as_bytes()),
+    // If the field is missing, the proxy has named the client in `Forwarded`, which UCS does not get.
+    let named =
+        own.client.filter(|_| !client.seen.has(ForwardedField::ForwardedFor)).map(|address| address.to_string());
+    let chain = values("x-forwarded-for", ForwardedField::ForwardedFor).chain(named.iter().map(String::as_bytes));
+    match &own.hop.peer {
+        Some(peer) => write_list(bytes, "X-Forwarded-For", chain, peer),
+        // The peer of a unix socket has no address to add.
         None => {
-            write_list(bytes, "X-Forwarded-For", values("x-forwarded-for", ForwardedField::ForwardedFor), &own.hop.peer)
+            let others: Vec<&[u8]> = chain.filter(|other| !other.is_empty()).collect();
+            if !others.is_empty() {
+                write_field(bytes, "X-Forwarded-For", &others.join(&b", "[..]));
+            }
         }
     }
     let protos = values("x-forwarded-proto", ForwardedField::ForwardedProto);
@@ -258,10 +267,10 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_silent_client_is_the_same_at_once_and_by_parts() {
-        let hop = ForwardedInfo::new([192, 0, 2, 7].into(), false);
+        let hop = ForwardedInfo::new(Some([192, 0, 2, 7].into()), false);
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
-        write_own(&mut at_once, b"ucs:8080", &hop, VIA);
+        write_own(&mut at_once, b"ucs:8080", "http", "192.0.2.7", VIA);
         let options = ConnectionOptions::by(&fields);
         let client = ClientFields { fields: &fields, options: &options, seen: FieldSet::default() };
         let (ids, buffers) = (RequestIds::new(0), Rc::default());

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn hop() -> ForwardedInfo {
-    ForwardedInfo::new("::ffff:192.0.2.7".parse().unwrap(), false)
+    ForwardedInfo::new("::ffff:192.0.2.7".parse().ok(), false)
 }
 
 /// A head as its lines, without the first.

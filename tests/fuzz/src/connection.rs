@@ -19,7 +19,7 @@ use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::policy::table::RouteTable;
 use ucs_gateway::proxy::class_limits::ClassLimits;
 use ucs_gateway::proxy::recorder::RequestRecorder;
-use ucs_gateway::proxy::worker::{self, Shared, SocketOrigin, Stop, Worker};
+use ucs_gateway::proxy::worker::{self, ListeningSocket, Shared, SocketOrigin, Stop, Worker};
 use ucs_gateway::telemetry::{ControlStats, Metrics};
 
 const TABLE: &str = include_str!("../../../routes.yaml");
@@ -107,7 +107,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     runtime.block_on(async {
         let recorder = RequestRecorder { metrics: metrics.worker(0), access_log: None };
         let worker = Worker::new(0, gate.worker_gate(0), &settings, &shared, recorder);
-        worker::run(worker, listener, handover, Rc::new(settings), shared).await.unwrap();
+        worker::run(worker, ListeningSocket::Tcp(listener), handover, Rc::new(settings), shared).await.unwrap();
     });
 }
 

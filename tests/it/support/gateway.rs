@@ -16,7 +16,7 @@ const START: Duration = Duration::from_secs(60);
 
 /// A running `ucs-gateway serve`. It is killed when dropped.
 pub struct Gateway {
-    /// Where clients connect.
+    /// Where clients connect; port 0 when that is a unix socket.
     pub data: SocketAddr,
     /// Where operators connect; port 0 when that is a unix socket.
     pub admin: SocketAddr,
@@ -140,7 +140,7 @@ impl Gateway {
         std::thread::spawn(move || keep_lines(access, &kept_access.access, |_| {}));
         match ready.recv_timeout(START) {
             Ok((data, admin)) => {
-                let data = everywhere::entrance(data);
+                let data = if data.port() == 0 { data } else { everywhere::entrance(data) };
                 Ok(Gateway { data, admin, child, lines, state_dir: state_dir.to_owned(), _own_dir: None })
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -285,5 +285,10 @@ fn ready_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     }
     let address = |name: &str| line[name].as_str().unwrap_or_default().parse().ok();
     let admin = address("admin").unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
-    Some((address("listen")?, admin))
+    // A data port on a unix socket has none either.
+    let data = match line["listen"].as_str()? {
+        socket if socket.starts_with("unix:") => ([0, 0, 0, 0], 0).into(),
+        _ => address("listen")?,
+    };
+    Some((data, admin))
 }
