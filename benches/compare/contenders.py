@@ -224,7 +224,7 @@ def gateway_command(program, s, admin):
         command += ["--tls-cert", f"{s.tls}/certificate.pem", "--tls-key", f"{s.tls}/key.pem"]
     command += ["--listen", f"127.0.0.1:{s.listen}", "--admin-listen", f"127.0.0.1:{admin}"]
     command += ["--state-dir", f"{s.folder}/state", "--workers", str(s.workers), "--initial-mode", s.mode]
-    command += ["--upstream-mode", "off", "--schema-probe", "off"]
+    command += ["--upstream-mode", "off", "--schema-probe", "off"] + (["--access", s.access] if s.access else [])
     return command + (["--access-log", "--log-format", "json"] if s.logged else [])
 
 

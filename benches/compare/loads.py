@@ -2,10 +2,12 @@
 connections for memory, and flips of the mode meanwhile. Each returns a dict of numbers. It keeps no results and judges none.
 """
 
+import hashlib
 import http.client
 import json
 import os
 import re
+import select
 import socket
 import ssl
 import subprocess
@@ -133,6 +135,63 @@ def check_alive(sockets, request, name):
     for client in sockets[:: max(1, len(sockets) // 20)]:
         client.sendall(request)
         read_answer(client, name)
+
+
+class Pages:
+    """So many open web pages, from a thread of its own: each follows the events, and asks every 15 s for what a page asks."""
+
+    TOKENS = ("a" * 43, "b" * 43)  # a principal may follow 32 streams
+    ASKED = ("/readyz", "/metrics", "/routes", "/fleet")
+
+    def __init__(self, contender, count):
+        self.port, self.count, self.bytes, self.failures = contender.admin, count, 0, []
+        self.over, self.thread = threading.Event(), threading.Thread(target=self.run, daemon=True)
+
+    @classmethod
+    def access(cls, folder):
+        """The access.yaml that knows the pages."""
+        hashes = [hashlib.sha256(token.encode()).hexdigest() for token in cls.TOKENS]
+        rows = [f"  - {{name: p{n}, token_sha256: {digest}, permissions: ['mode:read']}}\n" for n, digest in enumerate(hashes)]
+        path = f"{folder}/access.yaml"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("version: 1\nprincipals:\n" + "".join(rows))
+        return path
+
+    def __enter__(self):
+        self.streams = [self.ask("/mode/events", page) for page in range(self.count)]
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        for stream in self.streams:
+            stream.close()
+
+    def ask(self, path, page):
+        client = socket.create_connection(("127.0.0.1", self.port), 5)
+        token = self.TOKENS[page % len(self.TOKENS)]
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        if not (begin := client.recv(4096)).startswith(b"HTTP/1.1 200"):
+            raise LoadFailed(f"a page got {begin[:200]!r} for {path}")
+        return client
+
+    def run(self):
+        page, due = 0, time.monotonic()
+        while not self.over.is_set():
+            for stream in select.select(self.streams, [], [], 0.05)[0]:
+                got = len(stream.recv(65536))
+                self.bytes += got
+                if not got:
+                    self.failures.append("an event stream ended")
+                    return
+            if time.monotonic() >= due:
+                due, page = due + 15 / self.count, page + 1
+                try:
+                    for path in self.ASKED:
+                        self.ask(path, page).close()
+                except (OSError, LoadFailed) as error:
+                    self.failures.append(str(error))
 
 
 class Flipper:

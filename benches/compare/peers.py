@@ -41,6 +41,7 @@ class Setting:
     nginx_connections: int = 16000  # nginx takes the memory for so many when it starts
     tls: str = ""  # folder of the certificate for clients
     upstream_tls: str = ""  # folder of the CA of the upstream
+    access: str = ""  # access.yaml of the gateway
 
 
 def body(status, setting):

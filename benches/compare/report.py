@@ -173,8 +173,15 @@ def other_lines(measured):
 
 
 def own_lines(measured):
-    """What is compared with the gateway itself only: flips by routes, one worker and two."""
+    """What is compared with the gateway itself only: open pages, flips by routes, one worker and two."""
     lines = []
+    pages = measured.get("pages", {})
+    for metric, name, target in (("rps", "requests/s", 0.99), ("p99", "p99", None)):
+        beside = ratios(series(pages, "50 pages", metric), series(pages, "no page", metric))
+        if beside:
+            low, middle, high = quartiles(beside)
+            verdict = "" if target is None else "; met" if round(middle, 2) >= target else f"; **missed** ({target})"
+            lines.append(f"- 50 open web pages, {name} beside them over without: {middle:.3f} [{low:.3f}–{high:.3f}]{verdict}")
     cost = measured.get("flip-cost", {})
     flips = ratios(series(cost, "1000 routes", "millis"), series(cost, "shipped routes", "millis"))
     if flips:
