@@ -65,6 +65,7 @@ impl Crowd {
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
         let thread = std::thread::spawn(move || {
+            stay_on_one_core();
             let mut clients: Vec<Client> = (0..size).map(|_| Crowd::client(address, kind)).collect();
             while !stopped.load(Ordering::Relaxed) {
                 clients.iter_mut().take_while(|_| !stopped.load(Ordering::Relaxed)).for_each(Client::push);
@@ -197,6 +198,16 @@ impl Client {
             self.stream = None;
         }
     }
+}
+
+/// A crowd takes one core at most, and leaves the others to the gateway and to ordinary clients.
+fn stay_on_one_core() {
+    let thread = std::fs::read_link("/proc/thread-self").unwrap();
+    let thread = thread.file_name().unwrap();
+    let last = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1).to_string();
+    let pinned = std::process::Command::new("taskset").args(["-p", "-c", &last]).arg(thread).output();
+    let pinned = pinned.expect("taskset (util-linux) is there");
+    assert!(pinned.status.success(), "{pinned:?}");
 }
 
 fn get(target: &str, token: Option<&str>) -> Vec<u8> {
