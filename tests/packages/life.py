@@ -78,6 +78,8 @@ def the_package_is_whole():
     run("gzip", "-t", "/usr/share/man/man1/ucs-gateway-mode-set.1.gz")
     for name in ["doc/ucs-gateway/operations.md", "doc/ucs-gateway/copyright", "ucs-gateway/routes/9.1.yaml"]:
         expect(os.path.exists(f"/usr/share/{name}"), f"/usr/share/{name} is missing")
+    [schema] = re.findall(r"\$schema=(\S+)", (ETC / "routes.yaml").read_text())
+    expect(os.path.exists(ETC / schema), f"routes.yaml names a schema that is not there: {schema}")
     # Its dependencies are the C library alone, so no other library may be needed.
     libraries = re.findall(r"Shared library: \[(.*)\]", run("readelf", "--dynamic", "/usr/bin/ucs-gateway"))
     foreign = [name for name in libraries if not re.match(r"(libc|libm|libgcc_s|ld-linux-.*)\.so", name)]
