@@ -72,6 +72,16 @@ def check_compose():
     expect(services["gateway"].get("read_only"), "compose: the gateway can write its root")
 
 
+def check_alerts():
+    """Each alert has a test in which it fires, and one in which it does not."""
+    read = lambda name: yaml.safe_load((DEPLOY / "prometheus" / name).read_text())
+    alerts = {rule["alert"] for group in read("alerts.yaml")["groups"] for rule in group["rules"]}
+    tested = [case for test in read("alerts.test.yaml")["tests"] for case in test["alert_rule_test"]]
+    for word, fires in (("fires", True), ("does not fire", False)):
+        missing = alerts - {case["alertname"] for case in tested if bool(case["exp_alerts"]) == fires}
+        expect(not missing, f"prometheus: no test in which it {word}: {sorted(missing)}")
+
+
 for path in sorted(DEPLOY.rglob("*.yaml")):
     try:
         list(yaml.safe_load_all(path.read_text()))
@@ -80,6 +90,7 @@ for path in sorted(DEPLOY.rglob("*.yaml")):
 if not faults:
     check_kubernetes()
     check_compose()
+    check_alerts()
 for fault in faults:
     print(fault, file=sys.stderr)
 sys.exit(1 if faults else 0)
