@@ -42,6 +42,7 @@ def main():
     the_package_is_whole()
     the_mode_is_enforced(upstream)
     an_upgrade_keeps_the_mode_and_the_settings(second)
+    with_sockets_an_upgrade_refuses_no_connection(second)
     a_table_that_the_new_program_refuses_stops_no_gateway(second)
     the_state_outlives_a_removal(second)
     a_purge_leaves_the_user_alone()
@@ -106,6 +107,33 @@ def an_upgrade_keeps_the_mode_and_the_settings(deb):
     kept = ("mode", "revision", "reason", "phase")
     expect([before[name] for name in kept] == [record()[name] for name in kept], f"{before} became {record()}")
     told("an upgrade over a running gateway keeps its mode")
+
+
+def with_sockets_an_upgrade_refuses_no_connection(deb):
+    settings = (ETC / "environment").read_text()
+    (ETC / "environment").write_text(settings.replace("UCS_GATEWAY_STOP_LINGER=0s", ""))
+    sockets = ["ucs-gateway.socket", "ucs-gateway-admin.socket"]
+    run("systemctl", "stop", "ucs-gateway")
+    run("systemctl", "enable", "--now", *sockets)
+    run("systemctl", "start", "ucs-gateway")
+    process, seen, is_over = running(), [], threading.Event()
+
+    def clients():
+        while not is_over.is_set():
+            seen.append((status(8080, "/profiles/1"), status(8081, "/livez")))
+
+    client = threading.Thread(target=clients)
+    client.start()
+    run("dpkg", "--force-confold", "-i", deb)
+    is_over.set()
+    client.join()
+    expect(running() not in (None, process), "the upgrade did not put the new program in the place of the old one")
+    expect(set(seen) == {(503, 200)}, f"data port and /livez during the upgrade: {set(seen)} of {len(seen)}")
+    run("systemctl", "stop", "ucs-gateway")
+    run("systemctl", "disable", "--now", *sockets)
+    (ETC / "environment").write_text(settings)
+    run("systemctl", "start", "ucs-gateway")
+    told(f"with the sockets an upgrade refuses none of {2 * len(seen)} connections")
 
 
 def a_table_that_the_new_program_refuses_stops_no_gateway(deb):
