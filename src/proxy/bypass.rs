@@ -45,10 +45,8 @@ pub(crate) async fn admit(request: RequestContext<'_>, refused: Option<RouteMatc
     }
     let matched = decide(&worker.gate, head, Passage::PastMode)?;
     let operation = matched.route().map_or("unmatched", |route| &route.operation);
-    let client = downstream.proxied_client(&head.fields).map(|client| client.to_string());
-    let client = client.as_deref().unwrap_or(downstream.forwarded.peer());
-    let trace = std::str::from_utf8(headers::trace_ids(&head.fields)).ok().and_then(|ids| ids.split_once('-')).unzip();
-    let (method, (trace_id, span_id)) = (&head.method, trace);
+    let (client, method) = (downstream.client_name(Some(head)), &head.method);
+    let (trace_id, span_id) = headers::trace_and_span(&head.fields);
     tracing::info!(%principal, operation, %method, client, trace_id, span_id, "mode bypassed");
     worker.recorder.metrics.bypassed();
     worker.control_handle.note_bypass(BypassUse { principal: principal.to_string(), operation: operation.to_owned() });

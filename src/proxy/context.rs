@@ -140,6 +140,12 @@ impl Downstream {
         self.worker.trusted_proxies.client(peer, fields).filter(|client| Some(*client) != peer)
     }
 
+    /// The client of a request, which may be malformed, as events name it.
+    pub(crate) fn client_name(&self, head: Option<&RequestHead>) -> String {
+        let client = head.and_then(|head| self.proxied_client(&head.fields));
+        client.map_or_else(|| self.forwarded.peer().to_owned(), |client| client.to_string())
+    }
+
     /// The source of a request's credential, by which guesses are limited: the real client, not the proxy that many share. The
     /// user of a unix socket's peer is no principal here, as that peer is usually a proxy, which speaks for its clients.
     pub(crate) fn source(&self, fields: &Fields) -> Peer {

@@ -239,6 +239,11 @@ pub(crate) fn trace_ids(fields: &Fields) -> &[u8] {
     if is_trace_context(parents()) { parents().next().map_or(&[], |parent| &parent[3..52]) } else { &[] }
 }
 
+/// The same as two texts, for events.
+pub(crate) fn trace_and_span(fields: &Fields) -> (Option<&str>, Option<&str>) {
+    std::str::from_utf8(trace_ids(fields)).ok().and_then(|ids| ids.split_once('-')).unzip()
+}
+
 /// Whether there is exactly one `traceparent`, and it is valid.
 fn is_trace_context<'f>(mut parents: impl Iterator<Item = &'f [u8]>) -> bool {
     parents.next().is_some_and(is_traceparent) && parents.next().is_none()

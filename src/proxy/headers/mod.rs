@@ -10,7 +10,7 @@ pub use self::client_address::{Trust, TrustedProxies, TrustedProxy};
 use self::connection_options::ConnectionOptions;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
-pub(crate) use self::forwarding::{is_looping, trace_ids};
+pub(crate) use self::forwarding::{is_looping, trace_and_span, trace_ids};
 pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_mark, is_override, is_unwanted_upstream};
 use crate::http1::encode::{pass_line, write_all, write_field, write_list};

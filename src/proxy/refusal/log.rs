@@ -2,11 +2,11 @@
 //! the log. It decides nothing about requests.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::http1::RequestHead;
 use crate::proxy::access_log::UNKNOWN;
+use crate::proxy::headers;
 use crate::proxy::refusal::Refusal;
 
 /// How many lines a worker writes at once.
@@ -61,14 +61,17 @@ impl RefusalLog {
 }
 
 /// Writes the line of a refused request.
-pub(crate) fn write(refusal: &Refusal, head: Option<&RequestHead>, operation: Option<&str>, client: IpAddr) {
+pub(crate) fn write(refusal: &Refusal, head: Option<&RequestHead>, operation: Option<&str>, client: &str) {
+    let (trace_id, span_id) = head.map_or((None, None), |head| headers::trace_and_span(&head.fields));
     tracing::info!(
         reason = refusal.reason(),
         status = refusal.status().as_u16(),
         method = head.map_or(UNKNOWN, |head| head.method.as_str()),
         path = head.map_or(UNKNOWN, RequestHead::path_text),
         operation,
-        %client,
+        client,
+        trace_id,
+        span_id,
         "request refused"
     );
 }

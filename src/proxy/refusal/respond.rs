@@ -46,8 +46,7 @@ pub(crate) fn respond(
         let entry = refused_entry(downstream, head, refused, Rc::clone(&table_ref), request_log.entry.take());
         request_log.entry = Some(Box::new(entry));
     } else if worker.refusal_log.takes(refusal, request_log.started()) {
-        let client = head.and_then(|head| downstream.proxied_client(&head.fields));
-        log::write(refusal, head, summary.operation, client.unwrap_or(downstream.peer.ip()));
+        log::write(refusal, head, summary.operation, &downstream.client_name(head));
     }
     count(worker, refusal);
     let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, worker);

@@ -153,7 +153,8 @@ fn a_refused_request_has_a_log_line_and_a_flood_of_them_a_few() {
         events.filter(|event| event["message"] == message).collect::<Vec<_>>()
     };
     assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").status, 200);
-    assert_eq!(request(gateway.data, "POST /metadata/profiles/extensions?secret=1", &[], b"{}").status, 503);
+    let traced = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")];
+    assert_eq!(request(gateway.data, "POST /metadata/profiles/extensions?secret=1", &traced, b"{}").status, 503);
     eventually("the refusal is logged", || !lines("request refused").is_empty());
     let [line] = &lines("request refused")[..] else {
         panic!("one line, and none for what was forwarded: {}", gateway.log())
@@ -165,6 +166,8 @@ fn a_refused_request_has_a_log_line_and_a_flood_of_them_a_few() {
         ("path", json!("/metadata/profiles/extensions")),
         ("operation", json!("Create Profile Extension Schema")),
         ("client", json!("127.0.0.1")),
+        ("trace_id", json!("4bf92f3577b34da6a3ce929d0e0e4736")),
+        ("span_id", json!("00f067aa0ba902b7")),
     ] {
         assert_eq!(line[name], value, "{name} in {line}");
     }
