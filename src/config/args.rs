@@ -49,6 +49,14 @@ pub struct ServeArgs {
     )]
     pub(crate) listen: Address,
 
+    /// Take HTTP/2 without TLS on the data port, from clients that begin with it (prior knowledge), besides HTTP/1.1.
+    #[arg(long, env = "UCS_GATEWAY_H2C")]
+    pub(crate) h2c: bool,
+
+    /// Offer only HTTP/1.1 on a data port with TLS. Default: HTTP/2 and HTTP/1.1.
+    #[arg(long, env = "UCS_GATEWAY_NO_H2")]
+    pub(crate) no_h2: bool,
+
     /// Address of the admin port: HOST:PORT or unix:PATH. An address that is not loopback requires --access.
     #[arg(
         long,

@@ -17,7 +17,7 @@ use crate::proxy::upstream::exchange::ExchangeTimeouts;
 use crate::proxy::upstream::pool::PoolLimits;
 use crate::proxy::worker::{ClientTimeouts, ProxySettings};
 use crate::telemetry::LogFormat;
-use crate::transport::{Address, ClientFiles, ServerFiles};
+use crate::transport::{Address, ClientFiles, Protocols, ServerFiles};
 
 /// The settings of the whole gateway.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Settings {
     pub(crate) listen: Address,
     /// The files of the data port, if it speaks TLS.
     pub(crate) data_tls: Option<ServerFiles>,
+    /// The protocols that it offers then.
+    pub(crate) data_protocols: Protocols,
     pub(crate) workers: usize,
     pub(crate) state_dir: PathBuf,
     pub(crate) store: StoreKind,
@@ -140,6 +142,7 @@ impl Settings {
             routes: args.routes,
             listen: args.listen,
             data_tls: args.tls.data(),
+            data_protocols: if args.no_h2 { Protocols::Http1 } else { Protocols::Http2 },
             workers: args.workers.map_or_else(cores, usize::from),
             state_dir: args.state_dir.unwrap_or_else(default_state_dir),
             store: args.store,
@@ -212,6 +215,7 @@ fn proxy(args: &ServeArgs) -> ProxySettings {
     ProxySettings {
         upstream: args.upstream.clone().into(),
         tls: None,
+        h2c: args.h2c,
         timeouts: ExchangeTimeouts {
             first_byte: args.first_byte_timeout,
             idle_body: args.idle_body_timeout,

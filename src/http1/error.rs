@@ -36,6 +36,7 @@ errors! {
     HeadTooLarge: "head_too_large", "The request head is longer than this server accepts.";
     TooManyHeaders: "too_many_headers", "The request has more header lines than this server accepts.";
     HeaderTimeout: "header_timeout", "The request head was not complete in time.";
+    FrameFlood: "frame_flood", "The client sends too many PING or SETTINGS frames.";
     BareLf: "bare_lf", "A line ends in LF without CR; end lines with CR LF.";
     BareCr: "bare_cr", "A CR is not followed by LF.";
     ObsFold: "obs_fold", "A header line begins with white space (obsolete line folding); write each header on one line.";

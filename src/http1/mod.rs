@@ -42,3 +42,4 @@ pub(crate) use request_head::Framing;
 pub use request_head::{Expectations, RequestHead};
 pub(crate) use response::{HEAD_BYTES, declared_length};
 pub use response::{RESPONSE_LIMITS, ResponseError, ResponseHead, read_response_head};
+pub(crate) use trailers::check_trailer;

@@ -48,11 +48,15 @@ impl Trailers {
                 return Err(RequestError::TrailersTooLarge);
             }
             let (name, _) = field(line)?;
-            if NOT_IN_TRAILERS.iter().any(|forbidden| is_spelling_of(name, forbidden)) {
-                return Err(RequestError::TrailerForbidden);
-            }
+            check_trailer(name)?;
         }
     }
+}
+
+/// Rejects a field that is forbidden in trailers.
+pub(crate) fn check_trailer(name: &[u8]) -> Result<(), RequestError> {
+    let is_forbidden = NOT_IN_TRAILERS.iter().any(|forbidden| is_spelling_of(name, forbidden));
+    if is_forbidden { Err(RequestError::TrailerForbidden) } else { Ok(()) }
 }
 
 /// Whether `name` is `canonical`, in any case and with underscores for dashes, which CGI-like servers treat as equal.

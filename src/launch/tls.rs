@@ -8,7 +8,7 @@ use super::error::LaunchError;
 use crate::config::Settings;
 use crate::files::{ReloadedFile, WatchedFiles};
 use crate::telemetry::Metrics;
-use crate::transport::{ClientAuth, Material, TlsClient, TlsServer};
+use crate::transport::{ClientAuth, Material, Protocols, TlsClient, TlsServer};
 
 /// The names of the files, in `/readyz`, metrics and logs.
 const DATA: &str = "data_certificate";
@@ -28,9 +28,10 @@ impl Tls {
     /// Reads all files; blocking.
     pub(super) fn load(settings: &Settings) -> Result<Tls, LaunchError> {
         let data = settings.data_tls.as_ref();
-        let data = data.map(|files| TlsServer::load(files, ClientAuth::Required)).transpose()?;
+        let data =
+            data.map(|files| TlsServer::load(files, ClientAuth::Required, settings.data_protocols)).transpose()?;
         let admin = settings.admin.tls.as_ref();
-        let admin = admin.map(|files| TlsServer::load(files, ClientAuth::Optional)).transpose()?;
+        let admin = admin.map(|files| TlsServer::load(files, ClientAuth::Optional, Protocols::Http1)).transpose()?;
         let upstream = settings.upstream.tls.as_ref();
         let upstream = upstream.map(|tls| TlsClient::load(&tls.files, &tls.server_name)).transpose()?;
         Ok(Tls { data, admin, upstream })

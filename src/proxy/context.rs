@@ -1,6 +1,6 @@
-//! The context of a request: its worker, its client's connection, and its head. Data only; it serves nothing.
+//! The context of a request: its worker, its client's connection or stream, and its head. Data only; it serves nothing.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::class_limits::{ClassFull, ClassLimits, ClassPermit};
 use super::client::ConnectionState;
-use super::headers::{ForwardedInfo, RequestIds, TrustedProxies};
+use super::headers::{ForwardedInfo, Received, RequestIds, TrustedProxies};
 use super::origins::AllowedOrigins;
 use super::recorder::RequestRecorder;
 use super::refusal::Refusal;
@@ -27,7 +27,7 @@ use super::upstream::pool::Pool;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
-use crate::http1::{Buffers, Fields, RequestHead};
+use crate::http1::{Buffers, Fields, HeadLimits, RequestHead};
 use crate::telemetry::Metrics;
 use crate::transport::{Handover, Peer, SocketOrigin, TlsServer};
 
@@ -91,6 +91,12 @@ pub struct Worker {
     pub(crate) stop: Cell<Stop>,
     /// TLS of the data port.
     pub(crate) tls: Option<Arc<TlsServer>>,
+    /// Whether clients may speak HTTP/2 without TLS.
+    pub(crate) h2c: bool,
+    /// Limits of a request's head.
+    pub(crate) head_limits: HeadLimits,
+    /// The clients that deadlines apply to.
+    pub(crate) clients: Clients,
     metrics: Arc<Metrics>,
     class_limits: Arc<ClassLimits>,
     /// The slots of each class, for the table with this generation.
@@ -105,27 +111,99 @@ struct ClassSlot {
     position: Option<usize>,
 }
 
-/// One client's connection.
+/// One client's connection, or one stream of an HTTP/2 connection.
 #[derive(Debug)]
 pub(crate) struct Downstream {
     pub(crate) worker: Rc<Worker>,
     pub(crate) peer: Peer,
-    /// The state of the connection, as its reader sees it.
+    /// Its deadlines, errors and interim responses.
     pub(crate) state: Rc<ConnectionState>,
     /// The forwarding fields that its requests get.
-    pub(crate) forwarded: ForwardedInfo,
-    /// The task that serves the connection.
+    pub(crate) forwarded: Rc<ForwardedInfo>,
+    /// The task that serves it.
     pub(crate) task: ClientTask,
-    /// Its place among the worker's connections.
-    pub(crate) place: Cell<usize>,
-    /// Whether it was accepted before a stop was requested: then its client cannot know of the stop.
-    pub(crate) predates_stop: bool,
+    pub(crate) kind: DownstreamKind,
+    /// Its place among the worker's clients.
+    place: Cell<usize>,
 }
 
-/// One request, with its client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DownstreamKind {
+    /// A connection.
+    Connection {
+        /// Whether it was accepted before a stop was requested: then its client cannot know of the stop.
+        predates_stop: bool,
+    },
+    /// A stream of an HTTP/2 connection. It has one request.
+    Stream,
+}
+
+impl DownstreamKind {
+    /// A connection whose client cannot know of a stop.
+    pub(crate) const PREDATES_STOP: DownstreamKind = DownstreamKind::Connection { predates_stop: true };
+}
+
+/// The client connections and streams of one worker. Each knows its place, so that removing one costs the same however many
+/// there are.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(RefCell<Vec<Rc<Downstream>>>);
+
+impl Clients {
+    /// Adds a connection that was accepted just now.
+    pub(crate) fn connect(&self, worker: &Rc<Worker>, peer: Peer) -> Rc<Downstream> {
+        let forwarded = ForwardedInfo::new(peer.ip(), worker.tls.is_some());
+        let forwarded = forwarded.with_trust(worker.trusted_proxies.trust(peer.ip()));
+        self.add(Downstream {
+            worker: Rc::clone(worker),
+            peer,
+            state: Rc::default(),
+            forwarded: Rc::new(forwarded),
+            task: ClientTask::default(),
+            kind: DownstreamKind::Connection { predates_stop: !worker.stop.get().has_begun() },
+            place: Cell::default(),
+        })
+    }
+
+    /// Adds a stream of this connection.
+    pub(crate) fn open_stream(&self, connection: &Downstream) -> Rc<Downstream> {
+        self.add(Downstream {
+            worker: Rc::clone(&connection.worker),
+            peer: connection.peer,
+            state: Rc::default(),
+            forwarded: Rc::clone(&connection.forwarded),
+            task: ClientTask::default(),
+            kind: DownstreamKind::Stream,
+            place: Cell::default(),
+        })
+    }
+
+    fn add(&self, downstream: Downstream) -> Rc<Downstream> {
+        let mut all = self.0.borrow_mut();
+        downstream.place.set(all.len());
+        let downstream = Rc::new(downstream);
+        all.push(Rc::clone(&downstream));
+        downstream
+    }
+
+    /// Removes a connection or a stream; the last one takes its place.
+    pub(crate) fn remove(&self, downstream: &Downstream) {
+        let (mut all, place) = (self.0.borrow_mut(), downstream.place.get());
+        all.swap_remove(place);
+        if let Some(moved) = all.get(place) {
+            moved.place.set(place);
+        }
+    }
+
+    /// All of them, which must not change meanwhile.
+    pub(crate) fn all(&self) -> Ref<'_, Vec<Rc<Downstream>>> {
+        self.0.borrow()
+    }
+}
+
+/// One request, with its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestContext<'a> {
-    /// The connection that it arrived on.
+    /// The connection or stream that it arrived on.
     pub(crate) downstream: &'a Rc<Downstream>,
     pub(crate) head: &'a RequestHead,
 }
@@ -158,6 +236,15 @@ impl Downstream {
 }
 
 impl RequestContext<'_> {
+    /// The version that the request was received in.
+    pub(crate) fn received(self) -> Received {
+        match self.downstream.kind {
+            DownstreamKind::Stream => Received::Http2,
+            DownstreamKind::Connection { .. } if self.head.is_http10 => Received::Http10,
+            DownstreamKind::Connection { .. } => Received::Http11,
+        }
+    }
+
     /// The refusal of a request that could not be forwarded: an error in the client's own body comes first.
     pub(crate) fn failed(self, error: ForwardError) -> Refusal {
         self.downstream.state.body_error().map_or(Refusal::Forward(error), Refusal::Request)
@@ -195,6 +282,9 @@ impl Worker {
             trusted_proxies: settings.trusted_proxies.clone(),
             stop: Cell::default(),
             tls: settings.tls.clone(),
+            h2c: settings.h2c,
+            head_limits: settings.wire,
+            clients: Clients::default(),
             metrics: Arc::clone(&shared.metrics),
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),

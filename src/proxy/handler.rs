@@ -8,9 +8,10 @@ use hyper::StatusCode;
 use super::bypass;
 use super::capabilities;
 use super::classify::{Passage, Refused, RouteMatch, decide};
-use super::client::ClientBody;
 use super::context::{Downstream, RequestContext, Worker};
 use super::cors;
+use super::headers::Received;
+use super::incoming::IncomingBody;
 use super::local;
 use super::outgoing::prepare;
 use super::refusal::{self, Refusal};
@@ -24,7 +25,7 @@ use crate::telemetry::Outcome;
 /// Handles a request; every request gets a response.
 pub(crate) async fn respond(
     request: RequestContext<'_>,
-    body: ClientBody,
+    body: IncomingBody,
     mut request_log: RequestLog,
 ) -> Box<Response> {
     let mut response = match handle(request, body, &mut request_log).await {
@@ -49,7 +50,7 @@ pub(crate) fn respond_to_malformed(
 
 async fn handle(
     request: RequestContext<'_>,
-    body: ClientBody,
+    body: IncomingBody,
     request_log: &mut RequestLog,
 ) -> Result<Box<Response>, Refused> {
     let RequestContext { downstream, head } = request;
@@ -91,7 +92,7 @@ fn live(worker: &Worker, request_log: &mut RequestLog) -> Box<Response> {
 async fn forward(
     request: RequestContext<'_>,
     mut matched: RouteMatch,
-    body: ClientBody,
+    body: IncomingBody,
     request_log: &mut RequestLog,
 ) -> Result<Box<Response>, Refused> {
     let RequestContext { downstream, head } = request;
@@ -101,7 +102,8 @@ async fn forward(
             Ok(prepared) => prepared,
             Err(refusal) => return Err(matched.refused(refusal)),
         };
-    let interim = (!head.is_http10).then(|| Rc::clone(&downstream.state));
+    // hyper cannot send interim responses over HTTP/2.
+    let interim = (request.received() == Received::Http11).then(|| Rc::clone(&downstream.state));
     let client = Client { task: downstream.task.clone(), interim };
     match worker.forwarder.forward(admission, outgoing, body, Some(client)).await {
         Ok(upstream_response) => {

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::bypass;
 use super::classify::{Refused, RouteMatch};
-use super::client::ClientBody;
 use super::context::{Downstream, RequestContext};
+use super::incoming::IncomingBody;
 use super::outgoing::{admitted_entry, prepare};
 use super::refusal::Refusal;
 use super::request_log::RequestLog;
@@ -46,7 +46,7 @@ struct SetServerMode {
 pub(crate) async fn set_mode(
     request: RequestContext<'_>,
     matched: RouteMatch,
-    body: ClientBody,
+    body: IncomingBody,
     request_log: &mut RequestLog,
 ) -> Result<Box<Response>, Refused> {
     request_log.outcome = Outcome::Answered;
@@ -99,7 +99,7 @@ fn credential(head: &RequestHead) -> Result<Option<&str>, Refusal> {
     if values.next().is_some() { Err(malformed()) } else { Ok(value) }
 }
 
-async fn read_change(downstream: &Downstream, head: &RequestHead, body: ClientBody) -> Result<ModeChange, Refusal> {
+async fn read_change(downstream: &Downstream, head: &RequestHead, body: IncomingBody) -> Result<ModeChange, Refusal> {
     check_site(head)?;
     let authorization = credential(head)?;
     let principal = downstream.worker.access.authenticate(authorization, downstream.source(&head.fields)).await;
@@ -136,7 +136,7 @@ fn parse_mode(bytes: &[u8]) -> Result<Mode, String> {
 pub(crate) async fn status(
     request: RequestContext<'_>,
     mut matched: RouteMatch,
-    body: ClientBody,
+    body: IncomingBody,
     request_log: &mut RequestLog,
 ) -> Result<Box<Response>, Refused> {
     request_log.outcome = Outcome::Answered;

@@ -11,6 +11,8 @@ mod context;
 mod cors;
 mod handler;
 pub mod headers;
+mod http2;
+mod incoming;
 mod local;
 pub(crate) mod origins;
 mod outgoing;

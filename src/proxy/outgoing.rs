@@ -51,7 +51,7 @@ fn upstream_head(request: RequestContext<'_>, matched: &RouteMatch, method: &Met
     let own = ProxyFields {
         hop: &downstream.forwarded,
         client: downstream.proxied_client(&head.fields),
-        is_http10: head.is_http10,
+        received: request.received(),
         ids: &worker.request_ids,
         buffers: &worker.buffers,
     };

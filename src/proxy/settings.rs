@@ -17,6 +17,8 @@ pub struct ProxySettings {
     pub(crate) upstream: Upstream,
     /// TLS of the data port.
     pub(crate) tls: Option<Arc<TlsServer>>,
+    /// Whether clients may speak HTTP/2 without TLS.
+    pub(crate) h2c: bool,
     /// Deadlines of an exchange.
     pub(crate) timeouts: ExchangeTimeouts,
     /// Limits of each worker's pool.

@@ -1,7 +1,7 @@
 //! A data worker: one thread, one runtime, one listener, one pool of connections to UCS. It shares nothing with the other
 //! workers on the request path; only a new connection may be handed to a worker that has fewer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,12 @@ use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 
 use super::client::{DiscardLimits, Scratch, session};
-use super::context::{Downstream, date_now};
+use super::context::{Downstream, DownstreamKind, date_now};
 pub use super::context::{Shared, Worker};
-use super::headers::ForwardedInfo;
 pub(crate) use super::settings::{ClientTimeouts, ProxySettings};
 pub use super::stop::Stop;
 use super::upstream::drain_watch::FlipUnderWay;
-use super::upstream::exchange::{ClientTask, SWEEP_INTERVAL, gap_between};
+use super::upstream::exchange::{SWEEP_INTERVAL, gap_between};
 use crate::faults::{self, Part};
 use crate::http1::RequestError;
 pub use crate::transport::{Handover, ListeningSocket, SocketOrigin};
@@ -102,8 +101,6 @@ struct Connections {
     settings: Rc<ProxySettings>,
     shared: Shared,
     scratch: Rc<Scratch>,
-    /// Each connection knows its place, so that removing one costs the same however many there are.
-    open: RefCell<Vec<Rc<Downstream>>>,
     swept: Cell<Instant>,
     /// Whether the last new connection was rejected: a flood of them is logged once.
     is_full: Cell<bool>,
@@ -112,8 +109,8 @@ struct Connections {
 impl Connections {
     fn new(worker: Rc<Worker>, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
         let scratch = Scratch::new(settings.wire);
-        let (open, swept) = (RefCell::default(), Cell::new(Instant::now()));
-        Connections { worker, settings, shared, scratch, open, swept, is_full: Cell::new(false) }
+        let swept = Cell::new(Instant::now());
+        Connections { worker, settings, shared, scratch, swept, is_full: Cell::new(false) }
     }
 
     /// The number of this worker's connections.
@@ -166,17 +163,7 @@ impl Connections {
             self.load().fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let downstream = Rc::new(Downstream {
-            worker: Rc::clone(&self.worker),
-            peer,
-            state: Rc::default(),
-            forwarded: ForwardedInfo::new(peer.ip(), self.worker.tls.is_some())
-                .with_trust(self.worker.trusted_proxies.trust(peer.ip())),
-            task: ClientTask::default(),
-            place: Cell::new(self.open.borrow().len()),
-            predates_stop: !self.worker.stop.get().has_begun(),
-        });
-        self.open.borrow_mut().push(Rc::clone(&downstream));
+        let downstream = self.worker.clients.connect(&self.worker, peer);
         let connected = Connected::new(self, Rc::clone(&downstream));
         let task = tokio::task::spawn_local(session::serve(
             stream,
@@ -185,15 +172,6 @@ impl Connections {
             Rc::clone(&self.scratch),
         ));
         downstream.task.set(task.abort_handle());
-    }
-
-    /// Removes a connection; the last one takes its place.
-    fn forget(&self, downstream: &Downstream) {
-        let (mut open, place) = (self.open.borrow_mut(), downstream.place.get());
-        open.swap_remove(place);
-        if let Some(moved) = open.get(place) {
-            moved.place.set(place);
-        }
     }
 
     /// Follows the stop, until this worker accepts no more connections. A listening socket that outlives the process is left to
@@ -206,7 +184,10 @@ impl Connections {
             let looks = matches!(stage, Stop::Lingering { .. }) && self.shared.origin == SocketOrigin::Inherited;
             let is_over = match stage {
                 Stop::Draining { .. } => true,
-                _ => looks && !self.open.borrow().iter().any(|downstream| downstream.predates_stop),
+                _ => {
+                    looks
+                        && !self.worker.clients.all().iter().any(|client| client.kind == DownstreamKind::PREDATES_STOP)
+                }
             };
             if is_over {
                 return;
@@ -236,12 +217,13 @@ impl Connections {
     async fn wind_down(&self) {
         let Stop::Draining { cut_at } = self.worker.stop.get().drained() else { return };
         while tokio::time::Instant::now() < cut_at {
-            if self.open.borrow().is_empty() && self.worker.forwarder.exchanges.is_empty() {
+            if self.worker.clients.all().is_empty() && self.worker.forwarder.exchanges.is_empty() {
                 return;
             }
             tokio::time::sleep(STOPPING_LOOK).await;
         }
-        tracing::warn!(connections = self.open.borrow().len(), "shut down with connections still open");
+        let clients = self.worker.clients.all().len();
+        tracing::warn!(connections = clients, "shut down with connections still open");
     }
 
     /// Enforces the deadlines of client connections: idle, unread, half-closed, discarded input, and unfinished heads.
@@ -255,8 +237,12 @@ impl Connections {
             Stop::None | Stop::Lingering { .. } => (limits.idle, DISCARD_TIME),
         };
         let discard = DiscardLimits { time: discard_time, silence, min_rate: timeouts.min_rate };
-        for downstream in self.open.borrow().iter() {
+        for downstream in self.worker.clients.all().iter() {
             let state = &downstream.state;
+            // HTTP/2 tells its clients of a stop without a response.
+            if self.worker.stop.get().has_begun() {
+                state.wake_reader();
+            }
             if !gap.is_zero() {
                 state.postpone(gap);
             }
@@ -323,6 +309,6 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.connections.load().fetch_sub(1, Ordering::Relaxed);
         self.connections.worker.recorder.metrics.client_disconnected();
-        self.connections.forget(&self.downstream);
+        self.connections.worker.clients.remove(&self.downstream);
     }
 }

@@ -20,8 +20,8 @@ pub use stream::Handover;
 pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
 pub(crate) use tcp::{TcpListener, TcpStream};
 pub(crate) use tls::{
-    ClientAuth, ClientCertificate, ClientFiles, HandshakeError, Material, ServerFiles, TlsClient, TlsError, TlsServer,
-    client_config,
+    ClientAuth, ClientCertificate, ClientFiles, HandshakeError, Material, Protocols, ServerFiles, TlsClient, TlsError,
+    TlsServer, client_config,
 };
 pub(crate) use upstream::Upstream;
 pub(crate) use upstream_url::UpstreamUrl;

@@ -70,6 +70,25 @@ impl Stream {
         }
     }
 
+    /// Whether the peers have agreed on HTTP/2; `None` without TLS.
+    pub(crate) fn speaks_http2(&self) -> Option<bool> {
+        match self {
+            Stream::Tls(stream) => Some(stream.session().alpn_protocol() == Some(b"h2")),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// Makes the kernel keep bytes that the peer does not read for `limit`, and not forever; TCP only.
+    pub(crate) fn keep_unread_for(&self, limit: Duration) {
+        let keep = |stream: &TcpStream| SockRef::from(stream).set_tcp_user_timeout(Some(limit));
+        // An error means that the connection is already broken.
+        match self {
+            Stream::Tcp(stream) => drop(keep(stream)),
+            Stream::Unix(_) => {}
+            Stream::Tls(stream) => drop(keep(stream.socket())),
+        }
+    }
+
     /// The two halves, for one thread.
     pub(crate) fn split(self) -> (ReadHalf, WriteHalf) {
         match self {

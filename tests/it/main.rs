@@ -28,6 +28,8 @@ mod fleet;
 mod fleet_chaos;
 /// The flip as operators and clients live through it: what it waits for, how it ends early, what its report says.
 mod flips;
+/// HTTP/2 with clients.
+mod http2;
 /// Every documented operation in every mode.
 mod operations;
 /// How bytes move: messages, connections, bodies, heads, and what happens when either side misbehaves.

@@ -2,6 +2,7 @@
 
 mod handshake;
 mod input;
+mod preface;
 pub(crate) mod session;
 mod state;
 

@@ -9,16 +9,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use hyper::Method;
 use hyper::body::Body;
 use tokio::io::AsyncWrite;
 
 use super::handshake;
 use super::input::{ClientBody, ClientInput, Next, Scratch};
+use super::preface::{self, Begun};
 use crate::http1::RequestHead;
 use crate::http1::writer::{MessageWriter, WriteError};
 use crate::proxy::context::{Downstream, RequestContext};
 use crate::proxy::handler::{respond, respond_to_malformed};
+use crate::proxy::http2;
+use crate::proxy::incoming::IncomingBody;
 use crate::proxy::request_log::RequestLog;
 use crate::proxy::response::Response;
 use crate::proxy::response::http1::{self, ResponseFraming};
@@ -36,10 +40,15 @@ pub(crate) async fn serve(stream: Stream, downstream: Rc<Downstream>, _guard: im
             None => return,
         },
     };
+    let (stream, begun) = match protocol(stream, downstream).await {
+        Begun::Http1(stream, begun) => (stream, begun),
+        // Boxed, as most connections speak HTTP/1.1.
+        Begun::Http2(stream, begun) => return Box::pin(http2::serve(stream, begun, downstream)).await,
+    };
     let (reader, writer) = stream.split();
     let unread_limit = downstream.worker.forwarder.exchanges.idle_body();
     let mut writer = ClientWriter { half: Some(writer), end: End::Regular, unread_limit };
-    let input = ClientInput::new(reader, Rc::clone(&downstream.state), scratch);
+    let input = ClientInput::new(reader, Rc::clone(&downstream.state), scratch).with_unread(begun);
     let input = OpenInput(Rc::new(RefCell::new(input)));
     while let Some(next) = poll_fn(|context| input.0.borrow_mut().poll_next(context)).await {
         // Boxed separately, and freed when the client is idle: a request needs far more memory than the wait for one.
@@ -52,6 +61,16 @@ pub(crate) async fn serve(stream: Stream, downstream: Rc<Downstream>, _guard: im
     // An error means that the client has disconnected.
     if poll_fn(|context| poll_shutdown(downstream, &mut writer, context)).await.is_ok() {
         ClientInput::linger(&input.0).await;
+    }
+}
+
+/// The protocol of a connection, with its first bytes if they had to be read for that.
+async fn protocol(stream: Stream, downstream: &Downstream) -> Begun {
+    match stream.speaks_http2() {
+        Some(true) => Begun::Http2(stream, Bytes::new()),
+        Some(false) => Begun::Http1(stream, BytesMut::new()),
+        None if downstream.worker.h2c => Box::pin(preface::read(stream, &downstream.state)).await,
+        None => Begun::Http1(stream, BytesMut::new()),
     }
 }
 
@@ -206,7 +225,7 @@ async fn respond_to_client(
     head: &RequestHead,
     request_log: RequestLog,
 ) -> Option<Box<Response>> {
-    let body = ClientBody::new(Rc::clone(input));
+    let body = IncomingBody::Http1(ClientBody::new(Rc::clone(input)));
     let mut responding = pin!(respond(RequestContext { downstream, head }, body, request_log));
     poll_fn(|context| {
         let response = responding.as_mut().poll(context);
@@ -259,7 +278,7 @@ async fn write(
     }
 }
 
-fn poll_write<B: Body<Data = bytes::Bytes> + Unpin>(
+fn poll_write<B: Body<Data = Bytes> + Unpin>(
     downstream: &Downstream,
     input: &Input,
     writer: &mut WriteHalf,

@@ -14,12 +14,28 @@ use crate::http1::{Buffers, Fields};
 const X_REQUEST_ID: &str = "x-request-id";
 
 /// The gateway's entry in `Via`: the version that a message was received in, and a pseudonym (RFC 9110, 7.6.3).
-const VIA: &str = "1.1 ucs-gateway";
 const VIA_HTTP10: &str = "1.0 ucs-gateway";
+const VIA_HTTP11: &str = "1.1 ucs-gateway";
+const VIA_HTTP2: &str = "2 ucs-gateway";
+
+/// The version of HTTP that a message was received in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
 
 /// The entry for a message of this version.
-pub(super) fn via(is_http10: bool) -> &'static str {
-    if is_http10 { VIA_HTTP10 } else { VIA }
+pub(super) fn via(received: Received) -> &'static str {
+    match received {
+        Received::Http10 => VIA_HTTP10,
+        Received::Http11 => VIA_HTTP11,
+        Received::Http2 => VIA_HTTP2,
+    }
 }
 
 /// A request that has as many entries of gateways in `Via` is in a loop: there may be a gateway in front of a gateway.
@@ -76,8 +92,8 @@ pub struct ProxyFields<'a> {
     pub hop: &'a ForwardedInfo,
     /// The client behind a trusted proxy.
     pub client: Option<IpAddr>,
-    /// Whether the client speaks HTTP/1.0.
-    pub is_http10: bool,
+    /// The version that the request was received in.
+    pub received: Received,
     /// Generates ids for requests that have none.
     pub ids: &'a RequestIds,
     /// Provides the buffer of the head.
@@ -170,7 +186,7 @@ pub(super) fn write_forwarding(
 ) -> Range<usize> {
     match &own.hop.peer {
         Some(peer) if client.seen.is_empty() && own.client.is_none() => {
-            write_own(bytes, host, own.hop.proto, peer, via(own.is_http10));
+            write_own(bytes, host, own.hop.proto, peer, via(own.received));
         }
         _ => write_merged(bytes, host, client, own),
     }
@@ -210,7 +226,7 @@ fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own
     let protos = values("x-forwarded-proto", ForwardedField::ForwardedProto);
     write_else(bytes, "X-Forwarded-Proto", protos, own.hop.proto.as_bytes());
     write_else(bytes, "X-Forwarded-Host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
-    write_list(bytes, "Via", values("via", ForwardedField::Via), via(own.is_http10));
+    write_list(bytes, "Via", values("via", ForwardedField::Via), via(own.received));
     if client.seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
         for name in ["traceparent", "tracestate"] {
             values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));
@@ -221,7 +237,8 @@ fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own
 /// Whether the request comes back to the gateway that forwarded it, because that is its own upstream.
 pub(crate) fn is_looping(fields: &Fields) -> bool {
     let entries = fields.values("via").flat_map(|list| list.split(|&byte| byte == b','));
-    let is_own = |entry: &[u8]| [VIA, VIA_HTTP10].iter().any(|own| entry.trim_ascii() == own.as_bytes());
+    let is_own =
+        |entry: &[u8]| [VIA_HTTP10, VIA_HTTP11, VIA_HTTP2].iter().any(|own| entry.trim_ascii() == own.as_bytes());
     entries.filter(|entry| is_own(entry)).count() >= LOOP_ENTRIES
 }
 
@@ -275,11 +292,11 @@ mod tests {
         let hop = ForwardedInfo::new(Some([192, 0, 2, 7].into()), false);
         let (mut at_once, mut by_parts) = (Vec::new(), Vec::new());
         let fields = Fields::of_lines(&[("accept", "*/*")]);
-        write_own(&mut at_once, b"ucs:8080", "http", "192.0.2.7", VIA);
+        write_own(&mut at_once, b"ucs:8080", "http", "192.0.2.7", VIA_HTTP11);
         let options = ConnectionOptions::by(&fields);
         let client = ClientFields { fields: &fields, options: &options, seen: FieldSet::default() };
         let (ids, buffers) = (RequestIds::new(0), Rc::default());
-        let own = ProxyFields { hop: &hop, client: None, is_http10: false, ids: &ids, buffers: &buffers };
+        let own = ProxyFields { hop: &hop, client: None, received: Received::Http11, ids: &ids, buffers: &buffers };
         write_merged(&mut by_parts, b"ucs:8080", &client, own);
         assert_eq!(String::from_utf8_lossy(&at_once), String::from_utf8_lossy(&by_parts));
     }

@@ -9,7 +9,7 @@ use hyper::Method;
 pub use self::client_address::{Trust, TrustedProxies, TrustedProxy};
 use self::connection_options::ConnectionOptions;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
-pub use self::forwarding::{ForwardedInfo, ProxyFields, RequestIds};
+pub use self::forwarding::{ForwardedInfo, ProxyFields, Received, RequestIds};
 pub(crate) use self::forwarding::{is_looping, trace_and_span, trace_ids};
 pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_mark, is_override, is_unwanted_upstream};
@@ -173,7 +173,7 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
         }
         pass_line(bytes, line);
     }
-    let own = via(fields.is_of_http10_response());
+    let own = via(if fields.is_of_http10_response() { Received::Http10 } else { Received::Http11 });
     if has_via {
         write_list(bytes, "Via", fields.values("via"), own);
     } else {

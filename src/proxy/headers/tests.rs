@@ -48,7 +48,7 @@ fn upstream_head<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> UpstreamHea
     let own = ProxyFields {
         hop: &hop(),
         client: None,
-        is_http10: false,
+        received: Received::Http11,
         ids: &RequestIds::new(0xabc),
         buffers: &Rc::default(),
     };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use hyper::StatusCode;
 use hyper::body::Body;
 
-use super::{Response, ResponseBody};
+use super::{Response, ResponseBody, length_of_nothing};
 use crate::http1::encode::{write_all, write_line};
 use crate::http1::writer::{BodyFraming, CHUNKED, MessageWriter, Parts, write_length};
 use crate::http1::{Buffers, FieldNames, room_for};
@@ -75,9 +75,4 @@ pub(crate) fn encode(
     // reached.
     let sends_beginning = true;
     MessageWriter::new(Parts { head, framing: body_framing, body, over, closes, ends_by_closing, sends_beginning })
-}
-
-/// RFC 9110, 8.6: the length that the response to a GET would have; never with 204.
-fn length_of_nothing(status: StatusCode, declared: Option<u64>, size: Option<u64>) -> Option<u64> {
-    if status == StatusCode::NO_CONTENT { None } else { declared.or(size.filter(|&size| size > 0)) }
 }

@@ -1,5 +1,5 @@
 //! A response to a client, independent of the protocol: status, field lines, body. UCS's or the gateway's own. It decides
-//! nothing and frames nothing: see `http1` beside it.
+//! nothing and frames nothing: see `http1` beside it, and `proxy::http2`.
 
 mod body;
 pub(crate) mod http1;
@@ -109,4 +109,9 @@ pub(crate) fn json(status: StatusCode, document: Vec<u8>, buffers: &Rc<Buffers>)
     response.add("Cache-Control", "no-store");
     response.add(UCS_GATEWAY, "answered");
     response
+}
+
+/// The length that a response without a body declares: that of the response to a GET (RFC 9110, 8.6); never with 204.
+pub(super) fn length_of_nothing(status: StatusCode, declared: Option<u64>, size: Option<u64>) -> Option<u64> {
+    if status == StatusCode::NO_CONTENT { None } else { declared.or(size.filter(|&size| size > 0)) }
 }

@@ -11,7 +11,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
 use crate::http1::{BodyEvent, FramedBody, RESPONSE_LIMITS, ResponseError};
-use crate::proxy::client::{BodyFailed, ClientBody};
+use crate::proxy::client::BodyFailed;
+use crate::proxy::incoming::IncomingBody;
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Exchange, UploadState};
 use crate::proxy::upstream::pool::{Pool, PooledConnection};
@@ -29,14 +30,14 @@ pub(crate) enum RequestBody {
 /// A body that is read from the client.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    incoming: ClientBody,
+    incoming: IncomingBody,
     exchange: Rc<Exchange>,
     left: u64,
 }
 
 impl RequestBody {
     /// The client's body with at most `limit` bytes; its state is kept in the exchange.
-    pub(crate) fn relay(incoming: ClientBody, exchange: Rc<Exchange>, limit: u64) -> RequestBody {
+    pub(crate) fn relay(incoming: IncomingBody, exchange: Rc<Exchange>, limit: u64) -> RequestBody {
         if incoming.is_end_stream() {
             return RequestBody::Empty;
         }

@@ -14,8 +14,9 @@ use hyper::body::Body;
 use crate::http1::encode::write_all;
 use crate::http1::writer::{MessageWriter, WriteError};
 use crate::http1::{Fields, HEAD_BYTES, ResponseError, ResponseHead, read_response_head};
-use crate::proxy::client::{ClientBody, ConnectionState};
+use crate::proxy::client::ConnectionState;
 use crate::proxy::headers::{self, UpstreamHead};
+use crate::proxy::incoming::IncomingBody;
 use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Admission, ClientTask, Exchange, Exchanges, UploadState};
@@ -62,7 +63,7 @@ impl Forwarder {
         &self,
         admission: Admission,
         head: UpstreamHead,
-        body: ClientBody,
+        body: IncomingBody,
         client: Option<Client>,
     ) -> Forwarded {
         // The declared length exceeds the limit: reject it before UCS or a client that waits for 100 begins.

@@ -17,7 +17,7 @@ pub(crate) use client::{ClientFiles, TlsClient, client_config};
 pub(crate) use error::TlsError;
 pub(crate) use material::Material;
 pub(crate) use peer::ClientCertificate;
-pub(crate) use server::{ClientAuth, HandshakeError, ServerFiles, TlsServer};
+pub(crate) use server::{ClientAuth, HandshakeError, Protocols, ServerFiles, TlsServer};
 pub use stream::TlsStream;
 
 /// The one provider of cryptography.

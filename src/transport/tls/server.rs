@@ -50,6 +50,24 @@ pub(crate) enum ClientAuth {
     Optional,
 }
 
+/// The protocols that a listener offers (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocols {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2, or HTTP/1.1.
+    Http2,
+}
+
+impl Protocols {
+    fn names(self) -> &'static [&'static [u8]] {
+        match self {
+            Protocols::Http1 => &[b"http/1.1"],
+            Protocols::Http2 => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
 /// The TLS side of a listener.
 #[derive(Debug)]
 pub(crate) struct TlsServer {
@@ -73,7 +91,11 @@ pub(crate) enum HandshakeError {
 
 impl TlsServer {
     /// Reads the files; blocking.
-    pub(crate) fn load(files: &ServerFiles, auth: ClientAuth) -> Result<Arc<TlsServer>, TlsError> {
+    pub(crate) fn load(
+        files: &ServerFiles,
+        auth: ClientAuth,
+        protocols: Protocols,
+    ) -> Result<Arc<TlsServer>, TlsError> {
         // One for the life of the process, so that a reload ends no session.
         let ticketer = match files.client_ca {
             // The certificate of a session that is resumed would not be verified again.
@@ -83,7 +105,7 @@ impl TlsServer {
                     .map_err(|error| TlsError::Unusable { path: files.certificate.clone(), why: error.to_string() })?,
             ),
         };
-        let make = move |contents: &[Content]| server_config(contents, ticketer.clone(), auth);
+        let make = move |contents: &[Content]| server_config(contents, ticketer.clone(), (auth, protocols));
         Ok(Arc::new(TlsServer { material: Material::load(files.paths(), make)? }))
     }
 
@@ -140,7 +162,7 @@ fn failure(stream: &TlsStream, error: &io::Error) -> HandshakeError {
 fn server_config(
     contents: &[Content],
     ticketer: Option<Arc<dyn ProducesTickets>>,
-    auth: ClientAuth,
+    (auth, protocols): (ClientAuth, Protocols),
 ) -> Result<Made<ServerConfig>, TlsError> {
     let (certificate, key) = (&contents[0], &contents[1]);
     let chain = certificate.certificates()?;
@@ -159,7 +181,7 @@ fn server_config(
         error => certificate.unusable(error),
     })?;
     config.ignore_client_order = true;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.names().iter().map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match ticketer {
         Some(ticketer) => config.ticketer = ticketer,

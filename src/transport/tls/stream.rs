@@ -51,7 +51,7 @@ impl TlsStream {
         &self.socket
     }
 
-    pub(super) fn session(&self) -> &Connection {
+    pub(in crate::transport) fn session(&self) -> &Connection {
         &self.session
     }
 

@@ -21,7 +21,7 @@ use ucs_gateway::policy::mode::{Mode, ModeRecord};
 use ucs_gateway::policy::path::CanonicalPath;
 use ucs_gateway::policy::routes_yaml;
 use ucs_gateway::proxy::client::{ClientBody, ClientInput, ConnectionState, Next, Scratch};
-use ucs_gateway::proxy::headers::{self, Destination, ForwardedInfo, ProxyFields, RequestIds};
+use ucs_gateway::proxy::headers::{self, Destination, ForwardedInfo, ProxyFields, Received, RequestIds};
 
 #[path = "connection.rs"]
 mod connection;
@@ -130,7 +130,7 @@ fn check_forwarded(head: &RequestHead) -> Vec<u8> {
     let own = ProxyFields {
         hop: &hop,
         client: None,
-        is_http10: head.is_http10,
+        received: if head.is_http10 { Received::Http10 } else { Received::Http11 },
         ids: &RequestIds::new(7),
         buffers: &Rc::default(),
     };

@@ -6,6 +6,8 @@ pub mod etcd;
 pub mod events;
 pub mod everywhere;
 pub mod gateway;
+pub mod h2;
+pub mod hpack;
 pub mod http;
 pub mod json_schema;
 pub mod kernel;
@@ -27,6 +29,7 @@ use socket2::{Domain, Socket, Type};
 
 pub use events::Events;
 pub use gateway::Gateway;
+pub use h2::H2;
 pub use http::{Connection, Reply, request};
 pub use scripted::{Conn, Scripted};
 pub use temp::TempDir;

@@ -186,6 +186,29 @@ pub fn tunnel(to: SocketAddr, config: Arc<ClientConfig>) -> SocketAddr {
     })
 }
 
+/// The same with these protocols on offer (RFC 7301).
+pub fn tunnel_of(to: SocketAddr, authority: &Authority, protocols: &[&str]) -> SocketAddr {
+    tunnel(to, offering(authority, protocols))
+}
+
+/// The protocol that a server agrees on, of those on offer.
+pub fn agreed_protocol(to: SocketAddr, authority: &Authority, protocols: &[&str]) -> Option<String> {
+    let config = offering(authority, protocols);
+    let mut session = rustls::ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut socket = std::net::TcpStream::connect(to).unwrap();
+    socket.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).unwrap();
+    }
+    session.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap())
+}
+
+fn offering(authority: &Authority, protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut config = Arc::unwrap_or_clone(authority.client(None));
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
 /// An address that speaks TLS, whose connections are passed on to `to` without it.
 pub fn terminator(to: SocketAddr, config: Arc<ServerConfig>) -> SocketAddr {
     listen(move |socket| {

@@ -95,6 +95,11 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
         }
     }
 
+    /// The same with bytes that were read before.
+    pub(crate) fn with_unread(self, unread: BytesMut) -> ClientInput<R> {
+        ClientInput { unread, ..self }
+    }
+
     /// The next request, after the rest of the last one's body has been discarded; `None` at the end. An incomplete head at the
     /// end is ignored.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Next>> {

@@ -1,0 +1,14 @@
+//! HTTP/2 with clients, by hyper's server: it maps each stream to a request of the one handler, and its response back. What
+//! hyper has no timer for is here: unfinished heads, unread responses, floods of control frames. UCS gets HTTP/1.1.
+
+mod connection;
+mod frames;
+mod incoming;
+mod open_stream;
+mod outgoing;
+mod request;
+mod stream;
+mod watched;
+
+pub(crate) use connection::serve;
+pub(crate) use incoming::StreamBody;

@@ -1,0 +1,28 @@
+//! The place of an open stream among its worker's clients. It serves nothing.
+
+use std::rc::Rc;
+
+use crate::proxy::context::Downstream;
+
+/// A stream that is open, until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenStream {
+    connection: Rc<Downstream>,
+    pub(super) downstream: Rc<Downstream>,
+}
+
+impl OpenStream {
+    pub(super) fn new(connection: &Rc<Downstream>) -> OpenStream {
+        // A connection with an open stream is not idle.
+        connection.state.begin_response();
+        let downstream = connection.worker.clients.open_stream(connection);
+        OpenStream { connection: Rc::clone(connection), downstream }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.downstream.worker.clients.remove(&self.downstream);
+        self.connection.state.end_response();
+    }
+}

@@ -1,0 +1,161 @@
+//! The response of a stream: its fields as hyper takes them, and its body. A piece of the body is handed over in two parts, its
+//! last byte once the client's window has room for all of it: so a stream whose client reads nothing has a task that can be
+//! ended, however little is left.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+use memchr::memchr;
+
+use super::incoming::StreamBody;
+use super::open_stream::OpenStream;
+use crate::http1::FieldNames;
+use crate::proxy::response::{Response, ResponseBody, length_of_nothing};
+use crate::proxy::upstream::error::ForwardError;
+
+/// What the request demands of its response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutgoingFraming {
+    /// The method is HEAD.
+    pub(super) is_head: bool,
+    /// The client accepts trailers.
+    pub(super) takes_trailers: bool,
+}
+
+/// The response as hyper takes it. The stream is open until it is sent; `rest` is what the client has still to send.
+pub(super) fn message(
+    response: Response,
+    framing: OutgoingFraming,
+    stream: OpenStream,
+    rest: StreamBody,
+) -> hyper::Response<OutgoingBody> {
+    let Response { status, lines, meta, length: declared_length, body, .. } = response;
+    let size = body.size_hint().exact();
+    let mut fields = fields_of(&lines);
+    if !meta.dated
+        && let Ok(date) = HeaderValue::from_str(&stream.downstream.worker.date.borrow())
+    {
+        fields.insert(DATE, date);
+    }
+    let has_no_body = framing.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = if has_no_body { length_of_nothing(status, declared_length, size) } else { size };
+    if let Some(length) = length {
+        fields.insert(CONTENT_LENGTH, length.into());
+    }
+    let trailers = if framing.takes_trailers { meta.trailers } else { FieldNames::default() };
+    let body = OutgoingBody { body, last: Bytes::new(), is_over: has_no_body, trailers, rest: Some(rest), stream };
+    let mut message = hyper::Response::new(body);
+    (*message.status_mut(), *message.headers_mut()) = (status, fields);
+    message
+}
+
+/// The fields of a reason phrase and field lines, which were checked when they were read or made.
+fn fields_of(lines: &[u8]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    let line_end = |bytes: &[u8]| memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let mut rest = &lines[line_end(lines)..];
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(line_end(rest));
+        rest = after;
+        let Some(colon) = memchr(b':', line) else { continue };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+/// The body of a stream's response.
+#[derive(Debug)]
+pub(super) struct OutgoingBody {
+    body: ResponseBody,
+    /// The last byte of the current piece.
+    last: Bytes,
+    /// Whether nothing is left of `body`.
+    is_over: bool,
+    /// The trailers that may follow.
+    trailers: FieldNames,
+    /// The body of the request, until this is dropped.
+    rest: Option<StreamBody>,
+    /// Declared after the body, whose record is written first.
+    stream: OpenStream,
+}
+
+impl OutgoingBody {
+    /// The first part of a piece.
+    fn begin(&mut self, mut piece: Bytes) -> Frame<Bytes> {
+        self.is_over = self.body.is_end_stream();
+        if piece.len() > 1 {
+            self.last = piece.split_off(piece.len() - 1);
+        }
+        Frame::data(piece)
+    }
+
+    /// The trailers that the response has announced and the client accepts.
+    fn accepted(&self, trailers: HeaderMap) -> Option<Frame<Bytes>> {
+        let passes = |name: &HeaderName| self.trailers.has(name.as_str().as_bytes());
+        let mut accepted = HeaderMap::new();
+        for (name, value) in trailers.iter().filter(|(name, _)| passes(name)) {
+            accepted.append(name, value.clone());
+        }
+        if accepted.is_empty() { None } else { Some(Frame::trailers(accepted)) }
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = ForwardError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
+        let this = &mut *self;
+        if !this.last.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.last)))));
+        }
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        // The client has read all before, or its window has room for it.
+        this.stream.downstream.state.all_read();
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => {
+                this.is_over = true;
+                return Poll::Ready(None);
+            }
+        };
+        this.stream.downstream.state.wait_for_reading(true);
+        Poll::Ready(match frame.into_data() {
+            Ok(piece) => Some(Ok(this.begin(piece))),
+            Err(frame) => {
+                this.is_over = true;
+                frame.into_trailers().ok().and_then(|trailers| this.accepted(trailers)).map(Ok)
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.last.is_empty() && (self.is_over || self.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // The fields say the length.
+        SizeHint::default()
+    }
+}
+
+impl Drop for OutgoingBody {
+    fn drop(&mut self) {
+        let is_sent = self.is_over && self.last.is_empty() && !self.stream.downstream.state.ended_unread();
+        self.rest.take().filter(|_| is_sent).into_iter().for_each(StreamBody::discard);
+    }
+}

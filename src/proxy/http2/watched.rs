@@ -1,0 +1,188 @@
+//! The socket of an HTTP/2 connection as hyper reads and writes it, with the deadlines and limits that hyper does not have: the
+//! beginning of an incomplete frame, bytes that the client does not read, and the rate of control frames.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::{DATA, FrameEvent, Frames, PING, SETTINGS};
+use crate::http1::RequestError;
+use crate::proxy::client::ConnectionState;
+use crate::transport::Stream;
+
+/// The length of the client's preface (RFC 9113, 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// The most PING frames in a second, and the most SETTINGS frames: each needs a response.
+const CONTROL_FRAMES: u32 = 100;
+
+/// The socket, until it is dropped.
+#[derive(Debug)]
+pub(super) struct WatchedStream {
+    stream: Option<Stream>,
+    /// Bytes that were read before this existed.
+    begun: Bytes,
+    state: Rc<ConnectionState>,
+    received: Frames,
+    /// Whether a field block has begun and not ended.
+    is_block_open: bool,
+    pings: Rate,
+    settings: Rate,
+    /// Whether the sending side was ended regularly.
+    is_shut: bool,
+    /// Gets the stream back after a regular end.
+    ended: Rc<RefCell<Option<Stream>>>,
+}
+
+impl WatchedStream {
+    /// Watches a connection whose first bytes, if any were read, are `begun`. After a regular end the stream is put into `ended`.
+    pub(super) fn new(
+        stream: Stream,
+        begun: Bytes,
+        state: Rc<ConnectionState>,
+        ended: Rc<RefCell<Option<Stream>>>,
+    ) -> WatchedStream {
+        state.note_head(true);
+        WatchedStream {
+            stream: Some(stream),
+            begun,
+            state,
+            received: Frames::after(PREFACE_BYTES),
+            is_block_open: true,
+            pings: Rate::default(),
+            settings: Rate::default(),
+            is_shut: false,
+            ended,
+        }
+    }
+
+    fn stream(&mut self) -> Pin<&mut Stream> {
+        Pin::new(self.stream.as_mut().expect("it is taken only when this is dropped"))
+    }
+
+    /// Follows received bytes. An error ends the connection.
+    fn follow(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (mut is_flooded, mut has_progress) = (false, false);
+        let WatchedStream { received, is_block_open, pings, settings, .. } = self;
+        received.advance(bytes, |event| match event {
+            FrameEvent::Begins(frame) => {
+                is_flooded |= match frame.kind {
+                    PING => pings.exceeds(CONTROL_FRAMES),
+                    SETTINGS => settings.exceeds(CONTROL_FRAMES),
+                    _ => false,
+                };
+            }
+            FrameEvent::Ends(frame) => {
+                *is_block_open = frame.leaves_block_open();
+                has_progress |= !*is_block_open;
+            }
+        });
+        if has_progress {
+            self.state.head_over();
+        }
+        // A body may be slow: its exchange has deadlines of its own.
+        let is_body = self.received.unfinished().is_some_and(|frame| frame.kind == DATA);
+        if self.is_block_open || (!self.received.is_between() && !is_body) {
+            self.state.note_head(true);
+        }
+        if is_flooded {
+            self.state.note_head(true);
+            self.state.expire(RequestError::FrameFlood);
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(())
+    }
+
+    fn note_written<T>(&self, written: Poll<T>) -> Poll<T> {
+        match written {
+            Poll::Pending => self.state.wait_for_reading(false),
+            Poll::Ready(_) => self.state.all_read(),
+        }
+        written
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.begun.is_empty() {
+            ready!(self.stream().poll_read(context, buffer))?;
+        } else {
+            let length = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun[..length]);
+            self.begun.advance(length);
+        }
+        Poll::Ready(self.follow(&buffer.filled()[before..]))
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.stream().poll_write(context, bytes);
+        self.note_written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream().poll_write_vectored(context, pieces);
+        self.note_written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = self.stream().poll_shutdown(context);
+        self.is_shut |= matches!(shut, Poll::Ready(Ok(())));
+        self.note_written(shut)
+    }
+}
+
+impl Drop for WatchedStream {
+    /// Also runs when the whole task is aborted: then the kernel must keep nothing for the client.
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        if self.is_shut {
+            self.ended.replace(Some(stream));
+        } else {
+            stream.reset_on_close();
+        }
+    }
+}
+
+/// Counts events by the second.
+#[derive(Debug, Default)]
+struct Rate {
+    second: Option<Instant>,
+    count: u32,
+}
+
+impl Rate {
+    /// Counts one more; whether this second has had more than `most`.
+    fn exceeds(&mut self, most: u32) -> bool {
+        let is_over = self.second.is_none_or(|second| second.elapsed() >= Duration::from_secs(1));
+        if is_over {
+            *self = Rate { second: Some(Instant::now()), count: 0 };
+        }
+        self.count += 1;
+        self.count > most
+    }
+}
