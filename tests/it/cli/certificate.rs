@@ -25,7 +25,10 @@ fn a_certificate_to_try_out_serves_and_is_never_overwritten() {
     assert_eq!(request(address, "GET /profiles", &[], b"").text(), "ok");
     let before = std::fs::read(&key).unwrap();
     let again = run(&arguments);
-    assert!(again.code == Some(1) && again.stderr.contains("ca.pem"), "{again:?}");
+    assert!(
+        again.code == Some(1) && again.stderr.contains("ca.pem") && again.stderr.contains("another --dir"),
+        "{again:?}"
+    );
     assert_eq!(std::fs::read(&key).unwrap(), before);
     let wrong = run(&["certificate", "new", "--dir", dir.path().join("x").to_str().unwrap(), "--name", "ümlaut"]);
     assert!(wrong.code == Some(1) && wrong.stderr.contains("host name"), "{wrong:?}");

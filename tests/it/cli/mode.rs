@@ -15,6 +15,19 @@ fn get_set_history_and_preview() {
     let shown = mode(&gateway, &["get"]);
     assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{shown:?}");
     assert_eq!(shown.stdout.lines().next(), Some("production"));
+    assert!(
+        shown.stdout.contains("  cause         the first start with this state directory (first_start)\n"),
+        "{shown:?}"
+    );
+    let quiet = mode(&gateway, &["set", "maintenance", "--rehearse"]).stdout;
+    assert!(quiet.contains("would drain at once\n") && !quiet.contains("0.0"), "{quiet}");
+    let later = mode(&gateway, &["set", "maintenance", "--at", "2100-01-01T00:00:00Z"]).stdout;
+    assert!(later.starts_with("scheduled: a change to maintenance; until then\nproduction\n"), "{later}");
+    let never = mode(&gateway, &["set", "maintenance", "--at", "never"]).stdout;
+    assert!(never.starts_with("nothing is scheduled\nproduction\n"), "{never}");
+    let data = gateway.data.to_string();
+    let wrong_port = run(&["mode", "get", "--admin", &data, "--token", "any"]);
+    assert!(wrong_port.code == Some(1) && wrong_port.stderr.contains("this is the data port"), "{wrong_port:?}");
 
     let set = mode(&gateway, &["set", "maintenance", "--reason", "new extension", "--expires-in", "2h"]);
     assert_eq!(set.code, Some(0), "{set:?}");

@@ -103,6 +103,8 @@ fn an_explanation_tells_every_mode_in_words() {
 
     let spelled = run(&["explain", "GET", "/prof%69les/7"]).stdout;
     assert!(spelled.contains("read as      /profiles/7"), "{spelled}");
+    let lower = run(&["explain", "get", "/profiles/7"]);
+    assert!(lower.stderr.contains("methods are case-sensitive: this is about get, not GET"), "{lower:?}");
     let refused = run(&["explain", "GET", "/profiles/..;/metadata"]).stdout;
     assert!(refused.contains("no route") && refused.contains("refused with 400"), "{refused}");
 }
