@@ -141,7 +141,7 @@ class Pages:
     """So many open web pages, from a thread of its own: each follows the events, and asks every 15 s for what a page asks."""
 
     TOKENS = ("a" * 43, "b" * 43)  # a principal may follow 32 streams
-    ASKED = ("/readyz", "/metrics", "/routes", "/fleet")
+    ASKED = ("/readyz", "/metrics", "/routes")
 
     def __init__(self, contender, count):
         self.port, self.count, self.bytes, self.failures = contender.admin, count, 0, []
