@@ -2,6 +2,7 @@
 //! policy. `serve` and `demo` differ only in their settings.
 
 mod admin_parts;
+mod descriptors;
 mod error;
 mod fleet;
 mod history;
@@ -62,6 +63,7 @@ pub(crate) async fn run(
     ready: impl FnOnce(Ready),
 ) -> Result<(), LaunchError> {
     let service_manager = ServiceManager::of_process()?;
+    settings.proxy.max_connections = descriptors::reserve(&settings);
     let files = settings.clone();
     let loading = beside(format!("reading {}", settings.routes.display()), move || load(&files));
     let Some(loaded) = or_stopped(loading, next(&mut signals.stop)).await else { return Ok(()) };

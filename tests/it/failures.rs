@@ -220,7 +220,11 @@ const OF_THE_MACHINE: &[Row] = &[
     ),
     (
         "No file descriptors are left",
-        &["machine::process::without_descriptors_what_is_there_goes_on_and_flips_are_refused"],
+        &[
+            "machine::process::without_descriptors_what_is_there_goes_on_and_flips_are_refused",
+            "machine::process::clients_leave_descriptors_for_ucs_for_operators_and_for_the_state",
+            "machine::process::a_soft_limit_of_descriptors_is_raised_as_far_as_the_connections_need",
+        ],
     ),
     ("A port is in use", &["cli::serve::an_address_that_is_taken_is_named"]),
 ];

@@ -112,11 +112,45 @@ fn descriptors(gateway: &Gateway) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
 }
 
+/// A gateway with no descriptors but these, by this limit of the shell, and more clients that stay than it has room for.
+fn crowded(limit: &str, clients: usize) -> (Ucs, TempDir, Gateway, Vec<Connection>) {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let gateway = Gateway::start_after(limit, dir.path(), ucs.address, &ALONE)
+        .unwrap_or_else(|(status, log)| panic!("{status}\n{}", log.join("\n")));
+    let stay = (0..clients).map(|_| Connection::open(gateway.data)).collect();
+    (ucs, dir, gateway, stay)
+}
+
+#[test]
+fn clients_leave_descriptors_for_ucs_for_operators_and_for_the_state() {
+    let (_ucs, _dir, gateway, mut stay) = crowded("ulimit -n 200", 400);
+    let turned_away = "ucs_gateway_client_connections_refused_total";
+    eventually("some were turned away", || admin::metric(&gateway, turned_away) > 0.0);
+    // The first ones were let in. They ask at the same time, so UCS is connected to as often.
+    for client in &mut stay[..30] {
+        client.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));
+    }
+    for client in &mut stay[..30] {
+        assert_eq!(client.read_reply().status, 404);
+    }
+    let credential = format!("Bearer {}", gateway.token());
+    let headers = [("Authorization", &*credential), ("Content-Type", "application/json")];
+    let flipped = request(gateway.admin, "PUT /mode", &headers, br#"{"mode":"maintenance"}"#);
+    assert_eq!(flipped.status, 200, "{}", flipped.text());
+}
+
+#[test]
+fn a_soft_limit_of_descriptors_is_raised_as_far_as_the_connections_need() {
+    let (_ucs, _dir, gateway, stay) = crowded("ulimit -Sn 100", 200);
+    eventually("all are let in", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 200.0);
+    drop(stay);
+}
+
 #[test]
 fn without_descriptors_what_is_there_goes_on_and_flips_are_refused() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
-    let gateway = Gateway::start_after("ulimit -n 64", dir.path(), ucs.address, &ALONE)
-        .unwrap_or_else(|(status, log)| panic!("{status}\n{}", log.join("\n")));
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
+    gateway.limit_descriptors(64);
     let mut client = Connection::open(gateway.data);
     let mut served = |gateway: &Gateway| {
         client.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));

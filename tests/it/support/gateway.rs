@@ -124,6 +124,13 @@ impl Gateway {
         assert!(limited.expect("prlimit (util-linux) is there").success(), "prlimit {limit} failed");
     }
 
+    /// From now on it may have so many descriptors.
+    pub fn limit_descriptors(&self, count: usize) {
+        let limit = format!("--nofile={count}:");
+        let limited = Command::new("prlimit").args(["--pid", &self.pid().to_string(), &limit]).status();
+        assert!(limited.expect("prlimit (util-linux) is there").success(), "prlimit {limit} failed");
+    }
+
     fn watch(mut command: Command, state_dir: &Path) -> Result<Gateway, (ExitStatus, Vec<String>)> {
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Lines::default());
