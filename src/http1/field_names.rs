@@ -4,26 +4,37 @@ use hyper::header::HeaderName;
 
 use super::limits::LIST_ENTRIES;
 
-/// The listed names, sorted; usually none.
+/// The listed names as they were written, sorted without regard to case; usually none.
 #[derive(Debug, Default)]
-pub(crate) struct FieldNames(Option<Box<[HeaderName]>>);
+pub(crate) struct FieldNames(Option<Box<[Box<[u8]>]>>);
 
 impl FieldNames {
-    /// The names in the first 100 entries of these lists that `keeps` takes, in lower case; an entry that is not a field name is
+    /// The names in the first 100 entries of these lists that `keeps` takes, which sees them in lower case; an entry that is not a field name is
     /// ignored.
     pub(crate) fn by<'f>(lists: impl Iterator<Item = &'f [u8]>, keeps: impl Fn(&[u8]) -> bool) -> FieldNames {
         let entries = lists.flat_map(|list| list.split(|&byte| byte == b',')).take(LIST_ENTRIES);
-        let names = entries.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-        let mut names: Vec<_> = names.filter(|name| keeps(name.as_str().as_bytes())).collect();
+        let keeps = |name: &&[u8]| HeaderName::from_bytes(name).is_ok_and(|name| keeps(name.as_str().as_bytes()));
+        let mut names: Vec<Box<[u8]>> = entries.map(<[u8]>::trim_ascii).filter(keeps).map(Box::from).collect();
         // Each field line is looked up in them.
-        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.sort_unstable_by(|one, other| in_lower_case(one).cmp(in_lower_case(other)));
         FieldNames(Some(names.into_boxed_slice()).filter(|names| !names.is_empty()))
     }
 
     /// Whether `name`, in lower case, is among them.
     #[inline]
     pub(crate) fn has(&self, name: &[u8]) -> bool {
-        let among = |names: &[HeaderName]| names.binary_search_by(|other| other.as_str().as_bytes().cmp(name)).is_ok();
-        self.0.as_deref().is_some_and(among)
+        self.written(name).is_some()
     }
+
+    /// `name`, in lower case, as it was written.
+    #[inline]
+    pub(crate) fn written(&self, name: &[u8]) -> Option<&[u8]> {
+        let names = self.0.as_deref()?;
+        let place = names.binary_search_by(|other| in_lower_case(other).cmp(name.iter().copied())).ok()?;
+        Some(&names[place])
+    }
+}
+
+fn in_lower_case(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(u8::to_ascii_lowercase)
 }

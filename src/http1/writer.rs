@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::HeaderMap;
 use hyper::body::Body;
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::io::AsyncWrite;
 
 use super::buffers::{Buffer, COPIED_BYTES};
@@ -251,8 +252,10 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         let BodyFraming::Chunked { trailers: announced, .. } = &self.framing else { return };
         self.bytes.extend_from_slice(b"0\r\n");
         if let Some(trailers) = trailers {
-            for (name, value) in trailers.iter().filter(|(name, _)| announced.has(name.as_str().as_bytes())) {
-                write_line(&mut self.bytes, name.as_str().as_bytes(), value.as_bytes());
+            // Their case as announced, which is that of the trailers themselves as a rule.
+            let written = |(name, value)| Some((announced.written(HeaderName::as_str(name).as_bytes())?, value));
+            for (name, value) in trailers.iter().filter_map(written) {
+                write_line(&mut self.bytes, name, HeaderValue::as_bytes(value));
             }
         }
         self.bytes.extend_from_slice(b"\r\n");

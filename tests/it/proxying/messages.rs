@@ -226,7 +226,7 @@ fn trailers_pass_the_same_rules_as_headers_in_both_directions() {
     client.send(format!("2\r\nok\r\n0\r\n{trailers}X-Sum: 7\r\n\r\n"));
     let reply = client.read_reply();
     let request = seen.recv_timeout(PATIENCE).unwrap();
-    assert_eq!((&request.body[..], request.trailers.to_lowercase().trim()), (&b"ok"[..], "x-sum: 7"));
+    assert_eq!((&request.body[..], request.trailers.trim()), (&b"ok"[..], "X-Sum: 7"));
     assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
     assert_eq!(reply.trailers, [("x-sum".to_owned(), "7".to_owned())]);
 }
@@ -246,7 +246,7 @@ fn trailers_go_up() {
     client.send("2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n");
     assert_eq!(client.read_reply().status, 204);
     let request = seen.recv_timeout(PATIENCE).unwrap();
-    assert_eq!((&request.body[..], request.trailers.to_lowercase().trim()), (&b"ok"[..], "x-sum: 7"));
+    assert_eq!((&request.body[..], request.trailers.trim()), (&b"ok"[..], "X-Sum: 7"));
 }
 
 #[test]
