@@ -47,7 +47,7 @@ fn many_requests_at_once_are_answered_in_many_turns() {
     });
     reader.join().unwrap();
     let between = seen.borrow().iter().flatten().filter(|count| (1..REQUESTS).contains(*count)).count();
-    assert!(between >= 3, "another task of the worker had {between} turns meanwhile: {seen:?}");
+    assert!(between >= REQUESTS / 10, "another task of the worker had {between} turns meanwhile: {seen:?}");
 }
 
 /// What every answer to these requests holds once.
