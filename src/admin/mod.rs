@@ -44,7 +44,7 @@ const ACCEPTS_IN_A_ROW: usize = 32;
 
 /// Kernel limits of the listener's connections, so that a client that does not read costs little memory for a short time.
 pub(crate) const SOCKET_LIMITS: SocketLimits =
-    SocketLimits { send_buffer: Some(32 * 1024), user_timeout: Some(deadline_io::WRITE_TIMEOUT) };
+    SocketLimits { send_buffer: Some(32 * 1024), receive_buffer: None, user_timeout: Some(deadline_io::WRITE_TIMEOUT) };
 
 /// Serves until `shutdown`, then lets open calls complete for a short while. On any tokio runtime.
 pub(crate) async fn serve(

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{SWEEP_INTERVAL, gap_between};
 use crate::faults::{self, Part};
 use crate::http1::RequestError;
+use crate::transport::{Address, Listener, Peer, SocketLimits, Stream, unacknowledged};
 pub use crate::transport::{Handover, ListeningSocket, SocketOrigin};
-use crate::transport::{Listener, Peer, SocketLimits, Stream};
 
 /// How often the connection of a client that has closed its sending side is looked at: the event loop reports no reset after that.
 const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
@@ -40,9 +41,17 @@ const STOPPING_LOOK: Duration = Duration::from_millis(5);
 /// An idle connection releases its memory after this time: at the second sweep that finds it idle.
 const REST_AFTER: Duration = Duration::from_millis(50);
 
+/// The kernel is asked this many times within `--idle-body-timeout` whether clients read that leave no room for more.
+const READING_LOOKS: u32 = 6;
+
+/// What the kernel receives of a client before it is read: enough for a fast upload, and no more, as the kernel would receive
+/// megabytes for a UCS that does not read.
+const CLIENT_LIMITS: SocketLimits =
+    SocketLimits { send_buffer: None, receive_buffer: Some(128 * 1024), user_timeout: None };
+
 /// Bytes that the kernel buffers for a client, beyond those in flight. Without a limit it would buffer megabytes for a client
 /// that does not read.
-const UNSENT_BYTES: u32 = 128 * 1024;
+const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Runs a worker until shutdown is requested and its requests are done; an error if it cannot continue. To be called inside a
 /// local runtime.
@@ -53,8 +62,12 @@ pub async fn run(
     settings: Rc<ProxySettings>,
     shared: Shared,
 ) -> io::Result<()> {
-    let listener = Listener::new(listener, SocketLimits::default())?;
-    let connections = Rc::new(Connections::new(worker, settings, shared));
+    let port = match listener.address()? {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    };
+    let listener = Listener::new(listener, CLIENT_LIMITS)?;
+    let connections = Rc::new(Connections::new(worker, settings, shared, port));
     let sweeping = faults::with(Part::Sweep(connections.worker.index), (), sweep(Rc::clone(&connections)));
     let mut sweeper = tokio::task::spawn_local(sweeping);
     let mut stop = connections.shared.stop.clone();
@@ -102,15 +115,20 @@ struct Connections {
     shared: Shared,
     scratch: Rc<Scratch>,
     swept: Cell<Instant>,
+    /// When the kernel was last asked about clients that do not seem to read.
+    looked: Cell<Instant>,
+    /// The port of the listener; none of a unix socket.
+    port: Option<u16>,
     /// Whether the last new connection was rejected: a flood of them is logged once.
     is_full: Cell<bool>,
 }
 
 impl Connections {
-    fn new(worker: Rc<Worker>, settings: Rc<ProxySettings>, shared: Shared) -> Connections {
+    fn new(worker: Rc<Worker>, settings: Rc<ProxySettings>, shared: Shared, port: Option<u16>) -> Connections {
         let scratch = Scratch::new(settings.wire);
-        let swept = Cell::new(Instant::now());
-        Connections { worker, settings, shared, scratch, swept, is_full: Cell::new(false) }
+        let is_full = Cell::new(false);
+        let (swept, looked) = (Cell::new(Instant::now()), Cell::new(Instant::now()));
+        Connections { worker, settings, shared, scratch, swept, looked, port, is_full }
     }
 
     /// The number of this worker's connections.
@@ -264,6 +282,33 @@ impl Connections {
     }
 }
 
+/// Asks the kernel from time to time whether clients read that leave no room for more: a slow reader shows no progress here until
+/// much of what the kernel holds is gone. Not on the worker's thread, as the kernel may take a while.
+fn look_for_readers(connections: &Rc<Connections>) {
+    let interval = connections.settings.timeouts.idle_body / READING_LOOKS;
+    let waits = |downstream: &Rc<Downstream>| is_older(downstream.state.unread_since(), interval);
+    if connections.looked.get().elapsed() < interval || !connections.worker.clients.all().iter().any(waits) {
+        return;
+    }
+    connections.looked.set(Instant::now());
+    let Some(port) = connections.port else { return };
+    let connections = Rc::clone(connections);
+    tokio::task::spawn_local(async move {
+        // Without the list, the deadlines go by what could be written.
+        let Ok(Ok(queues)) = tokio::task::spawn_blocking(move || unacknowledged(port)).await else { return };
+        for downstream in connections.worker.clients.all().iter() {
+            // A stream shares its connection's queue with others.
+            let (Peer::Tcp(peer), DownstreamKind::Connection { .. }) = (downstream.peer, downstream.kind) else {
+                continue;
+            };
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            if queues.get(&peer).is_some_and(|bytes| downstream.state.note_queued(*bytes)) {
+                downstream.task.note_read(Instant::now());
+            }
+        }
+    });
+}
+
 fn is_older(since: Option<tokio::time::Instant>, limit: Duration) -> bool {
     since.is_some_and(|since| since.elapsed() > limit)
 }
@@ -282,6 +327,7 @@ async fn sweep(connections: Rc<Connections>) {
         worker.gate.note_long_running(worker.forwarder.exchanges.long_running());
         worker.forwarder.pool.sweep();
         connections.sweep_clients();
+        look_for_readers(&connections);
         *worker.date.borrow_mut() = date_now();
         worker.refusal_log.report(Instant::now());
         if let Some(log) = &worker.recorder.access_log {

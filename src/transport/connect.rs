@@ -5,19 +5,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 
 /// The next address is tried this long after the one before, or as soon as that has failed.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// What the kernel receives for the gateway before it reads, at most: it doubles the value, for its own needs. Without a limit it
+/// would receive megabytes of a response whose client does not read.
+const RECEIVE_BUFFER: u32 = 64 * 1024;
+
 /// Connects to the first address of the host that accepts.
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     match addresses[..] {
-        [only] => TcpStream::connect(only).await,
+        [only] => connect_to(only).await,
         _ => first_of(&addresses).await,
     }
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Before it connects, as the window is negotiated then.
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.connect(address).await
 }
 
 /// Connects to `HOST:PORT` for a protocol of small messages, which must not wait for the acknowledgement of earlier ones.
@@ -35,7 +46,7 @@ async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
-        attempts.spawn(TcpStream::connect(*address));
+        attempts.spawn(connect_to(*address));
         if let Ok(Some(ended)) = tokio::time::timeout(ATTEMPT_DELAY, attempts.join_next()).await {
             match outcome(ended) {
                 Ok(stream) => return Ok(stream),

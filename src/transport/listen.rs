@@ -20,6 +20,8 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct SocketLimits {
     /// The send buffer for a peer that does not read. The kernel doubles the value.
     pub(crate) send_buffer: Option<usize>,
+    /// What the kernel receives of a peer before it is read. The kernel doubles the value.
+    pub(crate) receive_buffer: Option<usize>,
     /// The time that unacknowledged bytes may wait, also after the connection was closed; TCP only.
     pub(crate) user_timeout: Option<Duration>,
 }
@@ -157,10 +159,13 @@ fn listen(address: SocketAddr, limits: SocketLimits) -> io::Result<std::net::Tcp
     Ok(socket.into())
 }
 
-/// Applies the limits to a listening socket over TCP.
+/// Applies the limits to a listening socket over TCP, for the connections that it accepts.
 fn apply(socket: &SockRef<'_>, limits: SocketLimits) -> io::Result<()> {
     if let Some(bytes) = limits.send_buffer {
         socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = limits.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
     }
     if limits.user_timeout.is_some() {
         socket.set_tcp_user_timeout(limits.user_timeout)?;

@@ -13,6 +13,10 @@ mod cors;
 mod given_up;
 /// Heads: what is removed, added and kept on the way, in both directions.
 mod heads;
+/// What the system holds for a connection at most, towards clients and towards UCS.
+mod kernel_memory;
+/// Each limit that counts, with N, N + 1 and 10 N.
+mod limit_sizes;
 /// What a client, or a flood of one class, may take at most.
 mod limits;
 /// Kinds of messages: HEAD, 204, 304, 1xx, `Expect`, trailers, HTTP/1.0.
@@ -27,6 +31,8 @@ mod refused_bodies;
 mod refused_uploads;
 /// Rules of RFC 9110 that concern a gateway: methods, `Max-Forwards`, interim responses, `Via`, reason phrases.
 mod standards;
+/// Peers at the minimum rate: they live.
+mod steady;
 /// Bodies that stream, and the memory that they take.
 mod streaming;
 /// Proxies in front of the gateway that name the client, and the context of a trace.

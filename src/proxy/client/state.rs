@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::http1::RequestError;
+use crate::proxy::upstream::pace::Pace;
 
 /// The limits of discarding a client's input after its response.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +65,8 @@ enum Writing {
     /// The client has read everything so far.
     #[default]
     Current,
-    /// Bytes wait for the client, which has read nothing since this time.
-    Waiting { since: Instant },
+    /// Bytes wait for the client, which has read nothing since this time. `queued`: how many the kernel held for it then.
+    Waiting { since: Instant, queued: Option<u64> },
     /// The connection was closed because the client does not read.
     GaveUp,
 }
@@ -113,8 +114,8 @@ impl ConnectionState {
                 Reading::Discarding(Discard { began: began + gap, moved: moved + gap, bytes })
             }
         });
-        if let Writing::Waiting { since } = self.writing.get() {
-            self.writing.set(Writing::Waiting { since: since + gap });
+        if let Writing::Waiting { since, queued } = self.writing.get() {
+            self.writing.set(Writing::Waiting { since: since + gap, queued });
         }
     }
 
@@ -215,8 +216,10 @@ impl ConnectionState {
     /// Bytes of a response wait for the client; `moved` if it has read some since the last call.
     pub(crate) fn wait_for_reading(&self, moved: bool) {
         match self.writing.get() {
-            Writing::Current => self.writing.set(Writing::Waiting { since: Instant::now() }),
-            Writing::Waiting { .. } if moved => self.writing.set(Writing::Waiting { since: Instant::now() }),
+            Writing::Current => self.writing.set(Writing::Waiting { since: Instant::now(), queued: None }),
+            Writing::Waiting { .. } if moved => {
+                self.writing.set(Writing::Waiting { since: Instant::now(), queued: None });
+            }
             Writing::Waiting { .. } | Writing::GaveUp => {}
         }
     }
@@ -230,7 +233,17 @@ impl ConnectionState {
 
     /// Since when the client has read nothing of a pending response.
     pub(crate) fn unread_since(&self) -> Option<Instant> {
-        if let Writing::Waiting { since } = self.writing.get() { Some(since) } else { None }
+        if let Writing::Waiting { since, .. } = self.writing.get() { Some(since) } else { None }
+    }
+
+    /// The kernel holds so many bytes for the client. If they were more before, the client reads, though too little to make room
+    /// for more: true.
+    pub(crate) fn note_queued(&self, bytes: u64) -> bool {
+        let Writing::Waiting { since, queued } = self.writing.get() else { return false };
+        let reads = queued.is_some_and(|before| bytes < before);
+        let since = if reads { Instant::now() } else { since };
+        self.writing.set(Writing::Waiting { since, queued: Some(bytes) });
+        reads
     }
 
     /// The connection is closed because the client does not read.
@@ -247,7 +260,7 @@ impl ConnectionState {
     pub(crate) fn discards_too_long(&self, limits: &DiscardLimits) -> bool {
         let Reading::Discarding(Discard { began, moved, bytes }) = self.reading.get() else { return false };
         let (took, silent) = (began.elapsed(), moved.elapsed());
-        let is_slow = took > limits.silence && (bytes as f64) < limits.min_rate as f64 * took.as_secs_f64();
+        let is_slow = took > limits.silence && Pace { waited: took, moved: bytes }.is_below(limits.min_rate);
         took > limits.time || silent > limits.silence || is_slow
     }
 

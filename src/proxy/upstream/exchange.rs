@@ -13,6 +13,7 @@ use crate::policy::mode::Mode;
 use crate::proxy::class_limits::ClassPermit;
 pub(crate) use crate::proxy::upstream::client_task::ClientTask;
 use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
+use crate::proxy::upstream::pace::Pace;
 
 /// The interval of the sweep: the precision of every timeout of an exchange.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -153,13 +154,6 @@ pub(crate) struct Exchange {
     slot: usize,
 }
 
-/// The pace of the client within a body: the time that the exchange waited for it, and the bytes that it moved.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    waited: Duration,
-    moved: u64,
-}
-
 impl Exchanges {
     /// No exchanges yet.
     pub(crate) fn new(timeouts: ExchangeTimeouts) -> Rc<Exchanges> {
@@ -266,7 +260,10 @@ impl Exchanges {
             Waiting::ClientReading => (self.timeouts.idle_body, GaveUp::ClientReading),
         };
         let waited = self.waited(exchange);
-        if waited > limit { Some(why) } else { self.is_too_slow(exchange, waited).then_some(GaveUp::ClientPace) }
+        if waited.min(self.unread(exchange)) > limit {
+            return Some(why);
+        }
+        self.is_too_slow(exchange, waited).then_some(GaveUp::ClientPace)
     }
 
     /// Whether a flip has waited for the exchange's client for too long in total.
@@ -283,6 +280,13 @@ impl Exchanges {
         exchange.waiting.get() == Waiting::ClientReading && self.waited(exchange) > patience
     }
 
+    /// The time since the client was last seen to read, if the exchange waits for that.
+    fn unread(&self, exchange: &Exchange) -> Duration {
+        let read = exchange.client.as_ref().and_then(ClientTask::last_read);
+        let read = read.filter(|_| exchange.waiting.get() == Waiting::ClientReading);
+        read.map_or(Duration::MAX, |read| self.now.get().saturating_duration_since(read))
+    }
+
     /// The time since the last progress.
     fn waited(&self, exchange: &Exchange) -> Duration {
         self.now.get().saturating_duration_since(exchange.progress.get())
@@ -292,9 +296,8 @@ impl Exchanges {
         if !exchange.waiting.get().is_for_client() {
             return false;
         }
-        let Pace { waited: before, moved } = exchange.pace.get();
-        let waited = before + waited;
-        waited > self.timeouts.idle_body && (moved as f64) < self.timeouts.min_rate as f64 * waited.as_secs_f64()
+        let pace = exchange.pace.get().plus_wait(waited);
+        pace.waited > self.timeouts.idle_body && pace.is_below(self.timeouts.min_rate)
     }
 }
 
@@ -362,8 +365,7 @@ impl Exchange {
 
     /// Counts bytes of a body that came from the client, or were handed to it.
     pub(crate) fn client_moved(&self, bytes: usize) {
-        let pace = self.pace.get();
-        self.pace.set(Pace { moved: pace.moved + bytes as u64, ..pace });
+        self.pace.set(self.pace.get().plus_bytes(bytes));
     }
 
     /// The reason why the gateway gave up, if it did.
@@ -424,8 +426,7 @@ impl Exchange {
 
     fn wait(&self, waiting: Waiting) {
         if self.waiting.get().is_for_client() {
-            let pace = self.pace.get();
-            self.pace.set(Pace { waited: pace.waited + self.all.waited(self), ..pace });
+            self.pace.set(self.pace.get().plus_wait(self.all.waited(self)));
         }
         self.waiting.set(waiting);
         self.progress.set(self.all.now.get());

@@ -7,5 +7,6 @@ pub(crate) mod drain_watch;
 pub(crate) mod error;
 pub(crate) mod exchange;
 pub(crate) mod forward;
+pub(crate) mod pace;
 pub(crate) mod pool;
 mod request;

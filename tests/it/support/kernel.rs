@@ -9,6 +9,8 @@ pub struct Socket {
     pub state: u8,
     /// Bytes that the other side has not acknowledged.
     pub unsent: u64,
+    /// Bytes that have arrived and were not read.
+    pub unread: u64,
     local: u16,
     remote: u16,
 }
@@ -36,10 +38,11 @@ fn sockets() -> impl Iterator<Item = Socket> {
 fn socket(line: &str) -> Socket {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
-    let (unsent, _) = fields[4].split_once(':').unwrap();
+    let (unsent, unread) = fields[4].split_once(':').unwrap();
     Socket {
         state: u8::from_str_radix(fields[3], 16).unwrap(),
         unsent: u64::from_str_radix(unsent, 16).unwrap(),
+        unread: u64::from_str_radix(unread, 16).unwrap(),
         local: port(fields[1]),
         remote: port(fields[2]),
     }
