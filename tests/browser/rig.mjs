@@ -65,10 +65,10 @@ export class Gateway {
     return lines.filter((line) => !line.startsWith("#")).join("\n");
   }
 
-  async start(admin = "127.0.0.1:0") {
+  async start(admin = "127.0.0.1:0", more = []) {
     const flags = ["--routes", process.env.ROUTES, "--upstream", this.ucs.url, "--listen", "127.0.0.1:0", "--admin-listen", admin,
       "--state-dir", this.state, "--access", this.access, "--upstream-mode", "off", "--schema-probe", "off",
-      "--initial-mode", "production", "--orphan-grace", "1ms", "--log-format", "json"];
+      "--initial-mode", "production", "--orphan-grace", "1ms", "--log-format", "json", ...more];
     this.child = spawn(process.env.GATEWAY, ["serve", ...flags], { stdio: ["ignore", "ignore", "pipe"] });
     let log = "";
     this.child.stderr.on("data", (data) => { log += data; });

@@ -13,6 +13,8 @@ mod vocabulary;
 
 /// The admin API as operators, machines and strangers meet it.
 mod admin;
+/// Load balancers in front of the gateway.
+mod balancers;
 /// The commands as people type them.
 mod cli;
 
