@@ -6,6 +6,7 @@ them up, or are closed at once; either way the kernel must hold nothing for the 
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -133,7 +134,58 @@ def kernel_bytes(port):
     return held
 
 
-def measure(gateway, name, size, seconds):
+class Cage:
+    """The memory limit of the pod, for the gateway's own memory and for what the kernel holds for its sockets. A memory cgroup
+    where one may be made (version 1 counts sockets apart), else the gateway's data alone, and the sockets' queues as they are."""
+
+    def __init__(self):
+        self.folder, self.version = None, 0
+        for version, root, marker in ((2, "/sys/fs/cgroup", "cgroup.controllers"), (1, "/sys/fs/cgroup/memory", "memory.kmem.tcp.usage_in_bytes")):
+            folder = f"{root}/ucs-gateway-campaign-{os.getpid()}"
+            if not os.path.exists(f"{root}/{marker}"):
+                continue
+            with contextlib.suppress(OSError):
+                os.mkdir(folder)
+                self.folder, self.version = folder, version
+                for name in ("memory.max",) if version == 2 else ("memory.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes"):
+                    self.write(name, POD)
+                return
+            self.remove()
+
+    def write(self, name, value):
+        with open(f"{self.folder}/{name}", "w", encoding="ascii") as file:
+            file.write(str(value))
+
+    def read(self, name, field=None):
+        with open(f"{self.folder}/{name}", encoding="ascii") as file:
+            if field is None:
+                return int(file.read())
+            return next(int(line.split()[1]) for line in file if line.split()[0] == field)
+
+    def enter(self):
+        """In the gateway's process, before it runs."""
+        if self.folder:
+            self.write("cgroup.procs", os.getpid())
+        else:
+            # Not its address space: glibc reserves 64 MiB of that for each thread.
+            resource.setrlimit(resource.RLIMIT_DATA, (POD, POD))
+
+    def held(self, gateway):
+        """Bytes of the gateway, and of the kernel for all its sockets, those to UCS included."""
+        if self.version == 2:
+            return self.read("memory.stat", "anon"), self.read("memory.stat", "sock")
+        if self.version == 1:
+            return self.read("memory.stat", "total_rss"), self.read("memory.kmem.tcp.usage_in_bytes")
+        return gateway.resident(), kernel_bytes(gateway.port)
+
+    def remove(self):
+        if self.folder:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.folder)
+            self.folder, self.version = None, 0
+
+
+def measure(gateway, cage, name, size, seconds):
     limit, how = CROWDS[name]
     part = cutters(size, how) if limit == "cuts" else crowd(size, how)
     stop, end, told = multiprocessing.Event(), multiprocessing.Event(), multiprocessing.Queue()
@@ -145,8 +197,8 @@ def measure(gateway, name, size, seconds):
     peak = peak_kernel = peak_open = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        held = kernel_bytes(gateway.port)
-        peak, peak_kernel = max(peak, gateway.resident() + held), max(peak_kernel, held)
+        own, held = cage.held(gateway)
+        peak, peak_kernel = max(peak, own + held), max(peak_kernel, held)
         peak_open = max(peak_open, gateway.metric("ucs_gateway_client_connections_open"))
         time.sleep(0.25)
     stop.set()
@@ -211,17 +263,21 @@ def main():
     chosen = [name for name in arguments.only.split(",") if name] or list(CROWDS)
     if floods.raise_limit() < 12_000:
         print("few open files are allowed: the crowds are smaller than meant", file=sys.stderr)
+    cage = Cage()
+    if not cage.folder:
+        print("no memory cgroup may be made here: sockets to UCS are not counted", file=sys.stderr)
     folder, children, rows, broken = tempfile.mkdtemp(prefix="campaign-"), [], [], []
     try:
-        gateway = floods.start(folder, children, [] if arguments.full else SHORT_FLAGS, limit_memory)
+        gateway = floods.start(folder, children, [] if arguments.full else SHORT_FLAGS, cage.enter)
         for name in chosen:
             for size in [int(size) for size in arguments.sizes.split(",") if size] or sizes(name, arguments.full):
-                row = measure(gateway, name, size, seconds)
+                row = measure(gateway, cage, name, size, seconds)
                 rows.append(row)
                 broken += judge(row, busy=not arguments.full)
                 floods.print_row(row)
     finally:
         floods.end(children)
+        cage.remove()
         shutil.rmtree(folder, ignore_errors=True)
     print("\n| crowd | clients | p99 ms | gateway and kernel, MiB | of these kernel, MiB | kernel empty after s | refused |\n|---|---|---|---|---|---|---|")
     for row in rows:
@@ -230,11 +286,6 @@ def main():
     for fault in broken:
         print("BROKEN:", fault)
     return 1 if broken else 0
-
-
-def limit_memory():
-    """In the gateway's process, before it runs. Not its address space: glibc reserves 64 MiB of that for each thread."""
-    resource.setrlimit(resource.RLIMIT_DATA, (POD, POD))
 
 
 if __name__ == "__main__":

@@ -98,10 +98,11 @@ def start(folder, children, flags=(), before=None):
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
-    access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;
+    access_log off; sendfile on; client_max_body_size 0; client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
     server {{
-        listen 127.0.0.1:{small} backlog=4096;
+        # It keeps little of a response that is not read: filling its buffers would keep its one process from the others.
+        listen 127.0.0.1:{small} backlog=4096 sndbuf=128k;
         location / {{ return 200 '{"z" * 1024}'; }}
         # Waits for the whole body first, as a servlet does that reads it.
         location = /profiles {{ proxy_pass http://127.0.0.1:{small}/ok; }}

@@ -8,7 +8,9 @@ strictly, as it knows the mode that has settled.
 import argparse
 import http.client
 import json
+import multiprocessing
 import os
+import queue
 import random
 import shutil
 import signal
@@ -19,6 +21,9 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../campaigns"))
+import lifecycle  # noqa: E402  the crowds, and the memory of the kernel
+
 GATEWAY = os.environ["UCS_GATEWAY_BIN"]
 TABLE = os.path.join(os.path.dirname(__file__), "../../routes.yaml")
 PROFILE = [("GET", "/profiles/{}"), ("PUT", "/profiles/{}"), ("DELETE", "/profiles/{}"), ("POST", "/profiles")]
@@ -27,8 +32,13 @@ REFUSED = {"mode", "switching"}
 FAULTS = {"upstream_unreachable", "upstream_broken", "upstream_timeout", "upstream_body_timeout", "upstream_connect_timeout",
           "overload", "cut", "drain_client_timeout"}
 CLIENTS = 8
-# Memory may grow by so much from the second quarter of the run to the last one, in MiB.
+# Memory of the gateway, and that of the kernel for its sockets, may grow by so much from the second quarter of the run to the last
+# one, in MiB.
 GROWTH = 4
+# So many clients of each crowd of the life-cycle campaign, for so long at a time; and cuts a second.
+HOSTILE = {"silent-readers": 40, "slow-readers": 40, "slow-uploads": 100, "refused-uploads": 100, "endless-heads": 40,
+           "half-closed": 40, "cut-exchanges": 20}
+ROUND_SECONDS = 20
 
 
 def main():
@@ -56,6 +66,7 @@ class Soak:
         self.over = threading.Event()
         self.lock = threading.Lock()
         self.counts, self.wrong, self.samples = {}, [], []
+        self.cage = lifecycle.Cage()
 
     # What is started.
 
@@ -68,16 +79,19 @@ http {{
     access_log off; client_body_temp_path {self.folder}/b; proxy_temp_path {self.folder}/p; fastcgi_temp_path {self.folder}/f;
     uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
     server {{ listen 127.0.0.1:{self.ucs} backlog=1024; default_type text/plain;
-        location / {{ return 200 "$request_method $uri"; }} }}
+        location / {{ return 200 "$request_method $uri"; }}
+        location = /profiles/large {{ root {self.folder}; try_files /large.bin =500; }} }}
 }}
 """)
+        with open(f"{self.folder}/large.bin", "wb") as file:
+            file.write(b"y" * (4 << 20))
         shutil.copy(TABLE, f"{self.folder}/routes.yaml")
         self.start_ucs()
         command = [GATEWAY, "serve", "--routes", f"{self.folder}/routes.yaml", "--upstream", f"http://127.0.0.1:{self.ucs}"]
         command += ["--listen", f"127.0.0.1:{self.port}", "--admin-listen", f"127.0.0.1:{self.admin}"]
         command += ["--state-dir", f"{self.folder}/state", "--initial-mode", "production", "--upstream-mode", "off"]
         command += ["--schema-probe", "off", "--orphan-grace", "200ms", "--first-byte-timeout", "3s", "--log-level", "error"]
-        self.gateway = subprocess.Popen(command)
+        self.gateway = subprocess.Popen(command, preexec_fn=self.cage.enter)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             try:
@@ -103,21 +117,28 @@ http {{
         if self.gateway:
             self.gateway.kill()
             self.gateway.wait()
+        self.cage.remove()
 
     # What goes on.
 
     def live(self, seconds):
+        stop = multiprocessing.Event()
+        crowds = [multiprocessing.Process(target=crowd, args=(name, self.port, stop)) for name in HOSTILE]
+        for process in crowds:
+            process.start()
         parts = [self.ask] * CLIENTS + [self.leave, self.flip, self.reload, self.break_ucs]
         threads = [threading.Thread(target=self.run, args=(part, number)) for number, part in enumerate(parts)]
         for thread in threads:
             thread.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.wrong and self.gateway.poll() is None:
-            self.samples.append((time.monotonic(), self.resident(), self.descriptors()))
+            own, kernel = self.cage.held(self)
+            self.samples.append((time.monotonic(), own / 2**20, self.descriptors(), kernel / 2**20))
             time.sleep(min(5, seconds / 40))
         self.over.set()
-        for thread in threads:
-            thread.join()
+        stop.set()
+        for part in [*threads, *crowds]:
+            part.join()
 
     def run(self, part, number):
         chance = random.Random(f"{part.__name__} {number}")
@@ -247,7 +268,7 @@ http {{
 
     def resident(self):
         with open(f"/proc/{self.gateway.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.gateway.pid}/fd"))
@@ -275,16 +296,34 @@ http {{
         mean = lambda samples, place: sum(sample[place] for sample in samples) / max(1, len(samples))
         if mean(late, 1) - mean(early, 1) > GROWTH:
             wrong.append(f"memory grew from {mean(early, 1):.1f} to {mean(late, 1):.1f} MiB")
+        if mean(late, 3) - mean(early, 3) > GROWTH:
+            wrong.append(f"memory of the kernel grew from {mean(early, 3):.1f} to {mean(late, 3):.1f} MiB")
         print(f"{(self.samples[-1][0] - self.samples[0][0]) / 60:.1f} minutes")
         for what, count in sorted(self.counts.items()):
             print(f"  {what}: {count}")
         print(f"resident memory: {mean(early, 1):.1f} MiB in the second quarter, {mean(late, 1):.1f} MiB in the last,"
               f" at most {max(sample[1] for sample in self.samples):.1f}")
+        print(f"memory of the kernel: {mean(early, 3):.1f} MiB in the second quarter, {mean(late, 3):.1f} MiB in the last,"
+              f" at most {max(sample[3] for sample in self.samples):.1f}; {self.cage.held(self)[1] / 2**20 if self.gateway.poll() is None else 0:.1f} at the end")
         print(f"descriptors: {mean(early, 2):.0f} and {mean(late, 2):.0f}, at most {max(s[2] for s in self.samples)};"
               f" {self.descriptors() if self.gateway.poll() is None else 0} at the end")
         for why in wrong[:20]:
             print("WRONG:", why)
         return 1 if wrong else 0
+
+
+def crowd(name, port, stop):
+    """Clients of one kind, which leave after a while and come again."""
+    gateway = type("Gateway", (), {"port": port})
+    while not stop.is_set():
+        over, told = threading.Event(), queue.Queue()
+        how = lifecycle.CROWDS[name][1]
+        part = (lifecycle.cutters if name == "cut-exchanges" else lifecycle.crowd)(HOSTILE[name], how)
+        clients = threading.Thread(target=part, args=(gateway, over, told))
+        clients.start()
+        stop.wait(ROUND_SECONDS)
+        over.set()
+        clients.join()
 
 
 def free_port():
