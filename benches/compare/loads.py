@@ -35,6 +35,26 @@ def wrk(programs, contender, mix, threads, connections, seconds, seed, body):
         "UCS_MIX": mix, "UCS_SEED": str(seed), "UCS_BODY": str(body)}
 
 
+def h2load(programs, contender, mix, threads, connections, seconds, seed, body):
+    """The same over HTTP/2 by h2load, ten streams at a time on each connection; GET alone."""
+    scheme = "https" if contender.is_tls() else "http"
+    with open(mix, encoding="utf-8") as file:
+        paths = [line.split(" ")[1].strip().replace("{}", "100000000000") for line in file]
+    command = [programs["h2load"], "-t", str(threads), "-c", str(connections), "-m", "10", "-D", str(seconds)]
+    return command + [f"{scheme}://127.0.0.1:{contender.port}{path}" for path in paths], {}
+
+
+def read_h2load(text):
+    """What h2load says, as our own load says it; it knows no percentiles."""
+    found = re.search(r"finished in ([\d.]+)s,.*?requests: (\d+) total, \d+ started, (\d+) done, \d+ succeeded, (\d+) failed.*?"
+                      r"status codes: (\d+) 2xx, \d+ 3xx, (\d+) 4xx, (\d+) 5xx", text, re.DOTALL)
+    if not found:
+        return None
+    took, _, done, failed, good, bad, refused = found.groups()
+    return {"requests": int(done), "failed": int(failed) - int(bad) - int(refused), "refused": int(bad) + int(refused),
+            "micros": float(took) * 1e6, "p50": 0, "p99": 0}
+
+
 def full_speed(generator, programs, processors, contender, mix, connections, seconds, seed, body=0, statuses=False, refused=False):
     """Closed loop at full speed. CPU is taken around the whole run of the load."""
     threads = max(1, len(processors.load) // 2)
@@ -88,6 +108,8 @@ def open_loop(programs, processors, contender, mix, connections, rate, seconds, 
 def generate(command, processors, environment, seconds):
     pin = lambda: os.sched_setaffinity(0, processors.load)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, preexec_fn=pin, timeout=seconds + 60)
+    if os.path.basename(command[0]) == "h2load" and (measured := read_h2load(done.stdout)):
+        return measured
     line = next((line for line in done.stdout.splitlines() if line.startswith("JSON ")), None)
     if done.returncode or line is None:
         raise LoadFailed(f"{os.path.basename(command[0])} failed: {done.stdout[-500:]}{done.stderr[-500:]}")

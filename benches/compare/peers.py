@@ -90,7 +90,7 @@ def haproxy(s):
     logged = f"    log stdout format raw local0\n    log-format '{{\"method\":{log}}}'\n" if s.logged else ""
     rules = "\n".join(lines)
     more = HAPROXY_HEADERS if s.all_headers else ""
-    tls = f" ssl crt {s.tls}/both.pem ssl-min-ver TLSv1.2" if s.tls else ""
+    tls = f" ssl crt {s.tls}/both.pem ssl-min-ver TLSv1.2 alpn h2,http/1.1" if s.tls else ""
     upstream = f" ssl verify required ca-file {s.upstream_tls}/ca.pem sni str(localhost)" if s.upstream_tls else ""
     return haproxy_head(s, "http") + f"""
 frontend clients
@@ -149,7 +149,7 @@ def nginx(s, style="map"):
 {NGINX_HEADERS if s.all_headers else ""}    proxy_connect_timeout 5s; proxy_read_timeout 120s; proxy_send_timeout 60s;
     proxy_buffers 16 8k; proxy_max_temp_file_size 0;
     server {{
-        listen 127.0.0.1:{s.listen} backlog=4096 reuseport{" ssl" if s.tls else ""};
+        listen 127.0.0.1:{s.listen} backlog=4096 reuseport{" ssl http2" if s.tls else ""};
 {nginx_tls(s)}{routing}
     }}
 }}

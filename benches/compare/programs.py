@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 
-DEBIAN = ["haproxy", "nginx", "wrk"]
+DEBIAN = ["haproxy", "nginx", "wrk", "h2load"]
+# Those whose package has another name.
+PACKAGES = {"h2load": "nghttp2-client"}
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 # While packages are installed, this says no to every service that would be started.
 START_POLICY = "/usr/sbin/policy-rc.d"
@@ -17,7 +19,7 @@ START_POLICY = "/usr/sbin/policy-rc.d"
 
 def find(wanted, below, root):
     """Name → path, for every program that can be had. `wanted` are contenders; `below` is a folder of ours."""
-    missing = [name for name in DEBIAN if shutil.which(name, path=PATH) is None]
+    missing = [PACKAGES.get(name, name) for name in DEBIAN if shutil.which(name, path=PATH) is None]
     if missing:
         install(missing)
     programs = {name: shutil.which(name, path=PATH) for name in DEBIAN}

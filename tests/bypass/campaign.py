@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.parse
 
+import h2client
 import hosts
 import spellings
 
@@ -166,18 +167,18 @@ def made(random_, mode, count, families):
             yield operation, operation.path(lambda: random_.choice(VALUES))
 
 
-def phase(port, mode, requests, trust=None):
-    """Sends all requests over a few connections at once, over TLS with `trust`."""
+def phase(port, mode, requests, connect=lambda port: Client(port, None)):
+    """Sends all requests over a few connections at once."""
     with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as pool:
         total = Findings()
         shares = [requests[n::CONNECTIONS] for n in range(CONNECTIONS)]
-        for findings in pool.map(lambda share: run_share(port, mode, share, trust), shares):
+        for findings in pool.map(lambda share: run_share(connect(port), mode, share), shares):
             total.add(findings)
     return total
 
 
-def run_share(port, mode, requests, trust):
-    findings, client = Findings(), Client(port, trust)
+def run_share(client, mode, requests):
+    findings = Findings()
     for each in requests:
         if isinstance(each, tuple):
             check_ordinary(client, mode, *each, findings)
@@ -236,7 +237,7 @@ def against_gateway(options):
     print(ROW.format("container", "mode", "spellings", "bare", "refused", "admitted", "no answer", "ordinary",
                      "bypasses", "s"))
     for name in options.containers:
-        with hosts.container(name, lenient=True) as (upstream, version), hosts.gateway(upstream, options.tls) as gateway:
+        with hosts.container(name, lenient=True) as (upstream, version), hosts.gateway(upstream, options) as gateway:
             for mode in MODES:
                 gateway.set_mode(mode)
                 good &= gateway_phase(options, version, gateway, upstream, mode)
@@ -254,7 +255,8 @@ def gateway_phase(options, version, gateway, upstream, mode):
     # What a run proves is measured as well: spellings that no container would follow prove nothing.
     bare = phase(upstream, mode, [each for each in requests if not isinstance(each, tuple)])
     tally(upstream)
-    findings = phase(gateway.port, mode, every_operation() + requests, gateway.trust)
+    connect = lambda port: (h2client.Client if options.h2 else Client)(port, gateway.trust)
+    findings = phase(gateway.port, mode, every_operation() + requests, connect)
     hidden = unseen(mode, tally(upstream), findings)
     outcomes = findings.outcomes
     refused = sum(count for status, count in outcomes.items() if isinstance(status, int) and status >= 400)
@@ -315,6 +317,7 @@ def arguments():
     parser.add_argument("--seed", default=SEED, help="any word or number; the default is fixed")
     parser.add_argument("--requests", type=int, default=6000, help="spellings a container and mode")
     parser.add_argument("--tls", action="store_true", help="clients speak TLS to the gateway")
+    parser.add_argument("--h2", action="store_true", help="clients speak HTTP/2 to the gateway")
     parser.add_argument("--full", action="store_true", help="ten times as many")
     parser.add_argument("--container", choices=["jetty", "tomcat"], help="only this one")
     parser.add_argument("--peer", choices=["haproxy"], help="compare with this proxy instead")

@@ -137,9 +137,9 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(upstream, tls=False):
-    """Yields a gateway in production before the container at port `upstream`, with the shipped table; with `tls` its
-    clients speak that."""
+def gateway(upstream, options=None):
+    """Yields a gateway in production before the container at port `upstream`, with the shipped table; with `options.tls`
+    and `options.h2` its clients speak that."""
     def ready(line):
         try:
             fields = json.loads(line)
@@ -152,7 +152,9 @@ def gateway(upstream, tls=False):
                    "--admin-listen", "127.0.0.1:0", "--state-dir", state, "--initial-mode", "production",
                    "--upstream-mode", "off", "--schema-probe", "off", "--log-format", "json", "--workers", "1"]
         trust = None
-        if tls:
+        if options and options.h2:
+            command += ["--h2c"]
+        if options and options.tls:
             subprocess.run([command[0], "certificate", "new", "--dir", state], check=True, stdout=subprocess.DEVNULL)
             command += ["--tls-cert", f"{state}/gateway.pem", "--tls-key", f"{state}/gateway.key"]
             trust = ssl.create_default_context(cafile=f"{state}/ca.pem")

@@ -1,8 +1,10 @@
 //! HTTP/2 with clients, as raw frames: the same requests, refusals, drains and limits as in HTTP/1.1, and what only HTTP/2 has.
 
 mod attacks;
+mod conformance;
 mod flips;
 mod messages;
+mod same;
 mod streams;
 
 use std::net::SocketAddr;

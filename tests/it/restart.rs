@@ -1,6 +1,8 @@
 //! Stops and restarts as clients and the service manager see them. What a stop does to a flip is in `cli::serve` and in
 //! `flip_events` too.
 
+/// Restarts under load with clients of HTTP/2.
+mod http2;
 /// Restarts under load on a socket that outlives the process.
 mod load;
 /// How clients learn of a stop.

@@ -1,0 +1,85 @@
+//! Restarts under load with clients of HTTP/2, which keep their connection until they are told of its end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{handle, start_on};
+use crate::support::h2::{End, GOAWAY};
+use crate::support::{H2, PATIENCE, TempDir, Ucs, eventually};
+
+const CLIENTS: u64 = 12;
+
+/// Requests of all clients between two restarts.
+const BETWEEN: u64 = 10 * CLIENTS;
+
+#[derive(Default)]
+struct Outcomes {
+    answered: AtomicU64,
+    lost: Mutex<Vec<String>>,
+    over: AtomicBool,
+}
+
+#[test]
+fn restarts_under_load_lose_no_stream() {
+    let restarts = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 50 } else { 6 };
+    let (ucs, dir, outcomes) = (Ucs::usual(), TempDir::new(), Outcomes::default());
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=data UCS_GATEWAY_H2C=true";
+    let start = || start_on(handle(&socket), variables, dir.path(), ucs.address);
+    let mut gateway = start().expect("it starts");
+    let address = socket.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let outcomes = &outcomes;
+            scope.spawn(move || ask_until_over(address, client, outcomes));
+        }
+        // Ends the clients when this thread panics, too.
+        let _over = Over(&outcomes.over);
+        for restart in 0..restarts {
+            let before = outcomes.answered.load(Ordering::Relaxed);
+            eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
+            gateway.signal("TERM");
+            let status = gateway.exited(PATIENCE);
+            assert_eq!(status.code(), Some(0), "restart {restart}: {}", gateway.log());
+            gateway = start().expect("it starts again");
+        }
+        let before = outcomes.answered.load(Ordering::Relaxed);
+        eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
+    });
+    let (answered, lost) = (outcomes.answered.into_inner(), outcomes.lost.into_inner().unwrap());
+    eprintln!("{restarts} restarts: {answered} responses, {} lost", lost.len());
+    assert!(lost.is_empty(), "{}", lost.join("\n"));
+    assert_eq!(ucs.asked("GET", "/metadata/identification-keys").len() as u64, answered, "each was sent once");
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ask_until_over(address: SocketAddr, seed: u64, outcomes: &Outcomes) {
+    let (mut random, mut kept) = (seed, None);
+    while !outcomes.over.load(Ordering::Relaxed) {
+        // 0 to 6 ms between two requests.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((random >> 33) % 6_000));
+        let mut client: H2 = kept.take().unwrap_or_else(|| H2::open(address));
+        // As a client does that reads all the time.
+        if !client.read_what_is_there() || client.control.iter().any(|frame| frame.kind == GOAWAY) {
+            continue;
+        }
+        let stream = client.request("GET /metadata/identification-keys", &[]);
+        match client.end_of(stream) {
+            End::Regular if client.status(stream) == 200 => {
+                outcomes.answered.fetch_add(1, Ordering::Relaxed);
+                kept = Some(client);
+            }
+            end => outcomes.lost.lock().unwrap().push(format!("client {seed}: {end:?}, {:?}", client.control)),
+        }
+    }
+}
