@@ -15,10 +15,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use crate::http1::{RequestError, check_trailer};
 use crate::proxy::client::{BodyFailed, ConnectionState};
 
-/// The longest rest of a body that is read and discarded after the response, in bytes: the client of a longer one is told to stop.
-const DISCARDED_BYTES: usize = 64 * 1024;
-
-/// How long that may take.
+/// How long the rest of a body is read and discarded after the response; then the client is told to stop. Some clients, such as
+/// curl 7.88, lose a response that is followed by a reset at once.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// The body of one stream's request.
@@ -39,22 +37,14 @@ impl StreamBody {
         BodyFailed
     }
 
-    /// Reads the rest and discards it, if it is short: a client that is still sending need not deal with a reset.
-    pub(super) fn discard(self) {
-        let is_long = self.size_hint().lower() > DISCARDED_BYTES as u64;
-        if !self.is_end_stream() && !is_long {
-            tokio::task::spawn_local(tokio::time::timeout(DISCARD_TIME, self.read_and_discard()));
+    /// Reads the rest and discards it, for a while.
+    pub(super) fn discard(mut self) {
+        if self.is_end_stream() {
+            return;
         }
-    }
-
-    async fn read_and_discard(mut self) {
-        let mut discarded = 0;
-        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
-            if discarded > DISCARDED_BYTES {
-                return;
-            }
-        }
+        let discarding =
+            async move { while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {} };
+        tokio::task::spawn_local(tokio::time::timeout(DISCARD_TIME, discarding));
     }
 }
 

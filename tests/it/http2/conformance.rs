@@ -426,7 +426,8 @@ fn holds(client: &mut H2, expected: &Expected) -> Result<(), String> {
             End::Reset(code) if codes.contains(&code) => Ok(()),
             End::Closed => said(client, codes),
             // The response was there before the error.
-            End::Regular if !lives(client) => said(client, codes),
+            // A reset may follow the first acknowledgement.
+            End::Regular if !lives(client) || !lives(client) => said(client, codes),
             End::Regular if client.resets.iter().any(|(_, code)| codes.contains(code)) => Ok(()),
             End::Regular => Err(format!("resets {:?}", client.resets)),
             End::Reset(code) => Err(format!("reset with {code}")),
@@ -447,6 +448,7 @@ fn lives(client: &mut H2) -> bool {
             return false;
         }
     }
+    client.control.retain(|frame| !is_ack(frame));
     true
 }
 

@@ -195,7 +195,7 @@ fn a_bad_body_is_refused_and_is_none_of_ucs_s_faults() {
 }
 
 #[test]
-fn the_rest_of_a_refused_upload_is_read_if_it_is_short_and_stopped_if_it_is_long() {
+fn the_rest_of_a_refused_upload_is_read_for_a_while_and_then_stopped() {
     let upstream = Scripted::ok();
     let gateway = start(upstream.address, &[]);
     let mut client = H2::open(gateway.data);
