@@ -159,9 +159,25 @@ pub(crate) enum ChangeError {
         /// The error of the store.
         detail: String,
     },
+    /// Members of the fleet did not acknowledge the flip in time; the old mode is in force again. The record names them.
+    #[error("members of the fleet have not acknowledged the flip: {}", named(&.record.missing))]
+    MemberMissing {
+        /// The record in force again.
+        record: Arc<ModeRecord>,
+        /// The report of the gateway that was asked.
+        report: FlipReport,
+    },
+    /// The store of the fleet does not respond: whether the change is made is not known. With the last known record.
+    #[error("the store of the fleet does not respond; whether the change is made is not known")]
+    StoreUnavailable(Option<Arc<ModeRecord>>),
     /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
+}
+
+/// The names of members, as far as the record has them.
+fn named(members: &[String]) -> String {
+    if members.is_empty() { "see the history".to_owned() } else { members.join(", ") }
 }
 
 impl ChangeError {
@@ -175,6 +191,8 @@ impl ChangeError {
             ChangeError::Upstream { .. } => "upstream_refused",
             ChangeError::Deadline { .. } => "drain_timeout",
             ChangeError::NotDurable { .. } => "not_durable",
+            ChangeError::MemberMissing { .. } => "member_missing",
+            ChangeError::StoreUnavailable(_) => "store_unavailable",
             ChangeError::ShuttingDown => "shutting_down",
         }
     }
@@ -188,7 +206,9 @@ impl ChangeError {
             | ChangeError::Cancelled(record)
             | ChangeError::Upstream { record, .. }
             | ChangeError::Deadline { record, .. }
+            | ChangeError::MemberMissing { record, .. }
             | ChangeError::NotDurable { record, .. } => Some(Arc::clone(record)),
+            ChangeError::StoreUnavailable(record) => record.clone(),
             ChangeError::ShuttingDown => None,
         }
     }

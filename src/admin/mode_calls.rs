@@ -15,6 +15,7 @@ use crate::access::Principal;
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
+use crate::policy::fleet::Closed;
 use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, When};
 use crate::policy::written_time::WrittenTime;
 
@@ -97,6 +98,7 @@ pub(crate) fn document(gate: &Gate, published: &Published, record: &ModeRecord) 
     document["schema"] = json!(published.schema);
     document["upstream"] = json!(published.upstream);
     document["local"] = json!(published.local);
+    document["closed"] = json!(published.closed.map(Closed::as_str));
     document["alarm"] = json!(published.alarm);
     document
 }
@@ -201,6 +203,13 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
             StatusCode::GATEWAY_TIMEOUT,
             "give it a longer drain_timeout, or on_timeout cut or commit; report.still_running names what was waited for",
         ),
+        ChangeError::MemberMissing { .. } => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the old mode is in force; see GET /fleet, and `fleet forget` for a process that is gone",
+        ),
+        ChangeError::StoreUnavailable(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "nothing is lost: see GET /mode once the store responds, and ask again")
+        }
         ChangeError::NotDurable { .. } => {
             (StatusCode::INSUFFICIENT_STORAGE, "free space in the state directory and ask again")
         }
@@ -208,7 +217,9 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
     };
     let problem = Problem::new(status, error.reason(), format!("{error}; {advice}"));
     let problem = match error {
-        ChangeError::Upstream { report, .. } | ChangeError::Deadline { report, .. } => problem.with("report", report),
+        ChangeError::Upstream { report, .. }
+        | ChangeError::Deadline { report, .. }
+        | ChangeError::MemberMissing { report, .. } => problem.with("report", report),
         ChangeError::ShuttingDown => problem,
         _ => problem.with("report", FlipReport::default()),
     };

@@ -10,6 +10,7 @@ use super::fleet_calls;
 use super::gate_sample;
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
+use crate::policy::fleet::Closed;
 use crate::telemetry::Metrics;
 
 /// Whether every part gives a sign of life.
@@ -28,7 +29,8 @@ pub(super) fn ready(state: &AdminState) -> AdminResponse {
     let why_not = match (&published.record, stopping) {
         (_, true) => Some("shutting_down"),
         (None, false) => Some("no_record"),
-        (Some(_), false) => None,
+        // A member whose UCS is behind responds as one that refuses by mode.
+        (Some(_), false) => published.closed.filter(|closed| !closed.is_of_upstream()).map(Closed::as_str),
     };
     let record = published.record.as_deref();
     let faults = state.parts.reloads.faults();

@@ -3,14 +3,16 @@
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command};
 
+use super::named::named;
+use super::store_args::{MemberArgs, StoreAccess};
 use super::tls_args::TlsArgs;
+use crate::control::store::etcd::EtcdAddress;
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::policy::duration::parse as parse_duration;
 use crate::proxy::class_limits::ClassLimit;
@@ -75,9 +77,16 @@ pub struct ServeArgs {
     #[arg(long, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
-    /// Store of the mode record.
+    /// Store of the mode record: `file` in the state directory, for this gateway alone; or etcd://HOST:PORT,HOST:PORT/NAME
+    /// (etcds:// over TLS), for the fleet of this name.
     #[arg(long, env = "UCS_GATEWAY_STORE", value_name = "STORE", default_value = "file", value_parser = parse_store)]
     pub(crate) store: StoreKind,
+
+    #[command(flatten)]
+    pub(super) store_access: StoreAccess,
+
+    #[command(flatten)]
+    pub(super) member: MemberArgs,
 
     /// Principals and their permissions. Without it, the generated token in the state directory grants every permission.
     #[arg(long, env = "UCS_GATEWAY_ACCESS", value_name = "FILE")]
@@ -249,30 +258,20 @@ pub struct ServeArgs {
 }
 
 /// The store of the mode record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     /// The state directory.
     File,
+    /// The store of a fleet.
+    Etcd(EtcdAddress),
 }
 
 fn parse_store(text: &str) -> Result<StoreKind, String> {
     match text {
         "file" => Ok(StoreKind::File),
-        _ if text.starts_with("etcd") => {
-            let why = "gateways cannot share a record in etcd yet";
-            Err(format!("{why}: write file, which keeps it in the state directory, and flip each gateway by itself"))
-        }
-        _ => Err("write file, which keeps the record in the state directory".to_owned()),
+        _ if text.starts_with("etcd") => text.parse().map(StoreKind::Etcd),
+        _ => Err("write file, which keeps the record in the state directory, or etcd://HOST:PORT/NAME".to_owned()),
     }
-}
-
-/// Parses a domain type that lists its names, each with its meaning.
-pub(crate) fn named<T>(names: &'static [(&'static str, &'static str)]) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
-{
-    let values = names.iter().map(|(name, meaning)| PossibleValue::new(*name).help(*meaning));
-    PossibleValuesParser::new(values).try_map(|name| name.parse())
 }
 
 /// The interval of a poll. Without a pause, it would ask UCS hundreds of times a second.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{ServeArgs, StoreKind};
+use super::store_args::{MemberArgs, OnStoreLoss, StoreAccess};
+use crate::control::store::etcd::{EtcdSettings, check_name};
 use crate::control::{InitialMode, UpstreamModeUse};
 use crate::http1::HeadLimits;
 use crate::policy::table::RouteTable;
@@ -30,7 +32,7 @@ pub struct Settings {
     pub(crate) data_protocols: Protocols,
     pub(crate) workers: usize,
     pub(crate) state_dir: PathBuf,
-    pub(crate) store: StoreKind,
+    pub(crate) store: StorePlace,
     /// access.yaml; without it, the token in the state directory grants everything.
     pub(crate) access: Option<PathBuf>,
     /// Whether a change of the route table or access.yaml is a reload.
@@ -49,6 +51,24 @@ pub struct Settings {
     pub(crate) upstream: UpstreamSettings,
     /// The settings of every data worker.
     pub proxy: ProxySettings,
+}
+
+/// Where the record is kept.
+#[derive(Clone, Debug)]
+pub(crate) enum StorePlace {
+    /// In the state directory.
+    File,
+    /// In the store of a fleet.
+    Fleet(MemberSettings),
+}
+
+/// The settings of a member of a fleet.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberSettings {
+    pub(crate) store: EtcdSettings,
+    pub(crate) node: String,
+    /// After how long without the store single modes close; `None`: they stay as they are.
+    pub(crate) fence_after: Option<Duration>,
 }
 
 /// The program that is told of changes.
@@ -117,6 +137,11 @@ pub enum SettingsError {
     #[error("{0} is for a port over TCP; a unix socket needs no TLS")]
     /// TLS for a unix socket.
     UnixTls(&'static str),
+    #[error(
+        "--node NAME: a member of a fleet needs a name that stays the same; the name of this host, {0:?}, cannot be one"
+    )]
+    /// No name for a member of a fleet.
+    NoNode(String),
     #[error("--upstream-ca is for --upstream https://…")]
     /// A CA for an upstream that is called without TLS.
     NoHttpsUpstream,
@@ -145,7 +170,7 @@ impl Settings {
             data_protocols: if args.no_h2 { Protocols::Http1 } else { Protocols::Http2 },
             workers: args.workers.map_or_else(cores, usize::from),
             state_dir: args.state_dir.unwrap_or_else(default_state_dir),
-            store: args.store,
+            store: store_place(args.store, args.store_access, args.member)?,
             access: args.access,
             watch_files: args.watch_files,
             class_limits: args.max_in_flight,
@@ -164,6 +189,24 @@ impl Settings {
             },
         })
     }
+}
+
+fn store_place(
+    store: StoreKind,
+    access: StoreAccess,
+    MemberArgs { node, on_store_loss, fence_after }: MemberArgs,
+) -> Result<StorePlace, SettingsError> {
+    let StoreKind::Etcd(address) = store else { return Ok(StorePlace::File) };
+    let node = node.map_or_else(host_name, Ok)?;
+    let fence_after = (on_store_loss == OnStoreLoss::Fence).then_some(fence_after);
+    Ok(StorePlace::Fleet(MemberSettings { store: access.at(address), node, fence_after }))
+}
+
+fn host_name() -> Result<String, SettingsError> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_owned();
+    check_name(&name).map_err(|_| SettingsError::NoNode(name.clone()))?;
+    Ok(name)
 }
 
 fn upstream_settings(args: &ServeArgs) -> Result<UpstreamSettings, SettingsError> {

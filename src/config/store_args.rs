@@ -1,10 +1,69 @@
-//! The flags that name a shared store and prove who asks, for `serve` and for the commands of a fleet.
+//! The flags of a shared store: how to reach it, for `serve` and for the commands of a fleet, and what a member does without
+//! it.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::control::store::etcd::{EtcdAddress, EtcdSettings};
+use super::named::named;
+use crate::control::store::etcd::{EtcdAddress, EtcdSettings, check_name};
+use crate::policy::duration::parse as parse_duration;
+
+/// The shortest time without the store: several reads have failed by then.
+const SHORTEST_FENCE: Duration = Duration::from_secs(3);
+
+/// A member of a fleet.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MemberArgs {
+    /// Name of this gateway in its fleet; it stays the same over restarts. Default: the name of the host.
+    #[arg(long, env = "UCS_GATEWAY_NODE", value_name = "NAME", value_parser = parse_node)]
+    pub(crate) node: Option<String>,
+
+    /// What a member does when the store of its fleet does not respond.
+    #[arg(long, env = "UCS_GATEWAY_ON_STORE_LOSS", value_name = "HOW", default_value = "hold", value_parser = named::<OnStoreLoss>(OnStoreLoss::NAMES))]
+    pub(crate) on_store_loss: OnStoreLoss,
+
+    /// How long after its last read a member closes, with --on-store-loss fence.
+    #[arg(long, env = "UCS_GATEWAY_FENCE_AFTER", value_name = "TIME", default_value = "10s", value_parser = parse_fence)]
+    pub(crate) fence_after: Duration,
+}
+
+/// What a member does when the store does not respond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnStoreLoss {
+    Hold,
+    Fence,
+}
+
+impl OnStoreLoss {
+    const NAMES: &[(&str, &str)] = &[
+        ("hold", "The mode in force stays; no flip settles without this member"),
+        ("fence", "Operations that only one mode admits are refused after --fence-after"),
+    ];
+}
+
+impl FromStr for OnStoreLoss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OnStoreLoss, String> {
+        match text {
+            "hold" => Ok(OnStoreLoss::Hold),
+            "fence" => Ok(OnStoreLoss::Fence),
+            _ => Err("write hold or fence".to_owned()),
+        }
+    }
+}
+
+fn parse_node(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
+}
+
+fn parse_fence(text: &str) -> Result<Duration, String> {
+    let after = parse_duration(text).map_err(|error| error.to_string())?;
+    if after >= SHORTEST_FENCE { Ok(after) } else { Err("at least 3s".to_owned()) }
+}
 
 /// How to reach a shared store.
 #[derive(Args, Clone, Debug)]

@@ -9,8 +9,9 @@ use crate::control::requests::{Ended, Request, Requester};
 use crate::control::stats::count_change;
 use crate::control::{Alarms, Control};
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
+use crate::policy::fleet;
 use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
-use crate::policy::mode::{self, Change, Mode, Phase, Refusal, SchemaKnowledge, When};
+use crate::policy::mode::{self, Change, Mode, ModeRecord, Phase, Refusal, SchemaKnowledge, When};
 
 impl Control {
     /// Requests a change.
@@ -22,13 +23,18 @@ impl Control {
 
     /// Requests the change of this ticket, for the first time or again.
     pub(super) fn request(&mut self, ticket: Ticket) {
+        if let Some(fleet) = self.protocol.fleet() {
+            // It is compared with the record of a read that comes after it.
+            fleet.timers.requested();
+            return self.feed_fleet(fleet::Event::Asked(ticket));
+        }
         if let Some(wish) = self.wish(ticket) {
             self.feed(Event::Requested(wish));
         }
     }
 
     /// The change as the step function sees it.
-    fn wish(&self, ticket: Ticket) -> Option<Wish> {
+    pub(super) fn wish(&self, ticket: Ticket) -> Option<Wish> {
         let Request { change, requester } = self.requests.get(&ticket)?;
         let record = self.record();
         let applied = match mode::apply(record, change, Timestamp::now()) {
@@ -58,8 +64,11 @@ impl Control {
 
     /// Sends a requester its result. `counts`: one flip counts once, whoever joined or cancelled it.
     pub(super) fn reply(&mut self, ticket: Ticket, outcome: Outcome, counts: bool) {
+        self.reply_with(ticket, self.ended(outcome), counts);
+    }
+
+    pub(super) fn reply_with(&mut self, ticket: Ticket, ended: Ended, counts: bool) {
         let Some(Request { requester, .. }) = self.requests.remove(&ticket) else { return };
-        let ended = self.ended(outcome);
         if counts {
             count_change(&self.stats, &ended);
         }
@@ -77,9 +86,17 @@ impl Control {
         }
     }
 
-    fn ended(&self, outcome: Outcome) -> Ended {
-        let record = Arc::clone(self.record());
-        let report = self.flip.report.clone();
+    /// The store of the fleet did not respond.
+    pub(super) fn store_unavailable(&self) -> ChangeError {
+        ChangeError::StoreUnavailable(self.in_force.is_known().then(|| Arc::clone(self.record())))
+    }
+
+    pub(super) fn ended(&self, outcome: Outcome) -> Ended {
+        self.ended_with(outcome, Arc::clone(self.record()), self.flip.report.clone())
+    }
+
+    /// The same with the record and the report of the end.
+    pub(super) fn ended_with(&self, outcome: Outcome, record: Arc<ModeRecord>, report: FlipReport) -> Ended {
         match outcome {
             Outcome::Settled => Ok(Flipped { record, report: FlipReport { changed: true, ..report } }),
             Outcome::InForce => Ok(Flipped { record, report: FlipReport::default() }),
@@ -92,9 +109,8 @@ impl Control {
             }
             Outcome::ShuttingDown | Outcome::Failed(Failure::ShuttingDown) => Err(ChangeError::ShuttingDown),
             Outcome::Failed(Failure::Cancelled) => Err(ChangeError::Cancelled(record)),
-            Outcome::Failed(Failure::DrainTimeout | Failure::MemberMissing) => {
-                Err(ChangeError::Deadline { record, report })
-            }
+            Outcome::Failed(Failure::DrainTimeout) => Err(ChangeError::Deadline { record, report }),
+            Outcome::Failed(Failure::MemberMissing) => Err(ChangeError::MemberMissing { record, report }),
             Outcome::Failed(Failure::Upstream) => {
                 Err(ChangeError::Upstream { record, detail: self.flip.upstream_words.clone(), report })
             }

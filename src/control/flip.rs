@@ -5,39 +5,31 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::control::Control;
-use crate::control::drain::{AbandonedSoFar, Drain, unfinished};
+use crate::control::drain::{AbandonedSoFar, Drain};
+use crate::control::next_record::CUT_LIMIT;
+use crate::control::protocol::{Alone, Protocol};
 use crate::control::stats::add_one;
 use crate::control::store::{Fact, Saved, StoreError};
 use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control::work::WorkEnd;
 use crate::control::{FIRST_RETRY, Retry, SLOWEST_RETRY};
 use crate::control_handle::FlipReport;
-use crate::policy::flip::{
-    Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, Step, Ticket, UpstreamAnswer,
-};
-use crate::policy::mode::{
-    self, Actor, ActorKind, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, Phase, SchemaKnowledge,
-};
-
-/// The longest time for aborted exchanges to end, besides the orphan grace.
-const CUT_LIMIT: Duration = Duration::from_secs(10);
+use crate::policy::flip::{Effect, Event, Failure, NextRecord, Outcome, RecordKind, Step, Ticket, UpstreamAnswer};
+use crate::policy::mode::{ActorKind, DrainOutcome, Mode, ModeRecord, OperationCount, Phase, SchemaKnowledge};
 
 const NO_RESPONSE: &str = "no response in time";
-
-/// The longest wait for UCS in a flip to maintenance: it settles without UCS, which is set later.
-const LONGEST_WAIT_FOR_MAINTENANCE: Duration = Duration::from_secs(15);
 
 impl Control {
     /// Steps the state, and performs what follows.
     pub(super) fn feed(&mut self, event: Event) {
-        let (first, before) = (self.state.first_requester(), self.state.step_under_way());
-        let effects = self.state.step(event);
-        let step = self.state.step_under_way();
+        let Protocol::Alone(Alone { state, .. }) = &mut self.protocol else { return self.feed_work(event) };
+        let (first, before) = (state.first_requester(), state.step_under_way());
+        let effects = state.step(event);
+        let step = state.step_under_way();
         if before != step {
             self.leave(before);
         }
@@ -45,10 +37,10 @@ impl Control {
         for effect in effects {
             self.perform(effect, first);
         }
-        if before.is_some() && self.state.step_under_way().is_none() && !recovers {
+        if before.is_some() && self.protocol.step_under_way().is_none() && !recovers {
             self.upstream.end_flip();
         }
-        while self.state.is_idle()
+        while self.protocol.is_idle()
             && let Some(ticket) = self.waiting.pop_front()
         {
             self.request(ticket);
@@ -56,18 +48,25 @@ impl Control {
     }
 
     /// A step is over: its work is dropped.
-    fn leave(&mut self, step: Option<Step>) {
+    pub(super) fn leave(&mut self, step: Option<Step>) {
         self.work.clear();
         if step == Some(Step::Cut) {
             self.gate.end_cut();
         }
-        if let (Some(Step::Drain | Step::Cut), Some(began)) = (step, self.flip.drain_began) {
-            let leaving = self.record().stable_mode();
+        let is_flip = self.record().phase == Phase::Switching;
+        if let (Some(Step::Drain | Step::Cut), Some(began), true) = (step, self.flip.drain_began, is_flip) {
             // Read first: what is abandoned between the two is named twice rather than never.
             self.flip.abandoned = AbandonedSoFar::now(&self.gate);
-            let before = self.abandoned_before.entry(leaving).or_default();
-            self.flip.report.abandoned = before.since(&self.gate, leaving);
+            self.flip.report.abandoned = self.given_up(self.record().stable_mode());
             self.flip.report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The requests of a mode that were given up on since it was last drained.
+    pub(super) fn given_up(&self, leaving: Mode) -> Vec<OperationCount> {
+        match self.abandoned_before.get(&leaving) {
+            Some(before) => before.since(&self.gate, leaving),
+            None => AbandonedSoFar::default().since(&self.gate, leaving),
         }
     }
 
@@ -89,92 +88,27 @@ impl Control {
     }
 
     fn begin_save(&mut self, next: NextRecord) {
+        let Protocol::Alone(Alone { store, token, .. }) = &self.protocol else { return };
+        let (store, token) = (store.clone(), *token);
         if matches!(next.kind, RecordKind::Requested(_)) {
             self.flip.report = FlipReport::default();
         }
         match self.next_record(next) {
             Ok(record) => {
                 self.saving = Some(record.clone());
-                self.save.begin(self.store.clone().save(self.token, record));
+                self.save.begin(store.save(token, record));
             }
             Err(refusal) => self.save.begin(ready(Err(StoreError::Refused(refusal)))),
         }
-    }
-
-    /// The record of the next save.
-    fn next_record(&self, next: NextRecord) -> Result<ModeRecord, mode::Refusal> {
-        let in_force = &**self.record();
-        let switching = self.flip.switching.as_ref().unwrap_or(in_force);
-        let now = Timestamp::now();
-        let ends_a_drain = match next.kind {
-            RecordKind::Settled(_) | RecordKind::Cancelled(_) => true,
-            RecordKind::Reverted(failure) => failure != Failure::Recovered,
-            RecordKind::Same | RecordKind::Requested(_) => false,
-        };
-        let (base, change, now) = match next.kind {
-            RecordKind::Same => return Ok(in_force.clone()),
-            RecordKind::Requested(ticket) => (in_force, self.requested_change(ticket), now),
-            RecordKind::Cancelled(ticket) => (switching, self.requested_change(ticket), now),
-            RecordKind::Settled(drain) => (switching, self.settle(drain), now),
-            // The same record after each crash, as it may have been reported without being saved.
-            RecordKind::Reverted(Failure::Recovered) => (switching, recovered(switching), switching.since),
-            RecordKind::Reverted(failure) => (switching, revert(failure), now),
-        };
-        let mut record = mode::apply(base, &change, now)?;
-        record.revision = next.revision;
-        if ends_a_drain {
-            record.report = Some(self.flip.report.of_the_drain());
-        }
-        if record.phase == Phase::Switching {
-            record.attempt = new_attempt();
-            let beyond = self.beyond_the_drain(&record);
-            record.deadline = record.deadline.map(|deadline| deadline.checked_add(beyond).unwrap_or(Timestamp::MAX));
-        }
-        Ok(record)
-    }
-
-    fn requested_change(&self, ticket: Ticket) -> Change {
-        let change = self.requests.get(&ticket).map(|request| request.change.clone());
-        match change {
-            Some(Change::Set(mut wanted)) => {
-                wanted.drain_timeout.get_or_insert(self.drain_timeout);
-                // The step function has compared it with the record in force.
-                wanted.if_revision = None;
-                Change::Set(wanted)
-            }
-            Some(change) => change,
-            None => revert(Failure::Cancelled),
-        }
-    }
-
-    fn settle(&self, drain: SettledDrain) -> Change {
-        let report = &self.flip.report;
-        let has_orphans = self.orphans_until.is_some() || !report.abandoned.is_empty();
-        let drain = match drain {
-            SettledDrain::Forced => DrainOutcome::Forced,
-            SettledDrain::Complete | SettledDrain::Cut if has_orphans => DrainOutcome::Assumed,
-            SettledDrain::Complete | SettledDrain::Cut => DrainOutcome::Complete,
-        };
-        Change::Settle { drain, abandoned: unfinished(drain, report) }
-    }
-
-    /// How long a flip may take beyond its drain timeout: the graces (after a cut, the end of the cut too), and UCS's step.
-    fn beyond_the_drain(&self, record: &ModeRecord) -> Duration {
-        let cut = if record.on_timeout == Some(OnTimeout::Cut) { CUT_LIMIT } else { Duration::ZERO };
-        let upstream = if self.upstream.enabled() { self.upstream_limit(record.mode) } else { Duration::ZERO };
-        self.orphan_grace + cut + upstream
-    }
-
-    fn upstream_limit(&self, target: Mode) -> Duration {
-        let limit = self.upstream.link.set_mode_timeout;
-        if target == Mode::Maintenance { limit.min(LONGEST_WAIT_FOR_MAINTENANCE) } else { limit }
     }
 
     /// The outcome of a save decides, however late it comes.
     pub(super) fn on_save_ended(&mut self, saved: Result<Saved<ModeRecord>, StoreError>) {
         match saved {
             Ok(saved) => {
-                self.token = saved.token();
+                if let Protocol::Alone(alone) = &mut self.protocol {
+                    alone.token = saved.token();
+                }
                 if saved.content().phase == Phase::Switching {
                     self.flip.switching = Some(saved.content().clone());
                 }
@@ -195,13 +129,19 @@ impl Control {
                     self.retry = Some(Retry { at: Instant::now() + wait, wait });
                 }
                 if matches!(error, StoreError::Unknown(_)) {
-                    self.state.lose_track();
+                    self.lose_track();
                     self.alarms.save = Some(format!("the disk may hold a mode that is not in force: {error}"));
                     self.retry.get_or_insert(Retry { at: Instant::now() + FIRST_RETRY, wait: FIRST_RETRY });
                     self.publish();
                 }
                 self.feed(Event::SaveEnded { saved: false });
             }
+        }
+    }
+
+    fn lose_track(&mut self) {
+        if let Protocol::Alone(Alone { state, .. }) = &mut self.protocol {
+            state.lose_track();
         }
     }
 
@@ -231,7 +171,7 @@ impl Control {
         self.is_in_force();
     }
 
-    fn is_in_force(&mut self) {
+    pub(super) fn is_in_force(&mut self) {
         let record = Arc::clone(self.record());
         if record.phase == Phase::Settled {
             if let Some(switching) = self.flip.switching.take() {
@@ -266,6 +206,7 @@ impl Control {
             Step::Drain => self.begin_drain(),
             Step::Cut => self.begin_cut(),
             Step::Upstream => self.begin_upstream(),
+            Step::Grace if self.protocol.is_fleet() => self.begin_grace_of_leaving(),
             Step::Grace => {
                 let until = self.orphans_until.unwrap_or_else(Instant::now);
                 self.work.begin(async move {
@@ -283,18 +224,25 @@ impl Control {
         self.work.begin(async move { WorkEnd::Looked(look.await, context) });
     }
 
-    fn drain_of(&self, leaving: Mode) -> Drain {
+    pub(super) fn drain_of(&self, leaving: Mode) -> Drain {
         let (gate, orphan_grace) = (Arc::clone(&self.gate), self.orphan_grace);
         Drain { gate, leaving, orphan_grace, orphans_until: self.orphans_until }
     }
 
     fn begin_drain(&mut self) {
         let record = Arc::clone(self.record());
-        let leaving = record.stable_mode();
+        let leaving = record.mode.other();
+        let drain = self.drain_of(leaving);
+        if record.phase == Phase::Settled {
+            // A member of a fleet opens a mode when the other one has ended.
+            return self.work.begin(async move {
+                drain.over().await;
+                WorkEnd::Drained { complete: true }
+            });
+        }
         info!(revision = record.revision, from = %leaving, to = %record.mode, "flip started");
         // What was being done to UCS for the old mode is over.
         self.upstream.begin_flip();
-        let drain = self.drain_of(leaving);
         self.flip.report = FlipReport { waited_for: drain.running(), ..FlipReport::default() };
         self.flip.drain_began = Some(Instant::now());
         let limit = Duration::from_millis(record.drain_timeout_ms.unwrap_or(0));
@@ -332,7 +280,7 @@ impl Control {
                 self.feed(Event::Looked { undefined });
             }
             WorkEnd::Drained { complete } => {
-                if !complete && self.state.step_under_way() == Some(Step::Drain) {
+                if !complete && self.protocol.step_under_way() == Some(Step::Drain) {
                     self.flip.report.still_running = self.drain_of(self.record().stable_mode()).running();
                     warn!(still_running = ?self.flip.report.still_running, "drain timed out");
                 }
@@ -391,7 +339,7 @@ impl Control {
     }
 
     /// The old mode is in force; UCS is set back in the background.
-    fn set_upstream_back(&mut self, failure: Failure) {
+    pub(super) fn set_upstream_back(&mut self, failure: Failure) {
         let mode = self.record().mode;
         if failure == Failure::Recovered {
             // The killed gateway may have set UCS to the other mode.
@@ -407,33 +355,4 @@ impl Control {
 
 fn no_response() -> SetModeOutcome {
     SetModeOutcome::Unclear { detail: NO_RESPONSE.to_owned(), reading: Reading::Busy(NO_RESPONSE.to_owned()) }
-}
-
-/// The record of a flip that failed.
-fn revert(failure: Failure) -> Change {
-    let cause = match failure {
-        Failure::DrainTimeout => "drain_timeout",
-        Failure::Upstream => "upstream_refused",
-        Failure::NoSchema => "no_profile_schema",
-        Failure::Cancelled => "cancelled",
-        Failure::NotDurable => "not_durable",
-        Failure::ShuttingDown => "shutting_down",
-        Failure::Recovered => "recovered",
-        Failure::MemberMissing => "member_missing",
-    };
-    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
-}
-
-/// The end of a flip that a start found unfinished, after the grace: see [`ModeRecord::mode_after_start`].
-fn recovered(switching: &ModeRecord) -> Change {
-    if switching.mode_after_start() == switching.mode {
-        return Change::Settle { drain: DrainOutcome::Assumed, abandoned: Vec::new() };
-    }
-    revert(Failure::Recovered)
-}
-
-/// A name that no other flip has, on this machine or another.
-fn new_attempt() -> Option<String> {
-    let halves = [getrandom::u64().ok()?, getrandom::u64().ok()?];
-    Some(halves.map(|half| format!("{half:016x}")).concat())
 }

@@ -27,6 +27,7 @@ impl Control {
         if change.closed {
             self.local.log = next.clone();
             self.publish();
+            self.note_local_close();
         }
         let json = serde_json::to_string(&next).expect("texts and times are JSON");
         self.local.saving = Some((change, next, reply));
@@ -66,6 +67,7 @@ impl Control {
         if !(closes_again && ended.is_ok() && !change.closed) {
             self.publish();
         }
+        self.note_local_close();
         // The requester may have disconnected; the change stands.
         let _ = reply.send(ended);
         while self.local.saving.is_none()

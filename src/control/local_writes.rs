@@ -27,10 +27,11 @@ impl LocalWrites {
         LocalWrites { local, queue: VecDeque::new(), running: Slot::empty(), told: None, not_before: Instant::now() }
     }
 
-    /// Writes a fact, unless the same one waits already. The receiver is told at the end of the write.
+    /// Writes a fact, in place of the same one that waits, or of an older memory of the fleet. The receiver is told at the end of the write.
     pub(super) fn write(&mut self, fact: Fact) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        self.queue.retain(|(other, _)| *other != fact);
+        let is_replaced = |other: &Fact| matches!((other, &fact), (Fact::Fleet(_), Fact::Fleet(_))) || *other == fact;
+        self.queue.retain(|(other, _)| !is_replaced(other));
         self.queue.push_back((fact, sender));
         self.advance();
         receiver

@@ -10,12 +10,15 @@ mod changes;
 mod drain;
 mod expiry;
 pub(crate) mod fleet;
+mod fleet_steps;
 mod flip;
 mod in_force;
 mod local;
 mod local_close;
 mod local_writes;
+mod next_record;
 mod options;
+mod protocol;
 mod reactions;
 mod reload;
 mod requests;
@@ -41,14 +44,15 @@ use tracing::{error, info};
 
 use crate::control::drain::AbandonedSoFar;
 use crate::control::expiry::ExpiryTrouble;
-use crate::control::fleet::sight::FleetLink;
+use crate::control::fleet::membership::News;
 use crate::control::in_force::InForce;
 use crate::control::local_close::LocalClose;
 use crate::control::local_writes::LocalWrites;
+use crate::control::protocol::Protocol;
 use crate::control::requests::Request;
 use crate::control::route_reader::{Reload, ReloadEnd};
 use crate::control::slot::Slot;
-use crate::control::store::{Fact, LocalState, RecordStore, Saved, StoreError, Token};
+use crate::control::store::{Fact, LocalState, RecordStore, Saved, StoreError};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::schema::{Look, ProbeContext, ProbeResult, SchemaProbe};
 use crate::control::ucs::server_mode::{ModeObservation, UpstreamMode};
@@ -59,6 +63,8 @@ use crate::policy::flip::{self as machine, Step, Ticket};
 use crate::policy::mode::{BypassLog, Change, Mode, ModeRecord, ModeSet};
 use crate::telemetry::ControlStats;
 
+pub(crate) use fleet::membership::FleetSettings;
+pub(crate) use fleet::sight::FleetLink;
 pub(crate) use options::{InitialMode, UpstreamModeUse};
 pub(crate) use route_reader::{LoadedRoutes, RouteLoader};
 pub(crate) use start::{StartError, start};
@@ -67,10 +73,13 @@ pub(crate) use start::{StartError, start};
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const SLOWEST_RETRY: Duration = Duration::from_secs(30);
 
+/// In a fleet, any member whose clock is so far past the end of a mode ends it.
+const FLEET_MARGIN: Duration = Duration::from_secs(5);
+
 /// The settings of control. The operator decides each; there are no defaults here.
 pub(crate) struct ControlSettings {
     /// Keeps the record.
-    pub store: RecordStore,
+    pub store: RecordPlace,
     /// Keeps what concerns this gateway alone.
     pub local: LocalState,
     /// The mode of the first start.
@@ -97,19 +106,24 @@ pub(crate) struct ControlSettings {
     pub routes_fingerprint: Option<String>,
 }
 
+/// Where the record is kept.
+pub(crate) enum RecordPlace {
+    /// In files, for this gateway alone.
+    Alone(RecordStore),
+    /// In the store of a fleet.
+    Fleet(FleetSettings),
+}
+
 /// Control, started and ready to [`run`](Control::run).
 pub(crate) struct Control {
     gate: Arc<Gate>,
     inbox: CommandReceiver,
-    store: RecordStore,
-    /// What the store holds.
-    token: Token,
     local_writes: LocalWrites,
     local: LocalClose,
     bypasses: BypassLog,
     in_force: InForce,
     /// The mode and the flip under way, as the step function sees them.
-    state: machine::State,
+    protocol: Protocol,
     /// What the step function need not know about the flip under way.
     flip: FlipFacts,
     /// The save under way, and its record.
@@ -121,6 +135,8 @@ pub(crate) struct Control {
     work: Slot<WorkEnd>,
     requests: HashMap<Ticket, Request>,
     next_ticket: Ticket,
+    /// The revision whose flip was counted last.
+    counted: u64,
     /// Requests that are made again once nothing is under way.
     waiting: VecDeque<Ticket>,
     reload: Reload,
@@ -132,6 +148,7 @@ pub(crate) struct Control {
     retry: Option<Retry>,
     drain_timeout: Duration,
     orphan_grace: Duration,
+    started: Instant,
     orphans_until: Option<Instant>,
     /// What had been abandoned when each mode was last left: its next drain names what came since.
     abandoned_before: HashMap<Mode, AbandonedSoFar>,
@@ -195,6 +212,7 @@ enum Event {
     SchemaHinted,
     Upstream(ModeObservation),
     LocalWritten(Fact, Result<(), StoreError>),
+    Fleet(News),
 }
 
 impl StopSignals {
@@ -227,18 +245,14 @@ impl Control {
         Arc::clone(&self.stats)
     }
 
-    /// The fleet of which this gateway is a member; `None` for a gateway alone.
-    pub(crate) fn fleet(&self) -> Option<FleetLink> {
-        None
-    }
-
     /// Runs until the gateway has stopped. It ends after the workers: it writes the clean-shutdown marker only if no request
     /// is in flight and none was abandoned recently.
     pub(crate) async fn run(mut self, mut stop: StopSignals) {
-        if self.state.step_under_way() == Some(Step::Grace) {
+        if self.protocol.step_under_way() == Some(Step::Grace) {
             self.resolve_unsettled();
         }
-        while !(stop.has_ended && self.state.is_idle() && self.local_writes.is_idle()) {
+        self.join();
+        while !(stop.has_ended && self.protocol.is_done() && self.local_writes.is_idle()) {
             self.remember_upstream();
             let event = self.next_event(&mut stop).await;
             self.handle(event);
@@ -249,10 +263,12 @@ impl Control {
     /// The one place where control waits.
     async fn next_event(&mut self, stop: &mut StopSignals) -> Event {
         let (base, context) = self.probe_context();
-        let step = self.state.step_under_way();
+        // UCS is compared with a record.
+        let sees_upstream = self.protocol.step_under_way() != Some(Step::Upstream) && self.in_force.is_known();
         let record = self.in_force.record();
-        let is_free = self.state.is_idle() && !self.state.is_stopping();
-        let expires = record.expires.filter(|_| is_free);
+        let is_free = self.is_free();
+        let margin = self.expiry_margin();
+        let expires = record.expires.filter(|_| is_free).and_then(|expires| expires.checked_add(margin).ok());
         let scheduled = record.scheduled.as_ref().map(|scheduled| scheduled.at).filter(|_| is_free);
         let (revision, not_before) = (record.revision, self.expiry_not_before);
         let retry_at = self.retry.map(|retry| retry.at).filter(|_| is_free);
@@ -261,6 +277,7 @@ impl Control {
             event = stop.next() => event,
             saved = self.save.end() => Event::SaveEnded(Box::new(saved)),
             command = receive(&mut self.inbox.commands) => Event::Command(command),
+            news = self.protocol.next(!self.requests.is_empty()) => Event::Fleet(news),
             end = self.work.end() => Event::WorkEnded(end),
             end = self.reload.end() => Event::Reload(end),
             (look, context) = self.follow_look.end() => Event::FollowLooked(look, context),
@@ -269,15 +286,20 @@ impl Control {
             () = sleep_until(retry_at) => Event::RetrySave,
             () = self.inbox.schema_hint.noticed() => Event::SchemaHinted,
             // The flip reads UCS's status itself while it sets UCS, which says nothing reliable meanwhile.
-            seen = self.schema.next(&base, context), if step != Some(Step::Upstream) => Event::SchemaProbed(seen),
-            seen = self.upstream.next(&base, revision), if step != Some(Step::Upstream) => Event::Upstream(seen),
+            seen = self.schema.next(&base, context), if sees_upstream => Event::SchemaProbed(seen),
+            seen = self.upstream.next(&base, revision), if sees_upstream => Event::Upstream(seen),
             (fact, written) = self.local_writes.end() => Event::LocalWritten(fact, written),
         }
     }
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::StopBegins | Event::StopEnds => self.feed(machine::Event::Stop),
+            Event::StopBegins => self.feed(machine::Event::Stop),
+            Event::StopEnds => {
+                self.feed(machine::Event::Stop);
+                self.on_requests_ended();
+            }
+            Event::Fleet(news) => self.on_news(news),
             Event::SaveEnded(saved) => self.on_save_ended(*saved),
             Event::WorkEnded(end) => self.on_work_ended(end),
             Event::Command(Command::SetMode(change, reply)) => self.submit(Change::Set(change), reply.into()),
@@ -296,6 +318,27 @@ impl Control {
             Event::LocalWritten(fact, written) => self.on_local_written(fact, written),
         }
         self.advance_reload();
+    }
+
+    /// Whether nothing keeps an automatic change from being requested.
+    fn is_free(&self) -> bool {
+        let is_asked = self.protocol.is_fleet() && !self.requests.is_empty();
+        self.protocol.is_idle() && !self.protocol.is_stopping() && !is_asked
+    }
+
+    /// How long after its time a mode ends: the clocks of a fleet differ.
+    fn expiry_margin(&self) -> Duration {
+        if self.protocol.is_fleet() { FLEET_MARGIN } else { Duration::ZERO }
+    }
+
+    /// The fleet of which this gateway is a member; `None` for a gateway alone.
+    pub(crate) fn fleet(&self) -> Option<FleetLink> {
+        let Protocol::Fleet(fleet) = &self.protocol else { return None };
+        Some(fleet.link())
+    }
+
+    fn in_flight(&self) -> u64 {
+        ModeSet::ALL.into_iter().map(|set| self.gate.in_flight(set)).sum()
     }
 
     /// The record in force.
@@ -319,32 +362,34 @@ impl Control {
     fn published(&self) -> Published {
         let Alarms { start, save, journal, upstream, followed, expiry, local, scheduled } = &self.alarms;
         let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());
-        let alarms = [start, save, journal, of_record, upstream, followed, expiry, of_probe, local, scheduled];
+        let of_fleet = &self.alarm_of_fleet();
+        let alarms =
+            [start, save, journal, of_record, of_fleet, upstream, followed, expiry, of_probe, local, scheduled];
         let alarms: Vec<&str> = alarms.into_iter().flatten().map(String::as_str).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
         let (schema, upstream, local) = (self.schema.knowledge(), self.upstream_mode(), self.local.log.in_force());
-        self.in_force.with(Published { schema, upstream, local, alarm, record: None })
+        self.in_force.with(Published { schema, upstream, local, alarm, ..Published::default() })
     }
 
     /// Writes the clean-shutdown marker, unless requests may still be running in UCS or the next start has to resolve
     /// something.
     async fn stop(self) {
-        let in_flight: u64 = ModeSet::ALL.into_iter().map(|set| self.gate.in_flight(set)).sum();
-        let modes = [Mode::Production, Mode::Maintenance];
-        let lately = |mode| self.gate.last_abandoned(mode).is_some_and(|ago| ago < self.orphan_grace);
-        let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
-        // No record has named these yet: the next process cannot, but it can say that there were some.
-        let nothing = AbandonedSoFar::default();
-        let before = |mode| self.abandoned_before.get(&mode).unwrap_or(&nothing);
-        let unnamed = |mode| !before(mode).since(&self.gate, mode).is_empty();
-        let abandoned = modes.into_iter().any(|mode| lately(mode) || unnamed(mode));
-        if in_flight > 0 || orphans || abandoned {
+        let in_flight = self.in_flight();
+        if in_flight > 0 || self.may_have_left_requests() {
             info!(in_flight, "requests may still be running in UCS after shutdown");
-        } else if self.state.is_settled_durably()
+        } else if self.protocol.is_at_rest()
             && let Err(error) = self.local_writes.mark_clean_shutdown().await
         {
             error!(%error, "cannot write the clean-shutdown marker");
         }
+    }
+
+    /// Whether something that was given up on may be running in UCS, or was named by no record yet: the next process cannot
+    /// name it, but it can say that there was something.
+    fn may_have_left_requests(&self) -> bool {
+        let lately = |mode| self.gate.last_abandoned(mode).is_some_and(|ago| ago < self.orphan_grace);
+        let orphans = self.orphans_until.is_some_and(|until| Instant::now() < until);
+        orphans || Mode::ALL.into_iter().any(|mode| lately(mode) || !self.given_up(mode).is_empty())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::control::ucs::link::{Reading, SetModeOutcome};
 use crate::control::ucs::schema::{Facts, Look, Observation, ProbeContext, ProbeResult, Witness};
 use crate::control::ucs::server_mode::{Decision, ModeObservation};
 use crate::control_handle::ChangeError;
+use crate::policy::fleet::Word;
 use crate::policy::flip::Step;
 use crate::policy::mode::{
     Actor, ActorKind, Change, Mode, ModeChange, NO_PROFILE_SCHEMA, OnTimeout, Phase, SchemaKnowledge, UPSTREAM_MOVED,
@@ -67,7 +68,7 @@ impl Control {
 
     /// Handles a regular probe. It counts only if nothing changed since it began.
     pub(super) fn on_schema_probed(&mut self, seen: ProbeResult) {
-        if matches!(self.state.step_under_way(), Some(Step::Upstream | Step::Settle | Step::Restore)) {
+        if matches!(self.protocol.step_under_way(), Some(Step::Upstream | Step::Settle | Step::Restore)) {
             // UCS was being set meanwhile, and says nothing reliable then.
             return;
         }
@@ -76,22 +77,37 @@ impl Control {
             self.schema.soon();
             return;
         }
-        if !self.state.is_idle() && matches!(seen.look.observation, Observation::Unclear(_)) {
+        if !self.protocol.is_idle() && matches!(seen.look.observation, Observation::Unclear(_)) {
             // While UCS switches, it responds 503 to everything.
             return;
         }
         self.accept_look(&seen.look, context);
-        if !self.state.is_idle() {
+        if !self.protocol.is_idle() {
             // After a flip there is a probe again.
             return;
         }
         let (mode, force) = (self.record().mode, self.record().force);
+        if self.protocol.is_fleet() {
+            return self.note_schema_in_fleet();
+        }
         match self.schema.knowledge() {
             SchemaKnowledge::Defined if force => self.submit(Change::EndForce, Requester::EndForce),
             SchemaKnowledge::Undefined if mode == Mode::Production && !force => {
                 let change = automatic(Mode::Maintenance, ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA);
                 self.submit(Change::Set(change), Requester::Close(NO_PROFILE_SCHEMA));
             }
+            SchemaKnowledge::Defined | SchemaKnowledge::Undefined | SchemaKnowledge::Unknown => {}
+        }
+    }
+
+    /// What one member knows of the schema closes that member alone.
+    fn note_schema_in_fleet(&mut self) {
+        let (mode, force) = (self.record().mode, self.record().force);
+        let has_no_mode = !self.upstream.enabled() || !self.upstream.has_mode();
+        match self.schema.knowledge() {
+            SchemaKnowledge::Undefined if mode == Mode::Production && !force => self.narrow(Some(Word::NoSchema)),
+            // A UCS with a mode of its own says itself that it is open.
+            SchemaKnowledge::Defined if has_no_mode => self.widen(),
             SchemaKnowledge::Defined | SchemaKnowledge::Undefined | SchemaKnowledge::Unknown => {}
         }
     }
@@ -137,7 +153,7 @@ impl Control {
         match observation {
             // During a change it is only seen: the change decides about UCS. A stop may leave a flip to the next start.
             ModeObservation::Polled { reading, .. }
-                if !self.state.is_idle() || self.record().phase == Phase::Switching =>
+                if !self.protocol.is_idle() || self.record().phase == Phase::Switching =>
             {
                 self.upstream.accept_reading(&reading);
             }
@@ -176,7 +192,10 @@ impl Control {
         };
         let seen = status.mode;
         match self.upstream.accept(status, self.in_force.record()) {
+            Decision::Agreed if self.schema.knowledge() != SchemaKnowledge::Undefined => self.widen(),
             Decision::Agreed | Decision::Wait | Decision::Leave => {}
+            // The mode of a fleet is no guess.
+            Decision::Adopt if self.protocol.is_fleet() => self.set_upstream(),
             Decision::Adopt => self.adopt(seen),
             Decision::SetBack => self.set_upstream(),
             Decision::Moved => {
@@ -198,6 +217,11 @@ impl Control {
 
     /// Enters into the history that UCS went to production past the gateway: once, until the mode is requested again.
     fn record_move(&mut self) {
+        if self.protocol.is_fleet() {
+            // It concerns this member alone.
+            self.alarms.followed = Some(format!("{UPSTREAM_MOVED}: {MOVED}"));
+            return;
+        }
         let moved = automatic(Mode::Maintenance, ActorKind::Upstream, "ucs", UPSTREAM_MOVED);
         self.submit(Change::Set(moved), Requester::Moved);
     }
@@ -236,7 +260,7 @@ impl Control {
 
     /// UCS is followed, if nothing changed meanwhile.
     pub(super) fn on_follow_looked(&mut self, look: Option<Look>, context: ProbeContext) {
-        if context != self.probe_context().1 || !self.state.is_idle() {
+        if context != self.probe_context().1 || !self.protocol.is_idle() {
             return;
         }
         if let Some(look) = look {
@@ -246,6 +270,10 @@ impl Control {
     }
 
     fn follow_now(&mut self, refused: Option<String>) {
+        if self.protocol.is_fleet() {
+            let is_missing = self.schema.is_missing_in(self.upstream.incarnation().as_deref());
+            return self.narrow(Some(if is_missing { Word::NoSchema } else { Word::Behind }));
+        }
         let (kind, name, cause) = if self.schema.is_missing_in(self.upstream.incarnation().as_deref()) {
             (ActorKind::Automatic, "gateway", NO_PROFILE_SCHEMA)
         } else {
@@ -261,7 +289,7 @@ impl Control {
     }
 
     /// Publishes what has changed beside the record.
-    fn refresh(&self) {
+    pub(super) fn refresh(&self) {
         if self.published() != *self.gate.published() {
             self.publish();
         }
@@ -291,7 +319,7 @@ impl Control {
                 }
             }
             (Fact::Local(_), written) => self.on_local_saved(written),
-            (Fact::SchemaPathAnswered(_) | Fact::Bypasses(_), Ok(())) => {}
+            (Fact::SchemaPathAnswered(_) | Fact::Bypasses(_) | Fact::Fleet(_), Ok(())) => {}
             (fact, Err(error)) => warn!(%error, ?fact, "cannot save the local state"),
         }
     }

@@ -20,18 +20,18 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Control {
     pub(super) fn request_reload(&mut self, when: ReloadWhen, reply: ReloadReply) {
-        if self.state.is_stopping() {
+        if self.protocol.is_stopping() {
             return drop(reply.send(Err(ReloadError::ShuttingDown)));
         }
         match when {
-            ReloadWhen::Now if self.state.step_under_way().is_some() => drop(reply.send(Err(ReloadError::Busy))),
+            ReloadWhen::Now if self.protocol.is_flipping() => drop(reply.send(Err(ReloadError::Busy))),
             ReloadWhen::Now | ReloadWhen::AfterFlip => self.reload.waiting.push_back(reply),
         }
     }
 
     /// Goes on with what waits for the end of a flip, or of another reload.
     pub(super) fn advance_reload(&mut self) {
-        if self.state.step_under_way().is_some() {
+        if self.protocol.is_flipping() {
             return;
         }
         if let Some(loaded) = self.reload.loaded.take() {

@@ -10,19 +10,23 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::control::expiry::ExpiryTrouble;
+use crate::control::fleet::membership::{FleetSettings, Membership, new_id};
+use crate::control::fleet::memory;
 use crate::control::in_force::InForce;
 use crate::control::local_close::LocalClose;
 use crate::control::local_writes::LocalWrites;
+use crate::control::protocol::{Alone, Protocol};
 use crate::control::route_reader::Reload;
 use crate::control::slot::Slot;
-use crate::control::store::{Fact, LoadedLocal, LoadedRecord, Saved, StoreError, Token};
+use crate::control::store::{Fact, LoadedLocal, LoadedRecord, RecordStore, Saved, StoreError, Token};
 use crate::control::ucs::link::{Reading, UpstreamLink};
 use crate::control::ucs::schema::{SchemaProbe, StatusLink};
 use crate::control::ucs::server_mode::{FIRST_START, UpstreamMemory, UpstreamMode};
 use crate::control::work::FlipFacts;
-use crate::control::{Alarms, Control, ControlSettings, InitialMode, UpstreamModeUse};
+use crate::control::{Alarms, Control, ControlSettings, InitialMode, RecordPlace, UpstreamModeUse};
 use crate::control_handle::CommandReceiver;
 use crate::gate::Gate;
+use crate::policy::fleet::Memory;
 use crate::policy::flip::{Brief, State};
 use crate::policy::mode::{self, Actor, BypassLog, Change, Mode, ModeChange, ModeRecord, Phase, STATE_SET_ASIDE};
 use crate::telemetry::ControlStats;
@@ -40,34 +44,100 @@ pub(crate) enum StartError {
     /// The first record cannot be saved: a gateway that cannot save its mode does not start.
     #[error("cannot save the first mode record: {0}")]
     FirstSave(#[source] StoreError),
+    /// What a member of a fleet remembers cannot be read or kept: its name in the fleet is that of its directory.
+    #[error("cannot keep the memory of the fleet, fleet.json: {0}")]
+    FleetMemory(String),
 }
 
-/// Loads the record and publishes it.
+/// Loads the record and publishes it; a member of a fleet publishes nothing before it has joined.
 pub(crate) async fn start(
     gate: Arc<Gate>,
     inbox: CommandReceiver,
-    settings: ControlSettings,
+    mut settings: ControlSettings,
 ) -> Result<Control, StartError> {
     let mut local = settings.local.load().await.map_err(StartError::Load)?;
-    let loaded = settings.store.load().await.map_err(StartError::Load)?;
-    local.clean |= loaded.first_start;
     local.alarms.iter().for_each(|alarm| error!("{alarm}"));
-    loaded.notes.iter().for_each(|note| info!("{note}"));
-    loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
     let mut memory = remembered(&local);
-    let (record, used) = match &loaded.record {
-        Some(record) => confirmed(&settings, &loaded, &local, record.clone()).await,
-        None => first_saved(&gate, &settings, (&loaded, &local), &mut memory).await?,
+    let (begun, alarms) = match &mut settings.store {
+        RecordPlace::Alone(store) => {
+            let store = store.clone();
+            let loaded = store.load().await.map_err(StartError::Load)?;
+            local.clean |= loaded.first_start;
+            (found(&gate, &settings, store, (&loaded, &local), &mut memory).await?, loaded.alarms)
+        }
+        RecordPlace::Fleet(fleet) => {
+            local.clean |= !local.is_used;
+            let fleet = fleet.clone();
+            (joining(&gate, &settings, fleet, &local).await?, Vec::new())
+        }
     };
-    let control = assemble(gate, inbox, settings, (&loaded, &local), (record, used, memory));
+    let control = assemble(gate, inbox, settings, (&local, alarms), (begun, memory));
     control.publish();
     Ok(control)
+}
+
+/// By which protocol control goes on, and from which record.
+struct Begun {
+    protocol: Protocol,
+    in_force: InForce,
+    switching: Option<ModeRecord>,
+}
+
+/// The start of a gateway alone.
+async fn found(
+    gate: &Arc<Gate>,
+    settings: &ControlSettings,
+    store: RecordStore,
+    (loaded, local): (&LoadedRecord, &LoadedLocal),
+    memory: &mut UpstreamMemory,
+) -> Result<Begun, StartError> {
+    loaded.notes.iter().for_each(|note| info!("{note}"));
+    loaded.alarms.iter().for_each(|alarm| error!("{alarm}"));
+    let (record, used) = match &loaded.record {
+        Some(record) => confirmed(&store, loaded, local, record.clone()).await,
+        None => first_saved(gate, settings, &store, (loaded, local), memory).await?,
+    };
+    let (token, content) = (record.token(), record.content().clone());
+    let switching = content.phase == Phase::Switching;
+    // The work of an unfinished flip begins with the loop.
+    let brief = Brief { revision: content.revision, mode: content.mode, switching };
+    let (state, _) = State::found(brief, content.mode_after_start(), used);
+    Ok(Begun {
+        protocol: Protocol::Alone(Alone { state, store, token }),
+        in_force: InForce::new(Arc::clone(gate), record),
+        switching: switching.then_some(content),
+    })
+}
+
+/// The start of a member of a fleet: the loop joins. Its directory is known before the store hears of it.
+async fn joining(
+    gate: &Arc<Gate>,
+    settings: &ControlSettings,
+    fleet: FleetSettings,
+    local: &LoadedLocal,
+) -> Result<Begun, StartError> {
+    let memory = match &local.fleet {
+        Some(text) => memory::read(text).map_err(StartError::FleetMemory)?,
+        None => {
+            let memory = Memory { directory: new_id(), ..Memory::default() };
+            let kept = settings.local.remember(Fact::Fleet(memory::text_of(&memory))).await;
+            kept.map_err(|error| StartError::FleetMemory(error.to_string()))?;
+            memory
+        }
+    };
+    info!(node = fleet.node, clean = local.clean, "joining the fleet");
+    let nothing = ModeRecord::first(Mode::Maintenance, 0, "joining", Timestamp::now());
+    Ok(Begun {
+        protocol: Protocol::Fleet(Box::new(Membership::new(fleet, memory, local.clean))),
+        in_force: InForce::unknown(Arc::clone(gate), nothing),
+        switching: None,
+    })
 }
 
 /// The record found, and the highest revision that may have been reported. If the journal does not match the record, it is
 /// saved again, so that the next start finds no mismatch.
 async fn confirmed(
-    settings: &ControlSettings,
+    store: &RecordStore,
     loaded: &LoadedRecord,
     local: &LoadedLocal,
     found: Saved<ModeRecord>,
@@ -78,7 +148,7 @@ async fn confirmed(
         return (found, used);
     }
     let again = ModeRecord { revision: used.saturating_add(1), ..found.content().clone() };
-    match settings.store.clone().save(found.token(), again).await {
+    match store.clone().save(found.token(), again).await {
         Ok(saved) => (saved, used),
         Err(error) => {
             warn!(%error, "cannot save the mode record again");
@@ -91,6 +161,7 @@ async fn confirmed(
 async fn first_saved(
     gate: &Gate,
     settings: &ControlSettings,
+    store: &RecordStore,
     (loaded, local): (&LoadedRecord, &LoadedLocal),
     memory: &mut UpstreamMemory,
 ) -> Result<(Saved<ModeRecord>, u64), StartError> {
@@ -107,7 +178,7 @@ async fn first_saved(
         warn!(%error, "cannot save the memory of UCS's mode");
     }
     let used = record.revision;
-    let saved = settings.store.clone().save(Token::NOTHING, record).await.map_err(StartError::FirstSave)?;
+    let saved = store.clone().save(Token::NOTHING, record).await.map_err(StartError::FirstSave)?;
     Ok((saved, used))
 }
 
@@ -177,36 +248,31 @@ fn assemble(
     gate: Arc<Gate>,
     inbox: CommandReceiver,
     settings: ControlSettings,
-    (loaded, local): (&LoadedRecord, &LoadedLocal),
-    (record, used, memory): (Saved<ModeRecord>, u64, UpstreamMemory),
+    (local, alarms): (&LoadedLocal, Vec<String>),
+    (begun, memory): (Begun, UpstreamMemory),
 ) -> Control {
     let link = link_of(&settings);
     let now = Instant::now();
     let enabled = settings.upstream_mode == UpstreamModeUse::Auto;
     let (path, interval) = (settings.schema_probe_path, settings.schema_probe_interval);
     let status = StatusLink { link: enabled.then(|| link.clone()), poll_interval: settings.upstream_poll_interval };
-    let alarms = [&loaded.alarms[..], &local.alarms[..]].concat();
+    let alarms = [&alarms[..], &local.alarms[..]].concat();
     let start = (!alarms.is_empty()).then(|| alarms.join("; "));
-    let (token, content) = (record.token(), record.content().clone());
-    let switching = content.phase == Phase::Switching;
-    // The work of an unfinished flip begins with the loop.
-    let found = Brief { revision: content.revision, mode: content.mode, switching };
-    let (state, _) = State::found(found, content.mode_after_start(), used);
+    let Begun { protocol, in_force, switching } = begun;
     Control {
-        store: settings.store,
-        token,
         local_writes: LocalWrites::new(settings.local),
         local: LocalClose::new(local.local.clone()),
         bypasses: BypassLog::read(local.bypasses.as_deref().unwrap_or_default()),
-        in_force: InForce::new(Arc::clone(&gate), record),
-        state,
-        flip: FlipFacts { switching: switching.then_some(content), ..FlipFacts::default() },
+        in_force,
+        protocol,
+        flip: FlipFacts { switching, ..FlipFacts::default() },
         save: Slot::empty(),
         saving: None,
         just_saved: None,
         work: Slot::empty(),
         requests: HashMap::new(),
         next_ticket: 0,
+        counted: 0,
         waiting: VecDeque::new(),
         reload: Reload::new(settings.load_routes, settings.routes_fingerprint),
         follow_look: Slot::empty(),
@@ -216,6 +282,7 @@ fn assemble(
         retry: None,
         drain_timeout: settings.drain_timeout,
         orphan_grace: settings.orphan_grace,
+        started: now,
         orphans_until: (!local.clean).then(|| now + settings.orphan_grace),
         abandoned_before: HashMap::new(),
         expiry_not_before: now,

@@ -45,7 +45,10 @@ impl Control {
     }
 
     pub(super) fn scheduled_failed(&mut self, words: &str, error: &ChangeError) {
-        if !matches!(error, ChangeError::Cancelled(_) | ChangeError::ShuttingDown) {
+        // Another member was first.
+        let is_taken =
+            self.protocol.is_fleet() && matches!(error, ChangeError::Busy(_)) && self.record().scheduled.is_none();
+        if !is_taken && !matches!(error, ChangeError::Cancelled(_) | ChangeError::ShuttingDown) {
             self.give_up_scheduled("schedule_failed", format!("{words} failed: {error}"));
         }
     }

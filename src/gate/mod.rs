@@ -20,6 +20,7 @@ pub(crate) use operation_counts::{LiveTable, OperationCounts};
 
 use jiff::Timestamp;
 
+use crate::policy::fleet::Closed;
 use crate::policy::mode::{Local, Mode, ModeRecord, ModeSet, Phase, SchemaKnowledge};
 use crate::policy::table::{RouteIndex, RouteTable};
 use crate::policy::upstream_mode::UpstreamMode;
@@ -35,6 +36,8 @@ pub struct Published {
     pub upstream: UpstreamMode,
     /// Closes both single modes at this gateway alone, whatever the record says.
     pub local: Option<Local>,
+    /// Why this member of a fleet is closed in the same way, beside its record.
+    pub closed: Option<Closed>,
     /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
     pub alarm: Option<String>,
 }
@@ -43,7 +46,14 @@ impl Default for Published {
     /// Before the first record.
     fn default() -> Published {
         let upstream = UpstreamMode::unread(Timestamp::now());
-        Published { record: None, schema: SchemaKnowledge::Unknown, upstream, local: None, alarm: None }
+        Published { record: None, schema: SchemaKnowledge::Unknown, upstream, local: None, closed: None, alarm: None }
+    }
+}
+
+impl Published {
+    /// Whether both single modes are closed at this gateway alone.
+    pub(crate) fn is_closed_here(&self) -> bool {
+        self.local.is_some() || self.closed.is_some()
     }
 }
 
@@ -263,7 +273,7 @@ const NOTE_NO_SCHEMA: u32 = 1;
 fn state_of(published: &Published, generation: u32) -> AdmissionState {
     let Some(record) = &published.record else { return AdmissionState::new([false; 3], 0, generation) };
     let open = |set: ModeSet| match record.phase {
-        Phase::Settled if published.local.is_none() => set.admits(record.mode),
+        Phase::Settled if !published.is_closed_here() => set.admits(record.mode),
         Phase::Settled | Phase::Switching => set == ModeSet::Both,
     };
     let no_schema = record.mode == Mode::Production && published.schema == SchemaKnowledge::Undefined && !record.force;

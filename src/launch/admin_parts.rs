@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::history;
 use super::workers::SharedParts;
+use super::{fleet, history};
 use crate::admin::{AdminParts, JournalReader};
 use crate::config::Settings;
+use crate::control::FleetLink;
 use crate::liveness::Liveness;
 
 /// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
@@ -19,8 +20,8 @@ pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Li
         control_handle: shared.control_handle,
         access: Arc::new(shared.access.for_another_port()),
         reloads: shared.reloads,
-        journal: journal_reader(settings),
-        fleet: shared.fleet,
+        journal: journal_reader(settings, shared.fleet.as_ref()),
+        fleet: shared.fleet.map(fleet::observe),
         metrics: shared.metrics,
         metrics_open: settings.admin.metrics_open,
         allowed_hosts: settings.admin.allowed_hosts.clone(),
@@ -31,7 +32,10 @@ pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Li
     }
 }
 
-fn journal_reader(settings: &Settings) -> Arc<JournalReader> {
-    let dir = settings.state_dir.clone();
-    Arc::new(move |limit| history::read(&dir, limit))
+fn journal_reader(settings: &Settings, fleet: Option<&FleetLink>) -> Arc<JournalReader> {
+    let (dir, store) = (settings.state_dir.clone(), fleet.map(|fleet| fleet.store.clone()));
+    Arc::new(move |limit| match &store {
+        None => history::read(&dir, limit),
+        Some(store) => history::read_of_fleet(&dir, store, limit),
+    })
 }

@@ -22,13 +22,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::access::Access;
-use crate::config::{AdminSettings, Settings, StoreKind, check_class_limits};
+use crate::config::{AdminSettings, MemberSettings, Settings, StorePlace, check_class_limits};
+use crate::control::store::etcd::EtcdStore;
 use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
 use crate::control::store::{LocalState, RecordStore};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::credentials::{SharedCredentials, UpstreamCredentials};
-use crate::control::{self, ControlSettings, LoadedRoutes};
+use crate::control::{self, ControlSettings, FleetSettings, LoadedRoutes, RecordPlace};
 use crate::control_handle::ControlHandle;
 use crate::files::{FileWatch, ReloadedFile, WatchedFiles};
 use crate::gate::Gate;
@@ -79,7 +80,7 @@ pub(crate) async fn run(
     // The ports come after the files: a faulty file is told whether they are free or not.
     let (sockets, bound) = Sockets::open(&settings, inherited)?;
     opened.tls.give_to(&mut settings);
-    let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text);
+    let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text)?;
     // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
     // slow. Interrupting it is like a crash: nothing was acknowledged.
     let starting = control::start(Arc::clone(&gate), inbox, control_settings);
@@ -97,13 +98,13 @@ pub(crate) async fn run(
     let shared = SharedParts {
         gate,
         control_handle,
+        fleet: control.fleet(),
         access: opened.access,
         admin_tls: opened.tls.admin,
         reloads: Arc::clone(&reloads),
         metrics,
         stopping,
         stop: stop_stage,
-        fleet: control.fleet().map(fleet::observe),
     };
     let mut running =
         Running::start(&settings, shared, (begin_stop, stop_workers), control, (sockets, service_manager.clone()))?;
@@ -200,7 +201,14 @@ fn control_settings(
     state_dir: LocalDir,
     credentials: Option<SharedCredentials>,
     text: &str,
-) -> ControlSettings {
+) -> std::io::Result<ControlSettings> {
+    let store = match &settings.store {
+        StorePlace::File => RecordPlace::Alone(RecordStore::file(RecordFile::in_dir(&state_dir))),
+        StorePlace::Fleet(MemberSettings { store, node, fence_after }) => {
+            let store = EtcdStore::open(store.clone())?;
+            RecordPlace::Fleet(FleetSettings { store, node: node.clone(), fence_after: *fence_after })
+        }
+    };
     let upstream = &settings.upstream;
     let (routes, class_limits) = (settings.routes.clone(), settings.class_limits.clone());
     let load = move || {
@@ -208,10 +216,8 @@ fn control_settings(
         check_class_limits(&class_limits, &table).map_err(|error| error.to_string())?;
         Ok(LoadedRoutes { table, fingerprint: sha256_hex(&text) })
     };
-    ControlSettings {
-        store: match settings.store {
-            StoreKind::File => RecordStore::file(RecordFile::in_dir(&state_dir)),
-        },
+    Ok(ControlSettings {
+        store,
         local: LocalState::new(state_dir),
         initial_mode: settings.initial_mode,
         drain_timeout: settings.drain_timeout,
@@ -229,5 +235,5 @@ fn control_settings(
         schema_probe_interval: upstream.schema_probe_interval,
         load_routes: Arc::new(load),
         routes_fingerprint: Some(sha256_hex(text)),
-    }
+    })
 }

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::LaunchError;
 use crate::access::Access;
-use crate::admin::FleetReader;
 use crate::config::Settings;
+use crate::control::FleetLink;
 use crate::control_handle::ControlHandle;
 use crate::faults::{self, Part};
 use crate::gate::{Gate, WorkerGate};
@@ -27,13 +27,13 @@ use crate::transport::{Handover, ListeningSocket, TlsServer};
 pub(super) struct SharedParts {
     pub(super) gate: Arc<Gate>,
     pub(super) control_handle: ControlHandle,
+    /// Of a member of a fleet.
+    pub(super) fleet: Option<FleetLink>,
     pub(super) access: Arc<Access>,
     /// TLS of the admin port.
     pub(super) admin_tls: Option<Arc<TlsServer>>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) metrics: Arc<Metrics>,
-    /// `GET /fleet`; `None` for a gateway alone.
-    pub(super) fleet: Option<FleetReader>,
     /// True once the gateway is shutting down.
     pub(super) stopping: watch::Receiver<bool>,
     /// The same for the workers, in stages.

@@ -3,7 +3,6 @@
 pub mod analysis;
 pub(crate) mod duration;
 pub mod explain;
-#[cfg_attr(not(fleet_model), expect(dead_code, unused_imports, reason = "control does not run members yet"))]
 pub(crate) mod fleet;
 pub(crate) mod flip;
 pub mod mode;

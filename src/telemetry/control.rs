@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// How a change can end: `settled`, or the reason of its error.
-pub(crate) const CHANGE_OUTCOMES: [&str; 9] = [
+pub(crate) const CHANGE_OUTCOMES: [&str; 11] = [
     "settled",
     "stale",
     "switching",
@@ -11,6 +11,8 @@ pub(crate) const CHANGE_OUTCOMES: [&str; 9] = [
     "cancelled",
     "upstream_refused",
     "drain_timeout",
+    "member_missing",
+    "store_unavailable",
     "not_durable",
     "shutting_down",
 ];

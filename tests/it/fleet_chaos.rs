@@ -79,13 +79,11 @@ impl Drop for StopOnDrop<'_> {
 }
 
 #[test]
-#[ignore = "--store takes no etcd yet"]
 fn no_forbidden_operation_overlaps_a_settled_mode_of_a_fleet_that_reverts() {
     among_faults("revert", "hold");
 }
 
 #[test]
-#[ignore = "--store takes no etcd yet"]
 fn no_forbidden_operation_overlaps_a_settled_mode_of_a_fleet_that_cuts() {
     among_faults("cut", "fence");
 }

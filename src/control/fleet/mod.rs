@@ -1,12 +1,14 @@
-//! A fleet as control sees it: what its keys in the shared store hold, what operators change there by commands, and the
-//! operations of a member on the store.
+//! A fleet as control sees it: what its keys in the shared store hold, what operators change there by commands, and one
+//! member: its operations on the store, its clock, and what it keeps on the disk.
 
 pub(crate) mod founding;
 pub(crate) mod keys;
+pub(super) mod membership;
+pub(super) mod memory;
 pub(crate) mod operators;
-#[cfg_attr(not(test), allow(dead_code, reason = "for the members in control, which come next"))]
-mod ops;
+pub(super) mod ops;
 pub(crate) mod sight;
+pub(super) mod timers;
 pub(crate) mod view;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::Map;
 use super::keys::{
     AckWord, FORMAT, FleetContents, MODE, MemberAck, MemberEntry, bytes_of, forgotten_key, hex_id, member_key,
 };
-use crate::control::store::etcd::{Commit, EtcdStore, SharedError, journal_key};
+use crate::control::store::etcd::{Commit, EtcdError, EtcdStore, SharedError, journal_key};
 use crate::control::store::journal::{self, JournalEntry, JournalKind};
 use crate::policy::fleet::{Ack, Entry, Id, OpEnd, Record, View, Word};
 use crate::policy::flip::{Brief, Failure, SettledDrain};
@@ -15,29 +15,55 @@ use crate::policy::mode::{DrainOutcome, ModeRecord, OnTimeout, OperationCount, P
 
 /// What every entry of this member says beside the protocol's words.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub node: String,
     pub version: String,
     /// The fingerprint of the route table in force.
     pub table: String,
 }
 
-/// The end of a read: what the protocol sees of it, and all of it.
-#[derive(Clone, Debug)]
-pub(super) struct Sight {
-    pub view: View,
-    pub contents: FleetContents,
+/// Why a read shows nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadFault {
+    /// It may be another moment's success.
+    #[error("{0}")]
+    Failed(String),
+    /// The store responds, but holds no fleet.
+    #[error("the store holds no fleet of this name: run `ucs-gateway fleet init`")]
+    NoFleet,
+    /// Another cluster responds.
+    #[error("{0}")]
+    OtherCluster(String),
 }
 
-/// Reads everything, and the journal's record of one revision. An error in words: it may be another moment's success.
-pub(super) async fn read(store: &EtcdStore, node: &str, revision: Option<u64>) -> Result<Sight, String> {
+impl From<SharedError> for ReadFault {
+    fn from(error: SharedError) -> ReadFault {
+        let words = error.to_string();
+        match error {
+            SharedError::NotDone(EtcdError::OtherCluster { .. })
+            | SharedError::Unknown(EtcdError::OtherCluster { .. }) => ReadFault::OtherCluster(words),
+            _ => ReadFault::Failed(words),
+        }
+    }
+}
+
+/// The end of a read: what the protocol sees of it, and all of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    pub view: View,
+    pub contents: FleetContents,
+    /// The record of the revision that was asked for.
+    pub journal: Option<ModeRecord>,
+}
+
+/// Reads everything, and the journal's record of one revision.
+pub(crate) async fn read(store: &EtcdStore, node: &str, revision: Option<u64>) -> Result<Sight, ReadFault> {
     let also = revision.map(journal_key);
-    let raw = store.read(also.iter().cloned().collect()).await.map_err(|error| error.to_string())?;
-    let contents = FleetContents::read(&raw).map_err(|error| error.to_string())?;
-    let absent = "the store holds no fleet of this name: run `ucs-gateway fleet init`";
-    let mode = contents.mode.as_ref().ok_or(absent)?;
+    let raw = store.read(also.iter().cloned().collect()).await?;
+    let contents = FleetContents::read(&raw).map_err(|error| ReadFault::Failed(error.to_string()))?;
+    let mode = contents.mode.as_ref().ok_or(ReadFault::NoFleet)?;
     let journal = match also.and_then(|key| raw.values.get(&key)) {
-        Some(line) => Some(journal_record(&line.bytes)?),
+        Some(line) => Some(journal_record(&line.bytes).map_err(ReadFault::Failed)?),
         None => None,
     };
     let is_own = |name: &&String| *name == node;
@@ -50,18 +76,18 @@ pub(super) async fn read(store: &EtcdStore, node: &str, revision: Option<u64>) -
         others: entries(false).map(|(_, member)| entry_of(&member.value)).collect(),
         journal: journal.as_ref().map(record_of),
     };
-    Ok(Sight { view, contents })
+    Ok(Sight { view, contents, journal })
 }
 
 /// A record that is to follow, with its line of the journal: the same bytes in every attempt.
 #[derive(Clone, Debug)]
-pub(super) struct NextWrite {
+pub(crate) struct NextWrite {
     pub record: ModeRecord,
     commit: Commit,
 }
 
 /// The write that makes `next` follow the record of `sight`. A settled record takes the words with it that members are gone.
-pub(super) fn following(sight: &Sight, next: ModeRecord) -> Result<NextWrite, serde_json::Error> {
+pub(crate) fn following(sight: &Sight, next: ModeRecord) -> Result<NextWrite, serde_json::Error> {
     let Some(before) = &sight.contents.mode else {
         return Err(serde::ser::Error::custom("there is no record to follow"));
     };
@@ -81,14 +107,14 @@ pub(super) fn following(sight: &Sight, next: ModeRecord) -> Result<NextWrite, se
 }
 
 /// Writes it, if the store still bears the mark of the record before and the own entry bears `own`.
-pub(super) async fn save(store: &EtcdStore, node: &str, write: &NextWrite, own: i64) -> OpEnd {
+pub(crate) async fn save(store: &EtcdStore, node: &str, write: &NextWrite, own: i64) -> OpEnd {
     let mut commit = write.commit.clone();
     commit.compare.push((member_key(node), own));
     end_of(store.commit(commit).await)
 }
 
 /// Writes the own entry if it bears this mark; 0: if there is none.
-pub(super) async fn put_entry(
+pub(crate) async fn put_entry(
     store: &EtcdStore,
     identity: &Identity,
     (entry, token): (Entry, i64),
@@ -109,7 +135,7 @@ pub(super) async fn put_entry(
 }
 
 /// Deletes the own entry if it bears this mark.
-pub(super) async fn delete_entry(store: &EtcdStore, node: &str, token: i64) -> OpEnd {
+pub(crate) async fn delete_entry(store: &EtcdStore, node: &str, token: i64) -> OpEnd {
     let key = member_key(node);
     let commit = Commit { compare: vec![(key.clone(), token)], put: Vec::new(), delete: vec![key] };
     end_of(store.commit(commit).await)
@@ -153,7 +179,7 @@ fn journal_record(line: &[u8]) -> Result<ModeRecord, String> {
 }
 
 /// The part of a record on which the protocol depends.
-pub(super) fn record_of(record: &ModeRecord) -> Record {
+pub(crate) fn record_of(record: &ModeRecord) -> Record {
     let switching = record.phase == Phase::Switching;
     Record {
         brief: Brief { revision: record.revision, mode: record.mode, switching },
@@ -211,8 +237,8 @@ fn written(ack: Ack, abandoned: Vec<OperationCount>) -> MemberAck {
         Word::LocalClose => (AckWord::Narrowed, Some("local_close")),
     };
     let drain = match ack.drain {
-        SettledDrain::Complete if abandoned.is_empty() => DrainOutcome::Complete,
-        SettledDrain::Complete | SettledDrain::Cut => DrainOutcome::Assumed,
+        SettledDrain::Complete => DrainOutcome::Complete,
+        SettledDrain::Cut => DrainOutcome::Assumed,
         SettledDrain::Forced => DrainOutcome::Forced,
     };
     let cause = cause.map(str::to_owned);

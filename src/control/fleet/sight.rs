@@ -17,7 +17,6 @@ pub(crate) struct FleetSight {
     pub in_touch: bool,
 }
 
-#[allow(dead_code, reason = "for the members in control, which come next")]
 /// How the rest of the gateway looks at the fleet.
 #[derive(Clone, Debug)]
 pub(crate) struct FleetLink {

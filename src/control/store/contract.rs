@@ -106,6 +106,8 @@ pub(crate) enum Fact {
     Local(String),
     /// The uses of a bypass, as JSON.
     Bypasses(String),
+    /// What a member of a fleet remembers, as JSON.
+    Fleet(String),
 }
 
 /// The result of reading the record store at start.
@@ -136,6 +138,10 @@ pub(crate) struct LoadedLocal {
     pub(crate) local: LocalLog,
     /// The text of [`Fact::Bypasses`].
     pub(crate) bypasses: Option<String>,
+    /// The text of [`Fact::Fleet`].
+    pub(crate) fleet: Option<String>,
+    /// The directory has held a record or a member of a fleet before.
+    pub(crate) is_used: bool,
     /// Conditions that need an operator, each as a sentence.
     pub alarms: Vec<String>,
 }

@@ -17,7 +17,9 @@ use crate::control::store::file::RecordFile;
 use crate::control::store::local::LocalDir;
 use crate::control::store::{LocalState, RecordStore, StoreError};
 use crate::control::ucs::client::UpstreamClient;
-use crate::control::{Control, ControlSettings, InitialMode, LoadedRoutes, StopSignals, UpstreamModeUse, start};
+use crate::control::{
+    Control, ControlSettings, InitialMode, LoadedRoutes, RecordPlace, StopSignals, UpstreamModeUse, start,
+};
 use crate::control_handle::{ChangeError, ControlHandle, Flipped};
 use crate::gate::{Gate, Permit, Published, Refused, WorkerGate};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, ModeSet, Phase};
@@ -105,7 +107,7 @@ pub fn settings(folder: &Folder) -> ControlSettings {
     // No server listens on the discard port; tests with a UCS put their own client here.
     let upstream = client(9);
     ControlSettings {
-        store: RecordStore::file(RecordFile::in_dir(&dir)),
+        store: RecordPlace::Alone(RecordStore::file(RecordFile::in_dir(&dir))),
         local: LocalState::new(dir),
         initial_mode: InitialMode::Auto,
         drain_timeout: PATIENCE,

@@ -123,7 +123,7 @@ impl Member {
             return;
         }
         self.work = None;
-        if record.brief.switching || !self.clear[index(mode.other())] {
+        if record.brief.switching {
             self.begin_work(Step::Drain, effects);
         }
         let is_back = before.is_some_and(|before| before.brief.switching && before.brief.mode != mode);
@@ -197,11 +197,15 @@ impl Member {
             let is_settled = ended.brief.mode == flip.record.brief.mode;
             let failed = Outcome::Failed(ended.failure.unwrap_or(Failure::Cancelled));
             let told = if is_settled { Outcome::Settled } else { failed };
-            tickets.for_each(|ticket| tell(effects, ticket, told));
+            let told_as = |outcome| match in_force.brief.revision == end {
+                true => End::Of(outcome),
+                false => End::Journalled(outcome, end),
+            };
+            effects.extend(tickets.map(|ticket| Effect::Reply(ticket, told_as(told))));
             match flip.cancel {
                 // It came too late: a flip of its own.
                 Some(ticket) if is_settled => self.waiting.push(ticket),
-                Some(ticket) => tell(effects, ticket, Outcome::Restored),
+                Some(ticket) => effects.push(Effect::Reply(ticket, told_as(Outcome::Restored))),
                 None => {}
             }
         }

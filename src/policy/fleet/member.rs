@@ -137,11 +137,6 @@ impl Member {
         }
     }
 
-    /// The first operation.
-    pub(crate) fn begin(&mut self, ids: &mut dyn FnMut() -> Id) -> Vec<Effect> {
-        self.step(Event::Resync, ids)
-    }
-
     /// What is being done here, or for the asker: a flip, or the opening of a mode that waits for the end of the other one.
     pub(crate) fn step_under_way(&self) -> Option<Step> {
         self.work
@@ -150,6 +145,26 @@ impl Member {
     /// The record in force, while a flip is under way in the fleet.
     pub(crate) fn switching(&self) -> Option<&Record> {
         self.in_force.as_ref().filter(|record| record.brief.switching)
+    }
+
+    /// Whether the last read has shown the own entry of this joining, in the store of this fleet.
+    pub(crate) fn is_in(&self) -> bool {
+        self.standing == Standing::In && !self.is_foreign
+    }
+
+    /// Whether the name belongs to another state directory.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.standing == Standing::Refused
+    }
+
+    /// What the gate admits.
+    pub(crate) fn shown(&self) -> Option<Shown> {
+        self.shown
+    }
+
+    /// Why this member is closed beside the record, or would be if production were settled.
+    pub(crate) fn narrowed(&self) -> Option<Word> {
+        self.narrowed
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -162,9 +177,12 @@ impl Member {
 
     /// Steps the state. Total: an event that no longer matters has no effect. `ids` draws random numbers.
     pub(crate) fn step(&mut self, event: Event, ids: &mut dyn FnMut() -> Id) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.react(event, ids, &mut effects);
+        let (mut effects, mut followed) = (Vec::new(), Vec::new());
+        self.react(event, ids, &mut followed);
+        // Shown first: a drain reads what is in flight after the record was published, and a reply tells what is in force.
         self.show(&mut effects);
+        self.resume(&mut effects);
+        effects.append(&mut followed);
         if self.pending.is_none() && self.tried.is_none() {
             self.asking.extend(self.waiting.drain(..).map(|ticket| (ticket, false)));
         }
@@ -185,7 +203,8 @@ impl Member {
             Event::StoreLost => self.tell_all(End::StoreUnavailable, effects),
             Event::Fence => self.is_fenced = true,
             Event::Looked { undefined } => self.looked(undefined, effects),
-            Event::Drained { complete } => self.drained(complete, effects),
+            Event::Drained { complete: false, .. } => self.drain_timed_out(effects),
+            Event::Drained { complete: true, assumed } => self.drained(assumed, effects),
             Event::UpstreamAnswered(answer) => self.upstream_answered(answer),
             Event::Narrowed(word) => self.narrowed = word,
             Event::Turn => (self.has_turn, self.is_dirty) = (true, true),
@@ -214,30 +233,46 @@ impl Member {
         effects.push(Effect::Left);
     }
 
-    fn drained(&mut self, complete: bool, effects: &mut Vec<Effect>) {
-        let Some(record) = self.in_force.filter(|_| matches!(self.work, Some(Step::Drain | Step::Cut))) else { return };
+    fn drain_timed_out(&mut self, effects: &mut Vec<Effect>) {
+        // A settled record is adopted when the other mode has ended, however long that takes.
+        let Some(record) = self.switching().filter(|_| self.drains()) else { return };
         let leaving = index(record.brief.mode.other());
-        if !complete {
-            let next = match (self.work, record.on_timeout) {
-                // A settled record is adopted when the other mode has ended, however long that takes.
-                _ if !record.brief.switching => return,
-                (Some(Step::Drain), OnTimeout::Cut) => Some((Step::Cut, SettledDrain::Cut)),
-                (Some(Step::Drain), OnTimeout::Commit) => Some((Step::Upstream, SettledDrain::Forced)),
-                _ => None,
-            };
-            let Some((step, drain)) = next else {
+        let (step, drain) = match (self.work, record.on_timeout) {
+            (Some(Step::Drain), OnTimeout::Cut) => (Step::Cut, SettledDrain::Cut),
+            (Some(Step::Drain), OnTimeout::Commit) => (Step::Upstream, SettledDrain::Forced),
+            _ => {
                 self.work = None;
                 self.want.get_or_insert(RecordKind::Reverted(Failure::DrainTimeout));
                 return;
-            };
-            self.drain = drain;
-            self.clear[leaving] |= step == Step::Upstream;
-            return self.begin_work(step, effects);
-        }
-        self.clear[leaving] = true;
+            }
+        };
+        self.drain = drain;
+        self.clear[leaving] |= step == Step::Upstream;
+        self.begin_work(step, effects);
+    }
+
+    fn drained(&mut self, assumed: bool, effects: &mut Vec<Effect>) {
+        let Some(record) = self.in_force.filter(|_| self.drains()) else { return };
+        self.clear[index(record.brief.mode.other())] = true;
         self.work = None;
+        if assumed {
+            self.drain = self.drain.max(SettledDrain::Cut);
+        }
         if record.brief.switching {
             self.begin_work(Step::Upstream, effects);
+        }
+    }
+
+    fn drains(&self) -> bool {
+        matches!(self.work, Some(Step::Drain | Step::Cut))
+    }
+
+    /// A settled record whose other mode has not ended here is drained until it opens, whatever work came between.
+    fn resume(&mut self, effects: &mut Vec<Effect>) {
+        let is_idle = self.work.is_none() && self.standing == Standing::In && self.stop < Stop::Emptied;
+        let settled = self.in_force.filter(|record| is_idle && !record.brief.switching);
+        if settled.is_some_and(|record| !self.clear[index(record.brief.mode.other())]) {
+            self.begin_work(Step::Drain, effects);
         }
     }
 
@@ -252,11 +287,12 @@ impl Member {
         let Some(record) = self.in_force.filter(|_| self.work == Some(Step::Upstream)) else { return };
         self.work = None;
         self.ready = Some(record.brief.revision);
+        let by_operator = self.narrowed.filter(|word| *word == Word::LocalClose);
         self.narrowed = match answer {
-            UpstreamAnswer::InStep => None,
+            UpstreamAnswer::InStep => by_operator,
             // Nothing that UCS should refuse passes the gate.
-            _ if record.brief.mode == Mode::Maintenance => None,
-            UpstreamAnswer::NoSchema | UpstreamAnswer::Absent if record.force => None,
+            _ if record.brief.mode == Mode::Maintenance => by_operator,
+            UpstreamAnswer::NoSchema | UpstreamAnswer::Absent if record.force => by_operator,
             UpstreamAnswer::NoSchema => Some(Word::NoSchema),
             UpstreamAnswer::Absent | UpstreamAnswer::Refused => Some(Word::Behind),
         };

@@ -13,7 +13,6 @@ mod roster;
 mod words;
 
 pub(crate) use member::Member;
-pub(crate) use roster::{Acknowledged, acknowledged};
 pub(crate) use words::{
     Ack, Closed, Effect, End, Entry, Event, Id, Memory, Op, OpEnd, Record, Shown, Tried, View, Word,
 };

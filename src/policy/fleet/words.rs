@@ -141,8 +141,11 @@ pub(crate) enum Event {
     Looked {
         undefined: bool,
     },
+    /// The drain, or the drain after a cut, is over: complete, or its time is up. `assumed`: it had to wait for graces of what
+    /// was given up.
     Drained {
         complete: bool,
+        assumed: bool,
     },
     UpstreamAnswered(UpstreamAnswer),
     /// Why this member is closed beside the record, or that it is not.
@@ -182,6 +185,8 @@ pub(crate) enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Of(Outcome),
+    /// A flip that ended with the record of this revision, which is in the journal: a later record is in force by now.
+    Journalled(Outcome, u64),
     /// The store did not respond: whether the change is made is not known.
     StoreUnavailable,
 }
@@ -195,19 +200,34 @@ pub(crate) struct Shown {
 
 /// Why single modes are closed at this member alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Closed {
+pub enum Closed {
     /// It has not joined, or what an earlier process left may be running.
     Joining,
+    /// The store has not confirmed it for too long.
     Fenced,
     /// The store is another one, or an older copy.
     AnotherStore,
     /// Its UCS is not in the mode.
     Behind,
+    /// Its UCS has no profile schema.
     NoSchema,
+    /// It stops.
     Leaving,
 }
 
 impl Closed {
+    /// The word in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Closed::Joining => "joining",
+            Closed::Fenced => "fenced",
+            Closed::AnotherStore => "another_store",
+            Closed::Behind => "upstream_behind",
+            Closed::NoSchema => "no_profile_schema",
+            Closed::Leaving => "leaving",
+        }
+    }
+
     /// Until UCS agrees with the record.
     pub(crate) fn is_of_upstream(self) -> bool {
         matches!(self, Closed::Behind | Closed::NoSchema)

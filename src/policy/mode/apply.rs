@@ -153,6 +153,7 @@ impl ModeRecord {
             on_timeout: Some(on_timeout),
             attempt: None,
             report: None,
+            missing: Vec::new(),
             ..self.clone()
         }
     }

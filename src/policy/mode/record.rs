@@ -168,6 +168,9 @@ pub struct ModeRecord {
     /// Settled: how the drain of the last flip went, whether it settled or was reverted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<DrainReport>,
+    /// In a fleet: the members that had not acknowledged the flip that this record reverts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) missing: Vec<String>,
     /// Hash of the newest journal entry, so that a cut-off tail shows.
     pub journal_head: Option<String>,
     /// Members that this program does not know: kept and written back.
@@ -234,6 +237,7 @@ impl ModeRecord {
             scheduled: None,
             attempt: None,
             report: None,
+            missing: Vec::new(),
             journal_head: None,
             unknown: Map::new(),
         }

@@ -18,6 +18,7 @@ use crate::access::AccessError;
 use crate::control_handle::ChangeError;
 use crate::gate::Published;
 use crate::http1::RequestError;
+use crate::policy::fleet::Closed;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::path::PathRefusal;
 use crate::policy::table::NoRoute;
@@ -182,7 +183,13 @@ fn mode_reason(published: &Published) -> &'static str {
         _ if published.local.is_some() => "local_close",
         None => "mode_unknown",
         Some(record) if record.phase == Phase::Switching => "switching",
-        Some(_) => "mode",
+        Some(_) => match published.closed {
+            None => "mode",
+            Some(Closed::Fenced) => "fenced",
+            Some(Closed::Behind | Closed::NoSchema) => "upstream_behind",
+            Some(Closed::AnotherStore) => "store_unavailable",
+            Some(Closed::Joining | Closed::Leaving) => "mode_unknown",
+        },
     }
 }
 
@@ -190,6 +197,7 @@ fn change_status(error: &ChangeError) -> StatusCode {
     match error {
         // Documented: while UCS is switching, every request gets 503, including Set Server Mode (CV.WS.MODE).
         ChangeError::Busy(_) | ChangeError::Cancelled(_) | ChangeError::Stale(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ChangeError::MemberMissing { .. } | ChangeError::StoreUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::Deadline { .. } | ChangeError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::NoSchema(_) => StatusCode::NOT_FOUND,
         ChangeError::Upstream { .. } => StatusCode::BAD_GATEWAY,

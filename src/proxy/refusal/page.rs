@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Refusal;
 use crate::http1::encode::write_line;
+use crate::policy::fleet::Closed;
 use crate::policy::mode::{ModeRecord, Phase};
 use crate::policy::table::{AnswerTemplate, NoRoute, RouteTable};
 use crate::proxy::headers::UCS_GATEWAY;
@@ -74,7 +75,7 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
     let (status, reason) = (refusal.status(), refusal.reason());
     // What is said about the mode is said to those that it refuses.
     let refusing =
-        record.as_deref().filter(|_| matches!(refusal, Refusal::Mode(published) if published.local.is_none()));
+        record.as_deref().filter(|_| matches!(refusal, Refusal::Mode(published) if !published.is_closed_here()));
     let problem = Problem {
         title: title(refusal, status),
         status: status.as_u16(),
@@ -138,6 +139,12 @@ fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRe
     match (refusal, record) {
         (Refusal::Mode(published), _) if published.local.is_some() => {
             format!("{subject} is unavailable at this gateway: its operator has closed it")
+        }
+        (Refusal::Mode(published), Some(_)) if published.closed.is_some_and(Closed::is_of_upstream) => {
+            format!("{subject} is unavailable at this gateway: its UCS is not in the mode of the system")
+        }
+        (Refusal::Mode(published), Some(_)) if published.closed.is_some() => {
+            format!("{subject} is unavailable at this gateway until it knows the system's mode again")
         }
         (Refusal::Mode(_), None) => format!("{subject} is unavailable until the gateway knows the system's mode"),
         (Refusal::Mode(_), Some(record)) if record.phase == Phase::Switching => {

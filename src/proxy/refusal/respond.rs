@@ -84,7 +84,7 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) ->
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let most = worker.max_retry_after.as_secs();
         // When a local close ends does not depend on the record.
-        let is_local = matches!(refusal, Refusal::Mode(published) if published.local.is_some());
+        let is_local = matches!(refusal, Refusal::Mode(published) if published.is_closed_here());
         let record = refusal.record().filter(|_| !is_local);
         response.add_seconds("Retry-After", retry_after(record.as_deref(), most, Timestamp::now()));
     }

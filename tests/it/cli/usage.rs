@@ -36,7 +36,10 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (&["serve", "--upstream", "http://127.0.0.1:1", "--upstream-poll", "0s"], "at least 10ms"),
         (&["serve", "--upstream", "http://127.0.0.1:1", "--schema-probe-interval", "0s"], "at least 10ms"),
         (&["serve", "--upstream", "http://127.0.0.1:1", "--admin-host", "http://gw"], "host name"),
-        (&["serve", "--upstream", "http://127.0.0.1:1", "--store", "etcd://127.0.0.1:2379/ucs"], "in etcd yet"),
+        (
+            &["serve", "--upstream", "http://127.0.0.1:1", "--store", "etcd://127.0.0.1:2379"],
+            "name of the fleet is missing",
+        ),
         (&["explain", "GET"], "<PATH>"),
         (&["diff", "routes.yaml"], "<NEW>"),
         (&["mode"], "Usage: ucs-gateway mode"),
@@ -115,7 +118,8 @@ fn the_page_of_flags_is_true() {
         match default {
             Some(default) => assert_eq!(documented[flag], format!("`{default}`"), "--{flag}"),
             None => assert!(
-                ["none", "off", "one per core"].contains(&&*documented[flag]) || flag == "state-dir",
+                ["none", "off", "one per core"].contains(&&*documented[flag])
+                    || ["state-dir", "node"].contains(&flag.as_str()),
                 "--{flag}"
             ),
         }

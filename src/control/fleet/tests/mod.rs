@@ -188,8 +188,12 @@ async fn round(fleet: &mut Fleet, fault: Fault, told: &mut Told) {
     }
     for asked in asked {
         match tokio::time::timeout(PATIENCE, asked).await.expect("an operator is told within the limits") {
-            Ok((End::Of(Outcome::Settled | Outcome::InForce | Outcome::Restored), _)) => told.settled += 1,
-            Ok((End::Of(_), _)) => told.reverted += 1,
+            Ok((
+                End::Of(Outcome::Settled | Outcome::InForce | Outcome::Restored)
+                | End::Journalled(Outcome::Settled | Outcome::Restored, _),
+                _,
+            )) => told.settled += 1,
+            Ok((End::Of(_) | End::Journalled(..), _)) => told.reverted += 1,
             Ok((End::StoreUnavailable, _)) => told.unknown += 1,
             Err(_) => told.gone += 1,
         }

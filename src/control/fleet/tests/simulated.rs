@@ -332,7 +332,7 @@ impl Driver {
             }),
             _ => self.work.begin(async move {
                 gate.drained(leaving, grace).await;
-                Event::Drained { complete: true }
+                Event::Drained { complete: true, assumed: false }
             }),
         }
     }

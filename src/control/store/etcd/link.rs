@@ -6,8 +6,8 @@
 use std::future::{Ready, ready};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ const LOGIN_JITTER: Duration = Duration::from_millis(100);
 pub(super) struct Links {
     settings: EtcdSettings,
     state: Mutex<State>,
-    /// The cluster of the first response.
-    cluster: OnceLock<u64>,
+    /// The cluster of the first response; 0 before.
+    cluster: AtomicU64,
     /// Connections made.
     made: AtomicU64,
 }
@@ -80,7 +80,7 @@ pub(super) struct Link {
 
 impl Links {
     pub(super) fn new(settings: EtcdSettings) -> Links {
-        Links { settings, state: Mutex::default(), cluster: OnceLock::new(), made: AtomicU64::new(0) }
+        Links { settings, state: Mutex::default(), cluster: AtomicU64::new(0), made: AtomicU64::new(0) }
     }
 
     /// The number of endpoints.
@@ -173,11 +173,18 @@ impl Links {
         }
     }
 
+    /// Drops the connection, and takes the next cluster that responds for the first one.
+    pub(super) async fn begin_anew(&self) {
+        self.state.lock().await.link = None;
+        self.cluster.store(0, Ordering::Release);
+    }
+
     /// Compares the cluster of a response with that of the first.
     pub(super) fn check(&self, endpoint: &str, response: &impl Headed) -> Result<(), EtcdError> {
         let malformed = |fault| EtcdError::Malformed { endpoint: endpoint.to_owned(), fault };
         let found = response.header().ok_or(malformed("it has no header"))?.cluster_id;
-        let expected = *self.cluster.get_or_init(|| found);
+        let pinned = self.cluster.compare_exchange(0, found, Ordering::AcqRel, Ordering::Acquire);
+        let Err(expected) = pinned else { return Ok(()) };
         if found == expected {
             return Ok(());
         }

@@ -212,6 +212,13 @@ impl EtcdStore {
         mode.get_or_init(|| hints::begin(runtime, links, hints::of_mode(prefix))).clone()
     }
 
+    /// After another cluster has responded: the next read takes whichever responds first. For a user that compares what it
+    /// reads with what it knows, and writes nothing before.
+    pub async fn begin_anew(&self) {
+        let links = Arc::clone(&self.shared.links);
+        let _ = self.shared.runtime.spawn(async move { links.begin_anew().await }).await;
+    }
+
     /// Keeps `alive/<node>` with this value under a lease, until the process ends or [`Self::end_alive`].
     pub fn set_alive(&self, node: &str, value: Vec<u8>) {
         self.shared.alive.set(node, value);

@@ -18,6 +18,7 @@ const SCHEMA_PATH_ANSWERED: &str = "schema-path-answered";
 const UPSTREAM_SEEN: &str = "upstream-seen";
 const LOCAL: &str = "local.json";
 const BYPASSES: &str = "bypasses.json";
+const FLEET: &str = "fleet.json";
 
 /// An open state directory. The locks are held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -73,6 +74,8 @@ impl LocalDir {
             clean: self.take_clean_marker()?,
             schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
             bypasses: std::fs::read_to_string(self.dir.join(BYPASSES)).ok(),
+            fleet: self.load_fleet()?,
+            is_used: [FLEET, "mode.json", "journal.jsonl"].iter().any(|name| self.dir.join(name).exists()),
             upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
         })
     }
@@ -83,6 +86,7 @@ impl LocalDir {
             Fact::SchemaPathAnswered(path) => self.write_marker(SCHEMA_PATH_ANSWERED, path),
             Fact::Local(json) => self.write_local(json),
             Fact::Bypasses(json) => self.write_marker(BYPASSES, json),
+            Fact::Fleet(json) => self.write_marker(FLEET, json),
             Fact::UpstreamSeen(json) => self.write_marker(UPSTREAM_SEEN, json),
         }
     }
@@ -135,6 +139,16 @@ impl LocalDir {
         let json = serde_json::to_string(&closed).map_err(io::Error::from).map_err(failed("encode", &path))?;
         self.write_marker(LOCAL, &json)?;
         Ok(closed)
+    }
+
+    /// A member's memory is its name in the fleet: it is missing only where it never was.
+    fn load_fleet(&self) -> Result<Option<String>, StoreError> {
+        let path = self.dir.join(FLEET);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
     }
 
     fn take_clean_marker(&self) -> Result<bool, StoreError> {

@@ -2,7 +2,7 @@
 
 use super::mutants::Mutant;
 use super::world::{Asked, Bounds, Process, World};
-use crate::policy::fleet::member::{Standing, index};
+use crate::policy::fleet::member::index;
 use crate::policy::fleet::roster::acknowledged;
 use crate::policy::fleet::words::{Event, Op, OpEnd};
 use crate::policy::flip::{Step, UpstreamAnswer};
@@ -69,12 +69,12 @@ impl World {
             Some(Step::Drain | Step::Cut) => {
                 moves.push(self.after(|world| {
                     world.end_operations(place, &[record.brief.mode.other()]);
-                    world.feed(place, Event::Drained { complete: true })
+                    world.feed(place, Event::Drained { complete: true, assumed: false })
                 }));
                 if self.left.drain_timeouts > 0 && record.brief.switching {
                     moves.push(self.bounded(
                         |left| &mut left.drain_timeouts,
-                        |world| world.feed(place, Event::Drained { complete: false }),
+                        |world| world.feed(place, Event::Drained { complete: false, assumed: false }),
                     ));
                 }
             }
@@ -271,11 +271,5 @@ impl World {
         change(&mut world)?;
         world.is_sound()?;
         Ok(world)
-    }
-}
-
-impl crate::policy::fleet::Member {
-    pub(super) fn is_in(&self) -> bool {
-        self.standing == Standing::In
     }
 }

@@ -55,7 +55,7 @@ impl Mutant {
         (Mutant::ReusesAnIncarnation, "a kill and an unknown write", "an operation runs that the settled"),
         (Mutant::ReadsBeforeItsEntryIsWritten, "joining", "an operation runs that the settled"),
         (Mutant::ReadsInTwo, "a joiner and an unknown write", "an operation runs that the settled"),
-        (Mutant::TakesOverAnotherDirectorysEntry, "two claimants", "a member stays closed"),
+        (Mutant::TakesOverAnotherDirectorysEntry, "two claimants", "an operation runs that the settled"),
         (Mutant::NoGrace, "a kill and an unknown write", "an operation runs that the settled"),
         (Mutant::OpensUndrained, "forgetting with a false word", "a mode opens"),
         (Mutant::AppliesAnEarlierRecord, "an older store", "an earlier record is applied"),
@@ -163,7 +163,7 @@ impl Mutant {
                 let is_settled = switching.is_none();
                 let drains = effects.contains(&Effect::Begin(Step::Drain));
                 if drains && is_settled == (self == Mutant::OpensUndrained) {
-                    effects.extend(member.step(Event::Drained { complete: true }, ids));
+                    effects.extend(member.step(Event::Drained { complete: true, assumed: false }, ids));
                 }
             }
             Mutant::SettlesAlone => {
@@ -171,7 +171,7 @@ impl Mutant {
                     view.others.clear();
                 }
                 if member.ack_is_read() && member.op.is_none() {
-                    effects.extend(member.step(Event::Drained { complete: true }, ids));
+                    effects.extend(member.step(Event::Drained { complete: true, assumed: false }, ids));
                 }
             }
             Mutant::UsesAnOldRoster if before.tried.is_some() && before.op.is_some() => {

@@ -40,7 +40,18 @@ impl World {
         let process = &mut self.processes[place];
         let position = process.asked.iter().position(|asked| asked.ticket == ticket);
         let Asked { mode, revision, .. } = process.asked.remove(position.ok_or("a request is answered twice")?);
-        let End::Of(outcome) = end else { return Ok(()) };
+        let (outcome, ended) = match end {
+            End::Of(outcome) => {
+                (outcome, process.member.as_ref().and_then(|member| member.shown).map(|shown| shown.record))
+            }
+            End::Journalled(outcome, revision) => (outcome, self.store.journal.get(revision as usize - 1).copied()),
+            End::StoreUnavailable => return Ok(()),
+        };
+        // The record that goes with it is the end of a flip to that mode.
+        let ends = ended.is_none_or(|record| !record.brief.switching && record.brief.mode == mode);
+        if matches!(outcome, Outcome::Settled | Outcome::Restored) && !ends && self.store.restored.is_none() {
+            return Err(format!("{outcome:?} is told for {mode} with {ended:?}"));
+        }
         let since = |revision: u64| self.store.journal.iter().skip(revision as usize - 1);
         let settled = |revision: u64| since(revision).any(|one| !one.brief.switching && one.brief.mode == mode);
         let reverted = since(revision).any(|one| one.failure.is_some() && one.brief.mode != mode);
