@@ -23,7 +23,7 @@ impl Pace {
         if std::env::var_os("UCS_GATEWAY_FULL").is_some() {
             return Pace { silence: Duration::from_secs(60), bytes_a_second: 500, lasts: hour };
         }
-        Pace { silence: Duration::from_secs(6), bytes_a_second: 5000, lasts: Duration::from_secs(26) }
+        Pace { silence: Duration::from_secs(12), bytes_a_second: 2500, lasts: Duration::from_secs(40) }
     }
 
     fn gateway(&self, upstream: SocketAddr) -> Gateway {

@@ -172,13 +172,13 @@ fn a_ucs_that_reads_an_upload_steadily_is_not_given_up() {
         for _ in 0..30 {
             conn.read_exact(64 << 10);
             // Its pace.
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(600));
         }
         if conn.read_exact(LENGTH - 30 * (64 << 10)).is_some() {
             conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "4s"]);
+    let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "10s"]);
     let reply = request(gateway.data, POST, &[], &vec![b'x'; LENGTH]);
     assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
 }
