@@ -1,16 +1,14 @@
 //! `demo`: the gateway in front of the stand-in UCS, in one process, with commands to try. It leaves no files behind.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use tokio::signal::unix::{SignalKind, signal};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use tokio::sync::mpsc;
 
 use super::certificate;
+use super::demo_fleet;
+use super::demo_setup::{DemoArgs, Folder, routes, stop_signal};
 use super::environment;
 use super::output::FAILED;
 use super::serve;
@@ -21,51 +19,20 @@ use crate::launch::{self, LaunchError, Ready, Signals};
 use crate::telemetry::{LogFormat, STDOUT};
 use crate::transport::{InheritedSockets, TcpListener};
 
-/// The arguments of `demo`.
-#[derive(Args, Debug)]
-pub(crate) struct DemoArgs {
-    /// Address of the data port, for clients of UCS; port 0 picks a free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: String,
-    /// Address of the admin port; port 0 picks a free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
-    pub(crate) admin_listen: String,
-    /// Address of the stand-in UCS and its settings; port 0 picks a free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    pub(crate) stand_in_listen: String,
-    /// Route table [default: the shipped table]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) routes: Option<PathBuf>,
-    /// Start the stand-in UCS without a profile schema
-    #[arg(long)]
-    pub(crate) no_schema: bool,
-    /// Encrypt both ports, with a certificate that is made for the demo
-    #[arg(long)]
-    pub(crate) tls: bool,
-    /// Duration of every operation of the stand-in UCS, to watch a drain
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
-    pub(crate) delay: std::time::Duration,
-}
-
 /// Runs the demo until SIGINT or SIGTERM.
 pub(crate) fn run(args: DemoArgs) -> ExitCode {
     let logs = Logs { format: LogFormat::Human, level: "warn" };
     service::run(logs, show(args), |error| error.downcast_ref().map_or(FAILED, serve::exit_code))
 }
 
-/// The shipped table, embedded so that the demo runs in any folder.
-const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
-
 async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // Closing the terminal ends the demo: there is no table to reload, but a folder to remove.
-    let mut hangup = signal(SignalKind::hangup())?;
+    if let Some(count) = args.fleet {
+        return demo_fleet::show(args, count).await;
+    }
+    let stopped = stop_signal()?;
     STDOUT.start(&std::io::stdout())?;
     let folder = Folder::new()?;
-    let routes = match args.routes {
-        Some(routes) => routes,
-        None => folder.write("routes.yaml", SHIPPED_ROUTES)?,
-    };
+    let routes = routes(&args, &folder)?;
     let options = StandInOptions { profile_schema: !args.no_schema, delay: args.delay, ..StandInOptions::new() };
     let listener = TcpListener::bind(&args.stand_in_listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", args.stand_in_listen))?;
@@ -98,11 +65,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     };
     let (stop_sender, stop) = mpsc::channel(1);
     tokio::task::spawn_local(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
+        stopped.await;
         let _ = stop_sender.send(()).await;
     });
     // The sender is kept alive, so that the channel stays open without ever asking for a reload.
@@ -129,33 +92,6 @@ fn serve_args(flags: &[(&str, String)]) -> Result<ServeArgs, clap::Error> {
     let words: Vec<OsString> = std::iter::once("demo").chain(words).map(OsString::from).collect();
     let command = environment::with_variables(Wrapped::command(), &words);
     Ok(Wrapped::from_arg_matches(&command.try_get_matches_from(words)?)?.serve)
-}
-
-/// The temporary folder of the demo, removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> std::io::Result<Folder> {
-        // A random name, as process ids recur (above all in containers) and a killed demo leaves its folder behind.
-        let number = getrandom::u64().map_err(std::io::Error::other)?;
-        let path = std::env::temp_dir().join(format!("ucs-gateway-demo-{number:016x}"));
-        // Fails if the folder exists: it would belong to another process.
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Folder(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> std::io::Result<PathBuf> {
-        let path = self.0.join(name);
-        std::fs::write(&path, text)?;
-        Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder left in the temporary directory does no harm.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
 
 fn instructions(ready: &Ready, token: &str, (ucs, state): (&str, &str), ca: Option<&str>) -> String {

@@ -8,6 +8,8 @@ mod check_against;
 mod check_upstream;
 mod completions;
 mod demo;
+mod demo_fleet;
+mod demo_setup;
 mod diff;
 mod drain_screen;
 mod environment;
@@ -55,7 +57,7 @@ pub(crate) enum Command {
     /// Run the gateway in front of UCS
     Serve(Box<crate::config::ServeArgs>),
     /// Run the gateway in front of a stand-in UCS, to try it out
-    Demo(demo::DemoArgs),
+    Demo(demo_setup::DemoArgs),
     /// Check a route table and report every problem
     Check(check::CheckArgs),
     /// Show how a request would be handled in each mode, and why
