@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::workers::SharedParts;
-use super::{fleet, history};
+use super::{alive, fleet, history};
 use crate::admin::{AdminParts, JournalReader};
 use crate::config::Settings;
 use crate::control::FleetLink;
@@ -14,6 +14,10 @@ use crate::liveness::Liveness;
 const SAVES: Duration = Duration::from_secs(30);
 
 pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Liveness) -> AdminParts {
+    let fleet = shared.fleet.clone().map(|link| {
+        tokio::task::spawn_local(alive::tell(link.clone(), Arc::clone(&shared.gate)));
+        fleet::observe(link)
+    });
     AdminParts {
         liveness,
         gate: shared.gate,
@@ -21,7 +25,7 @@ pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Li
         access: Arc::new(shared.access.for_another_port()),
         reloads: shared.reloads,
         journal: journal_reader(settings, shared.fleet.as_ref()),
-        fleet: shared.fleet.map(fleet::observe),
+        fleet,
         metrics: shared.metrics,
         metrics_open: settings.admin.metrics_open,
         allowed_hosts: settings.admin.allowed_hosts.clone(),

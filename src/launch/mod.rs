@@ -2,6 +2,7 @@
 //! policy. `serve` and `demo` differ only in their settings.
 
 mod admin_parts;
+mod alive;
 mod descriptors;
 mod error;
 mod fleet;
