@@ -31,6 +31,8 @@ def check_kubernetes():
             expect(validated.returncode == 0, f"{kustomization}: {validated.stdout}{validated.stderr}")
         if kustomization.parent.name == "one":
             check_one(list(yaml.safe_load_all(built.stdout)))
+        if kustomization.parent.name == "fleet":
+            check_fleet(list(yaml.safe_load_all(built.stdout)))
 
 
 def check_one(objects):
@@ -65,6 +67,37 @@ def check_one(objects):
         expect(mount["name"] in volumes, f"kubernetes: there is no volume {mount['name']}")
 
 
+def check_fleet(objects):
+    named = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in objects}
+    members, job, etcd = named["StatefulSet", "ucs"], named["Job", "ucs-fleet-init"], named["StatefulSet", "ucs-etcd"]
+    gateway = next(each for each in members["template"]["spec"]["initContainers"] if each["name"] == "gateway")
+    environment = {variable["name"]: variable for variable in gateway["env"]}
+    store = environment["UCS_GATEWAY_STORE"]["value"]
+    node = environment["UCS_GATEWAY_NODE"].get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+    expect(node == "metadata.name", "fleet: a member's name is not that of its pod, which keeps its volume")
+    expect(members["replicas"] == 3 and members["volumeClaimTemplates"], "fleet: three members with a state each")
+    arguments = job["template"]["spec"]["containers"][0]["args"]
+    expect(f"--store={store}" in arguments, "fleet: the Job makes another fleet than that of the members")
+    hosts = [f"ucs-etcd-{number}.{etcd['serviceName']}:2379" for number in range(etcd["replicas"])]
+    expect(store == f"etcd://{','.join(hosts)}/ucs", f"fleet: {store} are not the nodes of etcd")
+    expect(etcd["replicas"] % 2 == 1, "fleet: an even number of nodes survives no more than one less")
+    labels = etcd["template"]["metadata"]["labels"].items()
+    expect(named["NetworkPolicy", "ucs-etcd"]["podSelector"]["matchLabels"].items() <= labels, "fleet: etcd is open to all")
+
+
+def check_compose_fleet():
+    services = yaml.safe_load((DEPLOY / "compose/fleet.yaml").read_text())["services"]
+    gateways = {name: each for name, each in services.items() if name.startswith("gateway-")}
+    nodes = {each["environment"]["UCS_GATEWAY_NODE"] for each in gateways.values()}
+    stores = {each["environment"]["UCS_GATEWAY_STORE"] for each in gateways.values()}
+    states = {volume for each in gateways.values() for volume in each["volumes"] if volume.startswith("state-")}
+    expect(len(gateways) == len(nodes) == len(states) == 3, "compose: each member has a name and a state of its own")
+    expect(stores == {services["fleet-init"]["command"][1].removeprefix("--store=")}, "compose: the fleet is another one")
+    for name in gateways:
+        ucs = services[name.replace("gateway", "ucs")]
+        expect("ports" not in ucs and ucs["network_mode"] == f"service:{name}", f"compose: a UCS is not behind {name}")
+
+
 def check_compose():
     services = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]
     expect("ports" not in services["ucs"], "compose: UCS publishes a port")
@@ -91,6 +124,7 @@ if not faults:
     check_kubernetes()
     check_compose()
     check_alerts()
+    check_compose_fleet()
 for fault in faults:
     print(fault, file=sys.stderr)
 sys.exit(1 if faults else 0)
