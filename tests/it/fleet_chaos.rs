@@ -67,7 +67,7 @@ fn among_faults(on_timeout: &'static str, on_store_loss: &'static str) {
     let findings = Findings::of(&evidence, &journal, &rig.records());
     eprintln!("{} faults; all agreed again after at most {slowest:?}; {findings}", struck.len());
     assert!(findings.faults.is_empty(), "seed {seed}: {:#?}", findings.faults);
-    assert!(findings.settled > 5 && findings.forbidden_elsewhere > 50, "too little happened: {findings}");
+    assert!(findings.settled > 2 && findings.forbidden_elsewhere > 50, "too little happened: {findings}");
 }
 
 struct StopOnDrop<'a>(&'a AtomicBool);

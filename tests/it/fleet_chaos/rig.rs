@@ -64,13 +64,17 @@ pub enum Fault {
     Stall(usize),
     KillNode(usize),
     PauseNode(usize),
+    /// Two of three nodes stand still: no quorum.
+    PauseNodes(usize),
+    /// UCS fails every request.
+    BreakUcs(usize),
     Compact,
 }
 
 impl Fault {
     pub fn any(random: &mut Random) -> Fault {
         let (member, node) = (random.below(MEMBERS), random.below(NODES));
-        match random.below(9) {
+        match random.below(11) {
             0 => Fault::KillGateway(member),
             1 => Fault::PauseGateway(member),
             2 => Fault::LeaveAndJoin(member),
@@ -79,6 +83,8 @@ impl Fault {
             5 => Fault::Stall(member),
             6 => Fault::KillNode(node),
             7 => Fault::PauseNode(node),
+            8 => Fault::PauseNodes(node),
+            9 => Fault::BreakUcs(member),
             _ => Fault::Compact,
         }
     }
@@ -204,6 +210,17 @@ impl Rig {
                 self.cluster.nodes[number].signal("STOP");
                 std::thread::sleep(time);
                 self.cluster.nodes[number].signal("CONT");
+            }
+            Fault::PauseNodes(number) => {
+                let nodes = [number, (number + 1) % NODES];
+                nodes.iter().for_each(|node| self.cluster.nodes[*node].signal("STOP"));
+                std::thread::sleep(time);
+                nodes.iter().for_each(|node| self.cluster.nodes[*node].signal("CONT"));
+            }
+            Fault::BreakUcs(number) => {
+                self.members[number].ucs.control().set_failing(Some(500));
+                std::thread::sleep(time / 4);
+                self.members[number].ucs.control().set_failing(None);
             }
             Fault::Compact => self.compact(),
         }
