@@ -89,6 +89,13 @@ pub(crate) enum HandshakeError {
     TimedOut,
 }
 
+impl HandshakeError {
+    /// Whether the client was told, in its own language or by an alert.
+    fn is_told(&self) -> bool {
+        matches!(self, HandshakeError::PlainHttp | HandshakeError::Certificate | HandshakeError::Protocol)
+    }
+}
+
 impl TlsServer {
     /// Reads the files; blocking.
     pub(crate) fn load(
@@ -128,9 +135,12 @@ impl TlsServer {
         });
         let done = done.await;
         if let Err(HandshakeError::PlainHttp) = done {
-            // Written at once, as a new connection has room. The rest of its request is read: unread bytes would make the end of
-            // the connection a reset, which can destroy the response.
+            // Written at once, as a new connection has room.
             drop(stream.socket().try_write(PLAIN_HTTP));
+        }
+        if done.as_ref().is_err_and(HandshakeError::is_told) {
+            // The rest of what the client sends is read: unread bytes would make the end of the connection a reset, which can
+            // destroy the response or the alert.
             let mut discarded = 0;
             poll_fn(|context| {
                 let ended = stream.poll_discard(&mut discarded, context);

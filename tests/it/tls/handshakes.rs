@@ -115,3 +115,22 @@ fn records_that_are_no_tls_after_the_handshake_end_the_connection() {
     }
     assert_eq!(upstream.received_text().matches("GET ").count(), 1);
 }
+
+/// In TLS 1.3 a client sends its request before it can know that its certificate was required.
+#[test]
+fn a_client_without_a_certificate_is_told_although_it_has_sent_its_request() {
+    let (authority, upstream) = (Authority::new("one"), Scripted::ok());
+    let ca = authority.certificate();
+    let gateway = start(upstream.address, &authority.issue("server"), &["--tls-client-ca", ca.to_str().unwrap()]);
+    let socket = TcpStream::connect(gateway.data).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut session = ClientConnection::new(authority.client(None), "localhost".try_into().unwrap()).unwrap();
+    // More than the gateway reads at once.
+    session.writer().write_all(&[b'x'; 32 * 1024]).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, socket);
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert!(error.to_string().contains("CertificateRequired"), "{error}");
+    // The end is no reset: that can destroy the alert.
+    assert_eq!(stream.sock.read_to_end(&mut Vec::new()).unwrap(), 0);
+    assert!(stream.sock.peer_addr().is_ok());
+}
