@@ -15,7 +15,6 @@ use crate::access::Principal;
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
-use crate::policy::fleet::Closed;
 use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, When};
 use crate::policy::written_time::WrittenTime;
 
@@ -98,7 +97,10 @@ pub(crate) fn document(gate: &Gate, published: &Published, record: &ModeRecord) 
     document["schema"] = json!(published.schema);
     document["upstream"] = json!(published.upstream);
     document["local"] = json!(published.local);
-    document["closed"] = json!(published.closed.map(Closed::as_str));
+    // Only of a member of a fleet.
+    if let Some(closed) = published.closed {
+        document["closed"] = json!(closed.as_str());
+    }
     document["alarm"] = json!(published.alarm);
     document
 }
