@@ -11,12 +11,12 @@ use crate::support::{Connection, Gateway, PATIENCE, Scripted, eventually, http};
 
 const LONG: u64 = 64 << 20;
 
-/// Of a client's bytes: its buffer of 128 KiB, doubled by the kernel.
-const FROM_CLIENT: u64 = 256 << 10;
+/// Of a client's bytes: its buffer of 128 KiB, doubled by the kernel, and one segment beyond it.
+const FROM_CLIENT: u64 = 320 << 10;
 /// For a client that does not read: 64 KiB, one segment of the kernel beyond them, and what is on the way.
 const TO_CLIENT: u64 = 256 << 10;
-/// Of UCS's bytes: its buffer of 64 KiB, doubled by the kernel.
-const FROM_UCS: u64 = 128 << 10;
+/// Of UCS's bytes: its buffer of 64 KiB, doubled by the kernel, and one segment beyond it.
+const FROM_UCS: u64 = 192 << 10;
 /// For a UCS that does not read: 128 KiB, one segment of the kernel beyond them, and what is on the way.
 const TO_UCS: u64 = 384 << 10;
 
