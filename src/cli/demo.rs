@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::certificate;
 use super::demo_fleet;
-use super::demo_setup::{DemoArgs, Folder, routes, stop_signal};
+use super::demo_setup::{DEMO_CONNECTIONS, DemoArgs, Folder, program, routes, stop_signal};
 use super::environment;
 use super::output::FAILED;
 use super::serve;
@@ -45,6 +45,8 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
         ("--upstream", format!("http://{ucs}")),
         ("--listen", args.listen),
         ("--admin-listen", args.admin_listen),
+        // Enough to try it, and few enough for any limit of file descriptors.
+        ("--max-connections", DEMO_CONNECTIONS.to_owned()),
         // Ctrl-C ends it at once.
         ("--stop-linger", "0s".to_owned()),
         ("--state-dir", folder.0.join("state").display().to_string()),
@@ -99,6 +101,7 @@ fn instructions(ready: &Ready, token: &str, (ucs, state): (&str, &str), ca: Opti
     let (data, admin) = (format!("{scheme}://{}", ready.listen), format!("{scheme}://{}", ready.admin));
     // curl trusts it for the rest of the session.
     let trust = ca.map(|ca| format!("\n  export CURL_CA_BUNDLE={ca}")).unwrap_or_default();
+    let program = program();
     let trust_of_cli = ca.map(|ca| format!(" UCS_GATEWAY_ADMIN_CA={ca}")).unwrap_or_default();
     format!(
         r#"ucs-gateway demo: a gateway in front of a stand-in UCS
@@ -133,8 +136,8 @@ Copy and paste, in another terminal:
 
   # 6. The same with the command line: back to production, and all that happened.
   export UCS_GATEWAY_ADMIN={admin} UCS_GATEWAY_TOKEN=$TOKEN{trust_of_cli}
-  ucs-gateway mode set production --reason "tried out"
-  ucs-gateway mode history
+  {program} mode set production --reason "tried out"
+  {program} mode history
 
 Stop with ctrl-c.
 "#

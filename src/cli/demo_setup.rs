@@ -1,4 +1,5 @@
-//! What the demos of one gateway and of a fleet share: their arguments, a temporary folder, and the signal that ends them.
+//! What the demos of one gateway and of a fleet share: their arguments, a temporary folder, the program's name in the commands
+//! that they print, and the signal that ends them.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -38,6 +39,14 @@ pub(crate) struct DemoArgs {
 
 /// The shipped table, embedded so that the demo runs in any folder.
 const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
+
+/// `--max-connections` of a demo.
+pub(super) const DEMO_CONNECTIONS: &str = "1000";
+
+/// This program, as printed commands call it: a new user has not installed it.
+pub(super) fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "ucs-gateway".to_owned(), |path| path.display().to_string())
+}
 
 /// Completes when the demo is to end. Closing the terminal ends it too: there is no table to reload, but a folder to remove.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::demo_setup::{DemoArgs, Folder, routes, stop_signal};
+use super::demo_setup::{DEMO_CONNECTIONS, DemoArgs, Folder, routes, stop_signal};
 use crate::access::{Access, TOKEN_FILE};
 use crate::control::fleet::founding::Founding;
 use crate::control::fleet::operators;
@@ -153,6 +153,7 @@ impl Parts {
             ("--node", node.clone()),
             ("--orphan-grace", GRACE.to_owned()),
             ("--workers", "1".to_owned()),
+            ("--max-connections", DEMO_CONNECTIONS.to_owned()),
             ("--stop-linger", "0s".to_owned()),
             ("--log-format", "json".to_owned()),
         ];

@@ -1,5 +1,7 @@
 //! What `demo --fleet` prints: where everything is, and commands to try.
 
+use crate::cli::demo_setup::program;
+
 /// A member as the text names it.
 pub(super) struct Member {
     pub(super) node: String,
@@ -10,7 +12,7 @@ pub(super) struct Member {
 }
 
 pub(super) fn instructions(members: &[Member], token: &str, (store, etcd): (&str, u32)) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "ucs-gateway".to_owned(), |path| path.display().to_string());
+    let program = program();
     let row = |member: &Member| {
         let Member { node, data, admin, ucs, process } = member;
         format!("  {node:<8}http://{data:<23}http://{:<24}http://{ucs:<22}{process}\n", format!("{admin}/"))
@@ -51,7 +53,8 @@ Copy and paste, in another terminal:
   {back}
   {profile}
 
-  # 4. Kill a gateway. What it left at UCS is unknown: no flip settles without its word.
+  # 4. Kill a gateway. What it left at UCS is unknown: no flip settles without its word. This one is reverted
+  #    after 25 s: 5 s for the drain, 5 s for what was left, 15 s for UCS.
   kill -9 {process}
   {short}
 

@@ -24,12 +24,13 @@ impl Demo {
         Demo { process, text }
     }
 
-    /// Whether the printed commands of `ucs-gateway` set the mode and show it.
+    /// Whether the printed commands of the program set the mode and show it. A new user has no `ucs-gateway` in the path.
     fn has_a_command_line_that_works(&self) -> bool {
-        let is_ours = |line: &&str| ["TOKEN=", "export ", "ucs-gateway mode"].iter().any(|word| line.starts_with(word));
+        let is_ours = |line: &&str| {
+            ["TOKEN=", "export "].iter().any(|word| line.starts_with(word)) || line.contains("ucs-gateway mode ")
+        };
         let lines: Vec<_> = self.text.lines().map(str::trim).filter(is_ours).collect();
-        let program = env!("CARGO_BIN_EXE_ucs-gateway");
-        let told = paste(&format!("set -e\nucs-gateway() {{ {program} \"$@\"; }}\n{}", lines.join("\n")));
+        let told = paste(&format!("set -e\n{}", lines.join("\n")));
         told.contains("production is in force") && told.lines().any(|line| line.contains("production settled"))
     }
 
