@@ -204,6 +204,7 @@ impl Links {
                     return Ok(link);
                 }
                 Err(error @ EtcdError::OtherCluster { .. }) => other = Some(error),
+                Err(EtcdError::Connect(fault)) => faults.push(fault),
                 Err(error) if error.is_of_endpoint() => faults.push(error.to_string()),
                 Err(error) => return Err(error),
             }
