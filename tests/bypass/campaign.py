@@ -7,7 +7,6 @@ import collections
 import concurrent.futures
 import http.client
 import random
-import socket
 import sys
 import time
 import urllib.parse
@@ -15,10 +14,10 @@ import urllib.parse
 import h2client
 import hosts
 import spellings
+from connection import ANSWER_SECONDS, Answer, Connection
 
 SEED = 4
 CONNECTIONS = 4
-ANSWER_SECONDS = 10
 # Bypasses and faults printed in full, a phase.
 TOLD = 20
 MODES = ["production", "maintenance"]
@@ -67,42 +66,13 @@ def is_refused(mode, kind, method):
     return kind in ("profile", "service") and mode == "maintenance"
 
 
-class Answer:
-    def __init__(self, status, headers):
-        self.status, self.headers = status, headers
-
-    def took(self):
-        """(class, method, path) of the servlet that took the request; None if none says so."""
-        return tuple(self.headers["took"].split(" ", 2)) if "took" in self.headers else None
-
-
-class Client:
-    """One connection at a time, kept as long as the other side keeps it."""
-
-    def __init__(self, port, trust):
-        self.port, self.trust, self.socket, self.file = port, trust, None, None
-
-    def send(self, head, method):
-        """The answer; None when there is none, or none that can be read."""
-        for fresh in (self.socket is None, True):
-            try:
-                if fresh:
-                    self.close()
-                    self.socket = socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS)
-                    if self.trust:
-                        self.socket = self.trust.wrap_socket(self.socket, server_hostname="localhost")
-                    self.file = self.socket.makefile("rb")
-                self.socket.sendall(head)
-                line = self.file.readline(65536)
-                if line or fresh:
-                    return self.read(line, method)
-            except TimeoutError:
-                self.close()
-                return None
-            except (OSError, ValueError):
-                if fresh:
-                    self.close()
-                    return None
+class Client(Connection):
+    def ask(self, head, method):
+        self.socket.sendall(head)
+        line = self.file.readline(65536)
+        if not line:
+            raise ConnectionError("the connection ended")
+        return self.read(line, method)
 
     def read(self, line, method):
         if not line.startswith(b"HTTP/1."):
@@ -127,12 +97,6 @@ class Client:
             self.file.read(int(headers["content-length"]))
         else:
             self.close()
-
-    def close(self):
-        if self.socket:
-            self.file.close()
-            self.socket.close()
-            self.socket = None
 
 
 class Findings:

@@ -1,10 +1,10 @@
 """A small client of HTTP/2 that sends a head of HTTP/1.1 as the same request in HTTP/2, byte for byte: its line becomes
 the pseudo fields, whatever they hold. It reads status and fields of the response."""
 
-import socket
 import struct
 
-ANSWER_SECONDS = 10
+from connection import Answer, Connection
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
@@ -41,45 +41,18 @@ def huffman():
 CODES = huffman()
 
 
-class Answer:
-    def __init__(self, status, headers):
-        self.status, self.headers = status, headers
-
-    def took(self):
-        return tuple(self.headers["took"].split(" ", 2)) if "took" in self.headers else None
-
-
-class Client:
-    """One connection at a time, kept as long as the other side keeps it; one stream at a time."""
-
-    def __init__(self, port, trust):
-        self.port, self.trust, self.socket = port, trust, None
-
-    def send(self, head, method):
-        """The answer; None when there is none, or a reset."""
-        for fresh in (self.socket is None, True):
-            try:
-                if fresh:
-                    self.close()
-                    self.connect()
-                return self.ask(head)
-            except TimeoutError:
-                self.close()
-                return None
-            except (OSError, ValueError):
-                if fresh:
-                    self.close()
-                    return None
+class Client(Connection):
+    """One stream at a time."""
 
     def connect(self):
-        self.socket = socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS)
         if self.trust:
             self.trust.set_alpn_protocols(["h2"])
-            self.socket = self.trust.wrap_socket(self.socket, server_hostname="localhost")
-        self.file, self.stream = self.socket.makefile("rb"), 1
+        super().connect()
+        self.stream = 1
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, OWN_SETTINGS))
 
-    def ask(self, head):
+    def ask(self, head, _method):
+        """The answer; None after a reset."""
         stream, self.stream = self.stream, self.stream + 2
         self.socket.sendall(frame(HEADERS, END_HEADERS | END_STREAM, stream, section(fields_of(head))))
         answer = None
@@ -113,12 +86,6 @@ class Client:
         if len(data) < length:
             raise ConnectionError("the connection ended")
         return data
-
-    def close(self):
-        if self.socket:
-            self.file.close()
-            self.socket.close()
-            self.socket = None
 
 
 def frame(kind, flags, stream, payload):

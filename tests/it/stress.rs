@@ -9,7 +9,7 @@ use serde_json::json;
 use ucs_gateway::demo::{Exchange, StandInOptions};
 use ucs_gateway::policy::mode::Mode;
 
-use crate::support::{Connection, Gateway, Ucs, admin, eventually, http};
+use crate::support::{Connection, Gateway, Ucs, admin, eventually, http, timed_exchange};
 
 /// Each does one thing over and over.
 const CLIENTS: usize = 8;
@@ -222,16 +222,8 @@ fn an_overlap_would_be_found() {
     let period = |mode, begins, ends| SettledPeriod { mode, begins: at(begins), ends: at(ends) };
     let periods =
         [period(Mode::Maintenance, 10, 20), period(Mode::Production, 30, 40), period(Mode::Maintenance, 50, 60)];
-    let exchange = |method: &str, path: &str, started, ended: Option<u64>| Exchange {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        headers: Default::default(),
-        started: at(started),
-        start_sequence: 0,
-        ended: ended.map(at),
-        end_sequence: None,
-        status: None,
-        body_bytes: 0,
+    let exchange = |method: &str, path: &str, started, ended: Option<u64>| {
+        timed_exchange(method, path, at(started), ended.map(at))
     };
     let found = |exchange| violations(&[exchange], &periods).len();
     for (started, ended, overlaps) in

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use ucs_gateway::demo::Exchange;
 
+use crate::support::timed_exchange;
+
 /// What was told to whom, and when it was first seen.
 pub struct Evidence {
     answers: Mutex<Vec<Answer>>,
@@ -201,16 +203,8 @@ fn each_kind_of_fault_would_be_found() {
         line(4, false, "production", "c", 30),
         line(5, true, "maintenance", "c", 40),
     ];
-    let exchange = |method: &str, path: &str, started, ended: Option<u64>| Exchange {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        headers: Default::default(),
-        started: at(started),
-        start_sequence: 0,
-        ended: ended.map(at),
-        end_sequence: None,
-        status: None,
-        body_bytes: 0,
+    let exchange = |method: &str, path: &str, started, ended: Option<u64>| {
+        timed_exchange(method, path, at(started), ended.map(at))
     };
     let evidence = Evidence::new();
     for (revision, seen) in [(1, 1), (3, 21), (5, 41)] {

@@ -5,14 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{handle, start_on};
+use super::{CLIENTS, Over, handle, restart_under_load, start_on};
 use crate::support::h2::{End, GOAWAY};
-use crate::support::{H2, PATIENCE, TempDir, Ucs, eventually};
-
-const CLIENTS: u64 = 12;
-
-/// Requests of all clients between two restarts.
-const BETWEEN: u64 = 10 * CLIENTS;
+use crate::support::{H2, TempDir, Ucs};
 
 #[derive(Default)]
 struct Outcomes {
@@ -37,29 +32,12 @@ fn restarts_under_load_lose_no_stream() {
         }
         // Ends the clients when this thread panics, too.
         let _over = Over(&outcomes.over);
-        for restart in 0..restarts {
-            let before = outcomes.answered.load(Ordering::Relaxed);
-            eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
-            gateway.signal("TERM");
-            let status = gateway.exited(PATIENCE);
-            assert_eq!(status.code(), Some(0), "restart {restart}: {}", gateway.log());
-            gateway = start().expect("it starts again");
-        }
-        let before = outcomes.answered.load(Ordering::Relaxed);
-        eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
+        restart_under_load(restarts, &mut gateway, start, &outcomes.answered);
     });
     let (answered, lost) = (outcomes.answered.into_inner(), outcomes.lost.into_inner().unwrap());
     eprintln!("{restarts} restarts: {answered} responses, {} lost", lost.len());
     assert!(lost.is_empty(), "{}", lost.join("\n"));
     assert_eq!(ucs.asked("GET", "/metadata/identification-keys").len() as u64, answered, "each was sent once");
-}
-
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn ask_until_over(address: SocketAddr, seed: u64, outcomes: &Outcomes) {

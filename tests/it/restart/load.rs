@@ -8,14 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::{handle, start_on};
+use super::{CLIENTS, Over, handle, restart_under_load, start_on};
 use crate::support::tls::Authority;
-use crate::support::{PATIENCE, TempDir, Ucs, eventually};
-
-const CLIENTS: u64 = 12;
-
-/// Requests of all clients between two restarts.
-const BETWEEN: u64 = 10 * CLIENTS;
+use crate::support::{PATIENCE, TempDir, Ucs};
 
 const REQUEST: &[u8] = b"GET /metadata/identification-keys HTTP/1.1\r\nHost: ucs\r\n\r\n";
 
@@ -65,16 +60,7 @@ fn restarts_lose_nothing(tls: Option<&Authority>) {
         }
         // Ends the clients when this thread panics, too.
         let _over = Over(&outcomes.over);
-        for restart in 0..restarts {
-            let before = outcomes.answered.load(Ordering::Relaxed);
-            eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
-            gateway.signal("TERM");
-            let status = gateway.exited(PATIENCE);
-            assert_eq!(status.code(), Some(0), "restart {restart}: {}", gateway.log());
-            gateway = start().expect("it starts again");
-        }
-        let before = outcomes.answered.load(Ordering::Relaxed);
-        eventually("clients are served", || outcomes.answered.load(Ordering::Relaxed) >= before + BETWEEN);
+        restart_under_load(restarts, &mut gateway, start, &outcomes.answered);
     });
     let (answered, refused) = (outcomes.answered.into_inner(), outcomes.refused.into_inner());
     let (lost, longest) = (outcomes.lost.into_inner().unwrap(), outcomes.longest.into_inner().unwrap());
@@ -87,14 +73,6 @@ fn restarts_lose_nothing(tls: Option<&Authority>) {
     assert!(lost.is_empty() && refused == 0, "{figures}\n{}", lost.join("\n"));
     let received = ucs.asked("GET", "/metadata/identification-keys").len() as u64;
     assert_eq!(received, answered, "each was sent once");
-}
-
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// A connection, plain or over TLS.

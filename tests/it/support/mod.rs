@@ -34,7 +34,7 @@ pub use http::{Connection, Reply, request};
 pub use scripted::{Conn, Scripted};
 pub use temp::TempDir;
 pub use terminal::Terminal;
-pub use ucs::Ucs;
+pub use ucs::{Ucs, timed_exchange};
 pub use upload::Upload;
 
 /// How long any one wait may take. Never reached by a test that passes, also where the tests get a small share of the processor:

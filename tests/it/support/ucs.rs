@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -91,5 +92,20 @@ impl Drop for Ucs {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// An exchange of which only the times matter, for judges of records.
+pub fn timed_exchange(method: &str, path: &str, started: Instant, ended: Option<Instant>) -> Exchange {
+    Exchange {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        headers: Default::default(),
+        started,
+        start_sequence: 0,
+        ended,
+        end_sequence: None,
+        status: None,
+        body_bytes: 0,
     }
 }
