@@ -79,6 +79,7 @@ impl Control {
         let Some(fleet) = self.protocol.fleet() else { return };
         let (before, was_switching) = (fleet.member.step_under_way(), fleet.member.switching().is_some());
         let effects = fleet.member.step(event, &mut new_id);
+        let sets_back = effects.iter().any(|effect| matches!(effect, Effect::SetUpstreamBack(_)));
         let (step, is_switching) = (fleet.member.step_under_way(), fleet.member.switching().is_some());
         if before != step {
             self.leave(before);
@@ -87,7 +88,10 @@ impl Control {
             self.perform_for_fleet(effect);
         }
         if was_switching && !is_switching {
-            self.upstream.end_flip();
+            // UCS that has to be set back does not wait for the next usual look at it.
+            if !sets_back {
+                self.upstream.end_flip();
+            }
             self.schema.soon();
         }
     }

@@ -33,11 +33,12 @@ impl Control {
         if before != step {
             self.leave(before);
         }
-        let recovers = effects.contains(&Effect::SetUpstreamBack(Failure::Recovered));
+        let sets_back = effects.iter().any(|effect| matches!(effect, Effect::SetUpstreamBack(_)));
         for effect in effects {
             self.perform(effect, first);
         }
-        if before.is_some() && self.protocol.step_under_way().is_none() && !recovers {
+        // UCS that has to be set back does not wait for the next usual look at it.
+        if before.is_some() && self.protocol.step_under_way().is_none() && !sets_back {
             self.upstream.end_flip();
         }
         while self.protocol.is_idle()

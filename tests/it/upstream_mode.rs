@@ -375,6 +375,16 @@ fn a_refusal_of_ucs_takes_the_flip_back() {
     }
 }
 
+/// Otherwise the old mode would be in force at the gateway alone until the next usual look at UCS.
+#[test]
+fn after_a_failed_flip_ucs_is_set_back_without_waiting_for_the_next_look() {
+    let (upstream, _asked) = scripted(Takes::No(500));
+    let gateway = Gateway::start(upstream.address, &["--upstream-poll", "10m"]);
+    let reply = flip(&gateway, "production");
+    assert_eq!((reply.status, &reply.json()["reason"]), (502, &json!("upstream_refused")), "{}", reply.text());
+    eventually("UCS is back", || admin::mode(&gateway)["alarm"] == Value::Null);
+}
+
 #[test]
 fn after_an_unknown_outcome_the_status_decides() {
     let (upstream, asked) = scripted(Takes::Silently);

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use ucs_gateway::demo::StandInOptions;
+use ucs_gateway::policy::mode::Mode;
 
 use super::rig::{Fleet, GRACE, shown};
 use crate::support::{Connection, Gateway, PATIENCE, Reply, Upload, admin, eventually, request};
@@ -66,6 +68,25 @@ fn the_asker_dies_in_the_middle_and_another_member_ends_the_flip() {
     assert_eq!(upload.finish().status, 201);
     fleet.agree("maintenance");
     assert_eq!(status(fleet.gateway(0), "production"), 503);
+}
+
+#[test]
+fn a_flip_that_is_cancelled_sets_each_ucs_back_without_waiting_for_the_next_look() {
+    let Some(mut fleet) = Fleet::prepare((1, 0), &[]) else { return };
+    for _ in 0..3 {
+        fleet.add_before(StandInOptions::new(), &["--upstream-poll", "10m"]);
+    }
+    fleet.must(&["init", "--mode", "production"]);
+    (0..3).for_each(|number| fleet.run(number));
+    fleet.agree("production");
+    // The flip has to wait for a member that is gone, while UCS of the others is in the new mode.
+    fleet.take(2).kill();
+    let mut asked = ask(&fleet, 0, &json!({"mode": "maintenance", "drain_timeout": "60s"}));
+    let all_in = |mode| fleet.members[..2].iter().all(|member| member.ucs.control().mode() == mode);
+    eventually("UCS of both is in maintenance", || all_in(Mode::Maintenance));
+    assert_eq!(fleet.flip(1, "production").status, 200);
+    assert_eq!(asked.read_reply().status, 409);
+    eventually("UCS of both is set back", || all_in(Mode::Production));
 }
 
 #[test]

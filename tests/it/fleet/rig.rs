@@ -57,10 +57,15 @@ impl Fleet {
         Some(fleet)
     }
 
-    /// A further member, which does not run yet. Its number.
+    /// A further member, which does not run yet, before a UCS without a mode of its own. Its number.
     pub fn add(&mut self, flags: &[&str]) -> usize {
+        let alone = ["--upstream-mode", "off", "--schema-probe", "off"];
+        self.add_before(StandInOptions { has_mode_api: false, ..StandInOptions::new() }, &[&alone, flags].concat())
+    }
+
+    /// The same before this UCS.
+    pub fn add_before(&mut self, options: StandInOptions, flags: &[&str]) -> usize {
         let name = format!("g{}", self.members.len());
-        let options = StandInOptions { has_mode_api: false, ..StandInOptions::new() };
         self.members.push(Member {
             ucs: Ucs::start(options),
             relays: self.cluster.nodes.iter().map(|node| Relay::to(node.client)).collect(),
@@ -165,8 +170,7 @@ impl Member {
     fn start(&self) -> Gateway {
         let store = self.store();
         let own = ["--store", &store, "--node", &self.name, "--orphan-grace", GRACE, "--workers", "1"];
-        let quiet = ["--upstream-mode", "off", "--schema-probe", "off"];
-        let flags: Vec<&str> = own.into_iter().chain(quiet).chain(self.flags.iter().map(String::as_str)).collect();
+        let flags: Vec<&str> = own.into_iter().chain(self.flags.iter().map(String::as_str)).collect();
         Gateway::start_in(&self.state, self.ucs.address, &flags)
     }
 }
