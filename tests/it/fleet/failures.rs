@@ -70,15 +70,41 @@ fn the_asker_dies_in_the_middle_and_another_member_ends_the_flip() {
     assert_eq!(status(fleet.gateway(0), "production"), 503);
 }
 
+/// Members before a UCS with a mode of its own each.
+fn of_ucs_with_modes(members: usize, mode: &str, flags: &[&str]) -> Option<Fleet> {
+    let mut fleet = Fleet::prepare((1, 0), &[])?;
+    for _ in 0..members {
+        fleet.add_before(StandInOptions::new(), flags);
+    }
+    fleet.must(&["init", "--mode", mode]);
+    (0..members).for_each(|number| fleet.run(number));
+    fleet.agree(mode);
+    Some(fleet)
+}
+
+#[test]
+fn a_member_whose_ucs_does_not_take_production_is_closed_alone_until_it_does() {
+    let flags = ["--upstream-poll", "100ms", "--set-mode-timeout", "1s"];
+    let Some(fleet) = of_ucs_with_modes(2, "maintenance", &flags) else { return };
+    let slow = fleet.members[1].ucs.control();
+    eventually("UCS is in maintenance", || slow.mode() == Mode::Maintenance);
+    slow.set_holding_switches(true);
+    let settled = fleet.settles(0, "production");
+    assert_eq!(settled["mode"], "production");
+    eventually("it is seen", || fleet.state(0, 1) == "narrowed");
+    assert_eq!(admin::mode(fleet.gateway(1))["closed"], "upstream_behind");
+    for mode in ["production", "maintenance"] {
+        assert_eq!(status(fleet.gateway(1), mode), 503, "{mode}");
+    }
+    assert_ne!(status(fleet.gateway(0), "production"), 503);
+    slow.set_holding_switches(false);
+    eventually("it opens once its UCS has followed", || status(fleet.gateway(1), "production") != 503);
+    assert_eq!((slow.mode(), status(fleet.gateway(1), "maintenance")), (Mode::Production, 503));
+}
+
 #[test]
 fn a_flip_that_is_cancelled_sets_each_ucs_back_without_waiting_for_the_next_look() {
-    let Some(mut fleet) = Fleet::prepare((1, 0), &[]) else { return };
-    for _ in 0..3 {
-        fleet.add_before(StandInOptions::new(), &["--upstream-poll", "10m"]);
-    }
-    fleet.must(&["init", "--mode", "production"]);
-    (0..3).for_each(|number| fleet.run(number));
-    fleet.agree("production");
+    let Some(mut fleet) = of_ucs_with_modes(3, "production", &["--upstream-poll", "10m"]) else { return };
     // The flip has to wait for a member that is gone, while UCS of the others is in the new mode.
     fleet.take(2).kill();
     let mut asked = ask(&fleet, 0, &json!({"mode": "maintenance", "drain_timeout": "60s"}));
