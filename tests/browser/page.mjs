@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { Gateway, PATIENCE, Ucs, axeSource, browser, eventually, scratch } from "./rig.mjs";
+import { Gateway, PATIENCE, Ucs, axeSource, browser, eventually, fleetStore, scratch } from "./rig.mjs";
 
 const LARGEST = 80 * 1024;
 const FIRST_PAINT_MS = 300;
@@ -11,12 +11,14 @@ const screenshots = process.argv[2] === "--screenshots" ? process.argv[3] : null
 
 const ucs = await new Ucs().start();
 const gateway = await new Gateway(ucs).start();
+// Of every page that is shown.
+const hosts = [gateway.admin];
 const context = await browser();
 context.setDefaultTimeout(PATIENCE);
 const page = context.pages()[0] || (await context.newPage());
 const foreign = [];
 const errors = [];
-page.on("request", (request) => { if (new URL(request.url()).host !== gateway.admin) foreign.push(request.url()); });
+page.on("request", (request) => { if (!hosts.includes(new URL(request.url()).host)) foreign.push(request.url()); });
 page.on("pageerror", (error) => errors.push(String(error)));
 // A failed connection is part of the tests; a violated policy is not.
 page.on("console", (message) => { if (/Content Security Policy/.test(message.text())) errors.push(message.text()); });
@@ -250,6 +252,34 @@ const tests = {
     await shows("#connection", "connection lost");
     gateway.child.kill("SIGCONT");
     await shows("#connection", "live");
+  },
+
+  async "the members of a fleet are shown, and the one that a flip waits for"() {
+    const store = await fleetStore("production");
+    if (!store) return console.log("   skipped, as it needs etcd");
+    const member = (name) => new Gateway(ucs, name).start("127.0.0.1:0", ["--store", store.url, "--node", name, "--workers", "1"]);
+    const [one, other] = await Promise.all([member("g1"), member("g2")]);
+    try {
+      const mode = async (of) => (await of.api("GET", "/mode")).mode;
+      await eventually("both have joined", async () => (await mode(one)) === "production" && (await mode(other)) === "production");
+      await eventually("both show", async () => (await one.api("GET", "/fleet")).members.every(({ alive }) => alive));
+      hosts.push(one.admin);
+      await page.goto(`http://${one.admin}/`);
+      await page.evaluate(axeSource());
+      await signIn(one.tokens["night-shift"]);
+      for (const name of ["g1", "g2"]) await shows("#members tr", new RegExp(`${name}.*acknowledged`, "s"));
+      await accessible("a fleet");
+      await other.kill();
+      await flip({ why: "new extension" });
+      await shows("#members tr", /g2.*missing/s);
+      await accessible("a member that is missing");
+      await page.click("#done");
+      if (screenshots) await page.locator("#fleet").screenshot({ path: join(screenshots, "page-fleet.png") });
+      await page.click("#revert");
+      await shows("#mode-name", "PRODUCTION");
+    } finally {
+      for (const { child } of [one, other, store]) child.kill("SIGKILL");
+    }
   },
 };
 

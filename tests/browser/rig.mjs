@@ -1,6 +1,6 @@
 // A gateway before a UCS of this process, and a browser. It asserts nothing but its own deadlines.
 import { spawn, spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -48,10 +48,10 @@ export class Ucs {
 }
 
 export class Gateway {
-  constructor(ucs) {
+  constructor(ucs, name = "g") {
     this.ucs = ucs;
-    this.state = join(scratch, "state");
-    this.access = join(scratch, "access.yaml");
+    this.state = join(scratch, name);
+    this.access = join(scratch, `${name}.yaml`);
     this.tokens = {};
     const principals = [this.principal("night-shift", "mode:read,mode:set,routes:reload"), this.principal("viewer", "mode:read")];
     writeFileSync(this.access, "version: 1\nprincipals:\n" + principals.join(""), { mode: 0o600 });
@@ -111,6 +111,28 @@ export class Gateway {
     const response = await fetch(`http://${this.admin}${path}`, { method, headers, body: body && JSON.stringify(body) });
     return response.json();
   }
+}
+
+// An etcd with a fleet of this mode in it. Null if there is none here.
+export async function fleetStore(mode) {
+  const program = ["/usr/bin/etcd", process.env.ETCD].find((path) => path && existsSync(path));
+  if (!program) return null;
+  const [client, peer] = [await freeAddress(), await freeAddress()];
+  const flags = { name: "n", "data-dir": join(scratch, "etcd"), "listen-client-urls": client, "advertise-client-urls": client,
+    "listen-peer-urls": peer, "initial-advertise-peer-urls": peer, "initial-cluster": `n=${peer}` };
+  const child = spawn(program, Object.entries(flags).map(([name, value]) => `--${name}=${value}`), { stdio: "ignore" });
+  const url = client.replace("http", "etcd") + "/fleet";
+  const init = () => spawnSync(process.env.GATEWAY, ["fleet", "--store", url, "init", "--mode", mode]).status === 0;
+  await eventually("the fleet is made", init);
+  return { child, url };
+}
+
+async function freeAddress() {
+  const server = http.createServer();
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address();
+  await new Promise((done) => server.close(done));
+  return `http://127.0.0.1:${port}`;
 }
 
 export function browser() {
