@@ -109,7 +109,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
             arrival.slot.begin_change()?;
             match mode_calls::read_change(&body, &caller)? {
                 Wanted { rehearses: true, change, .. } => forecast::rehearse(state, change),
-                wanted => mode_calls::set(state, wanted).await,
+                wanted => mode_calls::set(state, &caller, wanted).await,
             }
         }
         (Call::SetLocal, Some(caller)) => {

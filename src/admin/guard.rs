@@ -2,6 +2,7 @@
 //! reads heads only.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
@@ -9,6 +10,7 @@ use hyper::{Method, StatusCode};
 use super::response::Problem;
 use super::state::{AdminState, Arrival};
 use crate::access::{AccessError, Permission, Principal, site};
+use crate::telemetry::trace_context;
 
 /// The site of the page behind a request, as the browser reports it (Fetch Metadata).
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -49,13 +51,29 @@ pub(super) fn check_site(
     Ok(())
 }
 
+/// Who makes a call: the principal, and the ids of the call's trace, which its events carry.
+pub(super) struct Caller {
+    pub(super) name: Arc<str>,
+    pub(super) trace_id: Option<String>,
+    pub(super) span_id: Option<String>,
+}
+
+impl Caller {
+    fn of(principal: &Principal, headers: &HeaderMap) -> Caller {
+        let parents = headers.get_all("traceparent").iter().map(HeaderValue::as_bytes);
+        let (trace_id, span_id) = trace_context::trace_and_span(parents);
+        let [trace_id, span_id] = [trace_id, span_id].map(|id| id.map(str::to_owned));
+        Caller { name: principal.name.clone(), trace_id, span_id }
+    }
+}
+
 /// Authenticates the caller and checks the permission.
 pub(super) async fn check_access(
     state: &AdminState,
     arrival: &Arrival,
     headers: &HeaderMap,
     wanted: Permission,
-) -> Result<Principal, Problem> {
+) -> Result<Caller, Problem> {
     let malformed = || denied(headers, &AccessError::Malformed);
     let authorization = only(headers, AUTHORIZATION).map_err(|()| malformed())?;
     // A credential in the request decides before the certificate, which a browser sends by itself.
@@ -71,11 +89,13 @@ pub(super) async fn check_access(
     };
     let principal = principal.map_err(|error| denied(headers, &error))?;
     arrival.slot.authenticate(&principal.name)?;
+    let caller = Caller::of(&principal, headers);
     if principal.permissions.allow(wanted) {
-        return Ok(principal);
+        return Ok(caller);
     }
     let detail = format!("{} lacks the permission {}", principal.name, wanted.as_str());
-    tracing::warn!(principal = %principal.name, permission = wanted.as_str(), "admin call forbidden: missing permission");
+    let (Caller { name, trace_id, span_id }, permission) = (caller, wanted.as_str());
+    tracing::warn!(principal = %name, permission, trace_id, span_id, "admin call forbidden: missing permission");
     Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).with("permission", wanted.as_str()))
 }
 

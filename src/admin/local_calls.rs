@@ -3,10 +3,10 @@
 use hyper::StatusCode;
 use serde::Deserialize;
 
+use super::guard::Caller;
 use super::mode_calls;
 use super::response::{AdminResponse, Problem};
 use super::state::AdminState;
-use crate::access::Principal;
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, LocalChange};
 
@@ -19,7 +19,7 @@ struct WantedLocal {
 }
 
 /// Closes or opens, and responds with the document of `GET /mode` once that is in force and saved.
-pub(super) async fn set(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
+pub(super) async fn set(state: &AdminState, caller: &Caller, body: &[u8]) -> Result<AdminResponse, Problem> {
     let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {
@@ -27,7 +27,8 @@ pub(super) async fn set(state: &AdminState, caller: &Principal, body: &[u8]) -> 
     }
     let wanted: WantedLocal = serde_json::from_slice(body).map_err(|error| fault(error.to_string()))?;
     mode_calls::check_text("reason", wanted.reason.as_deref())?;
-    tracing::info!(principal = %caller.name, closed = wanted.closed, reason = wanted.reason, "local close requested");
+    let (WantedLocal { closed, reason }, Caller { name, trace_id, span_id }) = (&wanted, caller);
+    tracing::info!(principal = %name, closed, reason, trace_id, span_id, "local close requested");
     let change = LocalChange {
         closed: wanted.closed,
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use super::guard::Caller;
 use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
-use crate::access::Principal;
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
 use crate::policy::duration::{Written, WrittenEnd};
@@ -117,10 +117,11 @@ pub(super) fn no_record() -> Problem {
 }
 
 /// Changes the mode, and responds once the flip has ended, or has begun if its end is not waited for.
-pub(super) async fn set(state: &AdminState, wanted: Wanted) -> Result<AdminResponse, Problem> {
+pub(super) async fn set(state: &AdminState, caller: &Caller, wanted: Wanted) -> Result<AdminResponse, Problem> {
     let Wanted { change, waits, rehearses: _ } = wanted;
     let patience = change.drain_timeout.unwrap_or(state.parts.drain_timeout) + state.parts.flip_slack;
-    tracing::info!(principal = %change.actor.name, mode = %change.mode, reason = change.reason, "mode change requested");
+    let Caller { name, trace_id, span_id } = caller;
+    tracing::info!(principal = %name, mode = %change.mode, reason = change.reason, trace_id, span_id, "mode change requested");
     let is_later = matches!(change.at, Some(When::At(_)));
     let control_handle = state.parts.control_handle.clone();
     let begun = begun(&state.parts.gate, change.mode, change.if_revision);
@@ -232,7 +233,7 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
 }
 
 /// The change that a body asks for.
-pub(super) fn read_change(body: &[u8], caller: &Principal) -> Result<Wanted, Problem> {
+pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Problem> {
     let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {

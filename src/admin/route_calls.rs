@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::guard::Caller;
 use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
-use crate::access::Principal;
 use crate::control_handle::{ReloadError, ReloadWhen};
 use crate::gate::Gate;
 use crate::policy::explain::{explain as explain_by, modes, view};
@@ -54,14 +54,15 @@ fn table_document(gate: &Gate) -> Value {
 }
 
 /// Reads all files again. The body is empty or `{}`.
-pub(super) async fn reload(state: &AdminState, caller: &Principal, body: &[u8]) -> Result<AdminResponse, Problem> {
+pub(super) async fn reload(state: &AdminState, caller: &Caller, body: &[u8]) -> Result<AdminResponse, Problem> {
     let empty = body.trim_ascii().is_empty()
         || matches!(serde_json::from_slice(body), Ok(Value::Object(members)) if members.is_empty());
     if !empty {
         let detail = "a reload takes no options; send an empty body or {}";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
     }
-    tracing::info!(principal = %caller.name, "route table reload requested");
+    let Caller { name, trace_id, span_id } = caller;
+    tracing::info!(principal = %name, trace_id, span_id, "route table reload requested");
     let reloads = Arc::clone(&state.parts.reloads);
     // In a task of its own: a client that disconnects does not stop the reload.
     let reloading = tokio::spawn(async move { reloads.reload_all(ReloadWhen::Now).await });

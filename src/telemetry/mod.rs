@@ -8,6 +8,7 @@ mod lines;
 mod metrics;
 mod process;
 mod request_counts;
+pub(crate) mod trace_context;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};

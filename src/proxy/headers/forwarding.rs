@@ -10,8 +10,10 @@ use super::client_address::Trust;
 use super::connection_options::ConnectionOptions;
 use crate::http1::encode::{write_all, write_else, write_field, write_list};
 use crate::http1::{Buffers, Fields};
+use crate::telemetry::trace_context;
 
 const X_REQUEST_ID: &str = "x-request-id";
+const TRACEPARENT: &str = "traceparent";
 
 /// The gateway's entry in `Via`: the version that a message was received in, and a pseudonym (RFC 9110, 7.6.3).
 const VIA_HTTP10: &str = "1.0 ucs-gateway";
@@ -227,8 +229,10 @@ fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own
     write_else(bytes, "X-Forwarded-Proto", protos, own.hop.proto.as_bytes());
     write_else(bytes, "X-Forwarded-Host", values("x-forwarded-host", ForwardedField::ForwardedHost), host);
     write_list(bytes, "Via", values("via", ForwardedField::Via), via(own.received));
-    if client.seen.has(ForwardedField::Trace) && is_trace_context(values("traceparent", ForwardedField::Trace)) {
-        for name in ["traceparent", "tracestate"] {
+    if client.seen.has(ForwardedField::Trace)
+        && trace_context::ids(values(TRACEPARENT, ForwardedField::Trace)).is_some()
+    {
+        for name in [TRACEPARENT, "tracestate"] {
             values(name, ForwardedField::Trace).for_each(|value| write_field(bytes, name, value));
         }
     }
@@ -252,31 +256,12 @@ fn client_id(fields: &Fields) -> Option<&[u8]> {
 
 /// The trace id and the span id of the client's trace context, as `TRACE-SPAN`; empty without a valid one.
 pub(crate) fn trace_ids(fields: &Fields) -> &[u8] {
-    let parents = || fields.values("traceparent");
-    if is_trace_context(parents()) { parents().next().map_or(&[], |parent| &parent[3..52]) } else { &[] }
+    trace_context::ids(fields.values(TRACEPARENT)).unwrap_or_default()
 }
 
 /// The same as two texts, for events.
 pub(crate) fn trace_and_span(fields: &Fields) -> (Option<&str>, Option<&str>) {
-    std::str::from_utf8(trace_ids(fields)).ok().and_then(|ids| ids.split_once('-')).unzip()
-}
-
-/// Whether there is exactly one `traceparent`, and it is valid.
-fn is_trace_context<'f>(mut parents: impl Iterator<Item = &'f [u8]>) -> bool {
-    parents.next().is_some_and(is_traceparent) && parents.next().is_none()
-}
-
-/// W3C Trace Context, 3.2: `version "-" trace-id "-" parent-id "-" flags`, lower-case hexadecimal, ids not all zero,
-/// version not ff; version 00 ends there, later versions may continue after another dash.
-fn is_traceparent(value: &[u8]) -> bool {
-    let Some((fixed, rest)) = value.split_at_checked(55) else { return false };
-    let ends_well = if &fixed[..2] == b"00" { rest.is_empty() } else { rest.first().is_none_or(|&byte| byte == b'-') };
-    let dashes = [2, 35, 52];
-    let shaped = fixed.iter().enumerate().all(|(place, &byte)| {
-        if dashes.contains(&place) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') }
-    });
-    let is_zero = |id: &[u8]| id.iter().all(|&byte| byte == b'0');
-    ends_well && shaped && &fixed[..2] != b"ff" && !is_zero(&fixed[3..35]) && !is_zero(&fixed[36..52])
+    trace_context::trace_and_span(fields.values(TRACEPARENT))
 }
 
 fn hex(number: u64) -> [u8; 16] {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{bearer, plain};
 use crate::support::tool::{run, run_with_input};
-use crate::support::{Connection, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, http, request};
+use crate::support::{Connection, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, eventually, http, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -239,6 +239,32 @@ fn roles_open_what_they_grant_and_nothing_else() {
     let newest = ask("viewer-token", "GET /mode/history?limit=1", b"").json();
     assert_eq!(newest["entries"][0]["record"]["actor"]["name"], "night-shift", "{newest}");
     assert!(!gateway.log().contains("viewer-token") && !gateway.log().contains("operator-token"));
+}
+
+#[test]
+fn the_events_of_a_call_carry_the_ids_of_its_trace() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let access = viewer_and_operator(&dir);
+    let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let (valid, invalid) = (format!("00-{trace}-{span}-01"), format!("00-{trace}-{span}"));
+    let calls: [(&str, &str, &[u8]); 3] = [
+        ("viewer-token", "POST /routes/reload", b""),
+        ("operator-token", "PUT /mode", br#"{"mode":"maintenance"}"#),
+        ("operator-token", "PUT /local", br#"{"closed":true}"#),
+    ];
+    for parent in [&valid, &invalid] {
+        for (token, line, body) in calls {
+            request(gateway.admin, line, &[("Authorization", &*bearer(token)), JSON, ("traceparent", parent)], body);
+        }
+    }
+    for event in ["missing permission", "mode change requested", "local close requested"] {
+        let lines = || gateway.log().lines().filter(|line| line.contains(event)).map(str::to_owned).collect::<Vec<_>>();
+        eventually("both calls are logged", || lines().len() == 2);
+        let events: Vec<Value> = lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!([&events[0]["trace_id"], &events[0]["span_id"]], [trace, span], "{events:?}");
+        assert!(events[1].get("trace_id").is_none() && events[1].get("span_id").is_none(), "{events:?}");
+    }
 }
 
 #[test]
