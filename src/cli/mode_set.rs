@@ -86,13 +86,16 @@ pub(super) async fn set(client: &AdminClient, body: &Value, patience: Duration) 
     }
 }
 
-/// Takes the flip under way back, unless it has ended meanwhile.
+/// Takes the change back, unless it has ended meanwhile. Before its flip begins, while the gateway asks UCS about the schema,
+/// the record is still that of the old mode.
 async fn revert(client: &AdminClient, target: &str) -> Result<(), String> {
     let record = client.call(Method::GET, "/mode", None, PATIENCE).await.map_err(|error| error.to_string())?;
-    let Some(from) = record["from"].as_str().filter(|_| record["mode"] == target) else {
-        return Err("the change has ended already".to_owned());
+    let old_mode = match record["from"].as_str() {
+        _ if record["mode"] != target => word(&record["mode"]),
+        Some(from) => from,
+        None => return Err("the change has ended already".to_owned()),
     };
-    let body = json!({"mode": from, "if_revision": record["revision"], "reason": "reverted with Ctrl-C"});
+    let body = json!({"mode": old_mode, "if_revision": record["revision"], "reason": "reverted with Ctrl-C"});
     client.call(Method::PUT, "/mode", Some(&body), PATIENCE).await.map(drop).map_err(|error| error.to_string())
 }
 
