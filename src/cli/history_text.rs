@@ -81,7 +81,8 @@ fn remarks(entry: &Value, reader: &Reader) -> Vec<String> {
     match entry["kind"].as_str() {
         Some("scheduled") => {
             let time = reader.time(word(&scheduled["at"]));
-            remarks.push(format!("scheduled: {} at {time}", word(&scheduled["mode"])));
+            let reason = scheduled["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+            remarks.push(format!("scheduled: {} at {time}{reason}", word(&scheduled["mode"])));
         }
         Some("unscheduled") => remarks.push("the scheduled change was cancelled".to_owned()),
         _ => {}

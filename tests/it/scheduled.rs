@@ -65,7 +65,8 @@ fn a_scheduled_flip_is_shown_and_runs_at_its_time_in_the_name_of_its_asker() {
     let line = format!("scheduled     maintenance at {} (in ", shown_time(&at));
     assert!(text.contains(&line) && text.contains(" by admin: night work\n"), "{text}");
     assert_eq!(history(&gateway)[0]["kind"], "scheduled");
-    assert!(cli(&gateway, &["history"]).stdout.contains("scheduled: maintenance at"));
+    let text = cli(&gateway, &["history"]).stdout;
+    assert!(text.contains(&format!("scheduled: maintenance at {}: night work\n", shown_time(&at))), "{text}");
 
     eventually("it runs", || admin::mode(&gateway)["mode"] == "maintenance");
     assert!(Timestamp::now() >= at.parse().unwrap());
