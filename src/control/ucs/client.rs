@@ -49,7 +49,7 @@ pub(crate) enum CallError {
         source: std::io::Error,
     },
     /// No complete response in time; UCS may have carried out the call.
-    #[error("no response within {0:?}")]
+    #[error("no response within {0:.0?}")]
     Timeout(Duration),
     /// The connection broke; UCS may have carried out the call.
     #[error("the connection broke: {}", cause(.0))]
