@@ -1,5 +1,5 @@
-//! `GET /mode/events`: server-sent events. `record` on every publication, `drain` during a switch, `refused` when more requests
-//! were refused, `traffic` every second. A slow consumer receives the newest state, not every event; a stalled one is closed by the write
+//! `GET /mode/events`: server-sent events. `record` on every publication, `drain` during a switch, `traffic` every second, and
+//! `refused` with them when more requests were refused. A slow consumer receives the newest state, not every event; a stalled one is closed by the write
 //! deadline of its connection. It keeps no past events.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::policy::mode::{Mode, ModeRecord, Phase};
 /// The interval of the comments that keep the connection alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// The interval at which counts are polled.
+/// The interval at which counts are polled during a switch; otherwise they come with the traffic.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The largest number of operations in one event.
@@ -90,7 +90,7 @@ impl Follower {
                     Ok(()) => self.traffic().await,
                     Err(_) => return,
                 },
-                _ = look.tick() => self.counts().await,
+                _ = look.tick(), if self.drain.is_some() => self.counts().await,
                 _ = heartbeat.tick() => self.send(Bytes::from_static(b": still here\n\n")).await,
             };
             if let Err(Gone) = sent {
@@ -107,9 +107,12 @@ impl Follower {
         self.counts().await
     }
 
+    /// All followers send the same bytes.
     async fn traffic(&mut self) -> Result<(), Gone> {
         let sample = Arc::clone(&self.traffic.borrow_and_update());
-        self.event("traffic", None, &traffic_calls::event(&sample, &self.gate)).await
+        let event = sample.event.get_or_init(|| framed("traffic", None, &traffic_calls::event(&sample, &self.gate)));
+        self.send(event.clone()).await?;
+        self.counts().await
     }
 
     async fn counts(&mut self) -> Result<(), Gone> {
@@ -155,12 +158,16 @@ impl Follower {
     }
 
     async fn event(&self, name: &str, id: Option<u64>, data: &Value) -> Result<(), Gone> {
-        let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
-        // JSON contains no line break, so one data line is enough.
-        self.send(Bytes::from(format!("event: {name}\n{id}data: {data}\n\n"))).await
+        self.send(framed(name, id, data)).await
     }
 
     async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
         self.sender.send(bytes).await.map_err(|_| Gone)
     }
+}
+
+/// JSON contains no line break, so one data line is enough.
+fn framed(name: &str, id: Option<u64>, data: &Value) -> Bytes {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    Bytes::from(format!("event: {name}\n{id}data: {data}\n\n"))
 }

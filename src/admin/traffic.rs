@@ -2,9 +2,10 @@
 //! itself.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -28,6 +29,9 @@ pub(super) struct Traffic {
 pub(super) struct Sample {
     pub(super) at: Timestamp,
     pub(super) classes: BTreeMap<Arc<str>, RequestCounts>,
+    /// The event `traffic`, once a follower has sent it.
+    #[serde(skip)]
+    pub(super) event: OnceLock<Bytes>,
 }
 
 impl Default for Traffic {
@@ -45,7 +49,7 @@ impl Traffic {
         loop {
             ticks.tick().await;
             let now = metrics.requests_by_class();
-            self.keep(Sample { at: Timestamp::now(), classes: since(&before, &now) });
+            self.keep(Sample { at: Timestamp::now(), classes: since(&before, &now), event: OnceLock::new() });
             before = now;
         }
     }
