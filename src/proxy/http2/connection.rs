@@ -11,9 +11,10 @@ use bytes::Bytes;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::ReadBuf;
 
 use super::open_stream::OpenStream;
+use super::socket::Socket;
 use super::stream::{self, StreamTasks};
 use super::watched::WatchedStream;
 use crate::http1::{HeadLimits, RequestError};
@@ -39,8 +40,8 @@ const FIELD_OVERHEAD: usize = 32;
 pub(crate) async fn serve(stream: Stream, begun: Bytes, connection: &Rc<Downstream>) {
     let state = &connection.state;
     stream.keep_unread_for(connection.worker.forwarder.exchanges.idle_body());
-    let ended: Rc<RefCell<Option<Stream>>> = Rc::default();
-    let io = WatchedStream::new(stream, begun, Rc::clone(state), Rc::clone(&ended));
+    let socket = Rc::new(RefCell::new(Socket::new(stream, Rc::clone(state))));
+    let io = WatchedStream::new(Rc::clone(&socket), begun, Rc::clone(state));
     let (tasks, has_request) = (StreamTasks::default(), Cell::new(false));
     let service = service_fn(|request| {
         has_request.set(true);
@@ -66,6 +67,9 @@ pub(crate) async fn serve(stream: Stream, begun: Bytes, connection: &Rc<Downstre
             if serving.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
+            if matches!(socket.borrow_mut().poll_flush(context), Poll::Ready(Err(_))) {
+                return Poll::Ready(());
+            }
             // A client that is told of the end has the time of another idle connection to end it.
             if state.is_responding() || state.is_idle_over() {
                 state.note_bytes();
@@ -73,13 +77,16 @@ pub(crate) async fn serve(stream: Stream, begun: Bytes, connection: &Rc<Downstre
             if !state.is_responding() {
                 state.note_waiting();
             }
+            if state.is_shrunk() {
+                socket.borrow_mut().shrink();
+            }
             Poll::Pending
         })
         .await;
     }
     state.take_expired().into_iter().for_each(|error| note_fault(connection, error));
-    if let Some(stream) = ended.take() {
-        linger(stream, state).await;
+    if socket.borrow().is_shut() {
+        linger(&socket, state).await;
     }
 }
 
@@ -113,11 +120,16 @@ fn note_fault(connection: &Downstream, error: RequestError) {
 
 /// Discards what the client still sends: closing a connection with unread input makes the kernel send RST, which can destroy the
 /// last responses. The sweeper limits the time.
-async fn linger(mut stream: Stream, state: &ConnectionState) {
+async fn linger(socket: &RefCell<Socket>, state: &ConnectionState) {
     state.begin_discard();
-    let mut buffer = vec![0; 4096];
-    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        state.discarded(length);
+    let mut bytes = vec![0; 4096];
+    loop {
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = poll_fn(|context| socket.borrow_mut().poll_read(context, &mut buffer)).await;
+        match buffer.filled().len() {
+            length @ 1.. if read.is_ok() => state.discarded(length),
+            _ => break,
+        }
     }
     state.end_discard();
 }

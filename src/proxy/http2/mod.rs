@@ -7,6 +7,7 @@ mod incoming;
 mod open_stream;
 mod outgoing;
 mod request;
+mod socket;
 mod stream;
 mod watched;
 

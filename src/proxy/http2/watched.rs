@@ -1,5 +1,5 @@
-//! The socket of an HTTP/2 connection as hyper reads and writes it, with the deadlines and limits that hyper does not have: the
-//! beginning of an incomplete frame, bytes that the client does not read, and the rate of control frames.
+//! The socket of an HTTP/2 connection as hyper reads and writes it, with the deadlines and limits of received frames that hyper
+//! does not have: the beginning of an incomplete frame, and the rate of control frames.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -12,9 +12,9 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{DATA, FrameEvent, Frames, PING, SETTINGS};
+use super::socket::Socket;
 use crate::http1::RequestError;
 use crate::proxy::client::ConnectionState;
-use crate::transport::Stream;
 
 /// The length of the client's preface (RFC 9113, 3.4).
 const PREFACE_BYTES: usize = 24;
@@ -22,10 +22,10 @@ const PREFACE_BYTES: usize = 24;
 /// The most PING frames in a second, and the most SETTINGS frames: each needs a response.
 const CONTROL_FRAMES: u32 = 100;
 
-/// The socket, until it is dropped.
+/// The socket as hyper has it.
 #[derive(Debug)]
 pub(super) struct WatchedStream {
-    stream: Option<Stream>,
+    socket: Rc<RefCell<Socket>>,
     /// Bytes that were read before this existed.
     begun: Bytes,
     state: Rc<ConnectionState>,
@@ -34,36 +34,21 @@ pub(super) struct WatchedStream {
     is_block_open: bool,
     pings: Rate,
     settings: Rate,
-    /// Whether the sending side was ended regularly.
-    is_shut: bool,
-    /// Gets the stream back after a regular end.
-    ended: Rc<RefCell<Option<Stream>>>,
 }
 
 impl WatchedStream {
-    /// Watches a connection whose first bytes, if any were read, are `begun`. After a regular end the stream is put into `ended`.
-    pub(super) fn new(
-        stream: Stream,
-        begun: Bytes,
-        state: Rc<ConnectionState>,
-        ended: Rc<RefCell<Option<Stream>>>,
-    ) -> WatchedStream {
+    /// Watches a connection whose first bytes, if any were read, are `begun`.
+    pub(super) fn new(socket: Rc<RefCell<Socket>>, begun: Bytes, state: Rc<ConnectionState>) -> WatchedStream {
         state.note_head(true);
         WatchedStream {
-            stream: Some(stream),
+            socket,
             begun,
             state,
             received: Frames::after(PREFACE_BYTES),
             is_block_open: true,
             pings: Rate::default(),
             settings: Rate::default(),
-            is_shut: false,
-            ended,
         }
-    }
-
-    fn stream(&mut self) -> Pin<&mut Stream> {
-        Pin::new(self.stream.as_mut().expect("it is taken only when this is dropped"))
     }
 
     /// Follows received bytes. An error ends the connection.
@@ -98,14 +83,6 @@ impl WatchedStream {
         }
         Ok(())
     }
-
-    fn note_written<T>(&self, written: Poll<T>) -> Poll<T> {
-        match written {
-            Poll::Pending => self.state.wait_for_reading(false),
-            Poll::Ready(_) => self.state.all_read(),
-        }
-        written
-    }
 }
 
 impl AsyncRead for WatchedStream {
@@ -116,7 +93,7 @@ impl AsyncRead for WatchedStream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if self.begun.is_empty() {
-            ready!(self.stream().poll_read(context, buffer))?;
+            ready!(self.socket.borrow_mut().poll_read(context, buffer))?;
         } else {
             let length = self.begun.len().min(buffer.remaining());
             buffer.put_slice(&self.begun[..length]);
@@ -127,44 +104,29 @@ impl AsyncRead for WatchedStream {
 }
 
 impl AsyncWrite for WatchedStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.stream().poll_write(context, bytes);
-        self.note_written(written)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.stream().poll_write_vectored(context, pieces);
-        self.note_written(written)
+        self.socket.borrow_mut().poll_gather(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(context)
+    /// The connection's task flushes once hyper has no more to write.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = self.stream().poll_shutdown(context);
-        self.is_shut |= matches!(shut, Poll::Ready(Ok(())));
-        self.note_written(shut)
-    }
-}
-
-impl Drop for WatchedStream {
-    /// Also runs when the whole task is aborted: then the kernel must keep nothing for the client.
-    fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else { return };
-        if self.is_shut {
-            self.ended.replace(Some(stream));
-        } else {
-            stream.reset_on_close();
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.borrow_mut().poll_shutdown(context)
     }
 }
 
