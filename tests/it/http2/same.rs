@@ -20,7 +20,7 @@ fn echo() -> Scripted {
 }
 
 /// What a client sees: status, fields and body, without what differs from request to request or names the protocol.
-fn seen(reply: &Reply) -> (u16, Vec<String>, Vec<String>) {
+pub(super) fn seen(reply: &Reply) -> (u16, Vec<String>, Vec<String>) {
     let mut fields: Vec<String> =
         reply.headers.iter().map(|(name, value)| format!("{}: {value}", name.to_ascii_lowercase())).collect();
     fields.retain(|field| !["date:", "connection:", "content-length:"].iter().any(|other| field.starts_with(other)));

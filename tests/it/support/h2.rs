@@ -129,10 +129,20 @@ impl H2 {
         H2 { stream, ahead, authority: address.to_string(), next: 1, streams, is_polite: true, control, resets }
     }
 
+    /// Another connection to the same server, which says nothing.
+    pub fn another(&self) -> H2 {
+        H2::connect(self.authority.parse().unwrap())
+    }
+
     /// From now on it acknowledges nothing and opens no window.
     pub fn impolite(mut self) -> H2 {
-        self.is_polite = false;
+        self.keep_windows_shut();
         self
+    }
+
+    /// The same for one that is borrowed.
+    pub fn keep_windows_shut(&mut self) {
+        self.is_polite = false;
     }
 
     /// Sends these bytes.
