@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../flood"))
 import floods  # noqa: E402  the ordinary client, the gateway, the crowds
+import http2  # noqa: E402  beside this file
 
 MIB = 1 << 20
 # The limit of deploy/kubernetes, for the gateway and for what the kernel holds for it.
@@ -26,6 +27,7 @@ KERNEL_SECONDS = 5
 # What the idle connections to UCS and those of the ordinary client may hold.
 KERNEL_REST = 256 << 10
 P99_MS = 250
+FLAGS = ["--h2c"]
 SHORT_FLAGS = ["--idle-body-timeout", "3s", "--header-timeout", "3s"]
 
 LARGE = b"GET /profiles/large HTTP/1.1\r\nHost: ucs.test\r\n\r\n"
@@ -47,7 +49,22 @@ def head_cut(stream, turn):
     stream.sendall(HEAD[: 1 + turn % len(HEAD)])
 
 
-# Name: the limit that is its measure, and how its clients behave.
+def streams_cut(stream, turn):
+    stream.sendall(http2.uploads(b"/profiles") + http2.pieces(1000 * (turn % 20)))
+
+
+def streams_cut_reading(stream, turn):
+    stream.sendall(http2.requests(b"/profiles/large"))
+    stream.recv(1 + 50_000 * (turn % 3))
+
+
+def streams_reset(stream, turn):
+    """The streams first, and then the connection."""
+    [streams_cut, streams_cut_reading][turn % 2](stream, turn)
+    stream.sendall(http2.resets())
+
+
+# Name: the limit that is its measure, and how its clients behave. Over HTTP/2 a client has several streams.
 CROWDS = {
     "silent-readers": ("upstream_connections", dict(first=LARGE, reads=False)),
     "slow-readers": ("upstream_connections", dict(first=LARGE, reads=False, buffer=4096, sips=600)),
@@ -56,6 +73,13 @@ CROWDS = {
     "endless-heads": ("heads", dict(first=HEAD + b"X-Long: " + b"x" * 60_000, drip=b"x" * 100)),
     "half-closed": ("upstream_connections", dict(first=HEAD + b"\r\n", half_closes=True)),
     "cut-exchanges": ("cuts", dict(cut=[upload_cut, download_cut, head_cut])),
+    "h2-silent-readers": ("streams", dict(first=http2.requests(b"/profiles/large"), reads=False)),
+    "h2-closed-windows": ("streams", dict(first=http2.requests(b"/profiles/large", window=0))),
+    "h2-slow-readers": ("streams", dict(first=http2.requests(b"/profiles/large"), reads=False, buffer=4096, sips=600)),
+    "h2-slow-uploads": ("streams", dict(first=http2.uploads(b"/profiles"), drip=http2.pieces(600))),
+    "h2-refused-uploads": ("streams", dict(first=http2.uploads(b"/nowhere"), drip=http2.pieces(600))),
+    "h2-endless-heads": ("heads", dict(first=http2.endless_head(), drip=http2.more_of_head(100))),
+    "h2-cut-exchanges": ("cuts", dict(cut=[streams_cut, streams_cut_reading, streams_reset])),
 }
 
 
@@ -247,8 +271,10 @@ def judge(row, busy):
 
 def sizes(name, full):
     if not full:
-        return [30 if name == "cut-exchanges" else 300]
-    measure_of = {"upstream_connections": 256 * (os.cpu_count() or 1), "heads": 1000, "cuts": 100}[CROWDS[name][0]]
+        return [{"cuts": 30, "streams": 300 // http2.STREAMS}.get(CROWDS[name][0], 300)]
+    connections = 256 * (os.cpu_count() or 1)
+    measures = {"upstream_connections": connections, "streams": connections // http2.STREAMS, "heads": 1000, "cuts": 100}
+    measure_of = measures[CROWDS[name][0]]
     return [measure_of, measure_of + 1, min(10 * measure_of, 9000)]
 
 
@@ -268,7 +294,7 @@ def main():
         print("no memory cgroup may be made here: sockets to UCS are not counted", file=sys.stderr)
     folder, children, rows, broken = tempfile.mkdtemp(prefix="campaign-"), [], [], []
     try:
-        gateway = floods.start(folder, children, [] if arguments.full else SHORT_FLAGS, cage.enter)
+        gateway = floods.start(folder, children, FLAGS + ([] if arguments.full else SHORT_FLAGS), cage.enter)
         for name in chosen:
             for size in [int(size) for size in arguments.sizes.split(",") if size] or sizes(name, arguments.full):
                 row = measure(gateway, cage, name, size, seconds)
