@@ -6,10 +6,12 @@ Each client program reads the cases, runs one after the other, and prints `NAME 
 
 import argparse
 import concurrent.futures
+import functools
 import http.client
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,10 @@ REFUSALS = [
     ("too_large", "/profiles", 413),
     ("unreachable", "/profiles", 502),
 ]
+
+
+# They wait for room that nginx never gives them.
+NOT_WITH_NGINX = {"Python httpx, HTTP/2", "Java java.net.http, HTTP/2"}
 
 
 def cases(full):
@@ -65,6 +71,11 @@ def clients(folder):
         ("Java HttpURLConnection", [*java, "Client", "url"]),
         ("Java java.net.http", [*java, "Client", "net"]),
         ("Apache HttpClient 4", [*java, "Apache"]),
+        # Over TLS and HTTP/2.
+        ("curl, HTTP/2", [python, f"{HERE}/clients/curl.py", "http2"]),
+        ("Python httpx, HTTP/2", [python, f"{HERE}/clients/httpx_client.py"]),
+        ("Node http2, HTTP/2", ["node", f"{HERE}/clients/node.mjs", "http2"]),
+        ("Java java.net.http, HTTP/2", [*java, "Client", "net2"]),
     ]
     compiled = {}
     for source in ("Client", "Apache"):
@@ -111,34 +122,52 @@ def main():
     folder, children = tempfile.mkdtemp(prefix="refusals-"), []
     os.chmod(folder, 0o755)
     try:
-        gateway, nginx = start_gateway(folder, children), start_nginx(folder, children)
+        certificate = make_certificate(folder)
+        gateways = {False: start_gateway(folder, children), True: start_gateway(folder, children, certificate)}
+        nginxes = {False: start_nginx(folder, children), True: start_nginx(folder, children, certificate)}
         chosen = list(cases(arguments.full)) * (3 if arguments.full else 1)
-        # nginx refuses all of them alike.
-        for_nginx = [(name, path, 503, *rest) for name, path, _, *rest in chosen]
+        # All reasons are refused by the same code over HTTP/2.
+        for_http2 = chosen if arguments.full else [case for case in chosen if case[0].startswith("mode/")]
         known = [client for client in clients(folder) if arguments.only in client[0]]
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            ours = [pool.submit(run, command, gateway, chosen) for _, command in known]
-            theirs = [pool.submit(run, command, nginx, for_nginx) for _, command in known]
-            rows = [(name, our.result(), their.result()) for (name, _), our, their in zip(known, ours, theirs)]
+            running = []
+            for name, command in known:
+                is_http2 = "HTTP/2" in name
+                asked = for_http2 if is_http2 else chosen
+                # nginx refuses all of them alike.
+                alike = [(case, path, 503, *rest) for case, path, _, *rest in asked]
+                our = pool.submit(run, command, gateways[is_http2], asked)
+                their = None if name in NOT_WITH_NGINX else pool.submit(run, command, nginxes[is_http2], alike)
+                running.append((name, len(asked), our, their))
+            rows = [(name, count, our.result(), their and len(their.result())) for name, count, our, their in running]
     finally:
         for child in reversed(children):
             child.terminate()
             child.wait()
         shutil.rmtree(folder, ignore_errors=True)
     print("| client | requests | lost, gateway | lost, nginx |\n|---|---|---|---|")
-    for name, our, their in rows:
-        print(f"| {name} | {len(chosen)} | {len(our)} | {len(their)} |")
-    for name, our, _ in rows:
+    for name, count, our, their in rows:
+        print(f"| {name} | {count} | {len(our)} | {'–' if their is None else their} |")
+    for name, _, our, _ in rows:
         for case, why in our:
             print(f"LOST: {name}: {case}: {why}")
-    return 1 if any(our for _, our, _ in rows) else 0
+    return 1 if any(our for _, _, our, _ in rows) else 0
 
 
-def start_gateway(folder, children):
+def make_certificate(folder):
+    """Certificate and key for TLS."""
+    subprocess.run([GATEWAY, "certificate", "new", "--dir", folder], check=True, stdout=subprocess.DEVNULL)
+    return f"{folder}/gateway.pem", f"{folder}/gateway.key"
+
+
+def start_gateway(folder, children, certificate=None):
+    folder = tempfile.mkdtemp(dir=folder)
     state = f"{folder}/state"
     command = [GATEWAY, "serve", "--routes", TABLE, "--upstream", "http://127.0.0.1:9", "--state-dir", state]
     command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--initial-mode", "production"]
     command += ["--upstream-mode", "off", "--schema-probe", "off", "--max-body", "1MiB", "--log-format", "json"]
+    if certificate:
+        command += ["--tls-cert", certificate[0], "--tls-key", certificate[1]]
     with open(f"{folder}/log", "w", encoding="utf-8") as log:
         children.append(subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL))
     deadline = time.monotonic() + 40
@@ -151,8 +180,14 @@ def start_gateway(folder, children):
     raise SystemExit("the gateway did not become ready")
 
 
-def start_nginx(folder, children):
+def start_nginx(folder, children, certificate=None):
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+    folder = tempfile.mkdtemp(dir=folder)
+    os.chmod(folder, 0o755)
+    kind, tls, connect = "", "", http.client.HTTPConnection
+    if certificate:
+        kind, tls = " ssl http2", f"ssl_certificate {certificate[0]}; ssl_certificate_key {certificate[1]};"
+        connect = functools.partial(http.client.HTTPSConnection, context=ssl._create_unverified_context())
     for port in range(20_000 + os.getpid() % 10_000, 40_000):
         config = f"""
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr crit;
@@ -160,7 +195,7 @@ events {{ worker_connections 512; }}
 http {{
     access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    server {{ listen 127.0.0.1:{port}; location / {{ return 503; }} }}
+    server {{ listen 127.0.0.1:{port}{kind}; {tls} location / {{ return 503; }} }}
 }}
 """
         with open(f"{folder}/nginx.conf", "w", encoding="ascii") as file:
@@ -168,7 +203,7 @@ http {{
         child = subprocess.Popen([nginx, "-e", "stderr", "-c", f"{folder}/nginx.conf"], stderr=subprocess.DEVNULL)
         while child.poll() is None:
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                connection = connect("127.0.0.1", port, timeout=5)
                 connection.request("GET", "/")
                 if connection.getresponse().getheader("Server", "").startswith("nginx"):
                     children.append(child)

@@ -1,5 +1,6 @@
-// Node's http and its fetch (undici).
+// Node's http, its fetch (undici), and its http2 over TLS.
 import http from "node:http";
+import http2 from "node:http2";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
@@ -46,12 +47,32 @@ async function byFetch({ path, size, seconds, chunked }) {
   return response.status;
 }
 
+function byHttp2({ path, size, seconds, chunked, expect }) {
+  const headers = { ":method": "POST", ":path": path, "content-type": "application/json" };
+  if (!chunked) headers["content-length"] = size;
+  if (expect) headers.expect = "100-continue";
+  return new Promise((resolve, reject) => {
+    const session = http2.connect(`https://${address}`, { rejectUnauthorized: false });
+    session.on("error", reject);
+    const request = session.request(headers);
+    let status;
+    request.on("response", (head) => { status = head[":status"]; });
+    request.on("error", reject);
+    request.on("end", () => { resolve(status); session.destroy(); });
+    request.resume();
+    if (!chunked && !seconds) request.end(Buffer.alloc(size, "x"));
+    else Readable.from(pieces({ size, seconds })).on("error", () => {}).pipe(request);
+  });
+}
+
+const asks = { http: byHttp, fetch: byFetch, http2: byHttp2 };
+
 for await (const line of createInterface({ input: process.stdin })) {
   const [name, path, , size, seconds, framing, expect] = line.split(" ");
   const request = { path, size: Number(size), seconds: Number(seconds), chunked: framing === "chunked", expect: expect === "1" };
   let said;
   try {
-    said = await (kind === "http" ? byHttp(request) : byFetch(request));
+    said = await asks[kind](request);
   } catch (error) {
     said = `lost: ${error.cause ?? error}`.replaceAll("\n", " ");
   }
