@@ -51,13 +51,15 @@ fn ask_until_over(address: SocketAddr, seed: u64, outcomes: &Outcomes) {
         if !client.read_what_is_there() || client.control.iter().any(|frame| frame.kind == GOAWAY) {
             continue;
         }
-        let stream = client.request("GET /metadata/identification-keys", &[]);
-        match client.end_of(stream) {
-            End::Regular if client.status(stream) == 200 => {
-                outcomes.answered.fetch_add(1, Ordering::Relaxed);
-                kept = Some(client);
-            }
-            end => outcomes.lost.lock().unwrap().push(format!("client {seed}: {end:?}, {:?}", client.control)),
+        // One to three streams at once.
+        let streams: Vec<u32> =
+            (0..=(random >> 60) % 3).map(|_| client.request("GET /metadata/identification-keys", &[])).collect();
+        let ends: Vec<End> = streams.iter().map(|stream| client.end_of(*stream)).collect();
+        if ends.iter().all(|end| *end == End::Regular) && streams.iter().all(|stream| client.status(*stream) == 200) {
+            outcomes.answered.fetch_add(streams.len() as u64, Ordering::Relaxed);
+            kept = Some(client);
+        } else {
+            outcomes.lost.lock().unwrap().push(format!("client {seed}: {ends:?}, {:?}", client.control));
         }
     }
 }
