@@ -176,7 +176,6 @@ impl Control {
     }
 
     fn begin_op(&mut self, op: Op) {
-        let table = self.reload.fingerprint.clone().unwrap_or_default();
         let next = match op {
             Op::Save { tried, again: false, .. } => self.record_of_fleet(&tried),
             _ => None,
@@ -196,7 +195,7 @@ impl Control {
                 }
                 fleet.save(op, &tried, own, next);
             }
-            Op::PutEntry { entry, token } => fleet.put_entry(op, (entry, token), table, left),
+            Op::PutEntry { entry, token } => fleet.put_entry(op, (entry, token), left),
             Op::DeleteEntry { token } => fleet.delete_entry(op, token),
         }
     }

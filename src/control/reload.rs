@@ -77,6 +77,7 @@ impl Control {
             self.schema.begin_anew();
             self.publish();
         }
+        self.protocol.fleet().into_iter().for_each(|fleet| fleet.set_routes(fingerprint.clone()));
         self.reload.fingerprint = Some(fingerprint);
         let (gate, report) = (Arc::clone(&self.gate), report(live.generation(), live.table().routes.len(), true));
         self.reload.work.begin(async move {

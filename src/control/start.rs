@@ -128,7 +128,12 @@ async fn joining(
     info!(node = fleet.node, clean = local.clean, "joining the fleet");
     let nothing = ModeRecord::first(Mode::Maintenance, 0, "joining", Timestamp::now());
     Ok(Begun {
-        protocol: Protocol::Fleet(Box::new(Membership::new(fleet, memory, local.clean))),
+        protocol: Protocol::Fleet(Box::new(Membership::new(
+            fleet,
+            settings.routes_fingerprint.clone().unwrap_or_default(),
+            memory,
+            local.clean,
+        ))),
         in_force: InForce::unknown(Arc::clone(gate), nothing),
         switching: None,
     })

@@ -21,15 +21,16 @@ const SWITCHING: Duration = Duration::from_millis(500);
 
 /// Tells it for as long as the gateway runs.
 pub(super) async fn tell(link: FleetLink, gate: Arc<Gate>) {
-    let mut published = gate.watch();
+    let (mut published, mut routes) = (gate.watch(), link.routes.clone());
     let mut last = Value::Null;
     loop {
         let now = published.borrow_and_update().clone();
         if now.closed == Some(Closed::Leaving) {
             return;
         }
-        let word = word_of(&gate, &now);
-        if word != last {
+        let word = word_of(&gate, &now, &routes.borrow_and_update());
+        // Before it has joined, the name may be that of another process.
+        if word != last && now.record.is_some() {
             let mut told = word.clone();
             told["time"] = json!(Timestamp::now());
             link.store.set_alive(&link.node, told.to_string().into_bytes());
@@ -38,12 +39,16 @@ pub(super) async fn tell(link: FleetLink, gate: Arc<Gate>) {
         let switching = now.record.as_ref().is_some_and(|record| record.phase == Phase::Switching);
         tokio::time::sleep(SWITCHING).await;
         if !switching {
-            drop(tokio::time::timeout(EVERY, published.changed()).await);
+            tokio::select! {
+                _ = published.changed() => {}
+                _ = routes.changed() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
         }
     }
 }
 
-fn word_of(gate: &Gate, published: &Published) -> Value {
+fn word_of(gate: &Gate, published: &Published, routes: &str) -> Value {
     let record = published.record.as_deref();
     let mut in_flight: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     for (_, counts) in gate.counts_of_all_tables() {
@@ -63,6 +68,7 @@ fn word_of(gate: &Gate, published: &Published) -> Value {
         "in_flight": in_flight,
         "waits_for": OperationCount::bounded(waits_for.collect()),
         "upstream": published.upstream,
+        "routes": routes,
     })
 }
 

@@ -58,12 +58,14 @@ pub(crate) struct Membership {
     /// While this member may end a flip.
     all_hints: Option<watch::Receiver<u64>>,
     shown: watch::Sender<Option<Arc<FleetSight>>>,
+    /// The fingerprint of the route table in force.
+    routes: watch::Sender<String>,
     /// It has stopped trying to leave.
     pub has_given_up: bool,
 }
 
 impl Membership {
-    pub(crate) fn new(settings: FleetSettings, memory: Memory, is_clean: bool) -> Membership {
+    pub(crate) fn new(settings: FleetSettings, routes: String, memory: Memory, is_clean: bool) -> Membership {
         let FleetSettings { store, node, fence_after } = settings;
         Membership {
             member: Member::new(memory, is_clean, new_id()),
@@ -77,12 +79,19 @@ impl Membership {
             made: None,
             fault: None,
             shown: watch::Sender::new(None),
+            routes: watch::Sender::new(routes),
             has_given_up: false,
         }
     }
 
     pub(crate) fn link(&self) -> FleetLink {
-        FleetLink { node: self.node.clone(), store: self.store.clone(), sight: self.shown.subscribe() }
+        let (sight, routes) = (self.shown.subscribe(), self.routes.subscribe());
+        FleetLink { node: self.node.clone(), store: self.store.clone(), sight, routes }
+    }
+
+    /// Another route table is in force.
+    pub(crate) fn set_routes(&self, fingerprint: String) {
+        self.routes.send_replace(fingerprint);
     }
 
     pub(crate) fn node(&self) -> &str {
@@ -157,7 +166,8 @@ impl Membership {
         self.begin(op, async move { (Ok(ops::save(&store, &node, &write, own).await), None) });
     }
 
-    pub(crate) fn put_entry(&mut self, op: Op, entry: (Entry, i64), table: String, left: Vec<OperationCount>) {
+    pub(crate) fn put_entry(&mut self, op: Op, entry: (Entry, i64), left: Vec<OperationCount>) {
+        let table = self.routes.borrow().clone();
         let identity = Identity { node: self.node.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), table };
         let store = self.store.clone();
         self.begin(op, async move { (Ok(ops::put_entry(&store, &identity, entry, left).await), None) });

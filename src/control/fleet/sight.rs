@@ -25,4 +25,6 @@ pub(crate) struct FleetLink {
     pub store: EtcdStore,
     /// `None` before the first read.
     pub sight: watch::Receiver<Option<Arc<FleetSight>>>,
+    /// The fingerprint of the route table in force.
+    pub routes: watch::Receiver<String>,
 }

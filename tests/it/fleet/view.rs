@@ -101,3 +101,32 @@ fn route_tables_that_differ_show_for_each_member() {
     // An alarm only after a minute: see control::fleet::view.
     assert_eq!(fleet.view(0)["routes_differ"], false);
 }
+
+/// An alarm is due after a minute, and is seen with `UCS_GATEWAY_FULL=1`.
+#[test]
+fn a_reload_at_one_member_shows_at_another_without_a_flip() {
+    let Some(mut fleet) = Fleet::start(1) else { return };
+    let routes = fleet.dir.path().join("routes.yaml");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")).unwrap();
+    std::fs::write(&routes, &text).unwrap();
+    let number = fleet.add(&["--routes", &routes.display().to_string()]);
+    fleet.run(number);
+    let routes_of = |fleet: &Fleet, node| member(&fleet.view(0), node)["routes"].clone();
+    fleet.agree("production");
+    assert_eq!(routes_of(&fleet, "g0"), routes_of(&fleet, "g1"));
+    std::fs::write(&routes, text.clone() + "\n# Another one.\n").unwrap();
+    let reload = || assert_eq!(admin::call(fleet.gateway(number), "POST /routes/reload", Some(&json!({}))).status, 200);
+    reload();
+    eventually("the fingerprints differ", || routes_of(&fleet, "g0") != routes_of(&fleet, "g1"));
+    if std::env::var_os("UCS_GATEWAY_FULL").is_some() {
+        std::thread::sleep(std::time::Duration::from_secs(60));
+        let alarm = || fleet.view(0)["alarms"].to_string().contains("different route tables");
+        eventually("it is an alarm", || fleet.view(0)["routes_differ"] == true && alarm());
+        eventually("by the metric too", || admin::metric(fleet.gateway(0), "ucs_gateway_fleet_routes_differ") == 1.0);
+    }
+    std::fs::write(&routes, &text).unwrap();
+    reload();
+    eventually("they are the same again", || {
+        routes_of(&fleet, "g0") == routes_of(&fleet, "g1") && fleet.view(0)["routes_differ"] == false
+    });
+}
