@@ -1,7 +1,7 @@
 //! A fleet of real processes among faults: three etcd nodes, five gateways, each before a stand-in UCS that records the start
 //! and end of every operation. While clients of both modes load every gateway and random gateways are asked to flip, faults
-//! strike at random: processes are killed, stopped and started again, links are cut or stand still, history is compacted,
-//! members leave, are forgotten and come back with an empty directory.
+//! strike at random: processes are killed, stopped and started again, links are cut or stand still, a node of etcd is slow,
+//! history is compacted, members leave, are forgotten and come back with an empty directory. Tokens of etcd end all the time.
 //!
 //! Afterwards the records are compared: no operation ran in a settled mode that forbids it, anywhere; every response told the
 //! truth; no acknowledged flip is missing in the history; and after each fault all members agree again.

@@ -12,8 +12,8 @@ use ucs_gateway::policy::mode::{Mode, ModeRecord};
 
 use super::{read, texts, token_of};
 use crate::support::TempDir;
-use crate::support::etcd::{Cluster, Node, Version, store};
-use crate::support::nobody_listens;
+use crate::support::etcd::{Cluster, Node, Version, store, tokens_for};
+use crate::support::{Gateway, Ucs, admin, eventually, nobody_listens, tool};
 
 /// A store under test. A token is an opaque number here.
 enum Subject {
@@ -356,16 +356,29 @@ fn the_name_of_a_client_certificate_is_a_user_of_etcd() {
             let error = EtcdStore::open(with(stranger)).unwrap().read(Vec::new()).await.unwrap_err();
             assert!(matches!(error, SharedError::NotDone(_)), "{stranger:?}: {error}");
         }
+        certificates.ctl(&cluster.nodes[0], "client", &["del", "--prefix", "fleet/"]);
+        // On a thread without a runtime, as the stand-in has its own.
+        let url = url.replace("etcd://", "etcds://");
+        std::thread::scope(|scope| scope.spawn(|| serves_with(&url, &certificates)).join().unwrap());
     });
+}
+
+/// A gateway is a member by its certificate.
+fn serves_with(url: &str, certificates: &Certificates) {
+    let files = ["ca.pem", "client.pem", "client.key"].map(|name| certificates.path(name));
+    let store = ["--store", url, "--store-ca", &files[0], "--store-cert", &files[1], "--store-key", &files[2]];
+    let made = tool::run(&[&["fleet"], &store[..], &["init", "--mode", "production"]].concat());
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let ucs = Ucs::usual();
+    let alone = ["--node", "g0", "--upstream-mode", "off", "--schema-probe", "off"];
+    let gateway = Gateway::start(ucs.address, &[&store[..], &alone].concat());
+    eventually("it has joined", || admin::call(&gateway, "GET /mode", None).status == 200);
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
 }
 
 /// The flags of etcd's two kinds of tokens, both for four seconds.
 fn token_flags(dir: &Path) -> [Vec<String>; 2] {
-    let script = "openssl genrsa -out key.pem 2048 && openssl rsa -in key.pem -pubout -out pub.pem";
-    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(dir).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let jwt = format!("jwt,pub-key={0}/pub.pem,priv-key={0}/key.pem,sign-method=RS256,ttl=4s", dir.display());
-    [vec!["--auth-token-ttl=4".to_owned()], vec![format!("--auth-token={jwt}")]]
+    [vec!["--auth-token-ttl=4".to_owned()], vec![tokens_for("4s", dir)]]
 }
 
 #[test]

@@ -116,6 +116,16 @@ fn a_flip_that_is_cancelled_sets_each_ucs_back_without_waiting_for_the_next_look
 }
 
 #[test]
+fn every_ucs_with_a_mode_is_in_it_once_a_flip_has_settled() {
+    let Some(fleet) = of_ucs_with_modes(3, "production", &["--upstream-poll", "10m"]) else { return };
+    for (asked, mode) in [(0, Mode::Maintenance), (1, Mode::Production), (2, Mode::Maintenance)] {
+        let settled = fleet.settles(asked, mode.as_str());
+        assert!(fleet.members.iter().all(|member| member.ucs.control().mode() == mode), "{settled}");
+        fleet.agree(mode.as_str());
+    }
+}
+
+#[test]
 fn two_askers_at_once_have_one_winner_and_both_are_told_the_truth() {
     let Some(fleet) = Fleet::start(3) else { return };
     for _ in 0..5 {
@@ -236,6 +246,20 @@ fn an_expiry_flips_back_once() {
     let entries = history["entries"].as_array().unwrap();
     let later = entries.iter().filter(|entry| entry["record"]["revision"].as_u64().unwrap() > after);
     assert_eq!(later.count(), 2, "one flip: {history}");
+}
+
+#[test]
+fn a_scheduled_flip_is_made_although_the_member_that_was_asked_was_killed() {
+    let Some(mut fleet) = Fleet::start(2) else { return };
+    let soon = jiff::Timestamp::now() + Duration::from_secs(2);
+    let scheduled = fleet.change(0, json!({"mode": "maintenance", "at": soon.to_string()}));
+    assert_eq!(scheduled.status, 202, "{}", scheduled.text());
+    fleet.take(0).kill();
+    eventually("the other one begins it", || admin::mode(fleet.gateway(1))["phase"] == "switching");
+    fleet.run(0);
+    fleet.agree("maintenance");
+    let record = admin::mode(fleet.gateway(1));
+    assert_eq!((&record["cause"], &record["scheduled"]), (&json!("scheduled"), &Value::Null), "{record}");
 }
 
 #[test]

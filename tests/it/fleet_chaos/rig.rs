@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use ucs_gateway::control::store::etcd::EtcdStore;
+use ucs_gateway::control::store::etcd::{EtcdSettings, EtcdStore};
 use ucs_gateway::demo::{Exchange, StandInOptions};
 
 use super::checker::Line;
 use super::load::ask;
-use crate::support::etcd::{Cluster, Version, store};
+use crate::support::etcd::{Cluster, Version, tokens_for};
 use crate::support::relay::Relay;
 use crate::support::{Gateway, PATIENCE, TempDir, Ucs, eventually, tool};
 
@@ -29,6 +29,15 @@ const WORK: Duration = Duration::from_millis(3);
 
 /// What UCS is given for what a gateway gave up on: far more than [`WORK`].
 const GRACE: &str = "500ms";
+
+/// The user of etcd, and its password.
+const USER: &str = "root:one";
+
+/// How long a token of etcd is good for: each member needs a new one all the time.
+const TOKENS: &str = "3s";
+
+/// A disk that takes its time: etcd stands still for so long, and goes on for so long.
+const SLOW: (Duration, Duration) = (Duration::from_millis(80), Duration::from_millis(20));
 
 /// The longest a fault lasts, in milliseconds: beyond the time-outs of a call and of a link.
 const LONGEST: usize = 5_000;
@@ -66,6 +75,8 @@ pub enum Fault {
     PauseNode(usize),
     /// Two of three nodes stand still: no quorum.
     PauseNodes(usize),
+    /// All that a node does takes several times as long.
+    SlowNode(usize),
     /// UCS fails every request.
     BreakUcs(usize),
     Compact,
@@ -74,7 +85,7 @@ pub enum Fault {
 impl Fault {
     pub fn any(random: &mut Random) -> Fault {
         let (member, node) = (random.below(MEMBERS), random.below(NODES));
-        match random.below(11) {
+        match random.below(12) {
             0 => Fault::KillGateway(member),
             1 => Fault::PauseGateway(member),
             2 => Fault::LeaveAndJoin(member),
@@ -85,6 +96,7 @@ impl Fault {
             7 => Fault::PauseNode(node),
             8 => Fault::PauseNodes(node),
             9 => Fault::BreakUcs(member),
+            10 => Fault::SlowNode(node),
             _ => Fault::Compact,
         }
     }
@@ -98,6 +110,8 @@ pub struct Rig {
     on_store_loss: &'static str,
     /// The same moment by both clocks.
     epoch: (Instant, Timestamp),
+    /// A file with [`USER`].
+    credentials: String,
     _dir: TempDir,
 }
 
@@ -134,7 +148,13 @@ impl Addresses {
 impl Rig {
     /// All of it, in production.
     pub fn start(version: Version, on_store_loss: &'static str) -> Rig {
-        let (cluster, dir) = (Cluster::start(version, NODES, &[]), TempDir::new());
+        let dir = TempDir::new();
+        let tokens = tokens_for(TOKENS, dir.path());
+        let cluster = Cluster::start(version, NODES, &[&tokens, "--bcrypt-cost=4"]);
+        for words in ["user add root:one", "user grant-role root root", "auth enable"] {
+            cluster.nodes[0].must_ctl(&words.split(' ').collect::<Vec<_>>());
+        }
+        let credentials = dir.secret("credentials", USER).display().to_string();
         let member = |number| Member {
             name: format!("g{number}"),
             ucs: Ucs::start(StandInOptions { has_mode_api: false, delay: WORK, ..StandInOptions::new() }),
@@ -145,7 +165,7 @@ impl Rig {
         let members = (0..MEMBERS).map(member).collect();
         let addresses = Addresses(Arc::new(Mutex::new(vec![None; MEMBERS])));
         let epoch = (Instant::now(), Timestamp::now());
-        let mut rig = Rig { cluster, members, addresses, on_store_loss, epoch, _dir: dir };
+        let mut rig = Rig { cluster, members, addresses, on_store_loss, epoch, credentials, _dir: dir };
         rig.command(&["init", "--mode", "production"]);
         (0..MEMBERS).for_each(|number| rig.start_gateway(number));
         rig.agree(&"the start");
@@ -158,7 +178,9 @@ impl Rig {
 
     /// A reader of the store that no fault of a gateway's link touches.
     pub fn observer(&self) -> EtcdStore {
-        store(&self.cluster.url("fleet"))
+        let address = self.cluster.url("fleet").parse().unwrap();
+        let credentials = Some(self.credentials.clone().into());
+        EtcdStore::open(EtcdSettings { credentials, ..EtcdSettings::at(address) }).unwrap()
     }
 
     pub fn records(&self) -> Vec<Vec<Exchange>> {
@@ -216,6 +238,15 @@ impl Rig {
                 nodes.iter().for_each(|node| self.cluster.nodes[*node].signal("STOP"));
                 std::thread::sleep(time);
                 nodes.iter().for_each(|node| self.cluster.nodes[*node].signal("CONT"));
+            }
+            Fault::SlowNode(number) => {
+                let began = Instant::now();
+                while began.elapsed() < time {
+                    self.cluster.nodes[number].signal("STOP");
+                    std::thread::sleep(SLOW.0);
+                    self.cluster.nodes[number].signal("CONT");
+                    std::thread::sleep(SLOW.1);
+                }
             }
             Fault::BreakUcs(number) => {
                 self.members[number].ucs.control().set_failing(Some(500));
@@ -283,7 +314,8 @@ impl Rig {
     fn command(&self, arguments: &[&str]) {
         let url = self.cluster.url("fleet");
         eventually(&format!("fleet {arguments:?} succeeds"), || {
-            let run = tool::run(&[&["fleet", "--store", &url], arguments].concat());
+            let store = ["fleet", "--store", &url, "--store-credentials", &self.credentials];
+            let run = tool::run(&[&store, arguments].concat());
             run.code == Some(0)
         });
     }
@@ -292,7 +324,7 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         if let Ok(contents) = runtime.block_on(self.observer().read(Vec::new())) {
             // The revision may be compacted already, and the node busy.
-            self.cluster.nodes[0].ctl(&["compaction", &contents.revision.to_string()]);
+            self.cluster.nodes[0].ctl(&["--user", USER, "compaction", &contents.revision.to_string()]);
         }
     }
 
@@ -302,6 +334,7 @@ impl Rig {
         let url = format!("etcd://{}/fleet", relays.join(","));
         let flags = [
             ["--store", &url],
+            ["--store-credentials", &self.credentials],
             ["--node", &member.name],
             ["--on-store-loss", self.on_store_loss],
             ["--orphan-grace", GRACE],

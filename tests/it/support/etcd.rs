@@ -10,6 +10,9 @@ use ucs_gateway::control::store::etcd::{EtcdSettings, EtcdStore};
 
 use super::{TempDir, eventually};
 
+/// Lines of a log that a failed test shows.
+const LAST: usize = 30;
+
 /// A version of etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -165,6 +168,14 @@ thread_local! {
     static NEXT_ADDRESS: Cell<Option<String>> = const { Cell::new(None) };
 }
 
+/// The flag for tokens that end after so long, in use or not; the keys are made in this directory.
+pub fn tokens_for(time: &str, dir: &Path) -> String {
+    let script = "openssl genrsa -out key.pem 2048 && openssl rsa -in key.pem -pubout -out pub.pem";
+    let made = Command::new("sh").args(["-c", script]).current_dir(dir).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("--auth-token=jwt,pub-key={0}/pub.pem,priv-key={0}/key.pem,sign-method=RS256,ttl={time}", dir.display())
+}
+
 /// A client of a plain etcd.
 pub fn store(url: &str) -> EtcdStore {
     EtcdStore::open(EtcdSettings::at(url.parse().unwrap())).unwrap()
@@ -243,6 +254,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(LAST).collect();
+            eprintln!("--- log of etcd, the newest line first ---\n{}\n---", last.join("\n"));
+        }
         self.kill();
     }
 }
