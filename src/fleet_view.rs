@@ -95,6 +95,31 @@ pub(crate) struct ForgottenView {
     pub(crate) time: Timestamp,
 }
 
+/// How a flip across the members would go, as far as a rehearsal shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RehearsalView {
+    /// Every member would acknowledge it within the drain timeout, and production would have a member in it.
+    pub(crate) would_settle: bool,
+    /// The longest drain, or wait for one.
+    pub(crate) drain_ms: u64,
+    /// Members that did not reply.
+    pub(crate) missing: Vec<String>,
+    /// Those that did.
+    pub(crate) members: Vec<RehearsedMember>,
+}
+
+/// How the drain of a member would go.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RehearsedMember {
+    pub(crate) node: String,
+    /// Whether all that was in flight at the beginning has ended in time.
+    pub(crate) drained: bool,
+    pub(crate) drain_ms: u64,
+    /// Why it would acknowledge the flip as closed.
+    pub(crate) cause: Option<String>,
+    pub(crate) waits_for: Vec<OperationCount>,
+}
+
 impl FleetView {
     /// The number of members in a state.
     pub(crate) fn count(&self, state: MemberState) -> usize {

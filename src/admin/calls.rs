@@ -108,7 +108,7 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
             let body = read_body(body).await?;
             arrival.slot.begin_change()?;
             match mode_calls::read_change(&body, &caller)? {
-                Wanted { rehearses: true, change, .. } => forecast::rehearse(state, change),
+                Wanted { rehearses: true, change, .. } => forecast::rehearse(state, change).await,
                 wanted => mode_calls::set(state, &caller, wanted).await,
             }
         }

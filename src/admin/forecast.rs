@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::fleet_calls;
 use super::mode_calls::{self, failed, no_record};
 use super::query::{self, bad};
 use super::response::{self, AdminResponse, Problem};
@@ -35,15 +36,25 @@ pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<AdminRe
     Ok(response::json(StatusCode::OK, &document))
 }
 
-/// Checks a change as its flip would be checked, and reports the requests that its drain would wait for. Admission stays
-/// as it is.
-pub(super) fn rehearse(state: &AdminState, change: ModeChange) -> Result<AdminResponse, Problem> {
+/// Checks a change as its flip would be checked, and reports the requests that its drain would wait for; in a fleet, at
+/// every member. Admission stays as it is.
+pub(super) async fn rehearse(state: &AdminState, change: ModeChange) -> Result<AdminResponse, Problem> {
+    let mut document = rehearsed(state, &change)?;
+    if document["rehearsal"]["would_change"] == true
+        && let Some(reader) = &state.parts.fleet
+    {
+        document["rehearsal"]["fleet"] = json!(fleet_calls::rehearse(state, reader, change).await?);
+    }
+    Ok(response::json(StatusCode::OK, &document))
+}
+
+fn rehearsed(state: &AdminState, change: &ModeChange) -> Result<Value, Problem> {
     let gate = &state.parts.gate;
     let published = gate.published();
     let record = published.record.as_ref().ok_or_else(no_record)?;
     let mode = change.mode;
     let lacks_schema = mode == Mode::Production && !change.force && published.schema == SchemaKnowledge::Undefined;
-    let refused = match apply(record, &Change::Set(change), Timestamp::now()) {
+    let refused = match apply(record, &Change::Set(change.clone()), Timestamp::now()) {
         Err(Refusal::Stale) => Some(ChangeError::Stale(Arc::clone(record))),
         Err(_) => Some(ChangeError::Busy(Arc::clone(record))),
         Ok(_) if record.phase == Phase::Switching => Some(ChangeError::Busy(Arc::clone(record))),
@@ -68,7 +79,7 @@ pub(super) fn rehearse(state: &AdminState, change: ModeChange) -> Result<AdminRe
         "per_minute": if would_change { per_minute } else { 0.0 },
         "window_seconds": window_seconds,
     });
-    Ok(response::json(StatusCode::OK, &document))
+    Ok(document)
 }
 
 /// An operation with its requests in flight, as in reports and events.

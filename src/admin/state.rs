@@ -12,9 +12,10 @@ use super::rates::Rates;
 use super::traffic::Traffic;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
-use crate::fleet_view::FleetView;
+use crate::fleet_view::{FleetView, RehearsalView};
 use crate::gate::Gate;
 use crate::liveness::Liveness;
+use crate::policy::mode::ModeChange;
 use crate::reloads::Reloads;
 use crate::telemetry::Metrics;
 use crate::transport::{ClientCertificate, Peer, TlsServer};
@@ -29,6 +30,8 @@ pub(crate) struct FleetReader {
     pub(crate) latest: watch::Receiver<Option<Arc<FleetView>>>,
     /// Asks for a read of now. Without the store, the reply is the last known fleet, and says so.
     pub(crate) read: mpsc::Sender<oneshot::Sender<Option<Arc<FleetView>>>>,
+    /// Asks for a rehearsal of a change with a drain timeout; one after the other. The reply is `None` without the store.
+    pub(crate) rehearse: mpsc::Sender<(ModeChange, oneshot::Sender<Option<RehearsalView>>)>,
 }
 
 /// The parts of the gateway that the admin API works with.

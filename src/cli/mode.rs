@@ -293,7 +293,8 @@ async fn set_local(client: &AdminClient, closed: bool, local: &LocalArgs) -> Res
 
 async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<SetEnd, CallError> {
     if wanted.rehearse {
-        return Ok(SetEnd::Ended(client.call(Method::PUT, "/mode", Some(&set_body(wanted)), PATIENCE).await?));
+        // In a fleet it takes as long as the drains would.
+        return Ok(SetEnd::Ended(client.call(Method::PUT, "/mode", Some(&set_body(wanted)), LONGEST_FLIP).await?));
     }
     mode_set::set(client, &set_body(wanted), LONGEST_FLIP).await
 }

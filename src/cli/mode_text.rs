@@ -210,8 +210,29 @@ pub(super) fn describe_rehearsal(document: &Value) -> String {
     if rehearsal["window_seconds"] != 0 {
         text.push_str(&format!("  {:<13} {}\n", "would refuse", rate(&rehearsal["per_minute"])));
     }
+    text.push_str(&describe_members(&rehearsal["fleet"]));
     let current = word(&document["mode"]);
     text + &format!("nothing was changed: {current} is in force\n")
+}
+
+/// How a rehearsal went at the members of a fleet; nothing for a gateway alone.
+fn describe_members(fleet: &Value) -> String {
+    let Some(members) = fleet["members"].as_array() else { return String::new() };
+    let settles =
+        if fleet["would_settle"] == true { "the fleet would settle it" } else { "the fleet would not settle it" };
+    let mut text = format!("  {settles}; the longest drain: {} ms\n", fleet["drain_ms"]);
+    for member in members {
+        let drained = if member["drained"] == true { "would drain in" } else { "would not have drained in" };
+        let closed = member["cause"].as_str().map(|cause| format!(", and stay closed: {cause}")).unwrap_or_default();
+        let waits_for = summary_of_counts(&member["waits_for"]);
+        let waits_for = if waits_for.is_empty() { waits_for } else { format!(" ({waits_for})") };
+        let node = word(&member["node"]);
+        text.push_str(&format!("  {node:<13} {drained} {} ms{waits_for}{closed}\n", member["drain_ms"]));
+    }
+    for node in fleet["missing"].as_array().into_iter().flatten() {
+        text.push_str(&format!("  {:<13} did not reply\n", word(node)));
+    }
+    text
 }
 
 /// `3 × Query Customer Profile, 1 × Create Service`.

@@ -50,8 +50,12 @@ impl Drain {
     /// Reads the count before the time of the last abandoned exchange: an abandoned exchange writes its time first and
     /// leaves the count afterwards, so a zero that includes it also shows its time.
     fn is_over(&self) -> bool {
-        self.gate.forbidden_in_flight(self.leaving) == 0
-            && self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
+        self.gate.forbidden_in_flight(self.leaving) == 0 && self.graces_are_over()
+    }
+
+    /// Whether what was given up has had its time.
+    pub(super) fn graces_are_over(&self) -> bool {
+        self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
             && self.orphans_until.is_none_or(|until| Instant::now() >= until)
     }
 

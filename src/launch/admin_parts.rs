@@ -8,6 +8,7 @@ use super::{alive, fleet, history};
 use crate::admin::{AdminParts, JournalReader};
 use crate::config::Settings;
 use crate::control::FleetLink;
+use crate::control::fleet::rehearsal;
 use crate::liveness::Liveness;
 
 /// The time that a flip may take beyond its deadline: its saves, and the end of requests that are cut.
@@ -16,6 +17,7 @@ const SAVES: Duration = Duration::from_secs(30);
 pub(super) fn admin_parts(settings: &Settings, shared: SharedParts, liveness: Liveness) -> AdminParts {
     let fleet = shared.fleet.clone().map(|link| {
         tokio::task::spawn_local(alive::tell(link.clone(), Arc::clone(&shared.gate)));
+        tokio::task::spawn_local(rehearsal::respond(link.clone(), Arc::clone(&shared.gate), settings.orphan_grace));
         fleet::observe(link)
     });
     AdminParts {

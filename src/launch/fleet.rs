@@ -1,4 +1,5 @@
-//! The task behind `GET /fleet`: it takes note of every read of control's, and reads the store when an operator asks.
+//! The tasks behind `GET /fleet` and rehearsals: one takes note of every read of control's, and reads the store when an
+//! operator asks; the other asks the members.
 
 use std::sync::Arc;
 
@@ -6,10 +7,11 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::FleetReader;
-use crate::control::fleet::operators;
 use crate::control::fleet::sight::{FleetLink, FleetSight};
 use crate::control::fleet::view::Observed;
-use crate::fleet_view::FleetView;
+use crate::control::fleet::{operators, rehearsal};
+use crate::fleet_view::{FleetView, RehearsalView};
+use crate::policy::mode::ModeChange;
 
 /// Calls that wait for the same read.
 const WAITING: usize = 64;
@@ -18,9 +20,22 @@ const WAITING: usize = 64;
 pub(super) fn observe(link: FleetLink) -> FleetReader {
     let (read, asked) = mpsc::channel(WAITING);
     let (views, latest) = watch::channel(None);
+    let (rehearse, rehearsed) = mpsc::channel(WAITING);
+    tokio::task::spawn_local(rehearse_each(link.clone(), rehearsed));
     let observer = Observer { link, observed: Observed::default(), views, routes_differ: false };
     tokio::task::spawn_local(observer.run(asked));
-    FleetReader { latest, read }
+    FleetReader { latest, read, rehearse }
+}
+
+/// One rehearsal after the other; one whose client has left ends.
+async fn rehearse_each(
+    link: FleetLink,
+    mut asked: mpsc::Receiver<(ModeChange, oneshot::Sender<Option<RehearsalView>>)>,
+) {
+    while let Some((change, mut reply)) = asked.recv().await {
+        let view = rehearsal::ask(&link, &change, reply.closed()).await;
+        let _ = reply.send(view);
+    }
 }
 
 struct Observer {

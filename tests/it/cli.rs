@@ -36,7 +36,7 @@ mod token;
 mod usage;
 
 /// `mode …` of this gateway, by its token file.
-fn mode(gateway: &Gateway, arguments: &[&str]) -> Run {
+pub(crate) fn mode(gateway: &Gateway, arguments: &[&str]) -> Run {
     let own = mode_arguments(gateway);
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     run(&[&own, arguments].concat())

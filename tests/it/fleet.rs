@@ -15,6 +15,9 @@ mod figures;
 /// The recipes of docs/fleet.md.
 mod recipes;
 
+/// Rehearsals of a flip at every member.
+mod rehearsal;
+
 /// The same of the store and of links.
 mod store_failures;
 

@@ -98,8 +98,6 @@ fn token<T>(value: &Option<Marked<T>>) -> i64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn contents(cluster_id: u64, made_for: Option<u64>, mode: Option<ModeRecord>) -> FleetContents {
@@ -107,9 +105,7 @@ mod tests {
             cluster_id,
             fleet: made_for.map(|id| Marked { value: FleetKey::of(id), token: 5 }),
             mode: mode.map(|value| Marked { value, token: 6 }),
-            members: BTreeMap::new(),
-            forgotten: BTreeMap::new(),
-            alive: BTreeMap::new(),
+            ..FleetContents::default()
         }
     }
 

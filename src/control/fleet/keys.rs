@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::control::store::etcd::Contents;
-use crate::policy::mode::{DrainOutcome, ModeRecord, OperationCount};
+use crate::policy::mode::{DrainOutcome, Mode, ModeRecord, OperationCount};
 
 /// The format that this program writes and reads; a value of a later one is refused.
 pub(crate) const FORMAT: u32 = 1;
@@ -21,6 +21,8 @@ pub(crate) const MODE: &str = "mode";
 const MEMBER: &str = "member/";
 const FORGOTTEN: &str = "forgotten/";
 const ALIVE: &str = "alive/";
+const REHEARSAL: &str = "rehearsal/";
+const REHEARSED: &str = "rehearsed/";
 
 /// `fleet`: the store that these contents were made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +93,32 @@ pub(crate) struct Forgotten {
     pub unknown: Map<String, Value>,
 }
 
+/// `rehearsal/<asker>`: every member is to say how its drain would go. Nothing is decided by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rehearsal {
+    /// A random number, never used again: 32 hex digits.
+    pub id: String,
+    /// The target.
+    pub mode: Mode,
+    /// The flip would be made although a profile schema is lacking.
+    pub force: bool,
+    pub drain_timeout_ms: u64,
+}
+
+/// `rehearsed/<asker>/<node>`: how the drain of a member would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rehearsed {
+    /// Of the rehearsal.
+    pub id: String,
+    /// Why the member would acknowledge the flip as closed.
+    pub cause: Option<String>,
+    /// Every request that was in flight at the beginning has ended within the drain timeout.
+    pub drained: bool,
+    pub drain_ms: u64,
+    /// The requests in flight that the drain would have waited for, at the beginning if it is over, else at the end.
+    pub waits_for: Vec<OperationCount>,
+}
+
 /// A value with the store's mark of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Marked<T> {
@@ -99,7 +127,7 @@ pub(crate) struct Marked<T> {
 }
 
 /// Everything of a fleet but its journal, from one read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FleetContents {
     pub cluster_id: u64,
     pub fleet: Option<Marked<FleetKey>>,
@@ -108,6 +136,10 @@ pub(crate) struct FleetContents {
     pub forgotten: BTreeMap<String, Marked<Forgotten>>,
     /// For display alone.
     pub alive: BTreeMap<String, Value>,
+    /// By the member that asks.
+    pub rehearsals: BTreeMap<String, Rehearsal>,
+    /// By `<asker>/<node>`.
+    pub rehearsed: BTreeMap<String, Rehearsed>,
 }
 
 /// A value that cannot be read.
@@ -128,6 +160,8 @@ impl FleetContents {
             members: below(contents, MEMBER)?,
             forgotten: below(contents, FORGOTTEN)?,
             alive: BTreeMap::new(),
+            rehearsals: readable(contents, REHEARSAL),
+            rehearsed: readable(contents, REHEARSED),
         };
         for (key, value) in &contents.values {
             if let Some(node) = key.strip_prefix(ALIVE) {
@@ -168,6 +202,16 @@ pub(crate) fn forgotten_key(node: &str) -> String {
     format!("{FORGOTTEN}{node}")
 }
 
+/// The key by which a member asks for a rehearsal.
+pub(crate) fn rehearsal_key(asker: &str) -> String {
+    format!("{REHEARSAL}{asker}")
+}
+
+/// The key of a reply to it.
+pub(crate) fn rehearsed_key(asker: &str, node: &str) -> String {
+    format!("{REHEARSED}{asker}/{node}")
+}
+
 /// A random number in the form of the entries.
 pub(crate) fn hex_id(id: u128) -> String {
     format!("{id:032x}")
@@ -193,4 +237,10 @@ fn below<T: DeserializeOwned>(contents: &Contents, prefix: &str) -> Result<BTree
         values.extend(one(contents, key)?.map(|value| (node.to_owned(), value)));
     }
     Ok(values)
+}
+
+/// Values that decide nothing: one that cannot be read is left out.
+fn readable<T: DeserializeOwned>(contents: &Contents, prefix: &str) -> BTreeMap<String, T> {
+    let below = contents.values.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?, value)));
+    below.filter_map(|(name, value)| Some((name.to_owned(), serde_json::from_slice(&value.bytes).ok()?))).collect()
 }

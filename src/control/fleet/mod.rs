@@ -7,6 +7,7 @@ pub(super) mod membership;
 pub(super) mod memory;
 pub(crate) mod operators;
 pub(super) mod ops;
+pub(crate) mod rehearsal;
 pub(crate) mod sight;
 pub(super) mod timers;
 pub(crate) mod view;

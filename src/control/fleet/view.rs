@@ -190,8 +190,8 @@ mod tests {
             fleet: Some(Marked { value: FleetKey::of(1), token: 1 }),
             mode: Some(Marked { value: record, token: 1 }),
             members: ["a", "b"].map(str::to_owned).into_iter().zip(members).collect(),
-            forgotten: BTreeMap::new(),
             alive: alive.iter().map(|(node, value)| ((*node).to_owned(), value.clone())).collect(),
+            ..FleetContents::default()
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn of_mode(prefix: &str) -> Vec<WatchCreateRequest> {
     let named = |key: &str| format!("{prefix}{key}");
     let below = |key: &str| between(&named(key), &end_of(&named(key)));
     let deletes = WatchCreateRequest { filters: vec![NO_PUTS], ..below("member/") };
-    vec![between(&named("mode"), ""), between(&named("fleet"), ""), below("forgotten/"), deletes]
+    vec![between(&named("mode"), ""), between(&named("fleet"), ""), below("forgotten/"), below("rehearsal/"), deletes]
 }
 
 fn between(key: &str, end: &str) -> WatchCreateRequest {

@@ -206,7 +206,7 @@ impl EtcdStore {
         all.get_or_init(|| hints::begin(runtime, links, hints::everything(prefix))).clone()
     }
 
-    /// The same for those who only follow: `mode`, `fleet`, `forgotten/`, and what is deleted below `member/`.
+    /// The same for those who only follow: `mode`, `fleet`, `forgotten/`, `rehearsal/`, and what is deleted below `member/`.
     pub fn hints_of_mode(&self) -> watch::Receiver<u64> {
         let Shared { runtime, links, prefix, mode, .. } = &*self.shared;
         mode.get_or_init(|| hints::begin(runtime, links, hints::of_mode(prefix))).clone()
