@@ -155,7 +155,7 @@ def free_port():
 
 def await_port(process, port, name, folder):
     """Waits until the port is open; says what the process said when it is not."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -168,7 +168,7 @@ def await_port(process, port, name, folder):
 
 def await_ready(admin):
     """Waits until the gateway says that it is ready: its ports are open a moment before."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=2)
         try:
