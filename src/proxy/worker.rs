@@ -1,5 +1,6 @@
-//! A data worker: one thread, one runtime, one listener, one pool of connections to UCS. It shares nothing with the other
-//! workers on the request path; only a new connection may be handed to a worker that has fewer.
+//! A data worker: one thread, one runtime, one listener, one pool of connections to UCS. It accepts connections up to their
+//! limit, and its sweep finds whose deadline has passed: of clients here, of exchanges with UCS in `upstream/exchange`. It
+//! shares nothing with the other workers on the request path; only a new connection may be handed to a worker that has fewer.
 
 use std::cell::Cell;
 use std::io;

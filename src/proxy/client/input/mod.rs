@@ -1,5 +1,6 @@
 //! The input of one client: request heads and bodies, read from its socket on demand. All framing is validated before it is
-//! used, and an idle client holds no buffer. It sends no responses: errors are returned to the caller.
+//! used, and an idle client holds no buffer. It asks for an expected body with 100 (Continue) once that is read; it sends no
+//! other response: errors are returned to the caller.
 
 use std::cell::RefCell;
 use std::fmt;
