@@ -17,20 +17,15 @@ use crate::support::{Gateway, PATIENCE, TempDir, Ucs, admin, eventually, request
 
 const SHIPPED: &str = env!("CARGO_BIN_EXE_ucs-gateway");
 
-/// The build with faults. It shares the compiled dependencies; its result has a folder of its own.
+/// The build with faults.
 fn faulty() -> &'static Path {
     static FAULTY: OnceLock<PathBuf> = OnceLock::new();
     FAULTY.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let build = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/machine/build_with_faults");
         let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let own = shared.join("faults");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.current_dir(root).args(["build", "--quiet", "--locked", "--offline", "--bin", "ucs-gateway"]);
-        cargo.arg("--target-dir").arg(&own).env("CARGO_BUILD_BUILD_DIR", shared);
-        cargo.env("RUSTC_WORKSPACE_WRAPPER", root.join("tests/it/machine/with_faults"));
-        let built = cargo.output().unwrap();
+        let built = Command::new(build).env("CARGO_TARGET_DIR", shared).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        own.join("debug/ucs-gateway")
+        String::from_utf8(built.stdout).unwrap().trim().into()
     })
 }
 
