@@ -194,7 +194,7 @@ fn joined(gateway: &Gateway, ucs: &Ucs, change: &Value) -> (Connection, [Connect
 fn a_request_for_the_target_gets_the_result_and_the_report_of_the_flip() {
     let ucs = Ucs::start("production");
     let gateway = Gateway::start(ucs.upstream.address, &QUICK);
-    let (mut client, askers) = joined(&gateway, &ucs, &json!({"mode": "maintenance", "drain_timeout": "1s"}));
+    let (mut client, askers) = joined(&gateway, &ucs, &json!({"mode": "maintenance", "drain_timeout": "5s"}));
     for mut asker in askers {
         let late = asker.read_reply();
         is(&late, 504, "drain_timeout");

@@ -49,7 +49,7 @@ fn set_back(dir: &TempDir, by: Duration) {
 fn a_scheduled_flip_is_shown_and_runs_at_its_time_in_the_name_of_its_asker() {
     let ucs = ucs();
     let gateway = Gateway::bare(ucs.address, &[]);
-    let at = ahead(Duration::from_secs(2));
+    let at = ahead(Duration::from_secs(3600));
     let shown = schedule(&gateway, "maintenance", &at);
     assert_eq!(
         (&shown["mode"], &shown["phase"], &shown["reason"]),
@@ -68,6 +68,8 @@ fn a_scheduled_flip_is_shown_and_runs_at_its_time_in_the_name_of_its_asker() {
     let text = cli(&gateway, &["history"]).stdout;
     assert!(text.contains(&format!("scheduled: maintenance at {}: night work\n", shown_time(&at))), "{text}");
 
+    let at = ahead(Duration::from_secs(2));
+    schedule(&gateway, "maintenance", &at);
     eventually("it runs", || admin::mode(&gateway)["mode"] == "maintenance");
     assert!(Timestamp::now() >= at.parse().unwrap());
     eventually("it settles", || admin::mode(&gateway)["phase"] == "settled");
@@ -82,7 +84,8 @@ fn a_scheduled_flip_is_shown_and_runs_at_its_time_in_the_name_of_its_asker() {
 fn a_scheduled_flip_is_replaced_and_cancelled() {
     let ucs = ucs();
     let gateway = Gateway::bare(ucs.address, &[]);
-    schedule(&gateway, "maintenance", &ahead(Duration::from_secs(1)));
+    let first = ahead(Duration::from_secs(5));
+    schedule(&gateway, "maintenance", &first);
     let at = ahead(Duration::from_secs(3600));
     schedule(&gateway, "maintenance", &at);
     assert_eq!(admin::mode(&gateway)["scheduled"]["at"], at);
@@ -91,7 +94,8 @@ fn a_scheduled_flip_is_replaced_and_cancelled() {
     let record = admin::mode(&gateway);
     assert_eq!((&record["scheduled"], &record["mode"]), (&json!(null), &json!("production")));
     assert_eq!(history(&gateway)[0]["kind"], "unscheduled");
-    std::thread::sleep(Duration::from_millis(1500));
+    let first: Timestamp = first.parse().unwrap();
+    eventually("the time of the first one has passed", || Timestamp::now() > first + Duration::from_millis(500));
     assert_eq!(admin::mode(&gateway)["revision"], record["revision"], "the first one is gone too");
     let set = cli(&gateway, &["set", "maintenance", "--at", "02:00", "--message", "until three"]);
     assert_eq!(set.code, Some(0), "{set:?}");
@@ -111,7 +115,7 @@ fn shown_time(at: &str) -> String {
 fn a_scheduled_flip_survives_kills_and_other_flips() {
     let (ucs, dir) = (ucs(), TempDir::new());
     let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
-    let at = ahead(Duration::from_secs(4));
+    let at = ahead(Duration::from_secs(10));
     schedule(&gateway, "maintenance", &at);
     gateway.kill();
     let gateway = Gateway::start_in(dir.path(), ucs.address, &[&ALONE[..], &["--orphan-grace", "10ms"]].concat());
@@ -163,7 +167,7 @@ fn a_scheduled_flip_that_a_stop_or_a_kill_interrupts_is_made_by_the_next_gateway
         let mut client = Connection::open(gateway.data);
         client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 2\r\n\r\n{}");
         ucs.in_flight_reaches(1);
-        let at = ahead(Duration::from_secs(1));
+        let at = ahead(Duration::from_secs(2));
         let wanted = json!({"mode": "maintenance", "at": at, "reason": "night work", "expires_in": "1h"});
         assert_eq!(admin::set_mode(&gateway, &wanted).status, 202);
         eventually("it begins", || admin::mode(&gateway)["phase"] == "switching");
@@ -197,7 +201,7 @@ fn a_scheduled_flip_that_fails_is_an_alarm_and_is_not_tried_again() {
     let mut client = Connection::open(gateway.data);
     client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 2\r\n\r\n{}");
     ucs.in_flight_reaches(1);
-    schedule(&gateway, "maintenance", &ahead(Duration::from_secs(1)));
+    schedule(&gateway, "maintenance", &ahead(Duration::from_secs(2)));
     eventually("it fails", || !admin::mode(&gateway)["alarm"].is_null());
     let mode = admin::mode(&gateway);
     assert!(mode["alarm"].as_str().unwrap().contains("failed: drain timed out"), "{mode}");

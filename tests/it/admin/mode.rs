@@ -254,7 +254,7 @@ fn a_rehearsal_says_what_a_flip_would_meet_and_changes_nothing() {
     assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").status, 404);
     assert_eq!(upload.finish().status, 201);
     assert_eq!(admin::mode(&gateway)["revision"], before["revision"]);
-    assert_eq!(admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"mode\"}"), 0.0);
+    assert_eq!(admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"refused_mode\"}"), 0.0);
     let same = rehearse("production").json();
     assert_eq!(same["rehearsal"]["would_change"], false);
     // It is checked like the flip itself.

@@ -177,7 +177,7 @@ fn a_broken_file_changes_nothing_and_says_so() {
     assert!(fault(&gateway).as_str().is_some_and(|fault| fault.contains("access.yaml:3: ")), "{}", fault(&gateway));
     let metrics = plain(&gateway, "GET /metrics", &[("Authorization", &bearer("viewer-token"))]).text();
     assert!(metrics.contains("\nucs_gateway_access_fault 1\n"), "{metrics}");
-    assert!(gateway.log().contains("access.yaml:3: "), "{}", gateway.log());
+    eventually("it is logged", || gateway.log().contains("access.yaml:3: "));
 
     dir.file("access.yaml", &principals("viewer-token", "mode:read"));
     assert_eq!(reload(&gateway).status, 200);

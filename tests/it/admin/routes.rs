@@ -1,6 +1,7 @@
 //! The table in force: shown with its counts, reloaded by call and by SIGHUP, and explained as it really acts.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -236,15 +237,20 @@ fn an_explanation_costs_the_same_with_hundreds_of_regexes() {
     let file = dir.file("routes.yaml", &format!("version: 1\nroutes:\n  - {set_mode}\n{routes}"));
     let large = Gateway::bare(ucs.address, &["--routes", file.to_str().unwrap()]);
     let small = Gateway::bare(ucs.address, &[]);
-    // The quickest of many calls: other work of the machine only adds.
     let cost = |gateway: &Gateway, path: &str| {
-        let call = |_| {
-            let begun = std::time::Instant::now();
-            assert_eq!(admin::call(gateway, &format!("GET /explain?path={path}"), None).status, 200);
-            begun.elapsed()
-        };
-        (0..50).map(call).min().unwrap()
+        let begun = Instant::now();
+        assert_eq!(admin::call(gateway, &format!("GET /explain?path={path}"), None).status, 200);
+        begun.elapsed()
     };
-    let (large, small) = (cost(&large, "/r0/abc/12/x"), cost(&small, "/interactions/1/plain_text"));
-    assert!(large < small * 5, "{large:?} with 300 regexes, {small:?} with the shipped table");
+    // The quickest of many calls, and of more where that is needed: other work of the machine only adds.
+    let (mut with_many, mut with_few) = (Duration::MAX, Duration::MAX);
+    let mut compare = || {
+        with_many = with_many.min(cost(&large, "/r0/abc/12/x"));
+        with_few = with_few.min(cost(&small, "/interactions/1/plain_text"));
+        with_many < with_few * 5
+    };
+    for _ in 0..50 {
+        compare();
+    }
+    eventually("300 regexes cost about as much as the shipped table", compare);
 }

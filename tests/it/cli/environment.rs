@@ -33,7 +33,9 @@ fn a_flag_wins_over_a_variable_and_an_empty_one_is_unset() {
     assert_eq!(get(&[("UCS_GATEWAY_TOKEN", &token), ("UCS_GATEWAY_TOKEN_FILE", "/nowhere")], &[]), production);
     assert_eq!(get(&[("UCS_GATEWAY_TOKEN", "wrong")], &["--state-dir", state]).0, Some(1), "a variable counts");
     assert_eq!(get(&[], &["--token", "a", "--token-file", file]).0, Some(2), "two flags contradict each other");
-    assert_eq!(with(&[("UCS_GATEWAY_ADMIN", "")], &["mode", "--token", "x", "get"]).code, Some(5), "the default");
+    // Another gateway of this machine may listen there, and refuses the token.
+    let of_default = with(&[("UCS_GATEWAY_ADMIN", "")], &["mode", "--token", "x", "get"]);
+    assert!(matches!(of_default.code, Some(5 | 1)), "the default address: {of_default:?}");
     let marked = gateway.state_dir().join("marked");
     std::fs::write(&marked, format!("\u{feff}{token}\r\n")).unwrap();
     assert_eq!(get(&[], &["--token-file", marked.to_str().unwrap()]), production, "a byte order mark is no part of it");

@@ -134,7 +134,7 @@ fn an_upload_goes_on_while_its_response_comes() {
 #[test]
 fn an_idle_connection_is_ended_with_goaway() {
     let upstream = Scripted::ok();
-    let gateway = start(upstream.address, &["--idle-timeout", "300ms"]);
+    let gateway = start(upstream.address, &["--idle-timeout", "2s"]);
     let mut client = H2::open(gateway.data);
     assert_eq!(client.ask("GET /profiles/1", &[]).status, 200);
     client.goaway();
