@@ -112,9 +112,10 @@ class LifeCrowd(floods.Crowd):
             self.close(stream, "broken")
 
 
-def crowd(wanted, how):
+def crowd(wanted, how, come=200, pause=0):
     def part(gateway, stop, told):
         people = LifeCrowd(gateway.port, stop)
+        people.come, people.pause = come, pause
         people.run_life(wanted, **how)
         told.put(("crowd", people.summary()))
 

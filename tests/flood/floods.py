@@ -243,12 +243,15 @@ class Crowd:
     def __init__(self, port, stop):
         raise_limit()
         self.port, self.stop, self.answers, self.made = port, stop, {}, 0
+        # So many may come in a turn, and so long is the pause behind it.
+        self.come, self.pause = 200, 0
         self.sockets = selectors.DefaultSelector()
 
     def run(self, wanted, first, drip=b"", reads=True, buffer=None):
         next_drip = time.monotonic() + 1
         while not self.stop.is_set():
-            for _ in range(200):
+            time.sleep(self.pause)
+            for _ in range(self.come):
                 if len(self.sockets.get_map()) < wanted:
                     self.connect(first, buffer)
             if reads:

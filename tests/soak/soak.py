@@ -45,11 +45,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pace", type=float, default=1, help="so much of the usual number of clients")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
     folder = tempfile.mkdtemp(prefix="ucs-gateway-soak-")
     os.chmod(folder, 0o755)
-    soak = Soak(folder)
+    soak = Soak(folder, arguments.pace)
     try:
         soak.start()
         soak.live(arguments.minutes * 60)
@@ -60,7 +61,8 @@ def main():
 
 
 class Soak:
-    def __init__(self, folder):
+    def __init__(self, folder, pace):
+        self.pace = pace
         self.folder, self.port, self.admin, self.ucs = folder, free_port(), free_port(), free_port()
         self.gateway = self.nginx = None
         self.over = threading.Event()
@@ -123,10 +125,10 @@ http {{
 
     def live(self, seconds):
         stop = multiprocessing.Event()
-        crowds = [multiprocessing.Process(target=crowd, args=(name, self.port, stop)) for name in HOSTILE]
+        crowds = [multiprocessing.Process(target=crowd, args=(name, self.scaled(size), self.port, stop)) for name, size in HOSTILE.items()]
         for process in crowds:
             process.start()
-        parts = [self.ask] * CLIENTS + [self.leave, self.flip, self.reload, self.break_ucs]
+        parts = [self.ask] * self.scaled(CLIENTS) + [self.leave, self.flip, self.reload, self.break_ucs]
         threads = [threading.Thread(target=self.run, args=(part, number)) for number, part in enumerate(parts)]
         for thread in threads:
             thread.start()
@@ -139,6 +141,9 @@ http {{
         stop.set()
         for part in [*threads, *crowds]:
             part.join()
+
+    def scaled(self, size):
+        return max(1, round(size * self.pace))
 
     def run(self, part, number):
         chance = random.Random(f"{part.__name__} {number}")
@@ -314,13 +319,14 @@ http {{
         return 1 if wrong else 0
 
 
-def crowd(name, port, stop):
+def crowd(name, size, port, stop):
     """Clients of one kind, which leave after a while and come again."""
     gateway = type("Gateway", (), {"port": port})
     while not stop.is_set():
         over, told = threading.Event(), queue.Queue()
         how = lifecycle.CROWDS[name][1]
-        part = (lifecycle.cutters if name == "cut-exchanges" else lifecycle.crowd)(HOSTILE[name], how)
+        # Few come again at a time: this is an hour of life, not a flood.
+        part = lifecycle.cutters(size, how) if name == "cut-exchanges" else lifecycle.crowd(size, how, come=1, pause=0.05)
         clients = threading.Thread(target=part, args=(gateway, over, told))
         clients.start()
         stop.wait(ROUND_SECONDS)
