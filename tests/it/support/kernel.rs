@@ -15,7 +15,6 @@ pub struct Socket {
     remote: u16,
 }
 
-pub const ESTABLISHED: u8 = 1;
 const LISTENING: u8 = 10;
 const TIME_WAIT: u8 = 6;
 
