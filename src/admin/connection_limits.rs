@@ -4,7 +4,8 @@
 //! out another. Event streams are counted separately. A connection with a mode change in progress is never evicted. It moves
 //! no bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,14 +32,16 @@ const MAX_STREAMS_PER_PRINCIPAL: usize = 32;
 const UNTHROTTLED: usize = 16;
 const DELAY_EACH: Duration = Duration::from_millis(2);
 
-/// All connections by number, the oldest first.
+/// All open connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLimits(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    open: BTreeMap<u64, Connection>,
+    open: HashMap<u64, Connection>,
+    /// Their numbers by identity, the oldest first: a crowd is counted once for each of its connections, so counting is cheap.
+    numbers: BTreeMap<Identity, BTreeSet<u64>>,
     /// Whether an eviction was logged: a flood is worth one line.
     is_logged: bool,
 }
@@ -53,7 +56,7 @@ struct Connection {
 }
 
 /// The principal of a connection, by name.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Identity {
     Anonymous(Origin),
     Authenticated(Arc<str>),
@@ -66,6 +69,18 @@ impl Identity {
             Identity::Anonymous(_) => None,
             Identity::Authenticated(name) | Identity::Streaming(name) => Some(name),
         }
+    }
+
+    fn is_anonymous(&self) -> bool {
+        matches!(self, Identity::Anonymous(_))
+    }
+
+    fn is_authenticated(&self) -> bool {
+        matches!(self, Identity::Authenticated(_))
+    }
+
+    fn is_streaming(&self) -> bool {
+        matches!(self, Identity::Streaming(_))
     }
 }
 
@@ -109,19 +124,7 @@ impl ConnectionLimits {
     /// A slot for a new connection.
     pub(super) fn take(self: &Arc<Self>, peer: &Peer) -> ConnectionSlot {
         let evicted = Arc::new(Notify::new());
-        let origin = origin(peer);
-        let mut table = self.lock();
-        table.make_room_for_anonymous(origin);
-        let number = table.next;
-        table.next += 1;
-        let connection = Connection {
-            identity: Identity::Anonymous(origin),
-            work: Work::Idle,
-            was_served: false,
-            evicted: Arc::clone(&evicted),
-        };
-        table.open.insert(number, connection);
-        drop(table);
+        let number = self.lock().add(origin(peer), Arc::clone(&evicted));
         ConnectionSlot { limits: Arc::clone(self), number, evicted }
     }
 
@@ -131,53 +134,88 @@ impl ConnectionLimits {
 }
 
 impl Table {
-    fn make_room_for_anonymous(&mut self, origin: Origin) {
-        let anonymous = || {
-            self.open.iter().filter_map(|(number, connection)| match connection.identity {
-                Identity::Anonymous(origin) => Some((*number, origin, connection.work)),
-                Identity::Authenticated(_) | Identity::Streaming(_) => None,
-            })
+    fn add(&mut self, origin: Origin, evicted: Arc<Notify>) -> u64 {
+        self.make_room_for_anonymous(origin);
+        let number = self.next;
+        self.next += 1;
+        let identity = Identity::Anonymous(origin);
+        self.numbers.entry(identity.clone()).or_default().insert(number);
+        self.open.insert(number, Connection { identity, work: Work::Idle, was_served: false, evicted });
+        number
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Connection> {
+        let connection = self.open.remove(&number)?;
+        self.forget(&connection.identity, number);
+        Some(connection)
+    }
+
+    fn forget(&mut self, identity: &Identity, number: u64) {
+        if let Some(numbers) = self.numbers.get_mut(identity) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.numbers.remove(identity);
+            }
+        }
+    }
+
+    fn identify(&mut self, number: u64, identity: Identity) {
+        let Some(connection) = self.open.get_mut(&number).filter(|connection| connection.identity != identity) else {
+            return;
         };
-        let count = anonymous().count();
+        let former = std::mem::replace(&mut connection.identity, identity.clone());
+        self.forget(&former, number);
+        self.numbers.entry(identity).or_default().insert(number);
+    }
+
+    /// The number of connections with such an identity.
+    fn count(&self, is_counted: impl Fn(&Identity) -> bool) -> usize {
+        self.numbers.iter().filter(|(identity, _)| is_counted(identity)).map(|(_, numbers)| numbers.len()).sum()
+    }
+
+    /// The oldest connection in such work.
+    fn oldest(&self, numbers: &BTreeSet<u64>, is_wanted: impl Fn(Work) -> bool) -> Option<u64> {
+        let is_wanted = |number: &u64| self.open.get(number).is_some_and(|connection| is_wanted(connection.work));
+        numbers.iter().copied().find(is_wanted)
+    }
+
+    fn make_room_for_anonymous(&mut self, origin: Origin) {
+        let count = self.count(Identity::is_anonymous);
         if count < MAX_ANONYMOUS {
             self.is_logged &= count > MAX_ANONYMOUS / 2;
             return;
         }
-        let mut each = HashMap::from([(origin, 1usize)]);
-        anonymous().for_each(|(_, origin, _)| *each.entry(origin).or_default() += 1);
+        let oldest_of_most = |is_wanted: fn(Work) -> bool| {
+            let anonymous = self.numbers.iter().filter(|(identity, _)| identity.is_anonymous());
+            let oldest = anonymous.filter_map(|(identity, numbers)| {
+                let has = numbers.len() + usize::from(*identity == Identity::Anonymous(origin));
+                self.oldest(numbers, is_wanted).map(|number| (has, Reverse(number)))
+            });
+            oldest.max().map(|(_, Reverse(number))| number)
+        };
         // A connection whose password is being verified is evicted last; the attempt limiter keeps those few.
-        let leaving = anonymous().max_by_key(|(number, origin, work)| {
-            let has = each.get(origin).copied().unwrap_or_default();
-            (*work != Work::Check, has, std::cmp::Reverse(*number))
-        });
-        let leaving = leaving.map(|(number, ..)| number);
+        let leaving = oldest_of_most(|work| work != Work::Check).or_else(|| oldest_of_most(|_| true));
         self.evict(leaving);
     }
 
     fn make_room_for(&mut self, principal: &str) -> Result<(), LimitReached> {
-        let authenticated = || {
-            self.open.iter().filter_map(|(number, connection)| match &connection.identity {
-                Identity::Authenticated(name) => Some((*number, &**name, connection.work)),
-                Identity::Anonymous(_) | Identity::Streaming(_) => None,
-            })
-        };
-        if authenticated().count() < MAX_AUTHENTICATED {
+        if self.count(Identity::is_authenticated) < MAX_AUTHENTICATED {
             return Ok(());
         }
-        let mut each = HashMap::from([(principal, 1usize)]);
-        authenticated().for_each(|(_, name, _)| *each.entry(name).or_default() += 1);
-        let leaving = authenticated().filter(|(_, _, work)| *work != Work::Change);
-        let leaving = leaving.max_by_key(|(number, name, work)| {
-            let has = each.get(name).copied().unwrap_or_default();
-            (has, *name == principal, *work == Work::Idle, std::cmp::Reverse(*number))
+        let authenticated = self.numbers.iter().filter(|(identity, _)| identity.is_authenticated());
+        let leaving = authenticated.filter_map(|(identity, numbers)| {
+            let is_own = identity.name() == Some(principal);
+            let idle = self.oldest(numbers, |work| work == Work::Idle);
+            let number = idle.or_else(|| self.oldest(numbers, |work| work != Work::Change))?;
+            Some((numbers.len() + usize::from(is_own), is_own, idle.is_some(), Reverse(number)))
         });
-        let number = leaving.map(|(number, _, _)| number).ok_or(LimitReached::Connections)?;
+        let number = leaving.max().map(|(.., Reverse(number))| number).ok_or(LimitReached::Connections)?;
         self.evict(Some(number));
         Ok(())
     }
 
     fn evict(&mut self, number: Option<u64>) {
-        let Some(connection) = number.and_then(|number| self.open.remove(&number)) else { return };
+        let Some(connection) = number.and_then(|number| self.remove(number)) else { return };
         connection.evicted.notify_one();
         if !std::mem::replace(&mut self.is_logged, true) {
             tracing::warn!("admin connection limit reached; closing the oldest connections");
@@ -201,7 +239,7 @@ impl ConnectionSlot {
 
     /// Whether no credential has been accepted yet.
     pub(super) fn is_anonymous(&self) -> bool {
-        self.with(|connection| matches!(connection.identity, Identity::Anonymous(_))).unwrap_or(false)
+        self.with(|connection| connection.identity.is_anonymous()).unwrap_or(false)
     }
 
     /// Marks a call in progress, until the guard is dropped.
@@ -230,8 +268,7 @@ impl ConnectionSlot {
         let Some(own) = table.open.get(&self.number).filter(|connection| connection.was_served) else {
             return Duration::ZERO;
         };
-        let is_own = |connection: &&Connection| connection.identity.name() == own.identity.name();
-        match table.open.values().filter(is_own).count() {
+        match table.count(|identity| identity.name() == own.identity.name()) {
             0..=UNTHROTTLED => Duration::ZERO,
             many => DELAY_EACH * u32::try_from(many).unwrap_or(u32::MAX),
         }
@@ -240,18 +277,15 @@ impl ConnectionSlot {
     /// Records the principal whose credential was accepted.
     pub(super) fn authenticate(&self, principal: &Arc<str>) -> Result<(), LimitReached> {
         let mut table = self.limits.lock();
-        match table.open.get_mut(&self.number).map(|connection| &mut connection.identity) {
-            None => return Err(LimitReached::Connections),
-            Some(Identity::Authenticated(name) | Identity::Streaming(name)) => {
-                *name = Arc::clone(principal);
-                return Ok(());
-            }
-            Some(Identity::Anonymous(_)) => {}
+        let identity = table.open.get(&self.number).map(|connection| &connection.identity);
+        let authenticated = match identity.ok_or(LimitReached::Connections)? {
+            Identity::Streaming(_) => Identity::Streaming(Arc::clone(principal)),
+            Identity::Anonymous(_) | Identity::Authenticated(_) => Identity::Authenticated(Arc::clone(principal)),
+        };
+        if identity.is_some_and(Identity::is_anonymous) {
+            table.make_room_for(principal)?;
         }
-        table.make_room_for(principal)?;
-        if let Some(connection) = table.open.get_mut(&self.number) {
-            connection.identity = Identity::Authenticated(Arc::clone(principal));
-        }
+        table.identify(self.number, authenticated);
         Ok(())
     }
 
@@ -259,12 +293,11 @@ impl ConnectionSlot {
     /// hand: a half-sent change must not take the place of a whole one.
     pub(super) fn begin_change(&self) -> Result<(), LimitReached> {
         let mut table = self.limits.lock();
-        let Some(Connection { identity: Identity::Authenticated(own), .. }) = table.open.get(&self.number) else {
-            return Err(LimitReached::Connections);
-        };
-        let is_own =
-            |connection: &&Connection| matches!(&connection.identity, Identity::Authenticated(name) if name == own);
-        let changes = table.open.values().filter(is_own).filter(|connection| connection.work == Work::Change).count();
+        let identity = table.open.get(&self.number).map(|connection| &connection.identity);
+        let own = identity.filter(|identity| identity.is_authenticated()).ok_or(LimitReached::Connections)?;
+        let numbers = table.numbers.get(own).into_iter().flatten();
+        let changes =
+            numbers.filter(|number| table.open.get(number).is_some_and(|one| one.work == Work::Change)).count();
         if changes >= MAX_CHANGES {
             return Err(LimitReached::Changes);
         }
@@ -280,22 +313,14 @@ impl ConnectionSlot {
         let Some(Connection { identity: Identity::Authenticated(own), .. }) = table.open.get(&self.number) else {
             return Err(LimitReached::Connections);
         };
-        let streams = || {
-            table.open.values().filter_map(|connection| match &connection.identity {
-                Identity::Streaming(name) => Some(name),
-                Identity::Anonymous(_) | Identity::Authenticated(_) => None,
-            })
-        };
-        if streams().filter(|name| *name == own).count() >= MAX_STREAMS_PER_PRINCIPAL {
+        let stream = Identity::Streaming(Arc::clone(own));
+        if table.count(|identity| *identity == stream) >= MAX_STREAMS_PER_PRINCIPAL {
             return Err(LimitReached::StreamsOfPrincipal);
         }
-        if streams().count() >= MAX_STREAMS {
+        if table.count(Identity::is_streaming) >= MAX_STREAMS {
             return Err(LimitReached::Streams);
         }
-        let own = Arc::clone(own);
-        if let Some(connection) = table.open.get_mut(&self.number) {
-            connection.identity = Identity::Streaming(own);
-        }
+        table.identify(self.number, stream);
         Ok(StreamSlot(Arc::clone(self)))
     }
 
@@ -306,7 +331,7 @@ impl ConnectionSlot {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.limits.lock().open.remove(&self.number);
+        self.limits.lock().remove(self.number);
     }
 }
 
@@ -326,10 +351,11 @@ pub(super) struct StreamSlot(Arc<ConnectionSlot>);
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.0.with(|connection| {
-            if let Identity::Streaming(name) = &connection.identity {
-                connection.identity = Identity::Authenticated(Arc::clone(name));
-            }
-        });
+        let mut table = self.0.limits.lock();
+        let identity = table.open.get(&self.0.number).map(|connection| &connection.identity);
+        if let Some(Identity::Streaming(name)) = identity {
+            let authenticated = Identity::Authenticated(Arc::clone(name));
+            table.identify(self.0.number, authenticated);
+        }
     }
 }
