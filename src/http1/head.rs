@@ -11,7 +11,7 @@ use super::fields::FieldPlace;
 use super::limits::{HeadLimits, LIST_ENTRIES};
 use super::lines::{TooLong, field};
 use super::request_head::{Framing, RequestHead};
-use super::request_line::{LINE_BESIDE_TARGET, is_authority, request_line};
+use super::request_line::{LINE_BESIDE_TARGET, is_authority, line_too_long, request_line};
 use super::syntax::is_token;
 
 /// RFC 9112, 2.2: a server should ignore at least one empty line before a request; some old clients send an extra one after
@@ -41,7 +41,7 @@ impl RequestHead {
             let line = match lines.next(bytes, line_limit, limits.head_bytes) {
                 Ok(Some(line)) => line?,
                 Ok(None) => return Ok(None),
-                Err(TooLong::Line) => return Err(RequestError::TargetTooLong),
+                Err(TooLong::Line) => return Err(line_too_long(&bytes[lines.start..])),
                 Err(TooLong::Section) => return Err(RequestError::HeadTooLarge),
             };
             if line.is_empty() && lines.number == 1 {

@@ -54,6 +54,12 @@ pub(super) fn request_line(line: &[u8], head: &[u8], limits: &HeadLimits) -> Res
     Ok(RequestLine { method: Span::of(&line[..method_end], head), target: parts.within(head), is_http10 })
 }
 
+/// The error of a line that is too long before it has ended: mostly its target, but it may have none.
+pub(super) fn line_too_long(line: &[u8]) -> RequestError {
+    let has_method = line.iter().take(METHOD_BYTES + 1).any(|&byte| byte == b' ');
+    if has_method { RequestError::TargetTooLong } else { RequestError::Method }
+}
+
 /// The parts of a request target.
 #[derive(Clone, Copy, Default)]
 struct TargetParts<'t> {
