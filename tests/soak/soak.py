@@ -39,6 +39,8 @@ GROWTH = 4
 HOSTILE = {"silent-readers": 40, "slow-readers": 40, "slow-uploads": 100, "refused-uploads": 100, "endless-heads": 40,
            "half-closed": 40, "cut-exchanges": 20}
 ROUND_SECONDS = 20
+# A client waits so many seconds at most: only a busy machine makes one wait for long.
+PATIENCE = 120
 
 
 def main():
@@ -156,7 +158,7 @@ http {{
 
     def ask(self, chance):
         """A client that keeps its connection for a while."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         for _ in range(chance.randrange(1, 200)):
             if self.over.is_set():
                 break
@@ -213,7 +215,7 @@ http {{
         time.sleep(chance.uniform(0, 2))
 
     def strict(self, method, path, admitted):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         connection.request(method, path)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -256,7 +258,7 @@ http {{
     # What is known.
 
     def call(self, method, path, document=None, token=True):
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=PATIENCE)
         headers = {"Content-Type": "application/json"}
         if token:
             with open(f"{self.folder}/state/admin.token", encoding="ascii") as file:
