@@ -12,7 +12,12 @@ type Row = (&'static str, &'static [&'static str]);
 
 /// The table at the head of the subsection *UCS*.
 const OF_UCS: &[Row] = &[
-    ("UCS is unreachable", &["proxying::upstream_faults::a_ucs_that_is_not_there_is_a_502"]),
+    (
+        "UCS is unreachable",
+        &[
+            "proxying::upstream_fault_matrix::connections::a_ucs_that_refuses_connections_is_unreachable_until_it_listens",
+        ],
+    ),
     (
         "UCS is unreachable during a flip,",
         &[
@@ -35,7 +40,7 @@ const OF_UCS: &[Row] = &[
     (
         "UCS is slow",
         &[
-            "proxying::upstream_faults::a_late_ucs_is_a_504_and_given_up",
+            "proxying::upstream_fault_matrix::a_ucs_that_ends_before_its_answer_is_told_so",
             "proxying::connections::more_requests_than_connections_and_queue_are_told_so_at_once",
         ],
     ),
@@ -112,7 +117,10 @@ const OF_REQUESTS: &[Row] = &[
         "closes or resets within a body",
         &["proxying::upstream_fault_matrix::a_ucs_that_ends_within_its_answer_cuts_the_client_s"],
     ),
-    ("is silent within a body", &["proxying::upstream_faults::an_answer_that_stalls_is_cut_for_both_sides"]),
+    (
+        "is silent within a body",
+        &["proxying::upstream_fault_matrix::a_ucs_that_ends_within_its_answer_cuts_the_client_s"],
+    ),
     (
         "sends malformed chunks",
         &["proxying::upstream_fault_matrix::said::a_body_that_cannot_be_read_never_looks_whole"],
