@@ -14,7 +14,7 @@ use super::output::FAILED;
 use super::serve;
 use super::service::{self, Logs};
 use crate::config::{ServeArgs, Settings};
-use crate::demo::{self, StandIn, StandInOptions};
+use crate::demo::{StandIn, StandInOptions};
 use crate::launch::{self, LaunchError, Ready, Signals};
 use crate::telemetry::{LogFormat, STDOUT};
 use crate::transport::{InheritedSockets, TcpListener};
@@ -37,7 +37,7 @@ async fn show(args: DemoArgs) -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(&args.stand_in_listen).await;
     let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", args.stand_in_listen))?;
     let stand_in = StandIn::start(listener, options).await?;
-    demo::seed(&stand_in);
+    stand_in.seed();
     let ucs = stand_in.address;
     let certificates = args.tls.then(|| certificate::create(&folder.0, &certificate_names(), 2)).transpose()?;
     let mut flags = vec![

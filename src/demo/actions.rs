@@ -15,7 +15,6 @@ use super::store::{Object, Store};
 /// Largest content that `size=N` makes, in bytes.
 const SIZE_LIMIT: usize = 1 << 28;
 
-/// Query of one resource.
 pub(super) fn query(store: &mut Store, call: &Call) -> OperationResult {
     Ok(response::json(200, &shown(call, store.get(call.kind, call)?)))
 }

@@ -63,34 +63,14 @@ impl Control {
         *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters::default();
     }
 
+    /// Changes options; `base_path`, `initial_mode` and `record` only count at the start.
+    pub fn change(&self, act: impl FnOnce(&mut StandInOptions)) {
+        act(&mut self.options.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Defines the profile schema, or takes it away.
     pub fn set_profile_schema(&self, defined: bool) {
         self.change(|options| options.profile_schema = defined);
-    }
-
-    /// See [`StandInOptions::schema_path_known`].
-    pub fn set_schema_path_known(&self, known: bool) {
-        self.change(|options| options.schema_path_known = known);
-    }
-
-    /// See [`StandInOptions::empty_schema_list`].
-    pub fn set_empty_schema_list(&self, list: bool) {
-        self.change(|options| options.empty_schema_list = list);
-    }
-
-    /// See [`StandInOptions::auto_maintenance`].
-    pub fn set_auto_maintenance(&self, on: bool) {
-        self.change(|options| options.auto_maintenance = on);
-    }
-
-    /// See [`StandInOptions::has_mode_api`].
-    pub fn set_mode_api(&self, exists: bool) {
-        self.change(|options| options.has_mode_api = exists);
-    }
-
-    /// See [`StandInOptions::login`].
-    pub fn set_login(&self, login: Option<(String, String)>) {
-        self.change(|options| options.login = login);
     }
 
     /// See [`StandInOptions::delay`]; from the next request on.
@@ -142,10 +122,6 @@ impl Control {
         counters.client_errors += u64::from((400..500).contains(&status));
         counters.server_errors += u64::from(status >= 500);
         counters.last_request = Some(jiff::Timestamp::now());
-    }
-
-    fn change(&self, act: impl FnOnce(&mut StandInOptions)) {
-        act(&mut self.options.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Handles a request below [`CONTROL_PATH`]; `name` is the rest of its path.

@@ -1,6 +1,5 @@
 //! The kinds of resources as data: how each is named, keyed, nested and extended. Nothing is stored here.
 
-/// A kind of resource.
 #[derive(Debug)]
 pub(super) struct Kind {
     /// Its name in error descriptions.

@@ -25,5 +25,4 @@ mod store;
 pub use control::Control;
 pub use options::StandInOptions;
 pub use record::Exchange;
-pub use seed::seed;
 pub use stand_in::StandIn;

@@ -142,7 +142,6 @@ pub(super) fn formatted(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// An admitted request.
 pub(super) struct RunningRequest {
     state: Arc<watch::Sender<State>>,
     scope: Scope,

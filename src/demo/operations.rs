@@ -26,7 +26,6 @@ pub(super) struct Operation {
     pub(super) work: Work,
 }
 
-/// The work of an operation.
 pub(super) enum Work {
     /// Set Server Mode, which waits.
     SetMode,

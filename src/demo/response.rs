@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::mode_switch::RunningRequest;
 use super::record::OpenExchange;
 
-/// The result of an operation.
 pub(super) type OperationResult = Result<Response<Bytes>, UcsError>;
 
 pub(super) fn bytes(status: u16, content_type: &'static str, body: Bytes) -> Response<Bytes> {

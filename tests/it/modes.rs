@@ -366,7 +366,7 @@ fn a_refusal_of_ucs_to_tell_its_status_is_passed_on() {
     ucs.control().set_failing(Some(500));
     assert_eq!(request(gateway.data, "GET /server/status", &[], b"").status, 500);
     ucs.control().set_failing(None);
-    ucs.control().set_login(Some(("ada".to_owned(), "secret".to_owned())));
+    ucs.control().change(|options| options.login = Some(("ada".to_owned(), "secret".to_owned())));
     let refused = request(gateway.data, "GET /server/status", &[], b"");
     assert_eq!((refused.status, refused.header("ucs-gateway")), (401, Some("answered")), "{refused:?}");
     let allowed = request(gateway.data, "GET /server/status", &[("Authorization", &basic("ada", "secret"))], b"");

@@ -67,7 +67,7 @@ fn a_schema_that_is_there_keeps_production_open() {
 #[test]
 fn an_empty_list_means_undefined_and_closes_production() {
     let ucs = Ucs::start(StandInOptions { profile_schema: false, empty_schema_list: true, ..StandInOptions::new() });
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let gateway = start(&ucs, &[]);
     switched_by_itself(&gateway);
     assert_eq!(schema(&gateway), "undefined");
@@ -95,7 +95,7 @@ fn the_404_of_ucs_is_passed_on_and_looked_into_at_once() {
     let gateway = start_with_few_probes(&ucs, &["--upstream-mode", "off"]);
     knows(&gateway, "defined");
     ucs.control().set_profile_schema(false);
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let first = create_profile(&gateway);
     assert_eq!((first.status, first.refusal()), (404, None), "UCS's own answer: {first:?}");
     switched_by_itself(&gateway);
@@ -107,7 +107,7 @@ fn the_404_of_ucs_is_passed_on_and_looked_into_at_once() {
 fn a_404_means_undefined_after_a_restart_too() {
     let dir = TempDir::new();
     let ucs = Ucs::usual();
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let alone = [QUICK, &["--schema-probe-interval", "50ms", "--upstream-mode", "off"]].concat();
     let first = Gateway::start_in(dir.path(), ucs.address, &alone);
     knows(&first, "defined");
@@ -138,7 +138,7 @@ fn a_404_of_a_path_that_never_answered_means_nothing() {
 fn a_404_counts_once_ucs_refused_to_create_a_profile() {
     let options = StandInOptions { schema_path_known: false, profile_schema: false, ..StandInOptions::new() };
     let ucs = Ucs::start(options);
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let gateway = start(&ucs, &[]);
     probed_again(&ucs);
     assert_eq!((admin::mode(&gateway)["mode"].as_str(), schema(&gateway).as_str()), (Some("production"), "unknown"));
@@ -224,7 +224,7 @@ fn production_is_not_to_be_had_until_the_schema_is_back() {
 #[test]
 fn while_production_cannot_be_left_what_needs_a_schema_is_404() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let flags = [QUICK, &["--schema-probe-interval", "1h"]].concat();
     let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &flags);
     knows(&gateway, "defined");
@@ -252,7 +252,7 @@ fn while_production_cannot_be_left_what_needs_a_schema_is_404() {
 #[test]
 fn force_opens_production_until_the_schema_has_been_seen() {
     let ucs = Ucs::start(StandInOptions { profile_schema: false, empty_schema_list: true, ..StandInOptions::new() });
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let gateway = start(&ucs, &[]);
     switched_by_itself(&gateway);
     let forced = admin::set_mode(&gateway, &json!({"mode": "production", "force": true}));
@@ -279,7 +279,7 @@ fn force_opens_production_until_the_schema_has_been_seen() {
 #[test]
 fn without_a_probe_nothing_is_known_and_nothing_done() {
     let ucs = Ucs::start(StandInOptions { profile_schema: false, empty_schema_list: true, ..StandInOptions::new() });
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     let gateway = start(&ucs, &["--schema-probe", "off"]);
     for _ in 0..3 {
         let reply = create_profile(&gateway);

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use ucs_gateway::demo::{StandIn, StandInOptions, seed};
+use ucs_gateway::demo::{StandIn, StandInOptions};
 use ucs_gateway::policy::mode::Mode;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -56,7 +56,7 @@ impl Got {
 
 async fn start(options: StandInOptions) -> StandIn {
     let stand_in = StandIn::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), options).await.unwrap();
-    seed(&stand_in);
+    stand_in.seed();
     stand_in
 }
 
@@ -257,21 +257,21 @@ async fn the_work_goes_on_when_the_client_has_gone() {
 async fn a_missing_profile_schema_is_404_and_leads_to_maintenance() {
     let ucs = start(StandInOptions { profile_schema: false, ..StandInOptions::new() }).await;
     let at = ucs.address;
-    ucs.control().set_auto_maintenance(false);
+    ucs.control().change(|options| options.auto_maintenance = false);
     assert_eq!(ask(at, "GET", "/metadata/profiles", "").await.status, 404);
-    ucs.control().set_empty_schema_list(true);
+    ucs.control().change(|options| options.empty_schema_list = true);
     assert_eq!(ask(at, "GET", "/metadata/profiles", "").await.json(), json!([]));
     for (method, path) in [("POST", "/profiles"), ("GET", "/profiles/00000SEEDED00001"), ("POST", "/profiles/import")] {
         assert_eq!(tell(at, method, path, json!({})).await.status, 404, "{method} {path}");
     }
     assert_eq!(ucs.control().mode(), Mode::Production);
-    ucs.control().set_auto_maintenance(true);
+    ucs.control().change(|options| options.auto_maintenance = true);
     assert_eq!(tell(at, "POST", "/profiles", json!({})).await.status, 404);
     assert_eq!(ask(at, "GET", "/server/status", "").await.json()["mode"], "maintenance");
     assert_eq!(tell(at, "POST", "/profiles", json!({})).await.status, 503);
     ucs.control().set_profile_schema(true);
     assert!(!ask(at, "GET", "/metadata/profiles", "").await.json().as_array().unwrap().is_empty());
-    ucs.control().set_schema_path_known(false);
+    ucs.control().change(|options| options.schema_path_known = false);
     assert_eq!(ask(at, "GET", "/metadata/profiles", "").await.status, 404);
 }
 
@@ -279,19 +279,19 @@ async fn a_missing_profile_schema_is_404_and_leads_to_maintenance() {
 async fn logins_failures_and_missing_mode_api() {
     let ucs = start(StandInOptions::new()).await;
     let at = ucs.address;
-    ucs.control().set_login(Some(("ada".to_owned(), "secret".to_owned())));
+    ucs.control().change(|options| options.login = Some(("ada".to_owned(), "secret".to_owned())));
     let refused = ask(at, "GET", "/server/status", "").await;
     assert!(refused.status == 401 && refused.headers[WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic "));
     let request = Request::get("/server/status").header(HOST, "ucs").header(AUTHORIZATION, "Basic YWRhOnNlY3JldA==");
     assert_eq!(send(at, request.body(Full::default()).unwrap()).await.status, 200);
-    ucs.control().set_login(None);
+    ucs.control().change(|options| options.login = None);
 
     ucs.control().set_failing(Some(502));
     assert_eq!(ask(at, "GET", "/server/status", "").await.status, 502);
     ucs.control().set_failing(None);
 
     ucs.control().set_mode(Mode::Maintenance);
-    ucs.control().set_mode_api(false);
+    ucs.control().change(|options| options.has_mode_api = false);
     assert_eq!(ask(at, "GET", "/server/status", "").await.status, 404);
     assert_eq!(ask(at, "GET", "/profiles/00000SEEDED00001", "").await.status, 200);
     assert_eq!(ask(at, "GET", "/nothing", "").await.json()["error"]["code"], 404);

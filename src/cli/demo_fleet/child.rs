@@ -15,7 +15,6 @@ const KEEPER: &str = r#""$@" </dev/null >/dev/null & echo $! >&2; read -r _; kil
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(10);
 
-/// See the module.
 pub(super) struct Process {
     /// Of the process itself.
     pub(super) id: u32,

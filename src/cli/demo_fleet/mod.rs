@@ -16,7 +16,7 @@ use crate::access::{Access, TOKEN_FILE};
 use crate::control::fleet::founding::Founding;
 use crate::control::fleet::operators;
 use crate::control::store::etcd::{EtcdSettings, EtcdStore};
-use crate::demo::{self, StandIn, StandInOptions};
+use crate::demo::{StandIn, StandInOptions};
 use crate::policy::mode::Mode;
 use crate::telemetry::STDOUT;
 use crate::transport::TcpListener;
@@ -29,7 +29,7 @@ const START: Duration = Duration::from_secs(30);
 /// The wait between two looks at an etcd that starts.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What orphans of the stand-in may need.
+/// The orphan grace of the stand-in.
 const GRACE: &str = "500ms";
 
 const NO_ETCD: &str = "demo --fleet needs the program etcd (3.4 or later) in the path, and found none. On Debian and Ubuntu: \
@@ -58,7 +58,7 @@ pub(super) async fn show(args: DemoArgs, count: u16) -> Result<(), Box<dyn std::
     shown.map(drop)
 }
 
-/// What was started so far.
+/// The parts that were started so far.
 #[derive(Default)]
 struct Parts {
     stand_ins: Vec<StandIn>,
@@ -135,7 +135,7 @@ impl Parts {
         let node = format!("g{number}");
         let options = StandInOptions { profile_schema: !args.no_schema, delay: args.delay, ..StandInOptions::new() };
         let stand_in = StandIn::start(TcpListener::bind("127.0.0.1:0").await?, options).await?;
-        demo::seed(&stand_in);
+        stand_in.seed();
         let state = folder.join(&node);
         std::fs::create_dir(&state)?;
         match number {
@@ -190,7 +190,7 @@ impl Parts {
     }
 }
 
-/// Passes on what a gateway warns of, until the demo ends.
+/// Passes the warnings of a gateway on, until the demo ends.
 async fn watch(mut process: Process, node: String, mut end: tokio::sync::watch::Receiver<bool>) {
     loop {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! What `demo --fleet` prints: where everything is, and commands to try.
+//! The text that `demo --fleet` prints: all addresses, and commands to try.
 
 use crate::cli::demo_setup::program;
 
