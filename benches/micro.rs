@@ -134,7 +134,7 @@ fn compile(criterion: &mut Criterion) {
 fn gate(criterion: &mut Criterion) {
     let gate = Gate::new(1, table(70, false));
     let record = ModeRecord::first(Mode::Production, 1, "bench", Timestamp::now());
-    gate.publish(Published { record: Some(record.into()), ..Published::default() });
+    gate.publish(Published::of(record));
     let worker = gate.worker_gate(0);
     let table = worker.table();
     criterion.bench_function("gate/enter and drop the permit", |bencher| {

@@ -68,7 +68,6 @@ pub(crate) struct SchemaHint {
 }
 
 impl SchemaHint {
-    /// Waits for a hint.
     pub(crate) async fn noticed(&self) {
         self.noticed.notified().await;
     }
@@ -82,9 +81,7 @@ impl SchemaHint {
 /// A successful change.
 #[derive(Clone, Debug)]
 pub(crate) struct Flipped {
-    /// The settled record.
     pub record: Arc<ModeRecord>,
-    /// The report of the flip.
     pub report: FlipReport,
 }
 
@@ -124,10 +121,8 @@ pub(crate) enum ChangeError {
     /// `if_revision` named another revision.
     #[error("the record is at revision {}, not at the requested one", .0.revision)]
     Stale(Arc<ModeRecord>),
-    /// Another flip is under way.
     #[error("another change is under way")]
     Busy(Arc<ModeRecord>),
-    /// Production was requested while no profile schema is defined.
     #[error("no profile schema is defined in UCS")]
     NoSchema(Arc<ModeRecord>),
     /// A later change back to the old mode cancelled this flip.
@@ -135,34 +130,15 @@ pub(crate) enum ChangeError {
     Cancelled(Arc<ModeRecord>),
     /// UCS refused Set Server Mode, or its outcome is unknown.
     #[error("UCS did not change its mode: {detail}")]
-    Upstream {
-        /// The record in force again.
-        record: Arc<ModeRecord>,
-        /// The reason, from UCS's response.
-        detail: String,
-        /// The report of the flip until then.
-        report: FlipReport,
-    },
-    /// The drain timed out; the old mode is in force again.
+    Upstream { record: Arc<ModeRecord>, detail: String, report: FlipReport },
     #[error("drain timed out; reverted to the previous mode")]
-    Deadline {
-        /// The record in force again.
-        record: Arc<ModeRecord>,
-        /// The requests that the drain waited for and those still running.
-        report: FlipReport,
-    },
+    Deadline { record: Arc<ModeRecord>, report: FlipReport },
     /// The record could not be saved; the old mode is in force.
     #[error("the change could not be saved: {detail}")]
-    NotDurable {
-        /// The record in force.
-        record: Arc<ModeRecord>,
-        /// The error of the store.
-        detail: String,
-    },
+    NotDurable { record: Arc<ModeRecord>, detail: String },
     /// Members of the fleet did not acknowledge the flip in time; the old mode is in force again. The record names them.
     #[error("members of the fleet have not acknowledged the flip: {}", named(&.record.missing))]
     MemberMissing {
-        /// The record in force again.
         record: Arc<ModeRecord>,
         /// The report of the gateway that was asked.
         report: FlipReport,
@@ -170,7 +146,6 @@ pub(crate) enum ChangeError {
     /// The store of the fleet does not respond: whether the change is made is not known. With the last known record.
     #[error("the store of the fleet does not respond; whether the change is made is not known")]
     StoreUnavailable(Option<Arc<ModeRecord>>),
-    /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
 }
@@ -219,7 +194,6 @@ impl ChangeError {
 pub(crate) struct Reloaded {
     /// The new table's generation.
     pub generation: u32,
-    /// The number of its routes.
     pub routes: usize,
     /// Whether its content differs from the previous table.
     pub changed: bool,
@@ -233,10 +207,8 @@ pub(crate) enum ReloadError {
     /// The file cannot be read or has faults; each is listed with its place.
     #[error("the route table was not replaced:\n{0}")]
     Faults(String),
-    /// A flip is under way.
     #[error("a flip is under way; reload after it")]
     Busy,
-    /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
 }

@@ -29,7 +29,6 @@ pub(crate) struct FleetView {
     pub(crate) routes_differ: bool,
 }
 
-/// One member.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct MemberView {
     pub(crate) node: String,

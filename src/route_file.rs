@@ -12,7 +12,6 @@ use crate::policy::table::RouteTable;
 pub(crate) enum TableError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// All faults of a file.
     #[error("{}", list_of(path, faults))]
     Faults { path: PathBuf, faults: Vec<Diagnostic> },
 }

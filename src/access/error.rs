@@ -11,13 +11,10 @@ pub(crate) enum AccessError {
     /// There is no `Authorization` header, and the peer is not a principal by itself.
     #[error("a credential is required: send \"Authorization: Bearer TOKEN\" or Basic user and password")]
     Missing,
-    /// The header is neither Bearer nor Basic, or is not well formed.
     #[error("the Authorization header is not a well-formed Bearer or Basic credential")]
     Malformed,
-    /// No principal has this credential.
     #[error("the credential is not accepted")]
     Unknown,
-    /// Too many failed attempts of this client.
     #[error("too many failed attempts; try again in {} s", .retry_after.as_secs())]
     Throttled {
         /// The wait until the next attempt, in whole seconds, at least one.
@@ -28,36 +25,14 @@ pub(crate) enum AccessError {
 /// Why access could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessSetupError {
-    /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The underlying error.
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     /// The file was read and has faults.
     #[error("{}", list_of(path, faults))]
-    Faults {
-        /// The file.
-        path: PathBuf,
-        /// Every fault, with its position.
-        faults: Vec<Diagnostic>,
-    },
-    /// The token file is unusable.
+    Faults { path: PathBuf, faults: Vec<Diagnostic> },
     #[error("admin token {}: {detail}", path.display())]
-    TokenFile {
-        /// The file.
-        path: PathBuf,
-        /// The fault and the remedy.
-        detail: String,
-    },
+    TokenFile { path: PathBuf, detail: String },
     /// The token cannot be read or written. Another start may succeed.
     #[error("admin token {}: {source}", path.display())]
-    TokenIo {
-        /// The file.
-        path: PathBuf,
-        /// The underlying error.
-        source: std::io::Error,
-    },
+    TokenIo { path: PathBuf, source: std::io::Error },
 }

@@ -36,7 +36,6 @@ pub(super) struct Limiter {
 pub(super) enum Attempt<'a> {
     /// A token, or a header that is not well formed.
     Token,
-    /// A password of this user.
     Password(&'a [u8]),
 }
 

@@ -85,7 +85,6 @@ impl Access {
         Ok(Access::new(Members::new(vec![Member { principal, credential }], ""), None))
     }
 
-    /// Access as configured in access.yaml.
     pub(crate) fn from_yaml_file(path: &Path) -> Result<Access, AccessSetupError> {
         Ok(Access::new(read_file(path)?, Some(path.to_owned())))
     }

@@ -6,7 +6,6 @@ use super::secrets::{PasswordHash, TokenHash};
 use crate::hex;
 use crate::transport::ClientCertificate;
 
-/// A permission of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     /// `mode:read`: read the mode, its history, the routes and the metrics.
@@ -42,13 +41,11 @@ impl Permission {
         }
     }
 
-    /// The permission of this name.
     pub(crate) fn from_name(name: &str) -> Option<Permission> {
         Permission::ALL.into_iter().find(|permission| permission.as_str() == name)
     }
 }
 
-/// A set of permissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Permissions(u8);
 

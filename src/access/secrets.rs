@@ -47,7 +47,6 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl TokenHash {
-    /// The hash of a token.
     pub(crate) fn of(token: &str) -> TokenHash {
         TokenHash(sha256(token.as_bytes()))
     }

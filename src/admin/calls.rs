@@ -76,7 +76,6 @@ impl Call {
     }
 }
 
-/// Handles one request.
 pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> AdminResponse {
     // A client with many calls gives way to new clients.
     let delay = arrival.slot.delay();
@@ -206,10 +205,7 @@ async fn read_body(body: Incoming) -> Result<Vec<u8>, Problem> {
             Ok(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes).to_vec())
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => {
-            let detail = format!("the body is broken: {error}");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail))
-        }
+        Ok(Err(error)) => Err(Problem::bad_body(format!("the body is broken: {error}"))),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time")),
     }
 }

@@ -106,7 +106,6 @@ enum Work {
     Change,
 }
 
-/// The limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LimitReached {
     /// Every authenticated connection waits for a change, or this one has just been evicted.
@@ -335,7 +334,6 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A call in progress.
 #[derive(Debug)]
 pub(super) struct CallGuard<'a>(&'a ConnectionSlot);
 

@@ -1,6 +1,5 @@
 //! `PUT /local`: closes both single modes at this gateway alone, or opens them again. It decides nothing about the record.
 
-use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::guard::Caller;
@@ -10,7 +9,6 @@ use super::state::AdminState;
 use crate::control_handle::ChangeError;
 use crate::policy::mode::{Actor, ActorKind, LocalChange};
 
-/// The body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WantedLocal {
@@ -20,12 +18,11 @@ struct WantedLocal {
 
 /// Closes or opens, and responds with the document of `GET /mode` once that is in force and saved.
 pub(super) async fn set(state: &AdminState, caller: &Caller, body: &[u8]) -> Result<AdminResponse, Problem> {
-    let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {
-        return Err(fault("the body must be a JSON object, e.g. {\"closed\": true}".to_owned()));
+        return Err(Problem::bad_body("the body must be a JSON object, e.g. {\"closed\": true}"));
     }
-    let wanted: WantedLocal = serde_json::from_slice(body).map_err(|error| fault(error.to_string()))?;
+    let wanted: WantedLocal = serde_json::from_slice(body).map_err(|error| Problem::bad_body(error.to_string()))?;
     mode_calls::check_text("reason", wanted.reason.as_deref())?;
     let (WantedLocal { closed, reason }, Caller { name, trace_id, span_id }) = (&wanted, caller);
     tracing::info!(principal = %name, closed, reason, trace_id, span_id, "local close requested");

@@ -14,9 +14,8 @@ use super::response::{self, AdminResponse, Problem};
 use super::state::AdminState;
 use crate::control_handle::{ChangeError, FlipReport, Flipped};
 use crate::gate::{Gate, Published};
-use crate::policy::duration::{Written, WrittenEnd};
+use crate::policy::duration::Written;
 use crate::policy::mode::{Actor, ActorKind, End, Mode, ModeChange, ModeRecord, ModeSet, OnTimeout, Phase, When};
-use crate::policy::written_time::WrittenTime;
 
 /// The longest reason, and the longest message, in characters.
 const LONGEST_TEXT: usize = 500;
@@ -43,9 +42,9 @@ struct WantedChange {
     if_revision: Option<u64>,
     drain_timeout: Option<Written>,
     on_timeout: Option<OnTimeout>,
-    expires_in: Option<WrittenEnd>,
-    back_at: Option<WrittenTime>,
-    at: Option<WrittenTime>,
+    expires_in: Option<End>,
+    back_at: Option<When>,
+    at: Option<When>,
     #[serde(default)]
     force: bool,
     wait: Option<bool>,
@@ -234,7 +233,7 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
 
 /// The change that a body asks for.
 pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Problem> {
-    let fault = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail);
+    let fault = Problem::bad_body::<String>;
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {
         return Err(fault("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}".to_owned()));
@@ -246,14 +245,14 @@ pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Proble
     if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
         return Err(fault("drain_timeout: at most 24h".to_owned()));
     }
-    if matches!(wanted.expires_in, Some(WrittenEnd::After(after)) if after.0 < SHORTEST_EXPIRY) {
+    if matches!(wanted.expires_in, Some(End::After(after)) if after < SHORTEST_EXPIRY) {
         return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
     }
     if wanted.rehearse && wanted.at.is_some() {
         return Err(fault("rehearse: not together with at; it says what a change would meet now".to_owned()));
     }
     for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
-        if matches!(time, Some(WrittenTime::At(time)) if time <= Timestamp::now()) {
+        if matches!(time, Some(When::At(time)) if time <= Timestamp::now()) {
             return Err(fault(format!("{name}: must be in the future; \"never\" removes it")));
         }
     }
@@ -262,34 +261,24 @@ pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Proble
         actor: Actor::new(ActorKind::Operator, &*caller.name),
         reason: wanted.reason.filter(|reason| !reason.trim().is_empty()),
         message: wanted.message.map(|message| message.trim().to_owned()),
-        back_at: wanted.back_at.map(when),
-        at: wanted.at.map(when),
+        back_at: wanted.back_at,
+        at: wanted.at,
         cause: None,
         if_revision: wanted.if_revision,
         drain_timeout: wanted.drain_timeout.map(|timeout| timeout.0),
         on_timeout: wanted.on_timeout,
-        expires_in: wanted.expires_in.map(|end| match end {
-            WrittenEnd::After(after) => End::After(after.0),
-            WrittenEnd::Never => End::Never,
-        }),
+        expires_in: wanted.expires_in,
         force: wanted.force,
     };
     let waits = wanted.wait.unwrap_or(true) || matches!(change.at, Some(When::At(_)));
     Ok(Wanted { change, waits, rehearses: wanted.rehearse })
 }
 
-fn when(time: WrittenTime) -> When {
-    match time {
-        WrittenTime::At(time) => When::At(time),
-        WrittenTime::Never => When::Never,
-    }
-}
-
 /// Checks the texts that an operator writes for people.
 pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Problem> {
     if text.is_some_and(|text| text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control)) {
         let detail = format!("{name}: at most {LONGEST_TEXT} characters, and none of them a control character");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
+        return Err(Problem::bad_body(detail));
     }
     Ok(())
 }

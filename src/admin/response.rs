@@ -17,10 +17,12 @@ use tokio::sync::mpsc;
 use super::connection_limits::{LimitReached, StreamSlot};
 
 pub(super) enum AdminBody {
-    /// A complete body.
     Whole(Full<Bytes>),
     /// Events, until the sender is dropped.
-    Events { events: mpsc::Receiver<Bytes>, _place: StreamSlot },
+    Events {
+        events: mpsc::Receiver<Bytes>,
+        _place: StreamSlot,
+    },
 }
 
 pub(super) type AdminResponse = Response<AdminBody>;
@@ -73,6 +75,11 @@ impl Problem {
         Problem { status, reason, detail: detail.into(), members: Map::new(), headers: Vec::new() }
     }
 
+    /// 400: the body is malformed, or asks for a change that is not possible.
+    pub(super) fn bad_body<D: Into<String>>(detail: D) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail)
+    }
+
     /// Adds a member.
     pub(super) fn with(mut self, name: &str, value: impl Serialize) -> Problem {
         self.members.insert(name.to_owned(), json!(value));
@@ -91,7 +98,6 @@ impl Problem {
         self
     }
 
-    /// Adds a challenge.
     pub(super) fn challenge(mut self, challenge: &str) -> Problem {
         self.headers.push((WWW_AUTHENTICATE, challenge.to_owned()));
         self

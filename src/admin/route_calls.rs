@@ -58,8 +58,7 @@ pub(super) async fn reload(state: &AdminState, caller: &Caller, body: &[u8]) -> 
     let empty = body.trim_ascii().is_empty()
         || matches!(serde_json::from_slice(body), Ok(Value::Object(members)) if members.is_empty());
     if !empty {
-        let detail = "a reload takes no options; send an empty body or {}";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_body", detail));
+        return Err(Problem::bad_body("a reload takes no options; send an empty body or {}"));
     }
     let Caller { name, trace_id, span_id } = caller;
     tracing::info!(principal = %name, trace_id, span_id, "route table reload requested");

@@ -56,7 +56,6 @@ pub(crate) struct AdminParts {
     pub(crate) drain_timeout: Duration,
     /// The time that a flip may take beyond its drain timeout.
     pub(crate) flip_slack: Duration,
-    /// TLS of the port.
     pub(crate) tls: Option<Arc<TlsServer>>,
     /// True once the gateway is shutting down: `/readyz` reports it while requests in flight complete.
     pub(crate) stopping: watch::Receiver<bool>,

@@ -23,7 +23,6 @@ pub(super) fn show(state: &AdminState) -> AdminResponse {
     response::json(StatusCode::OK, &document)
 }
 
-/// The data of the event.
 pub(super) fn event(sample: &Sample, gate: &Gate) -> Value {
     json!({"at": sample.at, "classes": sample.classes, "running": running(gate)})
 }

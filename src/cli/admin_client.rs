@@ -22,7 +22,6 @@ use crate::files::trimmed;
 use crate::http_client::{self, Arriving};
 use crate::transport::{Address, ClientFiles, HostPort, Stream, TlsClient, TlsError};
 
-/// The timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest accepted response; whole route tables and long histories fit.
@@ -131,7 +130,6 @@ impl Refusal {
     }
 }
 
-/// A client of one gateway.
 pub(super) struct AdminClient {
     address: Address<HostPort>,
     tls: Option<Arc<TlsClient>>,

@@ -51,14 +51,12 @@ pub(super) enum CertificateError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// The files of a certificate.
 pub(super) struct CertificateFiles {
     pub(super) ca: PathBuf,
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &CertificateArgs) -> ExitCode {
     let CertificateCommand::New { name, dir, days } = &arguments.command;
     match create(dir, name, *days) {

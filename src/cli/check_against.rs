@@ -42,7 +42,6 @@ pub(super) enum AgainstError {
     NoRequest(PathBuf),
 }
 
-/// The result of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     name: String,

@@ -56,7 +56,6 @@ pub(crate) struct Finding {
     pub(crate) grade: Grade,
     what: &'static str,
     found: String,
-    /// The remedy.
     advice: Option<String>,
 }
 

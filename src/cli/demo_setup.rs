@@ -1,4 +1,4 @@
-//! What the demos of one gateway and of a fleet share: their arguments, a temporary folder, the program's name in the commands
+//! The common part of the demos of one gateway and of a fleet: their arguments, a temporary folder, the program's name in the commands
 //! that they print, and the signal that ends them.
 
 use std::fs::DirBuilder;

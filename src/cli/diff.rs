@@ -68,7 +68,7 @@ fn as_json(settings: &[SettingDifference], requests: &Findings<Difference>) -> V
     })
 }
 
-/// What differs from `other` is always named.
+/// Each difference from `other` is named.
 fn in_words(verdict: &Verdict, other: &Verdict) -> String {
     match verdict {
         Verdict::Route { operation, id, class, modes, answer, needs_profile_schema, creates_with_schema } => {

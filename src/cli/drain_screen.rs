@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::mode_text::{requests, word};
 use super::times::Reader;
 
-/// The cells of the bar.
 const BAR: usize = 24;
 
 /// The most operations that are named.

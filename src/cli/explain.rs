@@ -74,7 +74,6 @@ pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
     }
 }
 
-/// The table that was asked.
 enum AskedTable {
     File(String),
     /// By the address of its admin API.

@@ -1,4 +1,4 @@
-//! `fleet init|list|forget|export`: what operators do to a fleet in its store. They talk to etcd and to no gateway.
+//! `fleet init|list|forget|export`: the commands about a fleet in its store. They talk to etcd and to no gateway.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::fleet_text;
-use super::output::{FAILED, fail, print};
+use super::output::{FAILED, block_on, fail, print};
 use crate::config::StoreAccess;
 use crate::control::fleet::founding::Founding;
 use crate::control::fleet::operators::{self, OperatorError};
@@ -66,20 +66,17 @@ enum FleetCommand {
     },
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: FleetArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
-    };
     let store = match EtcdStore::open(arguments.access.at(arguments.store)) {
         Ok(store) => store,
         Err(error) => return fail(FAILED, format!("cannot start: {error}")),
     };
-    match runtime.block_on(text_of(&store, arguments.command)) {
-        Ok(text) => print(&text, ExitCode::SUCCESS),
-        Err(error) => fail(FAILED, error),
-    }
+    block_on(async {
+        match text_of(&store, arguments.command).await {
+            Ok(text) => print(&text, ExitCode::SUCCESS),
+            Err(error) => fail(FAILED, error),
+        }
+    })
 }
 
 async fn text_of(store: &EtcdStore, command: FleetCommand) -> Result<String, OperatorError> {

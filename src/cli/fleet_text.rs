@@ -13,7 +13,7 @@ const TITLES: [&str; 8] = ["member", "state", "revision", "in flight", "waits fo
 /// Stands for what is not known.
 const UNKNOWN: &str = "-";
 
-/// The record, a row for each member, and what needs an operator.
+/// The record, a row for each member, and the alarms.
 pub(super) fn of(view: &FleetView, record: &ModeRecord) -> String {
     let mut text = match record.phase {
         Phase::Settled => format!("{}, revision {}\n", record.mode, record.revision),

@@ -20,9 +20,8 @@ use super::mode_text::{
 use super::output::{FAILED, MISCONFIGURED, fail, note};
 use super::times::Reader;
 use crate::config::named;
-use crate::policy::duration::{Written, WrittenEnd};
-use crate::policy::mode::{Mode, OnTimeout};
-use crate::policy::written_time::WrittenTime;
+use crate::policy::duration::Written;
+use crate::policy::mode::{End, Mode, OnTimeout, When};
 use crate::transport::Address;
 
 /// The timeout of a call that changes nothing.
@@ -91,18 +90,18 @@ struct SetArgs {
     message: Option<String>,
     /// When clients may expect the other mode: HH:MM (the next one, local time), an RFC 3339 time, or `never`
     #[arg(long, value_name = "TIME", value_parser = local_time)]
-    back_at: Option<WrittenTime>,
+    back_at: Option<When>,
     /// Change back automatically after this time, e.g. 2h; `never` removes an expiry
     #[arg(long, value_name = "DURATION")]
-    expires_in: Option<WrittenEnd>,
+    expires_in: Option<End>,
     /// Change at this time: HH:MM (the next one, local time) or an RFC 3339 time; `never` cancels the scheduled change
     #[arg(long, value_name = "TIME", value_parser = local_time)]
-    at: Option<WrittenTime>,
+    at: Option<When>,
     /// Drain timeout: how long to wait for requests in flight, e.g. 60s
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<Written>,
     /// Action at the drain timeout
-    #[arg(long, value_name = "ACTION", value_parser = named::<OnTimeout>(OnTimeout::NAMES))]
+    #[arg(long, value_name = "ACTION", value_parser = named(OnTimeout::NAMES))]
     on_timeout: Option<OnTimeout>,
     /// Change the mode only if the record still has this revision
     #[arg(long, value_name = "N")]
@@ -118,17 +117,16 @@ struct SetArgs {
     rehearse: bool,
 }
 
-/// The names of the modes.
 fn mode_names() -> impl TypedValueParser<Value = Mode> {
     PossibleValuesParser::new(Mode::ALL.map(Mode::as_str)).try_map(|name| name.parse())
 }
 
 /// A time as people write it: HH:MM is the next one of the local clock.
-fn local_time(text: &str) -> Result<WrittenTime, String> {
+fn local_time(text: &str) -> Result<When, String> {
     next_local(text, &jiff::ZonedDateTime::now())
 }
 
-fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<WrittenTime, String> {
+fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<When, String> {
     let Ok(time) = jiff::civil::Time::strptime("%H:%M", text) else {
         return text.parse().map_err(|error| format!("{error}, or HH:MM"));
     };
@@ -139,7 +137,7 @@ fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<WrittenTime, Stri
         let tomorrow = now.tomorrow().map_err(|error| error.to_string())?;
         tomorrow.with().time(time).build().map_err(|error| error.to_string())?
     };
-    Ok(WrittenTime::At(next.timestamp()))
+    Ok(When::At(next.timestamp()))
 }
 
 /// The end of the help of `mode set`.
@@ -159,7 +157,6 @@ const UNREACHABLE: u8 = 5;
 /// Exit code of `mode set` when the operator left by Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the command.
 pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -272,7 +269,7 @@ fn describe_set(wanted: &SetArgs, document: &Value) -> String {
     let reader = Reader::here();
     match wanted {
         SetArgs { rehearse: true, .. } => describe_rehearsal(document),
-        SetArgs { at: Some(WrittenTime::Never), .. } => {
+        SetArgs { at: Some(When::Never), .. } => {
             "nothing is scheduled\n".to_owned() + &describe_mode(document, &reader)
         }
         SetArgs { at: Some(_), mode, .. } => {

@@ -192,7 +192,6 @@ pub(super) fn describe_preview(document: &Value) -> String {
     text
 }
 
-/// The response to a rehearsal.
 pub(super) fn describe_rehearsal(document: &Value) -> String {
     let rehearsal = &document["rehearsal"];
     let mode = word(&rehearsal["mode"]);

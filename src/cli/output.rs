@@ -23,6 +23,14 @@ pub(crate) fn ended(written: io::Result<()>, code: ExitCode) -> ExitCode {
     }
 }
 
+/// Runs a command that makes calls to its exit code.
+pub(crate) fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => fail(FAILED, format!("cannot start: {error}")),
+    }
+}
+
 /// Prints a remark to standard error.
 pub(crate) fn note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "ucs-gateway: {text}"));

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::policy::routes_yaml::Diagnostic;
 
-/// One remark.
 #[derive(Clone, Debug)]
 pub(super) struct Remark {
     pub(super) grade: RemarkGrade,

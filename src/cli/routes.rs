@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::admin_client::{AdminArgs, AdminClient, CallError};
 use super::mode_text::requests;
-use super::output::{FAILED, fail, print};
+use super::output::{FAILED, block_on, fail, print};
 
 /// A reload may wait for a large table, and for the requests of the old one.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,18 +33,15 @@ enum RoutesCommand {
     Reload,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &RoutesArgs) -> ExitCode {
     let RoutesCommand::Reload = arguments.command;
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
-    };
-    match runtime.block_on(reload(&arguments.admin)) {
-        Ok(document) if arguments.json => print(&format!("{document}\n"), ExitCode::SUCCESS),
-        Ok(document) => print(&in_words(&document), ExitCode::SUCCESS),
-        Err(error) => fail(FAILED, error),
-    }
+    block_on(async {
+        match reload(&arguments.admin).await {
+            Ok(document) if arguments.json => print(&format!("{document}\n"), ExitCode::SUCCESS),
+            Ok(document) => print(&in_words(&document), ExitCode::SUCCESS),
+            Err(error) => fail(FAILED, error),
+        }
+    })
 }
 
 async fn reload(admin: &AdminArgs) -> Result<Value, CallError> {

@@ -10,7 +10,6 @@ use tokio::runtime::{Builder, LocalOptions};
 use super::output::{FAILED, MISCONFIGURED, fail};
 use crate::telemetry::{self, LogFormat, STDERR, STDOUT};
 
-/// The settings of the log.
 pub(super) struct Logs<'a> {
     pub(super) format: LogFormat,
     pub(super) level: &'a str,

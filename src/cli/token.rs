@@ -49,7 +49,6 @@ struct PrincipalArgs {
     json: bool,
 }
 
-/// Runs the command.
 pub(crate) fn run(arguments: &TokenArgs) -> ExitCode {
     let result = match &arguments.command {
         TokenCommand::New { principal } => new_stanza(principal).map_err(|message| (message, FAILED)),

@@ -97,11 +97,11 @@ pub struct ServeArgs {
     pub(crate) workers: Option<u16>,
 
     /// Mode at the first start, when the state directory holds no record.
-    #[arg(long, env = "UCS_GATEWAY_INITIAL_MODE", value_name = "MODE", default_value = "auto", value_parser = named::<InitialMode>(InitialMode::NAMES))]
+    #[arg(long, env = "UCS_GATEWAY_INITIAL_MODE", value_name = "MODE", default_value = "auto", value_parser = named(InitialMode::NAMES))]
     pub(crate) initial_mode: InitialMode,
 
     /// Whether the gateway sets UCS's own mode and follows it.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_MODE", value_name = "HOW", default_value = "auto", value_parser = named::<UpstreamModeUse>(UpstreamModeUse::NAMES))]
+    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_MODE", value_name = "HOW", default_value = "auto", value_parser = named(UpstreamModeUse::NAMES))]
     pub(crate) upstream_mode: UpstreamModeUse,
 
     /// File that contains USER:PASSWORD for the gateway's own calls to UCS.
@@ -241,7 +241,7 @@ pub struct ServeArgs {
     pub(crate) on_change_timeout: Duration,
 
     /// Format of log lines.
-    #[arg(long, env = "UCS_GATEWAY_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = named::<LogFormat>(LogFormat::NAMES))]
+    #[arg(long, env = "UCS_GATEWAY_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = named(LogFormat::NAMES))]
     pub(crate) log_format: LogFormat,
 
     /// Log level: error, warn, info, debug or trace; or a filter such as `info,ucs_gateway::control=debug`.
@@ -262,7 +262,6 @@ pub struct ServeArgs {
 pub(crate) enum StoreKind {
     /// The state directory.
     File,
-    /// The store of a fleet.
     Etcd(EtcdAddress),
 }
 

@@ -58,7 +58,6 @@ pub struct Settings {
 pub(crate) enum StorePlace {
     /// In the state directory.
     File,
-    /// In the store of a fleet.
     Fleet(MemberSettings),
 }
 
@@ -106,7 +105,6 @@ pub(crate) struct UpstreamSettings {
     pub(crate) schema_probe_interval: Duration,
 }
 
-/// TLS to UCS.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamTls {
     pub(crate) files: ClientFiles,
@@ -121,26 +119,17 @@ pub enum SettingsError {
         "--admin-listen {0} can be reached from other machines: name the principals with --access FILE, or listen on \
          127.0.0.1 or unix:PATH"
     )]
-    /// The admin port is open to the network.
     OpenAdminPort(SocketAddr),
     #[error("--max-in-flight: the route table has no class {class:?}; its classes are {known}")]
-    /// A limit names a class that the route table does not have.
-    UnknownClass {
-        /// The name.
-        class: String,
-        /// The classes of the table.
-        known: String,
-    },
+    UnknownClass { class: String, known: String },
     #[error("--upstream https://… needs --upstream-ca FILE, with the CAs that UCS's certificate must be signed by")]
     /// No CA for an upstream that is called over TLS.
     NoUpstreamCa,
     #[error("{0} is for a port over TCP; a unix socket needs no TLS")]
-    /// TLS for a unix socket.
     UnixTls(&'static str),
     #[error(
         "--node NAME: a member of a fleet needs a name that stays the same; the name of this host, {0:?}, cannot be one"
     )]
-    /// No name for a member of a fleet.
     NoNode(String),
     #[error("--upstream-ca is for --upstream https://…")]
     /// A CA for an upstream that is called without TLS.

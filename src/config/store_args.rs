@@ -1,8 +1,7 @@
-//! The flags of a shared store: how to reach it, for `serve` and for the commands of a fleet, and what a member does without
-//! it.
+//! The flags of a shared store: how to reach it, for `serve` and for the commands of a fleet, and the behaviour of a member
+//! without it.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -22,7 +21,7 @@ pub(crate) struct MemberArgs {
     pub(crate) node: Option<String>,
 
     /// What a member does when the store of its fleet does not respond.
-    #[arg(long, env = "UCS_GATEWAY_ON_STORE_LOSS", value_name = "HOW", default_value = "hold", value_parser = named::<OnStoreLoss>(OnStoreLoss::NAMES))]
+    #[arg(long, env = "UCS_GATEWAY_ON_STORE_LOSS", value_name = "HOW", default_value = "hold", value_parser = named(OnStoreLoss::NAMES))]
     pub(crate) on_store_loss: OnStoreLoss,
 
     /// How long after its last read a member closes, with --on-store-loss fence.
@@ -30,7 +29,7 @@ pub(crate) struct MemberArgs {
     pub(crate) fence_after: Duration,
 }
 
-/// What a member does when the store does not respond.
+/// The behaviour of a member whose store does not respond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnStoreLoss {
     Hold,
@@ -38,22 +37,10 @@ pub(crate) enum OnStoreLoss {
 }
 
 impl OnStoreLoss {
-    const NAMES: &[(&str, &str)] = &[
-        ("hold", "The mode in force stays; no flip settles without this member"),
-        ("fence", "Operations that only one mode admits are refused after --fence-after"),
+    const NAMES: &[(OnStoreLoss, &str, &str)] = &[
+        (OnStoreLoss::Hold, "hold", "The mode in force stays; no flip settles without this member"),
+        (OnStoreLoss::Fence, "fence", "Operations that only one mode admits are refused after --fence-after"),
     ];
-}
-
-impl FromStr for OnStoreLoss {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<OnStoreLoss, String> {
-        match text {
-            "hold" => Ok(OnStoreLoss::Hold),
-            "fence" => Ok(OnStoreLoss::Fence),
-            _ => Err("write hold or fence".to_owned()),
-        }
-    }
 }
 
 fn parse_node(text: &str) -> Result<String, String> {
@@ -86,7 +73,6 @@ pub(crate) struct StoreAccess {
 }
 
 impl StoreAccess {
-    /// The settings for the store at this address.
     pub(crate) fn at(self, address: EtcdAddress) -> EtcdSettings {
         let certificate = self.store_cert.zip(self.store_key);
         EtcdSettings { address, ca: self.store_ca, certificate, credentials: self.store_credentials }

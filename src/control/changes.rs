@@ -14,7 +14,6 @@ use crate::policy::flip::{Applied, Event, Failure, Outcome, Ticket, Wish};
 use crate::policy::mode::{self, Change, Mode, ModeRecord, Phase, Refusal, SchemaKnowledge, When};
 
 impl Control {
-    /// Requests a change.
     pub(super) fn submit(&mut self, change: Change, requester: Requester) {
         self.next_ticket += 1;
         self.requests.insert(self.next_ticket, Request { change, requester });
@@ -56,7 +55,7 @@ impl Control {
             _ => (record.mode, Default::default(), false),
         };
         let lacks_schema = mode == Mode::Production && !force && self.schema.knowledge() == SchemaKnowledge::Undefined;
-        // What is scheduled for later neither joins a flip nor cancels it.
+        // A change that is scheduled for later neither joins a flip nor cancels it.
         let is_later = matches!(change, Change::Set(wanted) if wanted.at.is_some());
         let requested = matches!(requester, Requester::Command(_)) && !is_later;
         Some(Wish { ticket, mode, requested, applied, on_timeout, force, lacks_schema })
@@ -118,7 +117,7 @@ impl Control {
     }
 }
 
-/// Whether it takes away what is scheduled.
+/// Whether it cancels the scheduled flip.
 fn is_unscheduling(change: &Change) -> bool {
     matches!(change, Change::Set(wanted) if wanted.at == Some(When::Never))
 }

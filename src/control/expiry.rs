@@ -33,7 +33,6 @@ fn next_look(expires: Timestamp, now: Timestamp) -> Option<Duration> {
 /// An expiry whose switch back has failed so far.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryTrouble {
-    /// The expiry in question.
     end: Option<Timestamp>,
     pub(super) failures: u32,
 }

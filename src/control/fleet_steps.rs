@@ -12,7 +12,6 @@ use crate::control::drain::{Drain, unfinished};
 use crate::control::fleet::membership::{Ended, News, new_id};
 use crate::control::fleet::memory;
 use crate::control::fleet::timers::Tick;
-use crate::control::next_record::outcome_of;
 use crate::control::protocol::Protocol;
 use crate::control::store::Fact;
 use crate::control::work::WorkEnd;
@@ -74,7 +73,7 @@ impl Control {
         self.refresh();
     }
 
-    /// Steps the member, and performs what follows.
+    /// Steps the member, and performs the effects.
     pub(super) fn feed_fleet(&mut self, event: Event) {
         let Some(fleet) = self.protocol.fleet() else { return };
         let (before, was_switching) = (fleet.member.step_under_way(), fleet.member.switching().is_some());
@@ -145,7 +144,7 @@ impl Control {
         }
     }
 
-    /// Puts in force what a read has shown, or a confirmed write.
+    /// Puts the record of a read or of a confirmed write in force.
     fn show(&mut self, shown: Shown) {
         let Some(fleet) = self.protocol.fleet() else { return };
         let revision = shown.record.brief.revision;
@@ -181,9 +180,7 @@ impl Control {
             _ => None,
         };
         let left = match op {
-            Op::PutEntry { entry: Entry { ack: Some(ack), .. }, .. } => {
-                unfinished(outcome_of(ack.drain), &self.flip.report)
-            }
+            Op::PutEntry { entry: Entry { ack: Some(ack), .. }, .. } => unfinished(ack.drain, &self.flip.report),
             _ => Vec::new(),
         };
         let Some(fleet) = self.protocol.fleet() else { return };
@@ -276,7 +273,7 @@ impl Control {
         });
     }
 
-    /// What an operator has to know of the fleet.
+    /// The alarms of the fleet.
     pub(super) fn alarm_of_fleet(&self) -> Option<String> {
         let Protocol::Fleet(fleet) = &self.protocol else { return None };
         let closed = fleet.member.shown().and_then(|shown| shown.closed);

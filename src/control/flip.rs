@@ -24,7 +24,7 @@ use crate::policy::mode::{ActorKind, DrainOutcome, Mode, ModeRecord, OperationCo
 const NO_RESPONSE: &str = "no response in time";
 
 impl Control {
-    /// Steps the state, and performs what follows.
+    /// Steps the state, and performs the effects.
     pub(super) fn feed(&mut self, event: Event) {
         let Protocol::Alone(Alone { state, .. }) = &mut self.protocol else { return self.feed_work(event) };
         let (first, before) = (state.first_requester(), state.step_under_way());
@@ -99,7 +99,7 @@ impl Control {
                 self.saving = Some(record.clone());
                 self.save.begin(store.save(token, record));
             }
-            Err(refusal) => self.save.begin(ready(Err(StoreError::Refused(refusal)))),
+            Err(refusal) => self.save.begin(ready(Err(StoreError::Refused(refusal.into())))),
         }
     }
 

@@ -8,7 +8,6 @@ use crate::gate::{Gate, Published};
 use crate::policy::fleet::Closed;
 use crate::policy::mode::ModeRecord;
 
-/// See the module.
 pub(super) struct InForce {
     gate: Arc<Gate>,
     record: Arc<ModeRecord>,
@@ -19,7 +18,6 @@ pub(super) struct InForce {
 }
 
 impl InForce {
-    /// The record of a start.
     pub(super) fn new(gate: Arc<Gate>, record: Saved<ModeRecord>) -> InForce {
         InForce { gate, record: Arc::new(record.into_inner()), is_known: true, closed: None }
     }
@@ -61,7 +59,7 @@ impl InForce {
         self.record = Arc::new(record);
     }
 
-    /// The record in force with what else is known.
+    /// The record in force, with the rest of the published state.
     pub(super) fn with(&self, beside: Published) -> Published {
         Published { record: self.is_known.then(|| Arc::clone(&self.record)), closed: self.closed, ..beside }
     }

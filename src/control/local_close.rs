@@ -12,7 +12,7 @@ pub(super) type LocalReply = oneshot::Sender<Result<(), ChangeError>>;
 /// The local close in force, and its changes.
 pub(super) struct LocalClose {
     pub log: LocalLog,
-    /// The change that is being saved, with what it makes.
+    /// The change that is being saved, with its result.
     pub saving: Option<(LocalChange, LocalLog, LocalReply)>,
     pub waiting: VecDeque<(LocalChange, LocalReply)>,
 }

@@ -12,7 +12,6 @@ use crate::control::store::{Fact, LocalState, StoreError};
 /// The wait after a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// See the module.
 pub(super) struct LocalWrites {
     local: LocalState,
     queue: VecDeque<(Fact, oneshot::Sender<()>)>,

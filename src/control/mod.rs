@@ -78,9 +78,8 @@ const FLEET_MARGIN: Duration = Duration::from_secs(5);
 
 /// The settings of control. The operator decides each; there are no defaults here.
 pub(crate) struct ControlSettings {
-    /// Keeps the record.
     pub store: RecordPlace,
-    /// Keeps what concerns this gateway alone.
+    /// Keeps the state of this gateway alone.
     pub local: LocalState,
     /// The mode of the first start.
     pub initial_mode: InitialMode,
@@ -110,7 +109,6 @@ pub(crate) struct ControlSettings {
 pub(crate) enum RecordPlace {
     /// In files, for this gateway alone.
     Alone(RecordStore),
-    /// In the store of a fleet.
     Fleet(FleetSettings),
 }
 
@@ -124,12 +122,12 @@ pub(crate) struct Control {
     in_force: InForce,
     /// The mode and the flip under way, as the step function sees them.
     protocol: Protocol,
-    /// What the step function need not know about the flip under way.
+    /// The flip under way, as far as the step function need not know it.
     flip: FlipFacts,
     /// The save under way, and its record.
     save: Slot<Result<Saved<ModeRecord>, StoreError>>,
     saving: Option<ModeRecord>,
-    /// What the last save saved, until it is published.
+    /// The record of the last save, until it is published.
     just_saved: Option<Saved<ModeRecord>>,
     /// The work of the flip's step.
     work: Slot<WorkEnd>,
@@ -196,7 +194,7 @@ pub(crate) struct StopSignals {
     has_ended: bool,
 }
 
-/// What the loop waits for.
+/// An event of the loop.
 enum Event {
     StopBegins,
     StopEnds,
@@ -240,7 +238,6 @@ impl StopSignals {
 }
 
 impl Control {
-    /// The counters of control.
     pub(crate) fn stats(&self) -> Arc<ControlStats> {
         Arc::clone(&self.stats)
     }
@@ -341,7 +338,6 @@ impl Control {
         ModeSet::ALL.into_iter().map(|set| self.gate.in_flight(set)).sum()
     }
 
-    /// The record in force.
     fn record(&self) -> &Arc<ModeRecord> {
         self.in_force.record()
     }
@@ -353,12 +349,11 @@ impl Control {
         (table.table().base_path.to_string(), context)
     }
 
-    /// Publishes the record in force with what else is known.
+    /// Publishes the record in force with everything beside it.
     fn publish(&self) {
         self.in_force.show(self.published());
     }
 
-    /// The state to publish.
     fn published(&self) -> Published {
         let Alarms { start, save, journal, upstream, followed, expiry, local, scheduled } = &self.alarms;
         let (of_record, of_probe) = (&self.alarm_of_record(), &self.schema.complaint());

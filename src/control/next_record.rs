@@ -12,7 +12,7 @@ use crate::control::fleet::keys::{MemberEntry, hex_id};
 use crate::control::fleet::ops::{self, Sight};
 use crate::control::protocol::Protocol;
 use crate::policy::fleet::Tried;
-use crate::policy::flip::{Failure, NextRecord, RecordKind, SettledDrain, Ticket};
+use crate::policy::flip::{Failure, NextRecord, RecordKind, Ticket};
 use crate::policy::mode::{self, Actor, Change, DrainOutcome, Mode, ModeRecord, OnTimeout, OperationCount, Phase};
 
 /// The longest time for aborted exchanges to end, besides the orphan grace.
@@ -67,13 +67,13 @@ impl Control {
         }
     }
 
-    fn settle(&self, drain: SettledDrain) -> Change {
+    fn settle(&self, drain: DrainOutcome) -> Change {
         let report = &self.flip.report;
         let has_orphans = self.orphans_until.is_some() || !report.abandoned.is_empty();
         let drain = match drain {
-            SettledDrain::Forced => DrainOutcome::Forced,
-            SettledDrain::Complete | SettledDrain::Cut if has_orphans => DrainOutcome::Assumed,
-            SettledDrain::Complete | SettledDrain::Cut => DrainOutcome::Complete,
+            DrainOutcome::Forced => DrainOutcome::Forced,
+            _ if has_orphans => DrainOutcome::Assumed,
+            _ => DrainOutcome::Complete,
         };
         Change::Settle { drain, abandoned: unfinished(drain, report) }
     }
@@ -98,8 +98,8 @@ impl Control {
             RecordKind::Requested(ticket) | RecordKind::Cancelled(ticket) => self.requested_change(ticket),
             RecordKind::Settled(drain) => {
                 let others = acknowledged_by_others(sight, before.revision, fleet.node());
-                let own = unfinished(outcome_of(drain), &self.flip.report);
-                Change::Settle { drain: outcome_of(drain), abandoned: added_up(own.into_iter().chain(others)) }
+                let own = unfinished(drain, &self.flip.report);
+                Change::Settle { drain, abandoned: added_up(own.into_iter().chain(others)) }
             }
             RecordKind::Reverted(failure) => revert(failure),
             RecordKind::Same => return None,
@@ -131,15 +131,6 @@ impl Control {
     fn extend_deadline(&self, record: &mut ModeRecord) {
         let beyond = self.beyond_the_drain(record);
         record.deadline = record.deadline.map(|deadline| deadline.checked_add(beyond).unwrap_or(Timestamp::MAX));
-    }
-}
-
-/// What a drain is called in records.
-pub(super) fn outcome_of(drain: SettledDrain) -> DrainOutcome {
-    match drain {
-        SettledDrain::Complete => DrainOutcome::Complete,
-        SettledDrain::Cut => DrainOutcome::Assumed,
-        SettledDrain::Forced => DrainOutcome::Forced,
     }
 }
 
@@ -175,17 +166,7 @@ fn missing(sight: &Sight, revision: u64) -> Vec<String> {
 
 /// The record of a flip that failed.
 fn revert(failure: Failure) -> Change {
-    let cause = match failure {
-        Failure::DrainTimeout => "drain_timeout",
-        Failure::Upstream => "upstream_refused",
-        Failure::NoSchema => "no_profile_schema",
-        Failure::Cancelled => "cancelled",
-        Failure::NotDurable => "not_durable",
-        Failure::ShuttingDown => "shutting_down",
-        Failure::Recovered => "recovered",
-        Failure::MemberMissing => "member_missing",
-    };
-    Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() }
+    Change::Revert { cause: failure.cause().to_owned(), actor: Actor::gateway() }
 }
 
 /// The end of a flip that a start found unfinished, after the grace: see [`ModeRecord::mode_after_start`].

@@ -1,7 +1,5 @@
 //! Choices of the operator about the mode: names as written on the command line, and their meaning.
 
-use std::str::FromStr;
-
 use crate::policy::mode::Mode;
 
 /// The mode of the very first start.
@@ -13,23 +11,12 @@ pub(crate) enum InitialMode {
 }
 
 impl InitialMode {
-    /// Every name with its meaning.
-    pub(crate) const NAMES: &[(&str, &str)] = &[
-        ("auto", "The mode that UCS reports, or production if it reports none"),
-        ("production", "Production"),
-        ("maintenance", "Maintenance"),
+    /// Every value with its name and meaning.
+    pub(crate) const NAMES: &[(InitialMode, &str, &str)] = &[
+        (InitialMode::Auto, "auto", "The mode that UCS reports, or production if it reports none"),
+        (InitialMode::Fixed(Mode::Production), "production", "Production"),
+        (InitialMode::Fixed(Mode::Maintenance), "maintenance", "Maintenance"),
     ];
-}
-
-impl FromStr for InitialMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<InitialMode, String> {
-        match text {
-            "auto" => Ok(InitialMode::Auto),
-            mode => mode.parse().map(InitialMode::Fixed),
-        }
-    }
 }
 
 /// Whether UCS's own mode is read and set.
@@ -41,18 +28,7 @@ pub(crate) enum UpstreamModeUse {
 }
 
 impl UpstreamModeUse {
-    /// Every name with its meaning.
-    pub(crate) const NAMES: &[(&str, &str)] = &[("auto", "If UCS reports a mode"), ("off", "Never")];
-}
-
-impl FromStr for UpstreamModeUse {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<UpstreamModeUse, String> {
-        match text {
-            "auto" => Ok(UpstreamModeUse::Auto),
-            "off" => Ok(UpstreamModeUse::Off),
-            _ => Err("write auto or off".to_owned()),
-        }
-    }
+    /// Every value with its name and meaning.
+    pub(crate) const NAMES: &[(UpstreamModeUse, &str, &str)] =
+        &[(UpstreamModeUse::Auto, "auto", "If UCS reports a mode"), (UpstreamModeUse::Off, "off", "Never")];
 }

@@ -4,7 +4,6 @@ use crate::control::fleet::membership::{Membership, News};
 use crate::control::store::{RecordStore, Token};
 use crate::policy::flip::{State, Step};
 
-/// See the module.
 pub(super) enum Protocol {
     Alone(Alone),
     Fleet(Box<Membership>),
@@ -14,12 +13,12 @@ pub(super) enum Protocol {
 pub(super) struct Alone {
     pub state: State,
     pub store: RecordStore,
-    /// What the store holds.
+    /// The record in the store.
     pub token: Token,
 }
 
 impl Protocol {
-    /// What is being waited for here.
+    /// The step under way here.
     pub(super) fn step_under_way(&self) -> Option<Step> {
         match self {
             Protocol::Alone(alone) => alone.state.step_under_way(),

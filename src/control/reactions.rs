@@ -100,7 +100,7 @@ impl Control {
         }
     }
 
-    /// What one member knows of the schema closes that member alone.
+    /// A member without a schema closes itself alone.
     fn note_schema_in_fleet(&mut self) {
         let (mode, force) = (self.record().mode, self.record().force);
         let has_no_mode = !self.upstream.enabled() || !self.upstream.has_mode();
@@ -288,7 +288,7 @@ impl Control {
         self.submit(Change::Set(change), Requester::Adopt(mode));
     }
 
-    /// Publishes what has changed beside the record.
+    /// Publishes changes beside the record.
     pub(super) fn refresh(&self) {
         if self.published() != *self.gate.published() {
             self.publish();

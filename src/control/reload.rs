@@ -29,7 +29,7 @@ impl Control {
         }
     }
 
-    /// Goes on with what waits for the end of a flip, or of another reload.
+    /// Begins the work that waited for the end of a flip, or of another reload.
     pub(super) fn advance_reload(&mut self) {
         if self.protocol.is_flipping() {
             return;

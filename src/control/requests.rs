@@ -5,7 +5,6 @@ use tokio::sync::oneshot;
 use crate::control_handle::{ChangeError, Flipped};
 use crate::policy::mode::{Change, Mode};
 
-/// The result of a change.
 pub(super) type Ended = Result<Flipped, ChangeError>;
 
 /// A change that was requested, and its requester.

@@ -38,7 +38,6 @@ const UNSAVED_REVISIONS: u64 = 8;
 /// The reason why control cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    /// The store cannot be read.
     #[error("cannot read the mode: {0}")]
     Load(#[source] StoreError),
     /// The first record cannot be saved: a gateway that cannot save its mode does not start.

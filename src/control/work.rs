@@ -1,4 +1,4 @@
-//! The work of a flip's steps: what it reports at its end, and what control keeps of it.
+//! The work of a flip's steps: its reports, and the state that control keeps of it.
 
 use tokio::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::control::ucs::schema::{Look, ProbeContext};
 use crate::control_handle::FlipReport;
 use crate::policy::mode::ModeRecord;
 
-/// What concerns the flip under way, or the last one, beside its state.
+/// The flip under way, or the last one, beside its state.
 #[derive(Default)]
 pub(super) struct FlipFacts {
     /// Its switching record, once that is durable.

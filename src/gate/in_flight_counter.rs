@@ -104,7 +104,6 @@ impl InFlightCounter {
         fence(Ordering::SeqCst);
     }
 
-    /// The state in force.
     pub(crate) fn state(&self) -> AdmissionState {
         AdmissionState(self.state.0.load(Ordering::Acquire))
     }

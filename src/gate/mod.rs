@@ -29,17 +29,17 @@ use crate::policy::upstream_mode::UpstreamMode;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The record in force; `None` before the first one: no request is admitted then.
-    pub record: Option<Arc<ModeRecord>>,
+    pub(crate) record: Option<Arc<ModeRecord>>,
     /// The knowledge of the profile schema.
-    pub schema: SchemaKnowledge,
+    pub(crate) schema: SchemaKnowledge,
     /// UCS's own mode, and how it compares with the record.
-    pub upstream: UpstreamMode,
+    pub(crate) upstream: UpstreamMode,
     /// Closes both single modes at this gateway alone, whatever the record says.
-    pub local: Option<Local>,
+    pub(crate) local: Option<Local>,
     /// Why this member of a fleet is closed in the same way, beside its record.
-    pub closed: Option<Closed>,
+    pub(crate) closed: Option<Closed>,
     /// A condition that needs an operator (a record that cannot be saved, a file set aside), as a sentence.
-    pub alarm: Option<String>,
+    pub(crate) alarm: Option<String>,
 }
 
 impl Default for Published {
@@ -51,6 +51,11 @@ impl Default for Published {
 }
 
 impl Published {
+    /// A record, and nothing else that is known.
+    pub fn of(record: impl Into<Arc<ModeRecord>>) -> Published {
+        Published { record: Some(record.into()), ..Published::default() }
+    }
+
     /// Whether both single modes are closed at this gateway alone.
     pub(crate) fn is_closed_here(&self) -> bool {
         self.local.is_some() || self.closed.is_some()
@@ -138,7 +143,6 @@ impl Gate {
         self.workers
     }
 
-    /// The published state.
     pub(crate) fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
@@ -148,7 +152,6 @@ impl Gate {
         self.watchers.subscribe()
     }
 
-    /// The table in force.
     pub(crate) fn table(&self) -> Arc<LiveTable> {
         self.table.load_full()
     }
@@ -304,7 +307,6 @@ impl TableRef {
         self.live.table()
     }
 
-    /// The generation of the table.
     pub(crate) fn generation(&self) -> u32 {
         self.live.generation()
     }
@@ -372,12 +374,10 @@ impl WorkerGate {
         }
     }
 
-    /// The published state.
     pub(crate) fn published(&self) -> Arc<Published> {
         self.0.gate.published()
     }
 
-    /// Subscribes to cuts.
     pub(crate) fn watch_cuts(&self) -> watch::Receiver<Option<Mode>> {
         self.0.gate.watch_cuts()
     }
@@ -412,7 +412,6 @@ impl Permit {
         self.set == ModeSet::only(mode) || self.is_of_old_table()
     }
 
-    /// The name of the operation.
     pub(crate) fn operation(&self) -> Arc<str> {
         self.table.live.operation(self.slot)
     }

@@ -34,9 +34,7 @@ pub(crate) struct OperationCounts {
     /// The operation's name.
     pub(crate) operation: Arc<str>,
     pub(crate) class: Arc<str>,
-    /// The modes that admit it.
     pub(crate) modes: ModeSet,
-    /// In flight now.
     pub(crate) in_flight: u64,
     /// Admitted since the table came into force.
     pub(crate) admitted: u64,

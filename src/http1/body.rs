@@ -27,7 +27,6 @@ pub enum FramedBody {
 #[derive(Debug, Default)]
 pub struct ChunkedBody(Chunks);
 
-/// The parser of its trailers.
 #[derive(Debug, Default)]
 pub struct TrailerLines(Trailers);
 

@@ -18,7 +18,6 @@ const HEAD_ROOM: usize = 1024;
 /// them.
 pub(crate) const COPIED_BYTES: usize = 4 * 1024;
 
-/// The idle buffers.
 #[derive(Debug, Default)]
 pub struct Buffers(RefCell<Vec<Vec<u8>>>);
 

@@ -91,7 +91,6 @@ pub(super) enum ChunkEvent {
 /// The beginning of some bytes of a chunked body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
-    /// Bytes of framing.
     pub(crate) framing: usize,
     /// Bytes of data behind them.
     pub(crate) data: usize,

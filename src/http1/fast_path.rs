@@ -57,11 +57,9 @@ fn name(line: &[u8]) -> (usize, Capitals) {
 pub(super) struct ResponseParts {
     /// The length of the head, with its empty line.
     pub(crate) length: usize,
-    /// The status code.
     pub(crate) status: u16,
     /// Whether its version is HTTP/1.0.
     pub(crate) is_http10: bool,
-    /// The field lines.
     pub(crate) places: Vec<FieldPlace>,
 }
 

@@ -136,7 +136,6 @@ impl FieldPlace {
     }
 }
 
-/// One field line.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldLine<'a> {
     /// Its name, in lower case.

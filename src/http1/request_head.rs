@@ -55,7 +55,6 @@ impl RequestHead {
             && self.query().is_empty()
     }
 
-    /// The path as text.
     pub(crate) fn path_text(&self) -> &str {
         std::str::from_utf8(self.path()).unwrap_or_default()
     }

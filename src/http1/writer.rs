@@ -50,7 +50,6 @@ pub(crate) struct MessageWriter<B> {
     failed: bool,
 }
 
-/// The framing of the body.
 #[derive(Debug)]
 pub(crate) enum BodyFraming {
     /// The head declares the length, or there is no body.
@@ -59,7 +58,6 @@ pub(crate) enum BodyFraming {
     Chunked { trailers: FieldNames, piece_ends: bool },
 }
 
-/// The parts of a message.
 #[derive(Debug)]
 pub(crate) struct Parts<B> {
     /// The whole head with its empty line.

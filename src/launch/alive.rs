@@ -13,7 +13,7 @@ use crate::gate::{Gate, Published};
 use crate::policy::fleet::Closed;
 use crate::policy::mode::{OperationCount, Phase};
 
-/// The time between two looks at what is in flight.
+/// The time between two looks at the requests in flight.
 const EVERY: Duration = Duration::from_secs(3);
 
 /// The same while a flip is under way, as others wait for this member.

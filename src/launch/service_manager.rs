@@ -29,7 +29,6 @@ pub(super) enum Notice {
 pub(super) struct ServiceManager(Option<mpsc::Sender<Notice>>);
 
 impl ServiceManager {
-    /// The service manager of this process.
     pub(super) fn of_process() -> io::Result<ServiceManager> {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(ServiceManager(None));

@@ -10,7 +10,6 @@ use crate::transport::{Address, InheritedSockets, Listener, ListeningSocket, Soc
 pub(crate) struct Ready {
     /// The data port.
     pub(crate) listen: Address,
-    /// The admin port.
     pub(crate) admin: Address,
 }
 

@@ -74,7 +74,6 @@ pub(super) async fn warn_of_ends(metrics: &Metrics) {
     }
 }
 
-/// The files that are watched.
 pub(super) fn watched(settings: &Settings) -> Vec<WatchedFiles> {
     let data = settings.data_tls.iter().map(|files| WatchedFiles { name: DATA, paths: files.paths() });
     let admin = settings.admin.tls.iter().map(|files| WatchedFiles { name: ADMIN, paths: files.paths() });

@@ -40,7 +40,6 @@ pub(super) struct SharedParts {
     pub(super) stop: watch::Receiver<Stop>,
 }
 
-/// The running workers.
 pub(super) struct Workers {
     ends: mpsc::UnboundedReceiver<WorkerEnd>,
     running: usize,
@@ -162,7 +161,7 @@ impl WorkerThread {
         let result = runtime.block_on(async move {
             let (index, shared) = (self.index, self.shared);
             let access_log = self.access_log.map(AccessLog::new);
-            let recorder = RequestRecorder { metrics: shared.metrics.worker(index), access_log };
+            let recorder = RequestRecorder { access_log, ..RequestRecorder::of(&shared.metrics, index) };
             let worker = Worker::new(index, gate, &self.settings, &shared, recorder);
             let work = worker::run(worker, self.listener, self.handover, Rc::new(self.settings), shared);
             faults::with(Part::Worker(index), Ok(()), work).await

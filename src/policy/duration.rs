@@ -1,9 +1,8 @@
 //! Durations in text form: `500ms`, `5s`, `2m`, `1h`, `7d`. One number and one unit; compound forms are rejected.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest accepted duration: ten years. Adding a longer one to a timestamp might leave the calendar.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -50,45 +49,33 @@ pub(crate) fn format(duration: Duration) -> String {
     format!("{}{unit}", millis / u128::from(factor))
 }
 
-/// How long until a mode ends by itself, in its written form: a duration, or `never`.
+/// How long until a mode ends by itself, in text form: a duration from settling on, or `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WrittenEnd {
-    /// After so long.
-    After(Written),
+pub(crate) enum End {
+    After(Duration),
+    /// An existing expiry is removed.
     Never,
 }
 
-impl std::str::FromStr for WrittenEnd {
-    type Err = DurationError;
+impl FromStr for End {
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<WrittenEnd, DurationError> {
-        if text == "never" { Ok(WrittenEnd::Never) } else { text.parse().map(WrittenEnd::After) }
+    fn from_str(text: &str) -> Result<End, String> {
+        let after = || parse(text).map(End::After).map_err(|fault| format!("{fault}, or \"never\""));
+        if text == "never" { Ok(End::Never) } else { after() }
     }
 }
 
-impl fmt::Display for WrittenEnd {
+impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WrittenEnd::After(after) => after.fmt(f),
-            WrittenEnd::Never => f.write_str("never"),
+            End::After(after) => Written(*after).fmt(f),
+            End::Never => f.write_str("never"),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for WrittenEnd {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WrittenEnd, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|fault| serde::de::Error::custom(format!("{fault}, or \"never\"")))
-    }
-}
-
-impl Serialize for WrittenEnd {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl std::str::FromStr for Written {
+impl FromStr for Written {
     type Err = DurationError;
 
     fn from_str(text: &str) -> Result<Written, DurationError> {
@@ -102,18 +89,26 @@ impl fmt::Display for Written {
     }
 }
 
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Written, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+/// Makes serde read and write a type in its text form.
+macro_rules! serde_as_text {
+    ($name:ty) => {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
 
-impl Serialize for Written {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
 }
+pub(crate) use serde_as_text;
+
+serde_as_text!(Written);
+serde_as_text!(End);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -10,9 +10,7 @@ use crate::policy::table::{NoRoute, Route, RouteAnswer, RouteTable, Unmatched};
 /// The explanation of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// The method as given.
     pub(crate) method: String,
-    /// The path as given.
     pub(crate) path: String,
     /// The canonical path, which is also the one that is forwarded; absent when the path is refused.
     pub(crate) canonical_path: Option<String>,
@@ -38,7 +36,6 @@ pub(crate) struct RouteView {
     /// Its template or regular expression, with the base path in front.
     pub(crate) pattern: String,
     pub(crate) class: String,
-    /// The modes that admit it.
     pub(crate) modes: Vec<Mode>,
     /// `set_mode` or `status` when the gateway responds in place of UCS.
     pub(crate) answer: Option<&'static str>,

@@ -10,5 +10,5 @@ pub mod path;
 pub mod routes_yaml;
 pub(crate) mod strict_yaml;
 pub mod table;
-pub mod upstream_mode;
+pub(crate) mod upstream_mode;
 pub(crate) mod written_time;

@@ -7,7 +7,7 @@ use super::mode::Mode;
 
 /// UCS's own mode, and how it compares with the record in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UpstreamMode {
+pub(crate) struct UpstreamMode {
     /// The mode that UCS's status reports.
     pub mode: ReportedMode,
     /// The comparison with the record in force.
@@ -21,10 +21,8 @@ pub struct UpstreamMode {
 /// The mode that UCS's status reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ReportedMode {
-    /// Production.
+pub(crate) enum ReportedMode {
     Production,
-    /// Maintenance.
     Maintenance,
     /// Its status cannot be read or shows no mode, although UCS has one; or it has not been read.
     Unknown,
@@ -35,7 +33,7 @@ pub enum ReportedMode {
 /// How UCS's mode compares with the record in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum UpstreamState {
+pub(crate) enum UpstreamState {
     /// UCS reports the mode in force; while switching, one of the two modes.
     InStep,
     /// UCS is not in the mode in force, and is set to it as soon as possible.

@@ -1,16 +1,17 @@
 //! Points in time in text form: RFC 3339, or `never`. It keeps no clock and knows no time zone.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point in time in text form, for serde and for the command line.
+use super::duration::serde_as_text;
+
+/// A time, or that there is none any more, in text form for serde and for the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WrittenTime {
-    /// This time.
+pub(crate) enum When {
     At(Timestamp),
-    /// Never.
+    /// An earlier one is cancelled.
     Never,
 }
 
@@ -19,34 +20,24 @@ pub(crate) enum WrittenTime {
 #[error("\"{0}\" is not a time; write it like 2026-03-01T22:00:00Z or 2026-03-01T23:00:00+01:00, or \"never\"")]
 pub(crate) struct TimeError(String);
 
-impl std::str::FromStr for WrittenTime {
+impl FromStr for When {
     type Err = TimeError;
 
-    fn from_str(text: &str) -> Result<WrittenTime, TimeError> {
+    fn from_str(text: &str) -> Result<When, TimeError> {
         if text == "never" {
-            return Ok(WrittenTime::Never);
+            return Ok(When::Never);
         }
-        text.parse().map(WrittenTime::At).map_err(|_| TimeError(text.chars().take(40).collect()))
+        text.parse().map(When::At).map_err(|_| TimeError(text.chars().take(40).collect()))
     }
 }
 
-impl fmt::Display for WrittenTime {
+impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WrittenTime::At(time) => time.fmt(f),
-            WrittenTime::Never => f.write_str("never"),
+            When::At(time) => time.fmt(f),
+            When::Never => f.write_str("never"),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for WrittenTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WrittenTime, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for WrittenTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+serde_as_text!(When);

@@ -34,11 +34,8 @@ pub(crate) struct AccessLogEntry {
     pub(crate) client: Option<IpAddr>,
     /// The path and the ids.
     pub(crate) text: RequestText,
-    /// The table that classified it.
     pub(crate) table: Rc<TableRef>,
-    /// The route that it matched.
     pub(crate) route: Option<RouteIndex>,
-    /// Its class, in the table.
     pub(crate) class: Option<usize>,
     /// The status of the response; 0 if the client disconnected before there was one.
     pub(crate) status: u16,
@@ -98,7 +95,6 @@ impl AccessLogEntry {
 /// The facts that are known only when the request is complete.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Completed<'a> {
-    /// The address of the peer.
     pub(crate) peer: &'a str,
     pub(crate) outcome: Outcome,
     /// Bytes of the response body.
@@ -109,7 +105,7 @@ pub(crate) struct Completed<'a> {
 
 /// The access log of one worker.
 #[derive(Debug)]
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     format: LogFormat,
     buffer: RefCell<Vec<u8>>,
     clock: RefCell<Clock>,
@@ -122,7 +118,6 @@ impl AccessLog {
         AccessLog { format, buffer, clock }
     }
 
-    /// Writes one line.
     pub(crate) fn write(&self, entry: &AccessLogEntry, completed: Completed<'_>) {
         let mut buffer = self.buffer.borrow_mut();
         let mut clock = self.clock.borrow_mut();

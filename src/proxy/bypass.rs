@@ -48,7 +48,7 @@ pub(crate) async fn admit(request: RequestContext<'_>, refused: Option<RouteMatc
     let (client, method) = (downstream.client_name(Some(head)), &head.method);
     let (trace_id, span_id) = headers::trace_and_span(&head.fields);
     tracing::info!(%principal, operation, %method, client, trace_id, span_id, "mode bypassed");
-    worker.recorder.metrics.bypassed();
+    worker.recorder.metrics.bypassed.add(1);
     worker.control_handle.note_bypass(BypassUse { principal: principal.to_string(), operation: operation.to_owned() });
     Ok(matched)
 }

@@ -12,7 +12,6 @@ use crate::policy::table::{Route, RouteIndex, Unmatched};
 /// A request that was classified.
 #[derive(Debug)]
 pub(crate) struct RouteMatch {
-    /// The table that classified it.
     pub(crate) table: Rc<TableRef>,
     /// The route that it matches; `None` if it is unmatched and forwarded as a class.
     pub(crate) index: Option<RouteIndex>,
@@ -23,7 +22,6 @@ pub(crate) struct RouteMatch {
 }
 
 impl RouteMatch {
-    /// The route that it matches.
     pub(crate) fn route(&self) -> Option<&Route> {
         self.index.map(|index| &self.table.table().routes[index as usize])
     }

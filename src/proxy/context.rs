@@ -120,7 +120,6 @@ pub(crate) struct Downstream {
     pub(crate) state: Rc<ConnectionState>,
     /// The forwarding fields that its requests get.
     pub(crate) forwarded: Rc<ForwardedInfo>,
-    /// The task that serves it.
     pub(crate) task: ClientTask,
     pub(crate) kind: DownstreamKind,
     /// Its place among the worker's clients.
@@ -129,7 +128,6 @@ pub(crate) struct Downstream {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DownstreamKind {
-    /// A connection.
     Connection {
         /// Whether it was accepted before a stop was requested: then its client cannot know of the stop.
         predates_stop: bool,
@@ -200,7 +198,6 @@ impl Clients {
     }
 }
 
-/// One request, with its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestContext<'a> {
     /// The connection or stream that it arrived on.

@@ -8,12 +8,12 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::client::{BodyFailed, ClientBody};
 use super::http2::StreamBody;
+use crate::transport::ReadHalf;
 
-/// The body of a request.
 #[derive(Debug)]
 pub(crate) enum IncomingBody {
     /// Of the current request of an HTTP/1.1 connection.
-    Http1(ClientBody),
+    Http1(ClientBody<ReadHalf>),
     /// Of an HTTP/2 stream.
     Http2(StreamBody),
 }

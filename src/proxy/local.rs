@@ -34,7 +34,6 @@ const NOT_OF_THE_WHOLE: [&str; 7] =
 /// How long the client may take to send the small body of Set Server Mode.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// The body of Set Server Mode.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetServerMode {

@@ -5,9 +5,8 @@ use hyper::Uri;
 
 use crate::http1::RequestHead;
 
-/// The allowed origins.
 #[derive(Clone, Debug, Default)]
-pub struct AllowedOrigins {
+pub(crate) struct AllowedOrigins {
     /// Whether `*` is one of them: pages of any origin, without their credentials.
     any: bool,
     listed: Vec<String>,
@@ -39,7 +38,6 @@ impl AllowedOrigins {
     }
 }
 
-/// The access of a page.
 pub(crate) enum Access<'h> {
     /// Its origin is listed: with credentials.
     Listed(&'h [u8]),

@@ -19,7 +19,6 @@ pub struct ProxySettings {
     pub(crate) tls: Option<Arc<TlsServer>>,
     /// Whether clients may speak HTTP/2 without TLS.
     pub(crate) h2c: bool,
-    /// Deadlines of an exchange.
     pub(crate) timeouts: ExchangeTimeouts,
     /// Limits of each worker's pool.
     pub(crate) pool: PoolLimits,
@@ -34,7 +33,7 @@ pub struct ProxySettings {
     /// The longest `Retry-After` of a 503.
     pub max_retry_after: Duration,
     /// The origins whose pages may read the gateway's own responses.
-    pub origins: AllowedOrigins,
+    pub(crate) origins: AllowedOrigins,
     /// The proxies whose fields name the client.
     pub(crate) trusted_proxies: TrustedProxies,
     /// Whether the gateway itself responds to `GET /livez`.

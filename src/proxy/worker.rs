@@ -23,8 +23,9 @@ use super::upstream::drain_watch::FlipUnderWay;
 use super::upstream::exchange::{SWEEP_INTERVAL, gap_between};
 use crate::faults::{self, Part};
 use crate::http1::RequestError;
+pub(crate) use crate::transport::Handover;
+pub use crate::transport::listen::{ListeningSocket, SocketOrigin};
 use crate::transport::{Address, Listener, Peer, SocketLimits, Stream, unacknowledged};
-pub use crate::transport::{Handover, ListeningSocket, SocketOrigin};
 
 /// How often the connection of a client that has closed its sending side is looked at: the event loop reports no reset after that.
 const HALF_CLOSED_LOOK: Duration = Duration::from_secs(1);
@@ -143,7 +144,7 @@ impl Connections {
         let load = |index: usize| loads[index].load(Ordering::Relaxed);
         let total: usize = (0..loads.len()).map(load).sum();
         if total >= self.settings.max_connections {
-            self.worker.recorder.metrics.client_turned_away();
+            self.worker.recorder.metrics.client_connections_refused.add(1);
             if !self.is_full.replace(true) {
                 tracing::warn!(%peer, "connection limit reached (--max-connections); closing new connections");
             }
@@ -347,7 +348,7 @@ pub(crate) struct Connected {
 
 impl Connected {
     fn new(connections: &Rc<Connections>, downstream: Rc<Downstream>) -> Connected {
-        connections.worker.recorder.metrics.client_connected();
+        connections.worker.recorder.metrics.client_connections.add(1);
         Connected { connections: Rc::clone(connections), downstream }
     }
 }
@@ -355,7 +356,7 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         self.connections.load().fetch_sub(1, Ordering::Relaxed);
-        self.connections.worker.recorder.metrics.client_disconnected();
+        self.connections.worker.recorder.metrics.client_connections_closed.add(1);
         self.connections.worker.clients.remove(&self.downstream);
     }
 }

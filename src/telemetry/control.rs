@@ -50,7 +50,6 @@ impl ControlStats {
         CHANGE_OUTCOMES.into_iter().zip(self.changes.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// Counts a change that ended with this outcome.
     pub(crate) fn count_change(&self, outcome: &str) {
         if let Some(at) = CHANGE_OUTCOMES.iter().position(|other| *other == outcome) {
             self.changes[at].fetch_add(1, Ordering::Relaxed);

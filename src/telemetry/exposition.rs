@@ -11,15 +11,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::gate::GateSample;
-use super::metrics::{BUCKETS_MICROS, Handshake, Metrics, Outcome, UpstreamFault, WorkerMetrics};
+use super::metrics::{BUCKETS_MICROS, Count, Handshake, Metrics, Outcome, UpstreamFault, WorkerMetrics};
 use super::{STDERR, STDOUT, process};
-
-/// The content type of [`Metrics::render`].
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 impl Metrics {
     /// The content type of [`render`](Self::render).
-    pub(crate) const CONTENT_TYPE: &'static str = CONTENT_TYPE;
+    pub(crate) const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
     /// All metrics as OpenMetrics text, with the state of the gate as the caller read it.
     pub fn render(self: &Arc<Self>, gate: GateSample) -> Result<String, fmt::Error> {
@@ -215,8 +212,8 @@ impl Scrape {
         gauge(encoder, "ucs_gateway_reload_last_success_timestamp_seconds", help, last)
     }
 
-    fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &AtomicU64) -> u64 {
-        self.metrics.workers().iter().map(|worker| counter(worker).load(Ordering::Relaxed)).sum()
+    fn sum(&self, count: impl Fn(&WorkerMetrics) -> &Count) -> u64 {
+        self.metrics.workers().iter().map(|worker| count(worker).get()).sum()
     }
 }
 

@@ -156,7 +156,6 @@ labels! {
 pub struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     classes: Mutex<Vec<Arc<str>>>,
-    /// The counters of control.
     pub(crate) control: Arc<ControlStats>,
     /// Runs of the program of `--on-change` that ended with exit code 0.
     pub(crate) on_change_ok: AtomicU64,
@@ -177,20 +176,34 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// The counters of one worker. Only that worker writes them, so an addition is a load and a store.
+/// A count with one writer, so an addition is a load and a store.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one worker. Only that worker writes them.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct WorkerMetrics {
+pub(crate) struct WorkerMetrics {
     pub(super) classes: [ClassCounters; CLASS_SLOTS],
-    pub(super) connections_opened: AtomicU64,
-    pub(super) connections_reused: AtomicU64,
-    pub(super) retries: AtomicU64,
-    pub(super) bypassed: AtomicU64,
-    pub(super) upstream_faults: [AtomicU64; UpstreamFault::ALL.len()],
-    pub(super) client_connections: AtomicU64,
-    pub(super) client_connections_closed: AtomicU64,
-    pub(super) client_connections_refused: AtomicU64,
-    pub(super) handshakes: [AtomicU64; Handshake::ALL.len()],
+    pub(crate) connections_opened: Count,
+    pub(crate) connections_reused: Count,
+    pub(crate) retries: Count,
+    pub(crate) bypassed: Count,
+    pub(super) upstream_faults: [Count; UpstreamFault::ALL.len()],
+    pub(crate) client_connections: Count,
+    pub(crate) client_connections_closed: Count,
+    pub(crate) client_connections_refused: Count,
+    pub(super) handshakes: [Count; Handshake::ALL.len()],
     started: Instant,
     /// The last sign of life, in milliseconds since `started`, which counts as the first one.
     alive_at: AtomicU64,
@@ -200,9 +213,9 @@ pub struct WorkerMetrics {
 
 #[derive(Debug, Default)]
 pub(super) struct ClassCounters {
-    pub(super) outcomes: [AtomicU64; Outcome::ALL.len()],
-    pub(super) buckets: [AtomicU64; BUCKETS_MICROS.len() + 1],
-    pub(super) sum_micros: AtomicU64,
+    pub(super) outcomes: [Count; Outcome::ALL.len()],
+    pub(super) buckets: [Count; BUCKETS_MICROS.len() + 1],
+    pub(super) sum_micros: Count,
 }
 
 impl Metrics {
@@ -219,10 +232,7 @@ impl Metrics {
     }
 
     /// The counters of one worker.
-    ///
-    /// # Panics
-    /// When there is no such worker.
-    pub fn worker(&self, worker: usize) -> Arc<WorkerMetrics> {
+    pub(crate) fn worker(&self, worker: usize) -> Arc<WorkerMetrics> {
         Arc::clone(&self.workers[worker])
     }
 
@@ -284,14 +294,14 @@ impl WorkerMetrics {
     fn new() -> WorkerMetrics {
         WorkerMetrics {
             classes: Default::default(),
-            connections_opened: AtomicU64::default(),
-            connections_reused: AtomicU64::default(),
-            retries: AtomicU64::default(),
-            bypassed: AtomicU64::default(),
+            connections_opened: Count::default(),
+            connections_reused: Count::default(),
+            retries: Count::default(),
+            bypassed: Count::default(),
             upstream_faults: Default::default(),
-            client_connections: AtomicU64::default(),
-            client_connections_closed: AtomicU64::default(),
-            client_connections_refused: AtomicU64::default(),
+            client_connections: Count::default(),
+            client_connections_closed: Count::default(),
+            client_connections_refused: Count::default(),
             handshakes: Default::default(),
             started: Instant::now(),
             alive_at: AtomicU64::new(0),
@@ -317,54 +327,19 @@ impl WorkerMetrics {
         let class = &self.classes[class_slot.min(CLASS_SLOTS - 1)];
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS_MICROS.len());
-        add(&class.outcomes[outcome as usize], 1);
-        add(&class.buckets[bucket], 1);
-        add(&class.sum_micros, micros);
-    }
-
-    /// Counts a connection to UCS that was opened.
-    pub(crate) fn upstream_opened(&self) {
-        add(&self.connections_opened, 1);
-    }
-
-    /// Counts an exchange on a pooled connection.
-    pub(crate) fn upstream_reused(&self) {
-        add(&self.connections_reused, 1);
-    }
-
-    /// Counts a retry of an exchange.
-    pub(crate) fn upstream_retried(&self) {
-        add(&self.retries, 1);
-    }
-
-    /// Counts a request that a principal sent past the mode.
-    pub(crate) fn bypassed(&self) {
-        add(&self.bypassed, 1);
+        class.outcomes[outcome as usize].add(1);
+        class.buckets[bucket].add(1);
+        class.sum_micros.add(micros);
     }
 
     /// Counts a failed exchange.
     pub(crate) fn upstream_failed(&self, fault: UpstreamFault) {
-        add(&self.upstream_faults[fault as usize], 1);
-    }
-
-    /// Counts an accepted client connection.
-    pub(crate) fn client_connected(&self) {
-        add(&self.client_connections, 1);
-    }
-
-    /// Counts a closed client connection.
-    pub(crate) fn client_disconnected(&self) {
-        add(&self.client_connections_closed, 1);
-    }
-
-    /// Counts a client connection closed at once because of the connection limit.
-    pub(crate) fn client_turned_away(&self) {
-        add(&self.client_connections_refused, 1);
+        self.upstream_faults[fault as usize].add(1);
     }
 
     /// Counts a TLS handshake, by its outcome.
     pub(crate) fn handshake(&self, outcome: Handshake) {
-        add(&self.handshakes[outcome as usize], 1);
+        self.handshakes[outcome as usize].add(1);
     }
 
     /// Counts a malformed message, by its reason.
@@ -377,11 +352,6 @@ impl WorkerMetrics {
     pub(super) fn wire_faults(&self) -> BTreeMap<&'static str, u64> {
         self.wire_faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// One writer, so a load and a store are enough.
-fn add(count: &AtomicU64, more: u64) {
-    count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -34,21 +34,9 @@ pub(crate) enum LogFormat {
 }
 
 impl LogFormat {
-    /// Every name with its meaning.
-    pub(crate) const NAMES: &[(&str, &str)] =
-        &[("json", "For machines: one JSON object a line"), ("human", "For people")];
-}
-
-impl std::str::FromStr for LogFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<LogFormat, String> {
-        match text {
-            "json" => Ok(LogFormat::Json),
-            "human" => Ok(LogFormat::Human),
-            _ => Err("write json or human".to_owned()),
-        }
-    }
+    /// Every value with its name and meaning.
+    pub(crate) const NAMES: &[(LogFormat, &str, &str)] =
+        &[(LogFormat::Json, "json", "For machines: one JSON object a line"), (LogFormat::Human, "human", "For people")];
 }
 
 /// The reason why logging could not start.
@@ -56,13 +44,7 @@ impl std::str::FromStr for LogFormat {
 pub(crate) enum LogError {
     /// The level or filter is invalid.
     #[error("log level \"{level}\": {source}; write error, warn, info, debug or trace")]
-    Level {
-        /// The given level or filter.
-        level: String,
-        /// The underlying parse error.
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// Logging has already started in this process.
+    Level { level: String, source: tracing_subscriber::filter::ParseError },
     #[error("logging has already started: {0}")]
     Started(#[from] TryInitError),
 }

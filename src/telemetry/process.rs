@@ -2,7 +2,6 @@
 
 use std::fs;
 
-/// One reading of the facts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ProcessFacts {
     /// Resident memory in bytes.

@@ -1,7 +1,6 @@
 //! The requests of each class in three groups of outcomes, for people; the metrics tell every outcome apart.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
@@ -61,7 +60,7 @@ impl Metrics {
             let mut counts = RequestCounts::default();
             for class in self.workers().iter().map(|worker| &worker.classes[slot]) {
                 for outcome in Outcome::ALL {
-                    counts.add(outcome, class.outcomes[outcome as usize].load(Ordering::Relaxed));
+                    counts.add(outcome, class.outcomes[outcome as usize].get());
                 }
             }
             counts

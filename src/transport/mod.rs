@@ -4,7 +4,7 @@
 mod address;
 mod connect;
 mod inherited;
-mod listen;
+pub(crate) mod listen;
 mod queues;
 mod stream;
 mod tcp;
@@ -16,9 +16,9 @@ pub(crate) use address::{Address, HostPort, Peer, parse_host, parse_listen};
 pub(crate) use connect::connect_prompt;
 pub(crate) use inherited::{InheritError, InheritedSockets};
 pub(crate) use listen::{Listener, SocketLimits};
-pub use listen::{ListeningSocket, SocketOrigin};
+pub(crate) use listen::{ListeningSocket, SocketOrigin};
 pub(crate) use queues::unacknowledged;
-pub use stream::Handover;
+pub(crate) use stream::Handover;
 pub(crate) use stream::{ReadHalf, Stream, WriteHalf};
 pub(crate) use tcp::{TcpListener, TcpStream};
 pub(crate) use tls::{

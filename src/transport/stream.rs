@@ -179,7 +179,7 @@ type SharedTls = Rc<RefCell<Box<TlsStream>>>;
 
 /// The read half of a connection.
 #[derive(Debug)]
-pub enum ReadHalf {
+pub(crate) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     Unix(unix::OwnedReadHalf),
     Tls(SharedTls),

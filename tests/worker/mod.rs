@@ -58,7 +58,7 @@ impl Stand {
         let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml")).unwrap();
         let gate = Gate::new(1, routes_yaml::parse(&table, "routes.yaml").unwrap());
         let record = ModeRecord::first(Mode::Production, 1, "test", Timestamp::now());
-        gate.publish(Published { record: Some(Arc::new(record)), ..Published::default() });
+        gate.publish(Published::of(record));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let state_dir = std::env::temp_dir().join(format!("ucs-gateway-worker-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&state_dir).unwrap();
@@ -87,7 +87,7 @@ impl Stand {
         let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
         runtime.block_on(async {
             tokio::task::spawn_local(beside);
-            let recorder = RequestRecorder { metrics: self.metrics.worker(0), access_log: None };
+            let recorder = RequestRecorder::of(&self.metrics, 0);
             let worker = Worker::new(0, self.gate.worker_gate(0), &settings, &shared, recorder);
             worker::run(worker, ListeningSocket::Tcp(self.listener), handover, Rc::new(settings), shared)
                 .await

@@ -15,7 +15,7 @@ const LIFT: u64 = 1_000_000;
 const FOUNDED: &str = "fleet_init";
 const RESTORED: &str = "fleet_restored";
 
-/// What an operator wants.
+/// The wish of an operator.
 #[derive(Clone, Debug)]
 pub(crate) enum Founding {
     /// Nothing but the check that the fleet is there.
@@ -74,12 +74,10 @@ pub(crate) fn found(
     let record = ModeRecord { attempt: Some(attempt), ..record };
     let before = mode.as_ref().map(|mode| &mode.value);
     let kind = before.map_or(JournalKind::Started, |before| JournalKind::of_step(before, &record));
-    let (line, head) = match before.and_then(|before| before.journal_head.as_deref()) {
-        Some(head) => journal::next_line(head, kind, &record, now),
-        // The journal of the gateway that the record comes from stays where it is: this one names its last line.
-        None => journal::first_line(record.journal_head.clone(), kind, &record, now),
-    }
-    .map_err(FoundingError::Unwritable)?;
+    let previous = before.and_then(|before| before.journal_head.as_deref());
+    // The journal of the gateway that the record comes from stays where it is: this one names its last line.
+    let (line, head) = journal::next_line(previous, record.journal_head.as_deref(), kind, &record, now)
+        .map_err(FoundingError::Unwritable)?;
     let record = ModeRecord { journal_head: Some(head), ..record };
     let key = journal_key(record.revision);
     let compare = vec![(FLEET.to_owned(), token(fleet)), (MODE.to_owned(), token(mode)), (key.clone(), 0)];

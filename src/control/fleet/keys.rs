@@ -35,7 +35,6 @@ pub(crate) struct FleetKey {
 }
 
 impl FleetKey {
-    /// The key for a cluster.
     pub(crate) fn of(cluster_id: u64) -> FleetKey {
         FleetKey { format: FORMAT, cluster_id: cluster_id.to_string(), unknown: Map::new() }
     }

@@ -26,13 +26,12 @@ pub(crate) struct FleetSettings {
     pub fence_after: Option<Duration>,
 }
 
-/// What has happened to a member.
+/// An event of a member.
 pub(crate) enum News {
     OpEnded(Box<Ended>),
     Tick(Tick),
 }
 
-/// The end of an operation.
 pub(crate) struct Ended {
     op: Op,
     end: Result<OpEnd, ReadFault>,
@@ -41,7 +40,6 @@ pub(crate) struct Ended {
     sent: Duration,
 }
 
-/// See the module.
 pub(crate) struct Membership {
     pub member: Member,
     pub timers: Timers,

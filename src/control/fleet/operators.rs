@@ -1,4 +1,4 @@
-//! What operators do to a fleet by commands, beside its members: make it, forget a member that is gone, take its record back
+//! The commands of operators about a fleet, beside its members: make it, forget a member that is gone, take its record back
 //! into files. Each write is repeated until its outcome is known.
 
 use std::path::Path;
@@ -56,7 +56,6 @@ pub(crate) enum OperatorError {
     Random(#[source] getrandom::Error),
 }
 
-/// Reads the fleet.
 pub(crate) async fn read(store: &EtcdStore) -> Result<FleetContents, OperatorError> {
     Ok(FleetContents::read(&store.read(Vec::new()).await?)?)
 }

@@ -10,7 +10,7 @@ use super::keys::{
 use crate::control::store::etcd::{Commit, EtcdError, EtcdStore, SharedError, journal_key};
 use crate::control::store::journal::{self, JournalEntry, JournalKind};
 use crate::policy::fleet::{Ack, Entry, Id, OpEnd, Record, View, Word};
-use crate::policy::flip::{Brief, Failure, SettledDrain};
+use crate::policy::flip::{Brief, Failure};
 use crate::policy::mode::{DrainOutcome, ModeRecord, OnTimeout, OperationCount, Phase};
 
 /// What every entry of this member says beside the protocol's words.
@@ -28,7 +28,6 @@ pub(crate) enum ReadFault {
     /// It may be another moment's success.
     #[error("{0}")]
     Failed(String),
-    /// The store responds, but holds no fleet.
     #[error("the store holds no fleet of this name: run `ucs-gateway fleet init`")]
     NoFleet,
     /// Another cluster responds.
@@ -96,10 +95,8 @@ pub(crate) fn following(sight: &Sight, next: ModeRecord) -> Result<NextWrite, se
         before.value.phase == Phase::Switching && next.phase == Phase::Settled && next.mode == before.value.mode;
     let next = if is_end { with_forgotten(&sight.contents, next, &mut commit) } else { next };
     let kind = JournalKind::of_step(&before.value, &next);
-    let (line, head) = match &before.value.journal_head {
-        Some(head) => journal::next_line(head, kind, &next, Timestamp::now())?,
-        None => journal::first_line(None, kind, &next, Timestamp::now())?,
-    };
+    let previous = before.value.journal_head.as_deref();
+    let (line, head) = journal::next_line(previous, None, kind, &next, Timestamp::now())?;
     let record = ModeRecord { journal_head: Some(head), ..next };
     commit.compare.push((journal_key(record.revision), 0));
     commit.put = vec![(MODE.to_owned(), bytes_of(&record)), (journal_key(record.revision), line.into_bytes())];
@@ -184,25 +181,10 @@ pub(crate) fn record_of(record: &ModeRecord) -> Record {
     Record {
         brief: Brief { revision: record.revision, mode: record.mode, switching },
         attempt: record.attempt.as_deref().and_then(|attempt| Id::from_str_radix(attempt, 16).ok()).unwrap_or_default(),
-        failure: record.cause.as_deref().filter(|_| !switching).and_then(failure_of),
+        failure: record.cause.as_deref().filter(|_| !switching).and_then(Failure::of_cause),
         on_timeout: record.on_timeout.unwrap_or(OnTimeout::Revert),
         force: record.force,
     }
-}
-
-/// Why a record restores the old mode, by its cause.
-fn failure_of(cause: &str) -> Option<Failure> {
-    Some(match cause {
-        "drain_timeout" => Failure::DrainTimeout,
-        "upstream_refused" => Failure::Upstream,
-        "no_profile_schema" => Failure::NoSchema,
-        "cancelled" => Failure::Cancelled,
-        "not_durable" => Failure::NotDurable,
-        "shutting_down" => Failure::ShuttingDown,
-        "recovered" => Failure::Recovered,
-        "member_missing" => Failure::MemberMissing,
-        _ => return None,
-    })
 }
 
 fn entry_of(member: &MemberEntry) -> Entry {
@@ -211,11 +193,7 @@ fn entry_of(member: &MemberEntry) -> Entry {
     Entry {
         directory: id(&member.directory),
         incarnation: id(&member.incarnation),
-        ack: member.ack.as_ref().map(|ack| Ack {
-            revision: ack.revision,
-            word: word_of(ack),
-            drain: drain_of(ack.drain),
-        }),
+        ack: member.ack.as_ref().map(|ack| Ack { revision: ack.revision, word: word_of(ack), drain: ack.drain }),
     }
 }
 
@@ -236,26 +214,13 @@ fn written(ack: Ack, abandoned: Vec<OperationCount>) -> MemberAck {
         Word::NoSchema => (AckWord::Narrowed, Some("no_profile_schema")),
         Word::LocalClose => (AckWord::Narrowed, Some("local_close")),
     };
-    let drain = match ack.drain {
-        SettledDrain::Complete => DrainOutcome::Complete,
-        SettledDrain::Cut => DrainOutcome::Assumed,
-        SettledDrain::Forced => DrainOutcome::Forced,
-    };
     let cause = cause.map(str::to_owned);
     MemberAck {
         revision: ack.revision,
         word,
         cause,
-        drain,
+        drain: ack.drain,
         abandoned: OperationCount::bounded(abandoned),
         unknown: Map::new(),
-    }
-}
-
-fn drain_of(drain: DrainOutcome) -> SettledDrain {
-    match drain {
-        DrainOutcome::Complete => SettledDrain::Complete,
-        DrainOutcome::Assumed => SettledDrain::Cut,
-        DrainOutcome::Forced => SettledDrain::Forced,
     }
 }

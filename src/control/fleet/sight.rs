@@ -1,4 +1,4 @@
-//! What a member shows of its fleet, for the admin port and for metrics. It decides nothing.
+//! The fleet as a member last read it, for the admin port and for metrics. It decides nothing.
 
 use std::sync::Arc;
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::control::store::etcd::fraction;
+
 /// The wait before an operation that failed is repeated, at least; the longest is twice as long.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -24,7 +26,7 @@ const LEAST_WAIT: Duration = Duration::from_secs(3);
 /// The longest sleep by a clock that stands still in suspend.
 const BOOTTIME_TICK: Duration = Duration::from_millis(250);
 
-/// What the clock says.
+/// An event of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tick {
     Turn,
@@ -36,7 +38,6 @@ pub(crate) enum Tick {
     GiveUp,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Timers {
     /// The flip that the next two are of.
@@ -89,7 +90,6 @@ impl Timers {
         (self.turn_at, self.overdue_at) = (None, None);
     }
 
-    /// An operation begins.
     pub(crate) fn begins(&mut self) {
         self.silent_since.get_or_insert_with(Instant::now);
     }
@@ -187,9 +187,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// A random number from 0 to 1.
-fn fraction() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }

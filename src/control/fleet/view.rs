@@ -17,7 +17,7 @@ const ROUTES_MAY_DIFFER: Duration = Duration::from_secs(60);
 /// Characters of a fingerprint in a sentence.
 const SHORT: usize = 12;
 
-/// What an observer remembers of earlier reads.
+/// The memory of earlier reads.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     last_seen: BTreeMap<String, Timestamp>,

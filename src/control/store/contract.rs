@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::policy::mode::{LocalLog, ModeRecord, Refusal};
+use crate::policy::mode::{LocalLog, ModeRecord};
 
-/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has locked the directory.
     #[error("the state directory {} is in use by another process; give each gateway its own --state-dir", .0.display())]
     InUse(PathBuf),
     /// A file or directory operation failed.
@@ -15,28 +13,19 @@ pub enum StoreError {
     Io {
         /// The verb of the message: "cannot … path".
         action: &'static str,
-        /// The file or directory.
         path: PathBuf,
-        /// The underlying I/O error.
         source: std::io::Error,
     },
     /// A save failed after its record had taken its place, and the old one could not be put back durably.
     #[error("{0}; the disk may hold the new record until the old one is saved again")]
     Unknown(#[source] Box<StoreError>),
-    /// The store holds another revision than expected.
     #[error("the store holds revision {actual}, not {expected}")]
-    Conflict {
-        /// The revision that the caller expected.
-        expected: u64,
-        /// The revision in the store.
-        actual: u64,
-    },
-    /// The blocking task ended early.
+    Conflict { expected: u64, actual: u64 },
     #[error("the store's thread ended: {0}")]
     Thread(#[source] tokio::task::JoinError),
     /// The record cannot follow the one before.
     #[error("{0}")]
-    Refused(#[source] Refusal),
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The store's own mark of what it holds, for compare-and-set. Only a store makes one.
@@ -106,7 +95,7 @@ pub(crate) enum Fact {
     Local(String),
     /// The uses of a bypass, as JSON.
     Bypasses(String),
-    /// What a member of a fleet remembers, as JSON.
+    /// The memory of a member of a fleet, as JSON.
     Fleet(String),
 }
 

@@ -17,31 +17,26 @@ use crate::policy::mode::ModeRecord;
 pub use contract::Token;
 pub(crate) use contract::{Fact, LoadedLocal, LoadedRecord, Saved, StoreError};
 
-/// The place of the record.
+/// The record store in files. Behind a lock because file I/O runs on blocking threads; control waits for each save before it
+/// begins the next, so the lock is never contended.
 #[derive(Clone, Debug)]
-pub(crate) enum RecordStore {
-    /// Files of the state directory. Behind a lock because file I/O runs on blocking threads; control waits for each save
-    /// before it begins the next, so the lock is never contended.
-    File(Arc<Mutex<RecordFile>>),
-}
+pub(crate) struct RecordStore(Arc<Mutex<RecordFile>>);
 
 impl RecordStore {
     /// A record store in an open state directory.
     pub(crate) fn file(files: RecordFile) -> RecordStore {
-        RecordStore::File(Arc::new(Mutex::new(files)))
+        RecordStore(Arc::new(Mutex::new(files)))
     }
 
     /// Reads the record. Once, at start.
     pub(crate) async fn load(&self) -> Result<LoadedRecord, StoreError> {
-        let RecordStore::File(files) = self;
-        blocking(files, RecordFile::load).await
+        blocking(&self.0, RecordFile::load).await
     }
 
-    /// Saves `record` durably if the store still holds what `token` marks, and returns it with its journal head and its own
-    /// token. After an error a restart finds the old record, as far as the disk permits.
+    /// Saves `record` durably if the store still holds the state that `token` marks, and returns it with its journal head and
+    /// its own token. After an error a restart finds the old record, as far as the disk permits.
     pub(crate) async fn save(self, token: Token, record: ModeRecord) -> Result<Saved<ModeRecord>, StoreError> {
-        let RecordStore::File(files) = &self;
-        blocking(files, move |files| files.save(token, &record)).await
+        blocking(&self.0, move |files| files.save(token, &record)).await
     }
 }
 

@@ -22,18 +22,14 @@ pub(crate) struct UpstreamClient {
     pub upstream: Upstream,
     /// The login, if UCS requires one.
     pub credentials: Option<SharedCredentials>,
-    /// The connect timeout.
     pub connect_timeout: Duration,
     /// The timeout of a whole call, connecting included, unless a call has its own.
     pub total_timeout: Duration,
 }
 
-/// A response of UCS.
 #[derive(Clone, Debug)]
 pub(crate) struct CallResponse {
-    /// The status code.
     pub status: u16,
-    /// The whole body.
     pub body: Bytes,
 }
 
@@ -45,7 +41,6 @@ pub(crate) enum CallError {
     Connect {
         /// Host and port.
         authority: String,
-        /// The underlying I/O error.
         source: std::io::Error,
     },
     /// No complete response in time; UCS may have carried out the call.
@@ -54,7 +49,6 @@ pub(crate) enum CallError {
     /// The connection broke; UCS may have carried out the call.
     #[error("the connection broke: {}", cause(.0))]
     Broken(#[source] hyper::Error),
-    /// The response body could not be read.
     #[error("cannot read the response: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The path or the credentials are not valid HTTP.

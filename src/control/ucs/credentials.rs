@@ -10,7 +10,6 @@ use arc_swap::ArcSwap;
 
 use crate::files::{self, PutInForce, ReloadedFile};
 
-/// Basic credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct UpstreamCredentials {
     /// The user name at UCS.
@@ -30,7 +29,6 @@ pub(crate) enum CredentialsError {
     /// Others can read the file, or the group can write it.
     #[error("--upstream-credentials: others have access to {}; run chmod 600", .0.display())]
     Open(PathBuf),
-    /// The file holds no USER:PASSWORD.
     #[error("--upstream-credentials: {} must hold one line, USER:PASSWORD", .0.display())]
     Malformed(PathBuf),
 }

@@ -21,10 +21,8 @@ const STATUSES_UNTIL_UNCHANGED: u32 = 3;
 /// The longest shown part of a response body, in characters.
 const LONGEST_EXCERPT: usize = 200;
 
-/// A status of UCS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UpstreamStatus {
-    /// The mode.
     pub mode: Mode,
     /// The start time in UCS's own format; it identifies the incarnation.
     pub started: Option<String>,
@@ -33,7 +31,6 @@ pub(crate) struct UpstreamStatus {
 /// The result of reading UCS's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// A mode.
     Mode(UpstreamStatus),
     /// UCS has no such operation, or its status has no mode.
     Absent(String),

@@ -64,14 +64,11 @@ impl ResponseError {
     }
 }
 
-/// The head of a response.
 #[derive(Debug)]
 pub struct ResponseHead {
-    /// The status.
     pub status: StatusCode,
     /// The field lines, as received.
     pub fields: Fields,
-    /// The body, by its framing.
     pub body: FramedBody,
     /// Whether the connection stays open after the response.
     pub keeps_open: bool,

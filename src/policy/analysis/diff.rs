@@ -14,13 +14,11 @@ use crate::policy::table::{Pattern, Route, RouteAnswer, RouteIndex, RouteTable, 
 /// The handling of one request by a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// A route takes it.
     Route {
         /// See [`Route::operation`].
         operation: Arc<str>,
         /// See [`Route::id`].
         id: Option<Arc<str>>,
-        /// Name of the class.
         class: Arc<str>,
         /// See [`Route::modes`].
         modes: ModeSet,
@@ -35,7 +33,6 @@ pub(crate) enum Verdict {
     NotFound,
     /// No route takes it, and it is gated as a class.
     UnmatchedAs {
-        /// Name of the class.
         class: Arc<str>,
         /// The modes that admit the class.
         modes: ModeSet,

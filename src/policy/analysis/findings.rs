@@ -6,7 +6,7 @@ pub struct Findings<T> {
     /// The findings, each of them proven.
     pub list: Vec<T>,
     /// The reason why there may be more of them.
-    pub cut_short: Option<CutShort>,
+    pub(crate) cut_short: Option<CutShort>,
 }
 
 /// The search ended early.
@@ -15,4 +15,4 @@ pub struct Findings<T> {
     "the routes and regexes divide the paths into more regions than the search can visit; write path templates in place \
      of regexes, and fewer repetitions such as {{14}}, or compare and check parts of the table by themselves"
 )]
-pub struct CutShort;
+pub(crate) struct CutShort;

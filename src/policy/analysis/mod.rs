@@ -17,7 +17,8 @@ use self::route_methods::RouteMethods;
 use crate::policy::table::{OTHER_METHOD, RouteIndex, RouteTable};
 
 pub(crate) use self::diff::{Difference, SettingDifference, Verdict, diff, setting_differences};
-pub use self::findings::{CutShort, Findings};
+pub(crate) use self::findings::CutShort;
+pub(crate) use self::findings::Findings;
 pub(crate) use self::warnings::{Doubt, warnings};
 
 /// A route that can never match.

@@ -42,7 +42,6 @@ pub(super) struct Paths<'t> {
     visited: usize,
 }
 
-/// A prefix of a segment.
 struct Prefix {
     position: Position,
     /// The prefix without its last byte, by index.

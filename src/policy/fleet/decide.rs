@@ -1,4 +1,4 @@
-//! What a member does next: requests, and the one operation on the store that follows.
+//! The decisions of a member: on requests, and on the one operation on the store that follows.
 
 use super::member::{Member, Pending, Standing, Stop, tell};
 use super::roster::acknowledged;

@@ -1,8 +1,8 @@
 //! A member: its state, and the step function. What a read changes is in `adopt`, which operation follows in `decide`.
 
 use super::words::{Closed, Effect, End, Event, Id, Memory, Op, Record, Shown, Tried, View, Word};
-use crate::policy::flip::{Failure, Outcome, RecordKind, SettledDrain, Step, Ticket, UpstreamAnswer, Wish};
-use crate::policy::mode::{Mode, OnTimeout};
+use crate::policy::flip::{Failure, Outcome, RecordKind, Step, Ticket, UpstreamAnswer, Wish};
+use crate::policy::mode::{DrainOutcome, Mode, OnTimeout};
 
 /// One gateway of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub(crate) struct Member {
     pub(super) touched_upstream: bool,
     /// The switching record of this revision can be acknowledged.
     pub(super) ready: Option<u64>,
-    pub(super) drain: SettledDrain,
+    pub(super) drain: DrainOutcome,
     pub(super) narrowed: Option<Word>,
     /// May end a flip that another member began.
     pub(super) has_turn: bool,
@@ -122,7 +122,7 @@ impl Member {
             work: None,
             touched_upstream: false,
             ready: None,
-            drain: SettledDrain::Complete,
+            drain: DrainOutcome::Complete,
             narrowed: None,
             has_turn: false,
             is_overdue: false,
@@ -238,8 +238,8 @@ impl Member {
         let Some(record) = self.switching().filter(|_| self.drains()) else { return };
         let leaving = index(record.brief.mode.other());
         let (step, drain) = match (self.work, record.on_timeout) {
-            (Some(Step::Drain), OnTimeout::Cut) => (Step::Cut, SettledDrain::Cut),
-            (Some(Step::Drain), OnTimeout::Commit) => (Step::Upstream, SettledDrain::Forced),
+            (Some(Step::Drain), OnTimeout::Cut) => (Step::Cut, DrainOutcome::Assumed),
+            (Some(Step::Drain), OnTimeout::Commit) => (Step::Upstream, DrainOutcome::Forced),
             _ => {
                 self.work = None;
                 self.want.get_or_insert(RecordKind::Reverted(Failure::DrainTimeout));
@@ -256,7 +256,7 @@ impl Member {
         self.clear[index(record.brief.mode.other())] = true;
         self.work = None;
         if assumed {
-            self.drain = self.drain.max(SettledDrain::Cut);
+            self.drain = self.drain.max(DrainOutcome::Assumed);
         }
         if record.brief.switching {
             self.begin_work(Step::Upstream, effects);

@@ -3,8 +3,8 @@
 //! no async, no clock, no randomness. The words of a flip are those of `policy::flip`; `mode::apply` makes the records.
 //!
 //! A flip settles once every member has acknowledged its switching record: published it, drained, and brought its UCS into the
-//! mode, or closed itself. A member learns of a record only by reading it, or by its own confirmed write. The model in
-//! `tests/fleet` runs on these functions; `control` does not run them yet.
+//! mode, or closed itself. A member learns of a record only by reading it, or by its own confirmed write. `control` and
+//! the model in `tests/fleet` run these functions.
 
 mod adopt;
 mod decide;

@@ -1,7 +1,8 @@
-//! What the acknowledgements of a roster amount to.
+//! The sum of the acknowledgements of a roster.
 
 use super::words::{Entry, Word};
-use crate::policy::flip::{Failure, SettledDrain};
+use crate::policy::flip::Failure;
+use crate::policy::mode::DrainOutcome;
 
 /// The acknowledgements of one switching record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(crate) struct Acknowledged {
     /// A member lacks its profile schema.
     pub lacks_schema: bool,
     /// The weakest of their words.
-    pub drain: SettledDrain,
+    pub drain: DrainOutcome,
 }
 
 /// Counts the acknowledgements of exactly this revision.
@@ -24,7 +25,7 @@ pub(crate) fn acknowledged<'e>(revision: u64, roster: impl Iterator<Item = &'e E
         is_full: acks().all(|ack| ack.is_some()),
         in_mode: words().filter(|word| *word == Word::InMode).count(),
         lacks_schema: words().any(|word| word == Word::NoSchema),
-        drain: acks().flatten().map(|ack| ack.drain).max().unwrap_or(SettledDrain::Complete),
+        drain: acks().flatten().map(|ack| ack.drain).max().unwrap_or(DrainOutcome::Complete),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The words of the protocol: what a member reads, its events and its effects.
+//! The types of the protocol: the contents that a member reads, its events and its effects.
 
-use crate::policy::flip::{Brief, Failure, NextRecord, Outcome, SettledDrain, Step, Ticket, UpstreamAnswer, Wish};
-use crate::policy::mode::OnTimeout;
+use crate::policy::flip::{Brief, Failure, NextRecord, Outcome, Step, Ticket, UpstreamAnswer, Wish};
+use crate::policy::mode::{DrainOutcome, OnTimeout};
 
 /// A random number that is never used again: of a state directory, of one joining, of one attempt to change the record.
 pub(crate) type Id = u128;
@@ -31,7 +31,7 @@ pub(crate) struct Ack {
     /// The switching record that it acknowledges, and no other.
     pub revision: u64,
     pub word: Word,
-    pub drain: SettledDrain,
+    pub drain: DrainOutcome,
 }
 
 /// Whether a member will be in the mode once that is settled.
@@ -46,7 +46,6 @@ pub(crate) enum Word {
     LocalClose,
 }
 
-/// The entry of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     /// The state directory to which it belongs.
@@ -72,7 +71,7 @@ pub(crate) struct View {
     pub journal: Option<Record>,
 }
 
-/// What a member keeps on its own disk.
+/// The state of a member on its own disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Memory {
     pub directory: Id,
@@ -123,7 +122,7 @@ pub(crate) enum OpEnd {
     Unknown,
 }
 
-/// What happened.
+/// The input of the step function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Event {
     /// A change is asked for: a read that is sent from now on decides what it meets.
@@ -161,7 +160,7 @@ pub(crate) enum Event {
     GraceOver,
 }
 
-/// What is to be done.
+/// The output of the step function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// What the gate admits from now on.
@@ -181,7 +180,7 @@ pub(crate) enum Effect {
     Left,
 }
 
-/// What a requester is told.
+/// The reply to a requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum End {
     Of(Outcome),
@@ -200,7 +199,7 @@ pub(crate) struct Shown {
 
 /// Why single modes are closed at this member alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Closed {
+pub(crate) enum Closed {
     /// It has not joined, or what an earlier process left may be running.
     Joining,
     /// The store has not confirmed it for too long.

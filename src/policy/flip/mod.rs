@@ -8,8 +8,7 @@ mod state;
 mod step;
 
 pub(crate) use state::{
-    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, State, Step, Ticket,
-    UpstreamAnswer, Wish,
+    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, State, Step, Ticket, UpstreamAnswer, Wish,
 };
 
 #[cfg(test)]

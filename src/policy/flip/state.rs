@@ -1,6 +1,6 @@
 //! The words of a flip: its state, its events and its effects.
 
-use crate::policy::mode::{Mode, OnTimeout};
+use crate::policy::mode::{DrainOutcome, Mode, OnTimeout};
 
 /// Names a requester, whose reply is with the caller.
 pub(crate) type Ticket = u64;
@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(super) stopping: bool,
 }
 
-/// A save, by what depends on it.
+/// A save, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Saving {
     pub record: Brief,
@@ -57,11 +57,10 @@ pub(super) struct Flip {
     pub step: Step,
     /// The requesters: the first one, and those that joined.
     pub tickets: Vec<Ticket>,
-    /// The requester that cancels it.
     pub cancel: Option<Ticket>,
     /// Why the old mode is being restored.
     pub failure: Option<Failure>,
-    pub drain: SettledDrain,
+    pub drain: DrainOutcome,
     /// UCS may have been set to the target.
     pub touched_upstream: bool,
 }
@@ -81,22 +80,10 @@ pub(crate) enum Step {
     Upstream,
     /// For the save of the settled record.
     Settle,
-    /// After a crash: for the grace of what the killed gateway left at UCS.
+    /// After a crash: for the grace of the requests that the killed gateway left at UCS.
     Grace,
     /// For the save of the record that restores the old mode.
     Restore,
-}
-
-/// How the drain of a flip ended, from the surest to the least sure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) enum SettledDrain {
-    /// All requests of the old mode had ended, or had been given up and had their grace.
-    #[default]
-    Complete,
-    /// Some had to be cut, and had their grace.
-    Cut,
-    /// It committed while some were running.
-    Forced,
 }
 
 /// Why a flip does not settle.
@@ -117,12 +104,35 @@ pub(crate) enum Failure {
     MemberMissing,
 }
 
+impl Failure {
+    const CAUSES: [(Failure, &str); 8] = [
+        (Failure::DrainTimeout, "drain_timeout"),
+        (Failure::Upstream, "upstream_refused"),
+        (Failure::NoSchema, "no_profile_schema"),
+        (Failure::Cancelled, "cancelled"),
+        (Failure::NotDurable, "not_durable"),
+        (Failure::ShuttingDown, "shutting_down"),
+        (Failure::Recovered, "recovered"),
+        (Failure::MemberMissing, "member_missing"),
+    ];
+
+    /// The cause of the record that restores the old mode.
+    pub(crate) fn cause(self) -> &'static str {
+        Failure::CAUSES.iter().find(|(failure, _)| *failure == self).map_or("", |(_, cause)| cause)
+    }
+
+    /// The failure behind the cause of a record.
+    pub(crate) fn of_cause(cause: &str) -> Option<Failure> {
+        Failure::CAUSES.iter().find(|(_, known)| *known == cause).map(|(failure, _)| *failure)
+    }
+}
+
 /// The result for a requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// The flip has settled.
     Settled,
-    /// The requested mode was in force, and is durable with what the request added.
+    /// The requested mode was in force, and is durable with the additions of the request.
     InForce,
     /// The request cancelled the flip, durably.
     Restored,
@@ -161,7 +171,7 @@ pub(crate) enum Applied {
     Stale,
     /// The change is not due.
     Refused,
-    /// It takes away what is scheduled while a flip is under way: it waits for the end of that.
+    /// It cancels the scheduled flip while another is under way: it waits for the end of that one.
     Later,
     /// The same record.
     Same,
@@ -171,7 +181,6 @@ pub(crate) enum Applied {
     Flip,
 }
 
-/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Event {
     Requested(Wish),
@@ -208,7 +217,6 @@ pub(crate) enum UpstreamAnswer {
     Refused,
 }
 
-/// An effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// Save this record; the response is [`Event::SaveEnded`].
@@ -226,7 +234,6 @@ pub(crate) enum Effect {
     Wait(Ticket),
 }
 
-/// The record to save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NextRecord {
     pub revision: u64,
@@ -238,7 +245,7 @@ pub(crate) enum RecordKind {
     /// The change of this requester, applied to the record in force.
     Requested(Ticket),
     /// The flip under way, settled.
-    Settled(SettledDrain),
+    Settled(DrainOutcome),
     /// The old mode, signed by the requester that cancels.
     Cancelled(Ticket),
     /// The old mode, signed by the gateway.

@@ -1,10 +1,10 @@
-//! The step function: what follows from an event.
+//! The step function: the effects of an event.
 
 use super::state::{
-    Applied, Brief, Effect, Event, Failure, Flip, NextRecord, Outcome, Purpose, RecordKind, Saving, SettledDrain,
-    State, Step, Ticket, UpstreamAnswer, Wish,
+    Applied, Brief, Effect, Event, Failure, Flip, NextRecord, Outcome, Purpose, RecordKind, Saving, State, Step,
+    Ticket, UpstreamAnswer, Wish,
 };
-use crate::policy::mode::{Mode, OnTimeout};
+use crate::policy::mode::{DrainOutcome, Mode, OnTimeout};
 
 impl State {
     /// The state of a start that found `record`, and the first effects. If that is switching, `restored` is the mode that
@@ -22,7 +22,7 @@ impl State {
         (state, vec![Effect::Begin(Step::Grace)])
     }
 
-    /// What the flip under way waits for.
+    /// The step that the flip under way waits for.
     pub(crate) fn step_under_way(&self) -> Option<Step> {
         self.flip.as_ref().map(|flip| flip.step)
     }
@@ -150,7 +150,7 @@ impl State {
                 effects.push(Effect::Wait(wish.ticket));
                 effects
             }
-            // The old mode is on its way. What a start restores must not depend on a requester: if it cannot be saved, the
+            // The old mode is on its way. The record that a start restores must not depend on a requester: if it cannot be saved, the
             // next start restores it under the same revision.
             Step::Grace | Step::Restore => vec![Effect::Wait(wish.ticket)],
             // The outcome of the save under way comes first.
@@ -171,11 +171,11 @@ impl State {
             _ if complete => self.begin(Step::Upstream),
             OnTimeout::Revert => self.restore(Failure::DrainTimeout),
             OnTimeout::Commit => {
-                flip.drain = SettledDrain::Forced;
+                flip.drain = DrainOutcome::Forced;
                 self.begin(Step::Upstream)
             }
             OnTimeout::Cut => {
-                flip.drain = SettledDrain::Cut;
+                flip.drain = DrainOutcome::Assumed;
                 self.begin(Step::Cut)
             }
         }
@@ -348,7 +348,7 @@ impl Flip {
             tickets: Vec::new(),
             cancel: None,
             failure: None,
-            drain: SettledDrain::Complete,
+            drain: DrainOutcome::Complete,
             touched_upstream: false,
         }
     }

@@ -1,7 +1,7 @@
-//! The way of a flip, step by step. What holds on every way is in `model`.
+//! The way of a flip, step by step. The invariants of every way are in `model`.
 
 use super::*;
-use crate::policy::mode::{Mode, OnTimeout};
+use crate::policy::mode::{DrainOutcome, Mode, OnTimeout};
 
 fn production() -> State {
     State::found(Brief { revision: 7, mode: Mode::Production, switching: false }, Mode::Production, 7).0
@@ -42,7 +42,7 @@ fn a_flip_saves_publishes_drains_sets_ucs_saves_publishes_and_only_then_replies(
     assert_eq!(state.step(SAVED), [Effect::Publish, Effect::Begin(Step::Drain)]);
     assert_eq!(state.step(DRAINED), [Effect::Begin(Step::Upstream)]);
     let answer = Event::UpstreamAnswered(UpstreamAnswer::Refused);
-    assert_eq!(state.step(answer), [saves(9, RecordKind::Settled(SettledDrain::Complete))]);
+    assert_eq!(state.step(answer), [saves(9, RecordKind::Settled(DrainOutcome::Complete))]);
     assert_eq!(state.step(SAVED), [Effect::Publish, Effect::Reply(1, Outcome::Settled)]);
     assert!(state.is_idle());
 }

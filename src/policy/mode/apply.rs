@@ -22,7 +22,6 @@ pub(crate) const NO_PROFILE_SCHEMA: &str = "no_profile_schema";
 /// The causes of a revert by a stop or a crash: a scheduled flip is then still to come.
 const INTERRUPTED: [&str; 2] = ["shutting_down", "recovered"];
 
-/// A change of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A mode is requested. During a flip, a request for its `from` cancels the flip.
@@ -38,14 +37,10 @@ pub(crate) enum Change {
     Revert {
         /// The gateway's cause, e.g. `drain_timeout`.
         cause: String,
-        /// The actor of the revert.
         actor: Actor,
     },
     /// The time of `expires` has come.
-    Expire {
-        /// The drain timeout.
-        drain_timeout: Duration,
-    },
+    Expire { drain_timeout: Duration },
     /// The time of the scheduled flip has come.
     RunScheduled {
         /// The drain timeout, if the flip has none.
@@ -62,11 +57,10 @@ pub(crate) enum Change {
 
 /// The reason why a change does not apply to a record. The record stays unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// `if_revision` names another revision.
     #[error("the record is not at the requested revision")]
     Stale,
-    /// A flip is under way.
     #[error("a flip is under way")]
     Busy,
     /// No flip is under way that could settle or be reverted.
@@ -278,7 +272,7 @@ fn amended(record: &ModeRecord) -> ModeRecord {
     ModeRecord { revision: record.revision.saturating_add(1), attempt: None, ..record.clone() }
 }
 
-/// Adds what a request says to the record of its flip.
+/// Adds the fields of a request to the record of its flip.
 fn signed(record: ModeRecord, requested: &ModeChange, now: Timestamp) -> ModeRecord {
     ModeRecord {
         actor: requested.actor.clone(),

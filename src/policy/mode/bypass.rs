@@ -7,19 +7,14 @@ use serde_json::{Map, Value};
 
 use super::{Mode, ModeRecord};
 
-/// The uses that are kept.
 const KEPT: usize = 200;
 
 /// The first use of an operation by a principal under one record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BypassEntry {
-    /// When.
     pub time: Timestamp,
-    /// Who.
     pub principal: String,
-    /// The operation.
     pub operation: String,
-    /// The mode that it passed.
     pub mode: Mode,
     /// The record of that mode.
     pub revision: u64,

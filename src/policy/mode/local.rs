@@ -15,10 +15,9 @@ const KEPT: usize = 100;
 
 /// Why both single modes are closed at this gateway alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Local {
+pub(crate) struct Local {
     /// The gateway's word: `local_close`.
     pub cause: String,
-    /// Since when.
     pub since: Timestamp,
     /// The operator's own words.
     pub reason: Option<String>,
@@ -40,7 +39,6 @@ pub(crate) struct LocalChange {
 /// One change, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LocalEntry {
-    /// When.
     pub time: Timestamp,
     /// Closed, or opened again.
     pub closed: bool,
@@ -48,7 +46,6 @@ pub(crate) struct LocalEntry {
     pub cause: String,
     /// The operator's own words.
     pub reason: Option<String>,
-    /// Who.
     pub actor: Actor,
     /// Members that this program does not know.
     #[serde(flatten)]
@@ -83,7 +80,6 @@ impl LocalLog {
         LocalLog::default().after(&closed, now)
     }
 
-    /// The close in force.
     pub(crate) fn in_force(&self) -> Option<Local> {
         let LocalEntry { time, cause, reason, actor, .. } = self.changes.last().filter(|entry| entry.closed)?.clone();
         Some(Local { cause, since: time, reason, actor })

@@ -10,17 +10,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(crate) use apply::{Change, NO_PROFILE_SCHEMA, Refusal, UPSTREAM_MOVED, apply};
 pub(crate) use bypass::{BypassEntry, BypassLog};
-pub use local::Local;
-pub(crate) use local::{LocalChange, LocalEntry, LocalLog};
+pub(crate) use local::{Local, LocalChange, LocalEntry, LocalLog};
 pub use record::ModeRecord;
 pub(crate) use record::{DrainOutcome, DrainReport, Left, OperationCount, Phase, STATE_SET_ASIDE};
 pub(crate) use scheduled::Scheduled;
+
+pub(crate) use super::duration::End;
+pub(crate) use super::written_time::When;
 
 /// The Server Mode of UCS (Context Services Developer's Guide, "Server Mode").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,7 +34,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Both modes.
     pub(crate) const ALL: [Mode; 2] = [Mode::Production, Mode::Maintenance];
 
     /// The one that this mode is not.
@@ -124,7 +124,6 @@ impl Actor {
         Actor { kind, name: name.into(), unknown: Map::new() }
     }
 
-    /// The gateway itself.
     pub(crate) fn gateway() -> Actor {
         Actor::new(ActorKind::Automatic, "gateway")
     }
@@ -160,49 +159,17 @@ pub(crate) enum OnTimeout {
 }
 
 impl OnTimeout {
-    /// Every name with its meaning.
-    pub(crate) const NAMES: &[(&str, &str)] = &[
-        ("revert", "Revert to the previous mode"),
-        ("cut", "Abort the remaining requests, then change the mode"),
-        ("commit", "Change the mode although requests are still running"),
+    /// Every value with its name and meaning.
+    pub(crate) const NAMES: &[(OnTimeout, &str, &str)] = &[
+        (OnTimeout::Revert, "revert", "Revert to the previous mode"),
+        (OnTimeout::Cut, "cut", "Abort the remaining requests, then change the mode"),
+        (OnTimeout::Commit, "commit", "Change the mode although requests are still running"),
     ];
-}
-
-impl FromStr for OnTimeout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<OnTimeout, String> {
-        match text {
-            "revert" => Ok(OnTimeout::Revert),
-            "cut" => Ok(OnTimeout::Cut),
-            "commit" => Ok(OnTimeout::Commit),
-            _ => Err("write revert, cut or commit".to_owned()),
-        }
-    }
-}
-
-/// The end of a requested mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// This long after it settled.
-    After(Duration),
-    /// Never: an existing expiry is removed.
-    Never,
-}
-
-/// A time, or that there is none any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
-    /// This time.
-    At(Timestamp),
-    /// None: an earlier one is cancelled.
-    Never,
 }
 
 /// A requested change of the mode, from any source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ModeChange {
-    /// The requested mode.
     pub(crate) mode: Mode,
     /// The requester.
     pub actor: Actor,
@@ -251,7 +218,7 @@ impl ModeChange {
 /// The knowledge of UCS's profile schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SchemaKnowledge {
+pub(crate) enum SchemaKnowledge {
     /// UCS has one.
     Defined,
     /// UCS has none.

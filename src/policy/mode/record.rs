@@ -28,10 +28,11 @@ pub(crate) enum Phase {
 }
 
 /// How sure it is that nothing that a settled mode forbids is still running, from the surest to the least sure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DrainOutcome {
     /// All requests that were admitted have ended.
+    #[default]
     Complete,
     /// The gateway gave up on some (a cut, a timeout, a client that left, a gateway that was killed), and they have had the
     /// orphan grace to end in UCS.
@@ -71,7 +72,6 @@ impl DrainOutcome {
 pub(crate) struct OperationCount {
     /// The operation's name in the route table.
     pub operation: String,
-    /// The class of the operation.
     pub class: String,
     /// The number.
     pub count: u64,
@@ -178,7 +178,7 @@ pub struct ModeRecord {
     pub unknown: Map<String, Value>,
 }
 
-/// What a record keeps of the mode that is being left, so that a revert restores it. In JSON these are members of the record
+/// The part of a record about the mode that is being left, so that a revert restores it. In JSON these are members of the record
 /// that begin with `from_`, absent unless they say something.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Left {
@@ -197,7 +197,6 @@ pub(crate) struct Left {
     /// The requests given up on when it settled.
     #[serde(rename = "from_abandoned", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) abandoned: Vec<OperationCount>,
-    /// The message for clients.
     #[serde(rename = "from_message", default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// When clients could expect the other mode.

@@ -1,4 +1,4 @@
-//! A flip at a time to come: what the record keeps of it, and whether its time has come. It keeps no clock; `apply`
+//! A flip at a time to come: its part of the record, and whether its time has come. It keeps no clock; `apply`
 //! decides how it changes a record.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Actor, End, Mode, ModeChange, OnTimeout, When};
-use crate::policy::duration::{Written, WrittenEnd};
+use crate::policy::duration::Written;
 
 /// How late a scheduled flip may begin. A later one would surprise: it is given up, with an alarm.
 const LATEST: Duration = Duration::from_secs(5 * 60);
@@ -35,11 +35,9 @@ pub(crate) struct Scheduled {
     pub back_at: Option<Timestamp>,
     /// The end of the mode, from settling.
     #[serde(default)]
-    pub(crate) expires_in: Option<WrittenEnd>,
-    /// The drain timeout.
+    pub(crate) expires_in: Option<End>,
     #[serde(default)]
     pub(crate) drain_timeout: Option<Written>,
-    /// At the drain timeout.
     #[serde(default)]
     pub on_timeout: Option<OnTimeout>,
     /// Without a profile schema.
@@ -63,10 +61,7 @@ impl Scheduled {
                 Some(When::At(time)) => Some(time),
                 Some(When::Never) | None => None,
             },
-            expires_in: requested.expires_in.map(|end| match end {
-                End::After(after) => WrittenEnd::After(Written(after)),
-                End::Never => WrittenEnd::Never,
-            }),
+            expires_in: requested.expires_in,
             drain_timeout: requested.drain_timeout.map(Written),
             on_timeout: requested.on_timeout,
             force: requested.force,
@@ -83,10 +78,7 @@ impl Scheduled {
             cause: Some(SCHEDULED.to_owned()),
             drain_timeout: self.drain_timeout.map(|timeout| timeout.0),
             on_timeout: self.on_timeout,
-            expires_in: self.expires_in.map(|end| match end {
-                WrittenEnd::After(after) => End::After(after.0),
-                WrittenEnd::Never => End::Never,
-            }),
+            expires_in: self.expires_in,
             force: self.force,
             ..ModeChange::to(self.mode, self.actor.clone())
         }

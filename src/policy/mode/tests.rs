@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 use serde_json::Map;
 
+use jiff::Timestamp;
+
 use super::*;
 
 fn at(second: i64) -> Timestamp {

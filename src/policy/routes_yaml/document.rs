@@ -15,12 +15,9 @@ use crate::policy::table::{
     parse_template,
 };
 
-/// Keys of the file.
 pub(super) const FILE_KEYS: [&str; 6] = ["version", "base_path", "unmatched", "classes", "answers", "routes"];
-/// Keys of a route.
 pub(super) const ROUTE_KEYS: [&str; 9] =
     ["operation", "id", "method", "path", "regex", "class", "modes", "answer", "needs_profile_schema"];
-/// Keys of an answer.
 pub(super) const ANSWER_KEYS: [&str; 3] = ["content_type", "body", "headers"];
 /// The reasons whose response body can be replaced.
 pub(super) const REASONS: [&str; 7] =

@@ -15,7 +15,7 @@ use crate::policy::table::{
     Issue, Pattern, Route, RouteAnswer, RouteIndex, RouteTable, RouteTableParts, Unmatched, without_names,
 };
 
-pub use crate::policy::strict_yaml::Diagnostic;
+pub(crate) use crate::policy::strict_yaml::Diagnostic;
 
 pub(crate) use self::schema::json_schema;
 

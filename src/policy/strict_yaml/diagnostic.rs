@@ -33,7 +33,6 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The start of the file.
     pub(crate) const START: Span = Span { line: 1, column: 1 };
 }
 

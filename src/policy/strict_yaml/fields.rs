@@ -81,7 +81,6 @@ pub(crate) fn entries<'n>(
     Some(unique)
 }
 
-/// The items of a list.
 pub(crate) fn list<'n>(node: &'n Node, what: &str, wanted: &str, diagnostics: &mut Diagnostics) -> Option<&'n [Node]> {
     match &node.content {
         Content::List(items) => Some(items),

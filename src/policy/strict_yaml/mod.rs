@@ -13,7 +13,7 @@ use serde_yaml::Value;
 
 use crate::policy::table::Issue;
 
-pub use self::diagnostic::Diagnostic;
+pub(crate) use self::diagnostic::Diagnostic;
 pub(crate) use self::diagnostic::{Diagnostics, Span, list_of};
 pub(crate) use self::fields::{Fields, entries, flag, list, name, text, version, whole_number, wrong_shape};
 pub(crate) use self::spanned::{Content, Node};

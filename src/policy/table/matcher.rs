@@ -257,7 +257,6 @@ fn hash(segment: &[u8]) -> u64 {
 pub(crate) struct RegexAutomaton {
     pub(crate) dfa: dense::DFA<Vec<u32>>,
     pub(crate) start: StateID,
-    /// The route of each pattern.
     pub(crate) routes: Vec<RouteIndex>,
 }
 

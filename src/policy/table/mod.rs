@@ -39,7 +39,8 @@ pub(in crate::policy) use self::matcher::RegexAutomaton;
 pub(in crate::policy) use self::methods::{Methods, OTHER_METHOD, takes};
 pub(crate) use self::no_route::NoRoute;
 pub(crate) use self::route::RouteIndex;
-pub use self::route::{AnswerTemplate, Class, Pattern, Route, RouteAnswer, RouteMethod, Unmatched};
+pub(crate) use self::route::{AnswerTemplate, RouteAnswer};
+pub use self::route::{Class, Pattern, Route, RouteMethod, Unmatched};
 pub(in crate::policy) use self::segments::SegmentAutomaton;
 pub(in crate::policy) use self::template::{Segment, parse_base_path, parse_regex, parse_template, without_names};
 

@@ -7,7 +7,6 @@ use regex_automata::util::syntax;
 
 use super::issue::Issue;
 
-/// One segment of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
     /// Exactly these bytes, which are canonical as they are.

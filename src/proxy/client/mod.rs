@@ -6,7 +6,8 @@ mod preface;
 pub(crate) mod session;
 mod state;
 
-pub use input::{BodyFailed, ClientBody, ClientInput, Next, Scratch};
+pub(crate) use input::BodyFailed;
+pub use input::{ClientBody, ClientInput, Next, Scratch};
 
 pub use state::ConnectionState;
 pub(crate) use state::DiscardLimits;

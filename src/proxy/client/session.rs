@@ -78,7 +78,7 @@ async fn protocol(stream: Stream, downstream: &Downstream) -> Begun {
     }
 }
 
-type Input = Rc<RefCell<ClientInput>>;
+type Input = Rc<RefCell<ClientInput<ReadHalf>>>;
 
 /// Closes the input with the connection: a request that continues without its client must not wait for its body.
 struct OpenInput(Input);
@@ -187,7 +187,6 @@ async fn serve_while_busy(
 
 /// The next step after a response.
 enum After {
-    /// The next request.
     Next,
     /// The regular end of the connection.
     End,
@@ -216,7 +215,6 @@ async fn serve_one(downstream: &Rc<Downstream>, input: &Input, writer: &mut Clie
     write(downstream, input, writer, response, framing).await
 }
 
-/// The response framing that a request demands.
 fn framing_of(head: &RequestHead) -> ResponseFraming {
     let asks = head.asks;
     ResponseFraming {

@@ -13,7 +13,6 @@ use crate::proxy::upstream::pace::Pace;
 /// The limits of discarding a client's input after its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiscardLimits {
-    /// The total time.
     pub(crate) time: Duration,
     /// The time without a byte.
     pub(crate) silence: Duration,

@@ -6,16 +6,14 @@ use std::str::FromStr;
 
 use crate::http1::Fields;
 
-/// The trusted proxies.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<TrustedProxy>);
+pub(crate) struct TrustedProxies(Vec<TrustedProxy>);
 
 /// A trusted proxy, as the flag names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrustedProxy {
+pub(crate) enum TrustedProxy {
     /// A network in CIDR notation, or one address.
     Network {
-        /// Its first address.
         address: IpAddr,
         /// The bits that its addresses share.
         prefix: u32,
@@ -26,7 +24,7 @@ pub enum TrustedProxy {
 
 /// Whether the fields of a client's connection say who the client is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
+pub(crate) enum Trust {
     /// No proxy is configured: the fields are passed on, and nothing rests on them.
     #[default]
     Unknown,

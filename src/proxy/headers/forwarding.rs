@@ -63,7 +63,7 @@ impl ForwardedInfo {
     }
 
     /// The same with this trust in the fields of the peer.
-    pub fn with_trust(self, trust: Trust) -> ForwardedInfo {
+    pub(crate) fn with_trust(self, trust: Trust) -> ForwardedInfo {
         ForwardedInfo { trust, ..self }
     }
 

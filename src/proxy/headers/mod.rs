@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use hyper::Method;
 
-pub use self::client_address::{Trust, TrustedProxies, TrustedProxy};
+pub(crate) use self::client_address::{TrustedProxies, TrustedProxy};
 use self::connection_options::ConnectionOptions;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, Received, RequestIds};

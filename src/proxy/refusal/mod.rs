@@ -30,7 +30,6 @@ pub(crate) enum Refusal {
     /// The request is malformed, or late.
     #[error(transparent)]
     Request(RequestError),
-    /// The path is ambiguous.
     #[error(transparent)]
     Path(PathRefusal),
     /// No route takes the method and path.
@@ -47,7 +46,6 @@ pub(crate) enum Refusal {
         "UCS enforces its Server Mode itself, so a bypass would not help; validate with operations that both modes admit"
     )]
     UpstreamEnforces(Arc<Published>),
-    /// UCS has no profile schema.
     #[error("no profile schema is defined")]
     NoSchema(Arc<Published>),
     /// The class has reached its limit.
@@ -59,7 +57,6 @@ pub(crate) enum Refusal {
     /// Set Server Mode without valid credentials.
     #[error(transparent)]
     Access(AccessError),
-    /// The principal lacks this permission.
     #[error("the principal lacks the permission {0}")]
     Forbidden(&'static str),
     /// Set Server Mode with an invalid body.
@@ -71,13 +68,11 @@ pub(crate) enum Refusal {
     /// UCS sent no usable response, or the client's body is bad.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     Stopping,
 }
 
 impl Refusal {
-    /// The status of the response.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Refusal::Request(error) => error.status(),
@@ -118,7 +113,6 @@ impl Refusal {
         }
     }
 
-    /// The outcome in the metrics.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Refusal::Request(error) if error.status() == StatusCode::REQUEST_TIMEOUT => Outcome::ClientTimeout,

@@ -64,9 +64,7 @@ impl Problem<'_> {
 
 /// The part of a refusal that does not depend on the time.
 pub(crate) struct Page {
-    /// The field lines.
     pub(crate) lines: Vec<u8>,
-    /// The body.
     pub(crate) content: Vec<u8>,
 }
 

@@ -134,7 +134,6 @@ struct Stream {
 /// The resources of an exchange until its response is complete.
 #[derive(Debug)]
 pub(crate) struct ExchangeGuard {
-    /// The connection to UCS.
     pub(crate) pooled: PooledConnection,
     /// The pool that the connection is put back to.
     pub(crate) pool: Rc<Pool>,

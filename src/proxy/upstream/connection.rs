@@ -15,7 +15,6 @@ const READ_BYTES: usize = 8 * 1024;
 /// The room for one read of a long body.
 const LONG_READ_BYTES: usize = 64 * 1024;
 
-/// A connection to UCS.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Bytes that were received and not yet consumed.

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
-/// A flip in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlipUnderWay {
-    /// Identifies the flip.
     revision: u64,
     /// The flip waits for requests that only this mode admits.
     pub(crate) leaving: Mode,

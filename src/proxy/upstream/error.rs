@@ -26,7 +26,6 @@ pub(crate) enum ForwardError {
     /// The request's body has bad framing, or the client disconnected.
     #[error("the request's body ended early")]
     BadBody,
-    /// The request's body is longer than the limit.
     #[error("the request's body is longer than allowed")]
     BodyTooLarge,
 }

@@ -111,7 +111,6 @@ impl Waiting {
     }
 }
 
-/// All exchanges of one worker.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     slots: RefCell<Slots>,

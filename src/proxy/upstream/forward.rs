@@ -26,20 +26,16 @@ use crate::proxy::upstream::request;
 /// While connections are scarce, a request takes one once its body is complete, or this many of its bytes have arrived.
 const GATHERED_BYTES: usize = 64 * 1024;
 
-/// The response of UCS.
 #[derive(Debug)]
 pub(crate) struct UpstreamResponse {
     pub(crate) status: StatusCode,
     /// Its field lines, as received.
     pub(crate) fields: Fields,
-    /// Its body, streamed.
     pub(crate) body: Download,
 }
 
-/// The client of an exchange.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// The task of its connection.
     pub(crate) task: ClientTask,
     /// The connection, if the client understands interim responses.
     pub(crate) interim: Option<Rc<ConnectionState>>,
@@ -50,7 +46,6 @@ pub(crate) struct Client {
 pub(crate) struct Forwarder {
     /// Connections to UCS.
     pub(crate) pool: Rc<Pool>,
-    /// Exchanges in progress.
     pub(crate) exchanges: Rc<Exchanges>,
     /// The longest request body, in bytes.
     pub(crate) max_body: u64,
@@ -105,7 +100,6 @@ struct Forwarding {
     exchange: Rc<Exchange>,
 }
 
-/// The stage of a request.
 enum Stage {
     /// Connections are scarce: it takes none from others until all of its body, or enough, has arrived.
     Gathering,

@@ -33,10 +33,8 @@ pub(crate) struct PoolLimits {
 /// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// UCS cannot be reached.
     #[error("cannot connect to UCS: {0}")]
     Connect(#[source] io::Error),
-    /// UCS did not accept in time.
     #[error("no connection to UCS within {0:?}")]
     TimedOut(Duration),
     /// All connections are in use and the queue is full, or the wait in it was too long.
@@ -65,7 +63,6 @@ struct Idle {
     since: Instant,
 }
 
-/// The pool of one worker.
 #[derive(Debug)]
 pub(crate) struct Pool {
     upstream: Upstream,
@@ -81,7 +78,6 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// An empty pool.
     pub(crate) fn new(upstream: Upstream, limits: PoolLimits, metrics: Arc<WorkerMetrics>) -> Rc<Pool> {
         Rc::new(Pool {
             upstream,
@@ -142,7 +138,7 @@ impl Pool {
     }
 
     pub(crate) fn count_retry(&self) {
-        self.metrics.upstream_retried();
+        self.metrics.retries.add(1);
     }
 
     /// Counts the failure of an exchange whose client has disconnected.
@@ -185,7 +181,7 @@ impl Pool {
 
     fn reuse(&self, idle: Idle, permit: OwnedSemaphorePermit) -> PooledConnection {
         let Idle { mut connection, opened, .. } = idle;
-        self.metrics.upstream_reused();
+        self.metrics.connections_reused.add(1);
         connection.begin_exchange();
         PooledConnection { connection, reused: true, opened, permit }
     }
@@ -212,7 +208,7 @@ impl Pool {
         });
         self.note(stream.as_ref().err());
         let stream = stream?;
-        self.metrics.upstream_opened();
+        self.metrics.connections_opened.add(1);
         Ok(Box::new(Connection::new(stream)))
     }
 

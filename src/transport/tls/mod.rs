@@ -18,7 +18,7 @@ pub(crate) use error::TlsError;
 pub(crate) use material::Material;
 pub(crate) use peer::ClientCertificate;
 pub(crate) use server::{ClientAuth, HandshakeError, Protocols, ServerFiles, TlsServer};
-pub use stream::TlsStream;
+pub(crate) use stream::TlsStream;
 
 /// The one provider of cryptography.
 fn provider() -> Arc<CryptoProvider> {

@@ -29,7 +29,7 @@ const EMPTY_READS: usize = 32;
 
 /// A TLS connection.
 #[derive(Debug)]
-pub struct TlsStream {
+pub(crate) struct TlsStream {
     socket: TcpStream,
     session: Connection,
     /// How many bytes of the pending write are encrypted.

@@ -75,7 +75,7 @@ fn start() -> (SocketAddr, Arc<Gate>) {
     let address = listener.local_addr().unwrap();
     let gate = Gate::new(1, routes_yaml::parse(TABLE, "routes.yaml").unwrap());
     let record = ModeRecord::first(Mode::Production, 1, "fuzz", jiff::Timestamp::UNIX_EPOCH);
-    gate.publish(Published { record: Some(Arc::new(record)), ..Published::default() });
+    gate.publish(Published::of(record));
     let worker_gate = Arc::clone(&gate);
     std::thread::spawn(move || work(&worker_gate, listener, upstream()));
     (address, gate)
@@ -105,7 +105,7 @@ fn work(gate: &Arc<Gate>, listener: TcpListener, upstream: SocketAddr) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default()).unwrap();
     runtime.block_on(async {
-        let recorder = RequestRecorder { metrics: metrics.worker(0), access_log: None };
+        let recorder = RequestRecorder::of(&metrics, 0);
         let worker = Worker::new(0, gate.worker_gate(0), &settings, &shared, recorder);
         worker::run(worker, ListeningSocket::Tcp(listener), handover, Rc::new(settings), shared).await.unwrap();
     });

@@ -14,7 +14,7 @@ use crate::control::fleet::ops::{self, Identity, NextWrite, Sight};
 use crate::control::slot::Slot;
 use crate::control::store::etcd::EtcdStore;
 use crate::policy::fleet::{Effect, End, Event, Id, Member, Memory, Op, OpEnd, Record, Tried};
-use crate::policy::flip::{Applied, Failure, RecordKind, SettledDrain, Step, Ticket, UpstreamAnswer, Wish};
+use crate::policy::flip::{Applied, Failure, RecordKind, Step, Ticket, UpstreamAnswer, Wish};
 use crate::policy::mode::{Actor, Change, DrainOutcome, Mode, ModeChange, ModeRecord, OnTimeout, apply};
 
 /// The whole limit of a flip.
@@ -385,7 +385,7 @@ impl Driver {
         let revert = |cause: &str| Change::Revert { cause: cause.to_owned(), actor: Actor::gateway() };
         let change = match tried.next.kind {
             RecordKind::Settled(drain) => Change::Settle {
-                drain: if drain == SettledDrain::Complete { DrainOutcome::Complete } else { DrainOutcome::Assumed },
+                drain: if drain == DrainOutcome::Complete { DrainOutcome::Complete } else { DrainOutcome::Assumed },
                 abandoned: Vec::new(),
             },
             RecordKind::Cancelled(_) => revert("cancelled"),

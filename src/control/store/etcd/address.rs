@@ -75,7 +75,7 @@ impl fmt::Display for EtcdAddress {
 }
 
 /// Whether a text may name a fleet or a node: it becomes a part of keys.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
         return Err(format!("{name:?} is no name: letters, digits, \"-\", \"_\" and \".\", at most {LONGEST_NAME}"));

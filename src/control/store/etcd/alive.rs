@@ -20,7 +20,6 @@ use super::messages::{
 const TTL: i64 = 10;
 const RENEWAL: Duration = Duration::from_secs(3);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Alive {
     runtime: runtime::Handle,
@@ -74,7 +73,6 @@ impl Alive {
     }
 }
 
-/// The lease in use.
 #[derive(Debug)]
 struct Lease {
     id: i64,

@@ -19,12 +19,7 @@ pub enum EtcdError {
     Connect(String),
     /// A file of the settings cannot be used. Nothing was sent.
     #[error("{}: {fault}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        fault: String,
-    },
+    File { path: PathBuf, fault: String },
     /// The certificates of the settings cannot be used. Nothing was sent.
     #[error("{0}")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -33,46 +28,22 @@ pub enum EtcdError {
     NoCa,
     /// etcd refused the call before it did anything.
     #[error("etcd at {endpoint} refuses: {message} (code {code})")]
-    Refused {
-        /// The endpoint.
-        endpoint: String,
-        /// gRPC's number.
-        code: i32,
-        /// etcd's words.
-        message: String,
-    },
+    Refused { endpoint: String, code: i32, message: String },
     /// etcd reported a failure, or the connection broke.
     #[error("etcd at {endpoint} failed: {message} (code {code})")]
     Failed {
-        /// The endpoint.
         endpoint: String,
-        /// gRPC's number.
         code: i32,
         /// etcd's words, or those of the connection.
         message: String,
     },
-    /// No response in time.
     #[error("etcd at {0} did not respond in time")]
     TimedOut(String),
     /// A response that is none of etcd's.
     #[error("etcd at {endpoint} sent a response that makes no sense: {fault}")]
-    Malformed {
-        /// The endpoint.
-        endpoint: String,
-        /// What is wrong with it.
-        fault: &'static str,
-    },
-    /// Another cluster responds than before.
+    Malformed { endpoint: String, fault: &'static str },
     #[error("another etcd cluster responds at {endpoint}: {found:x}, not {expected:x}")]
-    OtherCluster {
-        /// The endpoint.
-        endpoint: String,
-        /// The cluster of the first response.
-        expected: u64,
-        /// The cluster of this one.
-        found: u64,
-    },
-    /// The thread of the store has ended.
+    OtherCluster { endpoint: String, expected: u64, found: u64 },
     #[error("the store's thread has ended")]
     Ended,
 }

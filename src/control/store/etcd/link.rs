@@ -50,14 +50,12 @@ const CONNECTING: Duration = Duration::from_secs(4);
 /// The longest random wait before a login: etcd hashes passwords slowly, and a whole fleet may lose its tokens at once.
 const LOGIN_JITTER: Duration = Duration::from_millis(100);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Links {
     settings: EtcdSettings,
     state: Mutex<State>,
     /// The cluster of the first response; 0 before.
     cluster: AtomicU64,
-    /// Connections made.
     made: AtomicU64,
 }
 
@@ -83,7 +81,6 @@ impl Links {
         Links { settings, state: Mutex::default(), cluster: AtomicU64::new(0), made: AtomicU64::new(0) }
     }
 
-    /// The number of endpoints.
     pub(super) fn endpoints(&self) -> usize {
         self.settings.address.endpoints.len()
     }
@@ -385,6 +382,6 @@ async fn read(path: &Path) -> Result<String, EtcdError> {
 }
 
 /// A random number from 0 to 1.
-pub(super) fn fraction() -> f64 {
+pub(crate) fn fraction() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }

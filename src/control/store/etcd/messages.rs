@@ -1,7 +1,7 @@
 //! The messages of etcd's API (v3, `etcdserverpb` and `mvccpb`) that the gateway sends and reads, with their field numbers.
 //! Fields that it does not use are left out: prost skips them.
 
-use prost::{Enumeration, Message, Oneof};
+use prost::{Message, Oneof};
 
 /// Stands in every response.
 #[derive(Clone, PartialEq, Message)]
@@ -31,9 +31,9 @@ pub(super) struct RangeRequest {
     pub range_end: Vec<u8>,
     #[prost(int64, tag = "3")]
     pub limit: i64,
-    #[prost(enumeration = "SortOrder", tag = "5")]
+    #[prost(int32, tag = "5")]
     pub sort_order: i32,
-    #[prost(enumeration = "SortTarget", tag = "6")]
+    #[prost(int32, tag = "6")]
     pub sort_target: i32,
     #[prost(bool, tag = "7")]
     pub serializable: bool,
@@ -41,19 +41,9 @@ pub(super) struct RangeRequest {
     pub keys_only: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Enumeration)]
-#[repr(i32)]
-pub(super) enum SortOrder {
-    None = 0,
-    Descending = 2,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Enumeration)]
-#[repr(i32)]
-pub(super) enum SortTarget {
-    Key = 0,
-    ModRevision = 3,
-}
+/// Values of [`RangeRequest::sort_order`] and [`RangeRequest::sort_target`].
+pub(super) const DESCENDING: i32 = 2;
+pub(super) const BY_MOD_REVISION: i32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct RangeResponse {

@@ -17,14 +17,16 @@ use std::sync::{Arc, OnceLock};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 
-pub use address::{EtcdAddress, EtcdSettings, check_name};
-pub use error::EtcdError;
+pub use address::EtcdSettings;
+pub(crate) use address::{EtcdAddress, check_name};
+pub(crate) use error::EtcdError;
+pub(crate) use link::fraction;
 
 use self::alive::Alive;
 use self::link::Links;
 use self::messages::{
-    Compare, DeleteRequest, KeyValue, Operation, OperationResponse, PutRequest, RangeRequest, RangeResponse, RequestOp,
-    SortOrder, SortTarget, TxnRequest, TxnResponse, end_of,
+    BY_MOD_REVISION, Compare, DESCENDING, DeleteRequest, KeyValue, Operation, OperationResponse, PutRequest,
+    RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, end_of,
 };
 
 const TXN: &str = "/etcdserverpb.KV/Txn";
@@ -172,8 +174,8 @@ impl EtcdStore {
         let key = format!("{}{JOURNAL}", self.shared.prefix);
         let request = RangeRequest {
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
-            sort_order: SortOrder::Descending.into(),
-            sort_target: SortTarget::ModRevision.into(),
+            sort_order: DESCENDING,
+            sort_target: BY_MOD_REVISION,
             ..range(&key, &end_of(&key))
         };
         self.on_thread(move |links| async move {

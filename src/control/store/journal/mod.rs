@@ -23,7 +23,6 @@ pub(super) const NO_HASH: &str = "0000000000000000000000000000000000000000000000
 const HASH_OPENS: &str = "{\"hash\":\"";
 const HASH_CLOSES: &str = "\",";
 
-/// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JournalEntry {
     /// SHA-256 of the rest of the line, in hex.
@@ -33,7 +32,6 @@ pub(crate) struct JournalEntry {
     /// In the first line of a file that follows a lost one: the `hash` of the last line there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<String>,
-    /// The time of the append.
     pub time: Timestamp,
     /// The reason for the save.
     pub kind: JournalKind,
@@ -185,18 +183,14 @@ impl Journal {
         if let Some(fault) = self.fault()? {
             self.begin_anew(&fault)?;
         }
-        let previous = self.entries.last().map_or(NO_HASH, |link| &link.hash).to_owned();
-        let continues = self.continues.clone().filter(|_| self.entries.is_empty());
-        let record = ModeRecord { journal_head: self.head().map(str::to_owned), ..record.clone() };
-        let (hash, revision, unknown) = (NO_HASH.to_owned(), record.revision, Map::new());
-        let entry = JournalEntry { hash, previous, continues, time, kind, record, unknown };
-        let (line, hash) = sealed(entry)?;
+        let previous = self.entries.last().map(|link| link.hash.as_str());
+        let (line, hash) = next_line(previous, self.continues.as_deref(), kind, record, time)?;
         let line = line + "\n";
         if let Err(error) = self.write_at_end(line.as_bytes()) {
             self.has_remains = self.file.set_len(self.length).is_err();
             return Err(error);
         }
-        self.entries.push(IndexEntry { hash: hash.clone(), revision, begins: self.length });
+        self.entries.push(IndexEntry { hash: hash.clone(), revision: record.revision, begins: self.length });
         self.length += line.len() as u64;
         Ok(hash)
     }
@@ -269,27 +263,19 @@ impl Journal {
     }
 }
 
-/// The line that follows the one with the hash `head`, and its own hash, for a journal that is not kept in a file.
+/// The line that follows the one with the hash `previous`, without its end, and its own hash. A first line names the last
+/// line of the journal that it `continues`.
 pub(crate) fn next_line(
-    head: &str,
+    previous: Option<&str>,
+    continues: Option<&str>,
     kind: JournalKind,
     record: &ModeRecord,
     time: Timestamp,
 ) -> serde_json::Result<(String, String)> {
-    let record = ModeRecord { journal_head: Some(head.to_owned()), ..record.clone() };
-    let (hash, previous) = (NO_HASH.to_owned(), head.to_owned());
-    sealed(JournalEntry { hash, previous, continues: None, time, kind, record, unknown: Map::new() })
-}
-
-/// The first line of such a journal, and its hash. It names the last line of the journal that it continues.
-pub(crate) fn first_line(
-    continues: Option<String>,
-    kind: JournalKind,
-    record: &ModeRecord,
-    time: Timestamp,
-) -> serde_json::Result<(String, String)> {
-    let record = ModeRecord { journal_head: continues.clone(), ..record.clone() };
-    let (hash, previous) = (NO_HASH.to_owned(), NO_HASH.to_owned());
+    let continues = continues.filter(|_| previous.is_none()).map(str::to_owned);
+    let journal_head = previous.map(str::to_owned).or_else(|| continues.clone());
+    let record = ModeRecord { journal_head, ..record.clone() };
+    let (hash, previous) = (NO_HASH.to_owned(), previous.unwrap_or(NO_HASH).to_owned());
     sealed(JournalEntry { hash, previous, continues, time, kind, record, unknown: Map::new() })
 }
 

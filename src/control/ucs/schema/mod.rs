@@ -26,7 +26,6 @@ const OTHER_OPERATION: &str = "/metadata/identification-keys";
 /// After this many intervals without a conclusion, an operator must look: the automatic switch is out of order.
 const INTERVALS_UNTIL_ALARM: u32 = 10;
 
-/// The observation of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Observation {
     /// 200 with a schema.
@@ -76,7 +75,6 @@ pub(crate) enum Witness {
     Time,
 }
 
-/// The verdict of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// UCS has a schema.
@@ -87,7 +85,6 @@ pub(crate) enum Verdict {
     Unknown,
 }
 
-/// The verdict on an observation.
 pub(crate) fn judge(observation: &Observation, facts: Facts) -> Verdict {
     let not_found_counts = facts.answered_before || facts.upstream_closed_itself || facts.refused;
     match observation {
@@ -169,7 +166,6 @@ pub(crate) struct SchemaProbe {
     knowledge: SchemaKnowledge,
     /// Since when no probe has led to a conclusion.
     unclear_since: Instant,
-    /// The last observation.
     observed: Option<Observation>,
 }
 

@@ -41,10 +41,8 @@ pub(crate) struct UpstreamMode {
     due: Instant,
     running: Option<Pin<Box<dyn Future<Output = ModeObservation> + Send>>>,
     memory: UpstreamMemory,
-    /// The memory on the disk.
     saved: UpstreamMemory,
     closed_in_a_row: u32,
-    /// The last status with a mode.
     last: Option<UpstreamStatus>,
     /// The last reading of its status.
     reading: Option<Reading>,

@@ -91,7 +91,6 @@ pub(crate) struct OwnState {
     pub mode: Mode,
     /// The record is the guess of a first start.
     pub guessed: bool,
-    /// Production was forced.
     pub forced: bool,
     /// How often this incarnation refused production.
     pub refusals: u32,

@@ -13,7 +13,7 @@ pub(super) enum Mutant {
     SkipsTheDrain,
     /// Commits at the deadline as if the drain had been complete.
     TakesATimeoutForADrain,
-    /// A drain does not wait for what a killed gateway left at UCS.
+    /// A drain does not wait for the requests that a killed gateway left at UCS.
     ForgetsOrphans,
     /// What a start restores is signed by a requester.
     SignsARecovery,

@@ -1,10 +1,8 @@
-//! What must hold in the world of the model, whatever happens.
+//! The invariants of the model.
 
 use super::world::{Asked, Record, World, index};
-use crate::policy::flip::{
-    Brief, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, Step, Ticket, UpstreamAnswer,
-};
-use crate::policy::mode::Mode;
+use crate::policy::flip::{Brief, Event, Failure, NextRecord, Outcome, RecordKind, Step, Ticket, UpstreamAnswer};
+use crate::policy::mode::{DrainOutcome, Mode};
 
 impl World {
     pub(super) fn save(&mut self, next: NextRecord) -> Result<(), String> {
@@ -20,7 +18,7 @@ impl World {
                 let wanted = asked(ticket).ok_or("a change is saved whose requester is gone")?.mode;
                 (wanted, wanted != self.gate.brief.mode, self.gate.forced)
             }
-            RecordKind::Settled(drain) => (mode, false, drain == SettledDrain::Forced),
+            RecordKind::Settled(drain) => (mode, false, drain == DrainOutcome::Forced),
             RecordKind::Cancelled(_) | RecordKind::Reverted(_) => (mode.other(), false, base.forced),
         };
         let brief = Brief { revision: next.revision, mode, switching };

@@ -4,7 +4,7 @@ use super::mutants::Mutant;
 use crate::policy::flip::{Applied, Brief, Effect, Event, RecordKind, State, Step, Ticket, UpstreamAnswer, Wish};
 use crate::policy::mode::{Mode, OnTimeout};
 
-/// How often the environment may do what it does.
+/// How often each action of the environment may occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bounds {
     pub(super) requests: u8,
@@ -21,7 +21,7 @@ const SKIPPED: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Record {
     pub(super) brief: Brief,
-    /// What made it.
+    /// The change that made it.
     pub(super) kind: RecordKind,
     /// The life of the gateway that made it.
     pub(super) life: u8,
@@ -64,7 +64,7 @@ pub(super) struct World {
     pub(super) known: Vec<Record>,
 }
 
-/// What a requester asked for.
+/// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     pub(super) mode: Mode,
@@ -73,7 +73,7 @@ pub(super) struct Asked {
     pub(super) force: bool,
     /// It changes the record although the mode is in force.
     pub(super) notes: bool,
-    /// It takes away what is scheduled, as soon as no flip is under way.
+    /// It cancels the scheduled flip, as soon as no flip is under way.
     pub(super) unschedules: bool,
 }
 
@@ -273,7 +273,7 @@ impl World {
         if self.writing.is_some() { vec![crash(false), crash(true)] } else { vec![crash(false)] }
     }
 
-    /// The process is gone, and with it what only it knew.
+    /// The process is gone, and with it everything that it kept in memory.
     fn die(&mut self) {
         for mode in [0, 1] {
             self.orphans[mode] |= self.running[mode];
@@ -364,7 +364,7 @@ impl World {
         self.request_waiting()
     }
 
-    /// As control does: once nothing is under way, what waits is requested again.
+    /// As control does: once nothing is under way, waiting requests are made again.
     fn request_waiting(&mut self) -> Result<(), String> {
         while self.gateway.as_ref().is_some_and(State::is_idle) && !self.waiting.is_empty() {
             let (ticket, asked) = self.waiting.remove(0);

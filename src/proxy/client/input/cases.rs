@@ -81,7 +81,6 @@ pub(super) enum Said {
     Request(String, Vec<u8>),
     /// A head with this error.
     Fault(&'static str),
-    /// A body with this error.
     Body(&'static str),
 }
 

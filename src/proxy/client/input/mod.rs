@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::state::ConnectionState;
 use crate::http1::{BodyEvent, FramedBody, Framing, HeadLimits, RequestError, RequestHead};
-use crate::transport::ReadHalf;
 
 /// The most bytes of one read, in the thread's scratch buffer: so idle connections hold no buffer.
 const SCRATCH_BYTES: usize = 32 * 1024;
@@ -59,7 +58,7 @@ pub enum Next {
 
 /// The read side of a client's connection.
 #[derive(Debug)]
-pub struct ClientInput<R = ReadHalf> {
+pub struct ClientInput<R> {
     /// `None` once the connection is over: a body that is still held must not keep it open.
     reader: Option<R>,
     scratch: Rc<Scratch>,
@@ -273,7 +272,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
 
 /// The body of the current request.
 #[derive(Debug)]
-pub struct ClientBody<R = ReadHalf>(Rc<RefCell<ClientInput<R>>>);
+pub struct ClientBody<R>(Rc<RefCell<ClientInput<R>>>);
 
 /// A body ended early; [`ConnectionState::body_error`] has the reason.
 #[derive(Debug, thiserror::Error)]

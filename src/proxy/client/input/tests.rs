@@ -10,7 +10,6 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::cases::{LIMITS, Said, read};
 use super::*;
-use crate::http1::Expectations;
 use crate::proxy::client::DiscardLimits;
 
 fn input(reader: DuplexStream) -> (Rc<RefCell<ClientInput<DuplexStream>>>, Rc<ConnectionState>) {
@@ -47,7 +46,8 @@ async fn a_head_is_what_was_sent() {
         .unwrap();
     let next = poll_fn(|context| input.borrow_mut().poll_next(context)).await;
     let Some(Next::Request(head)) = next else { panic!() };
-    assert_eq!(head.asks, Expectations { close: true, ..Expectations::default() });
+    let asks = (head.asks.close, head.asks.keep_alive, head.asks.trailers, head.asks.continues);
+    assert_eq!(asks, (true, false, false, false), "HTTP/1.0 knows no Expect");
     assert_eq!(
         (head.method.as_str(), head.path(), head.query(), head.is_http10),
         ("PUT", &b"/a"[..], &b"?b=%20"[..], true)

@@ -4,6 +4,6 @@
 mod state;
 
 pub(crate) use state::{
-    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, SettledDrain, State, Step, Ticket,
+    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, State, Step, Ticket,
     UpstreamAnswer, Wish,
 };

@@ -32,3 +32,11 @@ pub(crate) enum OnTimeout {
     Cut,
     Commit,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) enum DrainOutcome {
+    #[default]
+    Complete,
+    Assumed,
+    Forced,
+}
