@@ -44,6 +44,15 @@ def h2load(programs, contender, mix, threads, connections, seconds, seed, body):
     return command + [f"{scheme}://127.0.0.1:{contender.port}{path}" for path in paths], {}
 
 
+def handshakes(kind):
+    """A generator of new TLS connections only, whose handshakes are of this kind, e.g. "resumed 1.3"."""
+    def generator(programs, contender, _mix, _threads, connections, seconds, _seed, _body):
+        numbers = [str(connections), str(seconds)]
+        ca = f"{contender.setting.tls}/ca.pem"
+        return [programs["handshakes"], f"127.0.0.1:{contender.port}", *numbers, ca, *kind.split()], {}
+    return generator
+
+
 def read_h2load(text):
     """What h2load says, as our own load says it; it knows no percentiles."""
     found = re.search(r"finished in ([\d.]+)s,.*?requests: (\d+) total, \d+ started, (\d+) done, \d+ succeeded, (\d+) failed.*?"
@@ -74,24 +83,6 @@ def full_speed(generator, programs, processors, contender, mix, connections, sec
     measured["busy"] = cpu / wall / contender.setting.workers if contender.setting else 0.0
     measured["rss"] = contender.resident()
     return measured
-
-
-def handshakes(processors, contender, kind, seconds):
-    """New TLS connections only, by `openssl s_time`: full ones by TLS 1.3, resumed ones by TLS 1.2, the latest that it resumes."""
-    how = ["-new", "-tls1_3"] if kind == "full" else ["-reuse", "-tls1_2"]
-    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{contender.port}", "-time", str(seconds), *how]
-    pin = lambda: os.sched_setaffinity(0, processors.load)
-    before, began = contender.cpu_seconds(), time.monotonic()
-    clients = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                preexec_fn=pin) for _ in range(4)]
-    said = [client.communicate(timeout=seconds + 60)[0] for client in clients]
-    cpu, wall = contender.cpu_seconds() - before, time.monotonic() - began
-    done = [re.findall(r"^(\d+) connections in \d+ real seconds", text, re.MULTILINE) for text in said]
-    if not all(done):
-        raise LoadFailed(f"{contender.name}: {said[0][-500:]}")
-    count = sum(int(found[-1]) for found in done)
-    busy = cpu / wall / contender.setting.workers
-    return {"requests": count, "rps": count / wall, "cpu": cpu * 1e6 / count, "p50": 0, "p99": 0, "busy": busy, "rss": contender.resident()}
 
 
 def open_loop(programs, processors, contender, mix, connections, rate, seconds, seed):

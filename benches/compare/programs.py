@@ -17,8 +17,10 @@ PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 START_POLICY = "/usr/sbin/policy-rc.d"
 
 
-def find(wanted, below, root):
-    """Name → path, for every program that can be had. `wanted` are contenders; `below` is a folder of ours."""
+def find(wanted, below, root, tls):
+    """Name → path, for every program that can be had. `wanted` are contenders; `below` is a folder of ours; `tls`: the load of
+    handshakes is needed too.
+    """
     missing = [PACKAGES.get(name, name) for name in DEBIAN if shutil.which(name, path=PATH) is None]
     if missing:
         install(missing)
@@ -28,8 +30,8 @@ def find(wanted, below, root):
         raise SystemExit(f"{', '.join(absent)} could not be installed; as root: apt-get install {' '.join(absent)}")
     if "envoy" in wanted:
         programs["envoy"] = envoy(below)
-    programs |= own(below)
-    gateway = os.environ.get("UCS_GATEWAY_BIN") or f"{root}/target/release/ucs-gateway"
+    programs |= own(below, tls)
+    gateway = os.environ.get("UCS_GATEWAY_BIN") or f"{root}/target/dist/ucs-gateway"
     programs["gateway"] = gateway if os.access(gateway, os.X_OK) else None
     return programs
 
@@ -72,14 +74,15 @@ def envoy(below):
     return found
 
 
-def own(below):
-    """Builds the programs of load/."""
+def own(below, tls):
+    """Builds the programs of load/; that of handshakes, which takes minutes, only if it is needed."""
     here, built = os.path.dirname(os.path.abspath(__file__)), f"{below}/load"
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", f"{here}/load/Cargo.toml", "--target-dir", built]
+    command += ["--features", "tls"] if tls else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"cargo cannot build benches/compare/load: {done.stderr[-1000:]}")
-    return {name: f"{built}/release/{name}" for name in ("load", "openloop", "upstream")}
+    return {name: f"{built}/release/{name}" for name in ("load", "openloop", "upstream", "handshakes")}
 
 
 def versions(programs):
