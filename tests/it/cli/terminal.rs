@@ -70,7 +70,7 @@ fn ctrl_c_asks_and_reverts_the_change() {
 #[test]
 fn ctrl_c_reverts_a_change_that_still_waits_for_the_schema() {
     let ucs = Ucs::usual();
-    let gateway = Gateway::bare(ucs.address, &[]);
+    let gateway = Gateway::start(ucs.address, &[]);
     assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
     ucs.control().set_delay(Duration::from_secs(600));
     let arguments = mode_arguments(&gateway);
