@@ -237,7 +237,8 @@ fn the_cap_on_connections_to_ucs_holds_for_requests_that_are_sent_again() {
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                let mut client = Connection::open(gateway.data);
+                // Each waits for the requests of all others.
+                let mut client = Connection::open(gateway.data).with_patience(3 * PATIENCE);
                 for _ in 0..10 {
                     client.send(http::compose(gateway.data, GET, &[], b""));
                     assert_eq!(client.read_reply().text(), "ok");
