@@ -4,6 +4,7 @@ mod attacks;
 mod conformance;
 mod flips;
 mod messages;
+mod records;
 mod same;
 mod streams;
 

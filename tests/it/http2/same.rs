@@ -23,7 +23,8 @@ fn echo() -> Scripted {
 pub(super) fn seen(reply: &Reply) -> (u16, Vec<String>, Vec<String>) {
     let mut fields: Vec<String> =
         reply.headers.iter().map(|(name, value)| format!("{}: {value}", name.to_ascii_lowercase())).collect();
-    fields.retain(|field| !["date:", "connection:", "content-length:"].iter().any(|other| field.starts_with(other)));
+    let framing = ["date:", "connection:", "content-length:", "transfer-encoding:"];
+    fields.retain(|field| !framing.iter().any(|other| field.starts_with(other)));
     fields.sort();
     let differs = ["via:", "x-request-id:", "connection:"];
     let mut body: Vec<String> = reply.text().lines().map(str::to_ascii_lowercase).collect();

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::start;
-use crate::support::h2::{CANCEL, END_STREAM, End, INITIAL_WINDOW_SIZE, RST_STREAM};
-use crate::support::{H2, PATIENCE, Scripted, Ucs, admin, eventually};
+use crate::support::h2::{
+    CANCEL, DATA, END_HEADERS, END_STREAM, End, Frame, HEADERS, INITIAL_WINDOW_SIZE, PREFACE, RST_STREAM, SETTINGS,
+};
+use crate::support::tls::{self, Authority};
+use crate::support::{H2, PATIENCE, Scripted, Ucs, admin, eventually, hpack};
 
 #[test]
 fn many_streams_are_served_at_once_and_in_any_order() {
@@ -19,6 +22,30 @@ fn many_streams_are_served_at_once_and_in_any_order() {
         assert_eq!(client.reply(stream).status, 200);
     }
     assert_eq!(admin::metric(&gateway, "ucs_gateway_client_connections_open"), 1.0);
+}
+
+#[test]
+fn frames_that_are_ready_at_once_share_a_record_of_tls() {
+    const STREAMS: u32 = 20;
+    let (upstream, authority) = (Scripted::ok(), Authority::new("one"));
+    let flags = authority.issue("server").flags("--tls");
+    let gateway = start(upstream.address, &tls::words(&flags));
+    let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "ucs"), (":path", "/nowhere")];
+    let head = |place| Frame::new(HEADERS, END_HEADERS | END_STREAM, 2 * place + 1, hpack::encode(&fields)).bytes();
+    let asked = (0..STREAMS).flat_map(head);
+    let asked: Vec<u8> = PREFACE.iter().copied().chain(Frame::new(SETTINGS, 0, 0, []).bytes()).chain(asked).collect();
+    let records = tls::records_until(gateway.data, tls::offering(&authority, &["h2"]), &asked, |mut bytes| {
+        let mut ended = 0;
+        while let Some((length, payload)) = bytes.split_at_checked(9).map(|(head, rest)| {
+            ended += u32::from(matches!(head[3], HEADERS | DATA) && head[4] & END_STREAM != 0);
+            (usize::from(head[1]) << 8 | usize::from(head[2]), rest)
+        }) {
+            bytes = payload.get(length..).unwrap_or_default();
+        }
+        ended == STREAMS
+    });
+    // Each response has a head and a body.
+    assert!(records < STREAMS as usize / 2, "{records} records");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Certificates of a test's own, and a tunnel that speaks TLS to the gateway for a client that speaks none. A missing
 //! close_notify and a reset reach that client as a reset.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -203,7 +204,43 @@ pub fn agreed_protocol(to: SocketAddr, authority: &Authority, protocols: &[&str]
     session.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap())
 }
 
-fn offering(authority: &Authority, protocols: &[&str]) -> Arc<ClientConfig> {
+/// Sends these bytes after a handshake, and reads until `is_all` is true of what has come: how many records that took.
+pub fn records_until(to: SocketAddr, config: Arc<ClientConfig>, bytes: &[u8], is_all: impl Fn(&[u8]) -> bool) -> usize {
+    let mut session = rustls::ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut socket = std::net::TcpStream::connect(to).unwrap();
+    socket.set_read_timeout(Some(super::PATIENCE)).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut socket).unwrap();
+    }
+    session.writer().write_all(bytes).unwrap();
+    while session.wants_write() {
+        session.write_tls(&mut socket).unwrap();
+    }
+    let (mut ciphertext, mut plaintext, mut records) = (Vec::new(), Vec::new(), 0);
+    while !is_all(&plaintext) {
+        let mut buffer = [0; 4096];
+        let length = socket.read(&mut buffer).unwrap();
+        assert!(length > 0, "the server ended the connection");
+        ciphertext.extend_from_slice(&buffer[..length]);
+        // A record has a head of five bytes, with its length (RFC 8446, 5.1).
+        while let Some(rest) = ciphertext.get(3..5) {
+            let end = 5 + usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+            if ciphertext.len() < end {
+                break;
+            }
+            let record: Vec<u8> = ciphertext.drain(..end).collect();
+            records += 1;
+            session.read_tls(&mut &record[..]).unwrap();
+            session.process_new_packets().unwrap();
+            // Its end is that nothing more is there.
+            let _ = session.reader().read_to_end(&mut plaintext);
+        }
+    }
+    records
+}
+
+/// The configuration of a client that offers these protocols.
+pub fn offering(authority: &Authority, protocols: &[&str]) -> Arc<ClientConfig> {
     let mut config = Arc::unwrap_or_clone(authority.client(None));
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
