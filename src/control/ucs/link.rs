@@ -172,12 +172,12 @@ impl UpstreamLink {
                 Reading::Mode(status) if status.mode == mode => return SetModeOutcome::InStep(status),
                 reading @ Reading::Mode(_) if response == Some(503) && attempts < 2 => before = reading,
                 Reading::Mode(status) => {
-                    let detail = format!("Set Server Mode failed: {said}; it reports {}", status.mode);
+                    let detail = format!("Set Server Mode: {said}; it reports {}", status.mode);
                     return SetModeOutcome::Refused { detail, response, status: Some(status) };
                 }
                 Reading::Gone(words) => return SetModeOutcome::Gone(words),
                 other => {
-                    let detail = format!("Set Server Mode failed: {said}; {}", other.words());
+                    let detail = format!("Set Server Mode: {said}; {}", other.words());
                     return SetModeOutcome::Unclear { detail, reading: other };
                 }
             }
@@ -224,7 +224,7 @@ impl UpstreamLink {
             (Reading::Absent(_), Reading::Absent(words)) => SetModeOutcome::Absent(words),
             (_, after) => {
                 let said = said(reply.status, &reply.body);
-                let detail = format!("Set Server Mode failed: {said}; {}", after.words());
+                let detail = format!("Set Server Mode: {said}; {}", after.words());
                 let status = if let Reading::Mode(status) = after { Some(status) } else { None };
                 SetModeOutcome::Refused { detail, response: Some(reply.status), status }
             }

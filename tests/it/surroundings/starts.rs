@@ -64,7 +64,7 @@ fn production_that_was_forced_while_ucs_was_away_is_carried_to_it() {
     drop(ucs);
     let forced = admin::set_mode(&gateway, &json!({"mode": "production", "force": true}));
     assert_eq!(forced.status, 200, "{}", forced.text());
-    assert!(alarm(&gateway).contains("not in production"), "{}", alarm(&gateway));
+    assert!(alarm(&gateway).contains("not known to be in production"), "{}", alarm(&gateway));
     let back = crate::support::Ucs::start_at(address, closed_at_its_start());
     eventually("UCS is set to it", || back.control().mode() == Mode::Production);
     alarm_ends(&gateway);

@@ -96,7 +96,7 @@ fn a_status_that_tells_no_mode_spares_ucs_no_flip_to_maintenance() {
         let settled = flip(&gateway, "maintenance");
         assert_eq!(settled.status, 200, "{status:?}: {}", settled.text());
         assert_eq!(ucs.wishes().first().map(String::as_str), Some("maintenance"), "{status:?}");
-        assert!(alarm(&gateway).contains("not in maintenance"), "{status:?}: {}", alarm(&gateway));
+        assert!(alarm(&gateway).contains("not known to be in maintenance"), "{status:?}: {}", alarm(&gateway));
         ucs.with(|says| says.status = None);
         alarm_ends(&gateway);
         assert_eq!(ucs.mode(), "maintenance", "{status:?}");
@@ -218,7 +218,7 @@ fn a_ucs_that_was_behind_is_behind_after_a_restart_too() {
     let gateway = Gateway::start_in(dir.path(), ucs.upstream.address, &QUICK);
     ucs.polled_again();
     assert_eq!((&upstream(&gateway)["state"], &upstream(&gateway)["mode"]), (&json!("behind"), &json!("unknown")));
-    assert!(alarm(&gateway).contains("not in maintenance"), "{}", alarm(&gateway));
+    assert!(alarm(&gateway).contains("not known to be in maintenance"), "{}", alarm(&gateway));
     ucs.with(|says| says.all = None);
     alarm_ends(&gateway);
     assert_eq!((&upstream(&gateway)["state"], &upstream(&gateway)["detail"]), (&json!("in_step"), &json!(null)));

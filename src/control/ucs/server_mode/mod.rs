@@ -223,7 +223,7 @@ impl UpstreamMode {
     /// behind.
     pub(crate) fn recall(&mut self, mode: Mode) {
         if (self.behind.is_none() || self.may_move) && self.memory.asked.is_open(mode) {
-            self.fall_behind(format!("UCS is not in {mode}: it was asked, and has not been seen there"));
+            self.fall_behind(format!("UCS is not known to be in {mode}: it was asked, and has not been seen there"));
         }
     }
 
@@ -294,7 +294,9 @@ impl UpstreamMode {
         }
         let accepted = matches!(outcome, SetModeOutcome::Refused { response: Some(200..=299), .. });
         let may_move = accepted && self.behind.is_none();
-        self.fall_behind(format!("UCS is not in {mode}: {}", outcome.detail()));
+        let is_known = !matches!(outcome, SetModeOutcome::Unclear { .. } | SetModeOutcome::Gone(_));
+        let verb = if is_known { "is not" } else { "is not known to be" };
+        self.fall_behind(format!("UCS {verb} in {mode}: {}; the gateway keeps setting it", outcome.detail()));
         self.may_move = may_move;
         false
     }
