@@ -148,6 +148,7 @@ impl Follower {
             "mode": record.mode,
             "from": leaving,
             "deadline": record.deadline,
+            "drain_deadline": record.drain_deadline(),
             "waiting_for": self.gate.forbidden_in_flight(leaving),
             "running": operations,
         }))

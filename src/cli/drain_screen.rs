@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-use super::mode_text::{requests, word};
+use super::mode_text::{deadline_of, requests, word};
 use super::times::Reader;
 
 const BAR: usize = 24;
@@ -81,11 +81,11 @@ fn lines_of(drain: &Value, most: u64, reader: &Reader) -> Vec<String> {
     let filled = (BAR as u64 * done).checked_div(most).map_or(BAR, |cells| cells as usize);
     let bar = format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR - filled));
     let state = match (waiting, most) {
-        (0, _) => "no request is left to wait for; finishing".to_owned(),
+        (0, _) => "no request is left to wait for; setting UCS's mode".to_owned(),
         (waiting, most) if waiting == most => format!("waiting for {}", requests(waiting)),
         (waiting, most) => format!("waiting for {} of {}", waiting, requests(most)),
     };
-    let left = drain["deadline"].as_str().and_then(|deadline| reader.seconds_until(deadline));
+    let left = deadline_of(drain).and_then(|deadline| reader.seconds_until(deadline));
     let left = left.map(|left| format!(", {}:{:02} left", left / 60, left % 60)).unwrap_or_default();
     let mut lines = vec![format!("{} → {}  {bar} {state}{left}", word(&drain["from"]), word(&drain["mode"]))];
     let running = drain["running"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -111,15 +111,17 @@ mod tests {
     fn a_drain_shows_what_runs_and_how_long_is_left() {
         let reader = Reader::at("2026-03-01T23:10:00+01:00[Europe/Berlin]");
         let running: Vec<_> = (0..7).map(|at| json!({"operation": format!("Query {at}"), "count": 7 - at})).collect();
-        let drain = json!({"mode": "maintenance", "from": "production", "deadline": "2026-03-01T22:11:05Z",
-            "waiting_for": 3, "running": running});
+        let drain = json!({"mode": "maintenance", "from": "production", "deadline": "2026-03-01T22:12:05Z",
+            "drain_deadline": "2026-03-01T22:11:05Z", "waiting_for": 3, "running": running});
         let lines = lines_of(&drain, 4, &reader);
         let bar = "[######------------------]";
         assert_eq!(lines[0], format!("production → maintenance  {bar} waiting for 3 of 4 requests, 1:05 left"));
         assert_eq!((lines.len(), &*lines[1], &*lines[6]), (7, "     7 × Query 0", "       and 2 more operations"));
-        let over = json!({"mode": "maintenance", "from": "production", "waiting_for": 0});
+        let over = json!({"mode": "maintenance", "from": "production", "deadline": "2026-03-01T22:12:05Z",
+            "drain_deadline": "2026-03-01T22:11:05Z", "waiting_for": 0});
         let bar = "#".repeat(BAR);
-        let wanted = format!("production → maintenance  [{bar}] no request is left to wait for; finishing");
+        let wanted =
+            format!("production → maintenance  [{bar}] no request is left to wait for; setting UCS's mode, 2:05 left");
         assert_eq!(lines_of(&over, 4, &reader), [wanted]);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::mode_text::{describe_drain_outcome, summary_of_counts, word};
+use super::mode_text::{describe_cause, describe_drain_outcome, summary_of_counts, word};
 use super::times::{Reader, seconds_of};
 
 /// One line for each entry, newest first; remarks about a flip's drain follow, indented.
@@ -34,7 +34,8 @@ fn line_of(entry: &Value, reader: &Reader) -> String {
         (Some("amended"), mode) => format!("{mode} amended"),
         (kind, mode) => format!("{mode} {}", kind.unwrap_or("-")),
     };
-    let why = record["reason"].as_str().or(record["cause"].as_str()).unwrap_or("");
+    let cause = || record["cause"].as_str().map(describe_cause);
+    let why = record["reason"].as_str().map(str::to_owned).or_else(cause).unwrap_or_default();
     let (time, actor) = (reader.time(word(&entry["time"])), word(&record["actor"]["name"]));
     format!("{:>6}  {time}  {step:<24}  {actor}  {why}", record["revision"].to_string())
 }
@@ -63,7 +64,7 @@ fn remarks(entry: &Value, reader: &Reader) -> Vec<String> {
     let ends_a_flip = matches!(entry["kind"].as_str(), Some("settled" | "reverted" | "cancelled"));
     if ends_a_flip && let Some(drain_ms) = report["drain_ms"].as_u64() {
         let mut line = format!("drained for {}", seconds_of(drain_ms));
-        for (name, label) in [("waited_for", "waited for"), ("still_running", "still running at the deadline")] {
+        for (name, label) in [("waited_for", "waited for"), ("still_running", "still running at the drain timeout")] {
             let counts = summary_of_counts(&report[name]);
             if !counts.is_empty() {
                 line.push_str(&format!("; {label}: {counts}"));

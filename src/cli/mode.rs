@@ -50,7 +50,7 @@ enum ModeCommand {
     /// Change the mode and wait until it is settled
     #[command(after_long_help = EXIT_CODES)]
     Set(SetArgs),
-    /// Refuse the operations of either mode at this gateway alone; the mode stays, and operations of both modes continue
+    /// Close this gateway alone: refuse what only one mode admits, whichever mode is in force; the mode is not changed
     Close(LocalArgs),
     /// Admit the operations of the mode again after `close`
     Open(LocalArgs),
@@ -117,6 +117,13 @@ struct SetArgs {
     rehearse: bool,
 }
 
+impl SetArgs {
+    /// Whether the record changes even if the mode is in force already.
+    fn amends(&self) -> bool {
+        self.reason.is_some() || self.message.is_some() || self.back_at.is_some() || self.expires_in.is_some()
+    }
+}
+
 fn mode_names() -> impl TypedValueParser<Value = Mode> {
     PossibleValuesParser::new(Mode::ALL.map(Mode::as_str)).try_map(|name| name.parse())
 }
@@ -142,7 +149,7 @@ fn next_local(text: &str, now: &jiff::ZonedDateTime) -> Result<When, String> {
 
 /// The end of the help of `mode set`.
 const EXIT_CODES: &str = "Exit codes: 0 settled, already in force, scheduled, or begun with --wait=false; 1 failed; 2 wrong \
-                          usage; 3 reverted at the drain timeout; 4 refused by the gateway or UCS; 5 the gateway cannot be \
+                          usage; 3 reverted at the drain timeout; 4 refused by the gateway or UCS, or cancelled; 5 the gateway cannot be \
                           reached; 130 left by Ctrl-C, the change continues.";
 
 /// Exit code of `mode set` when the drain timed out and the old mode is in force again.
@@ -275,7 +282,7 @@ fn describe_set(wanted: &SetArgs, document: &Value) -> String {
         SetArgs { at: Some(_), mode, .. } => {
             format!("scheduled: a change to {mode}; until then\n") + &describe_mode(document, &reader)
         }
-        _ => describe_flip(document, &reader),
+        _ => describe_flip(document, wanted.amends(), &reader),
     }
 }
 

@@ -25,12 +25,13 @@ fn facts(document: &Value, reader: &Reader) -> Vec<(&'static str, String)> {
     let text = |name: &str| document[name].as_str();
     let when = |name: &str| text(name).map(|time| reader.time_and_distance(time));
     let other = if text("mode") == Some("production") { "maintenance" } else { "production" };
-    let who = format!("by {}, revision {}", actor(&document["actor"]), document["revision"]);
+    let who = format!("revision {}, by {}", document["revision"], actor(&document["actor"]));
     let upstream = &document["upstream"];
     let facts = [
         ("ALARM", text("alarm").map(str::to_owned)),
         ("CLOSED", describe_local(&document["local"], reader)),
-        ("since", when("since").map(|since| format!("{since} {who}"))),
+        ("since", when("since")),
+        ("record", Some(who)),
         ("reason", text("reason").map(str::to_owned)),
         ("cause", text("cause").map(describe_cause)),
         ("deadline", when("deadline")),
@@ -41,7 +42,7 @@ fn facts(document: &Value, reader: &Reader) -> Vec<(&'static str, String)> {
         ("drain", describe_drain_outcome(document)),
         ("in flight", Some(describe_in_flight(&document["in_flight"]))),
         ("schema", text("schema").map(describe_schema)),
-        ("UCS", upstream.is_object().then(|| describe_upstream(upstream, reader))),
+        ("UCS", upstream.is_object().then(|| describe_upstream(document, reader))),
     ];
     facts.into_iter().filter_map(|(label, fact)| Some((label, fact?))).collect()
 }
@@ -58,7 +59,7 @@ pub(super) fn describe_record_event(document: &Value, reader: &Reader) -> String
 }
 
 /// The reason of a change that no one requested, with its word in records and metrics.
-fn describe_cause(cause: &str) -> String {
+pub(super) fn describe_cause(cause: &str) -> String {
     let meaning = match cause {
         "first_start" => "the first start with this state directory",
         "first_seen" => "the first mode that UCS reported",
@@ -102,13 +103,17 @@ fn describe_schema(knowledge: &str) -> String {
 }
 
 /// UCS's own mode, how it compares with the gateway's, and why.
-fn describe_upstream(upstream: &Value, reader: &Reader) -> String {
+fn describe_upstream(document: &Value, reader: &Reader) -> String {
+    let upstream = &document["upstream"];
+    let is_switching = document["phase"] == "switching";
     let detail = upstream["detail"].as_str().map(|detail| format!(": {detail}")).unwrap_or_default();
     let since = reader.time_and_distance(word(&upstream["since"]));
     match (upstream["state"].as_str(), word(&upstream["mode"])) {
+        (Some("in_step"), mode) if is_switching && document["from"] == mode => format!("still in {mode}"),
+        (Some("in_step"), mode) if is_switching => format!("in {mode} already"),
         (Some("in_step"), mode) => format!("in {mode} as well, since {since}"),
-        (Some("behind"), "unknown") => format!("NOT known to be in this mode, since {since}{detail}"),
-        (Some("behind"), mode) => format!("NOT in this mode but in {mode}, since {since}{detail}"),
+        (Some("behind"), "unknown") => format!("in an UNKNOWN mode, since {since}{detail}"),
+        (Some("behind"), mode) => format!("in ANOTHER mode, {mode}, since {since}{detail}"),
         (Some("unclear"), _) => format!("its mode is unclear, since {since}{detail}"),
         _ => format!("its own mode is not known or not used{detail}"),
     }
@@ -138,11 +143,14 @@ pub(super) fn describe_drain_outcome(record: &Value) -> Option<String> {
 }
 
 /// The response to `PUT /mode`: how the flip ended, and the mode.
-pub(super) fn describe_flip(document: &Value, reader: &Reader) -> String {
+///
+/// `amends`: whether the request names anything but the mode.
+pub(super) fn describe_flip(document: &Value, amends: bool, reader: &Reader) -> String {
     let report = &document["report"];
     let mode = word(&document["mode"]);
     let drained = seconds_of(report["drain_ms"].as_u64().unwrap_or(0));
     let mut text = match (report["changed"] == false, document["phase"].as_str()) {
+        (true, _) if amends => format!("no flip: {mode} is in force already; its record has what you set\n"),
         (true, _) => format!("no change: {mode} is in force already\n"),
         (false, Some("switching")) => "the change has begun; `ucs-gateway mode watch` shows how it ends\n".to_owned(),
         (false, _) => format!("settled: {mode} is in force, after a drain of {drained}\n"),
@@ -160,14 +168,20 @@ pub(super) fn describe_flip(document: &Value, reader: &Reader) -> String {
 /// A `drain` event as one line, for a reader without a terminal.
 pub(super) fn describe_drain(event: &Value, reader: &Reader) -> String {
     let running = summary_of_counts(&event["running"]);
-    let left = event["deadline"].as_str().and_then(|deadline| reader.seconds_until(deadline));
+    let left = deadline_of(event).and_then(|deadline| reader.seconds_until(deadline));
     let left = left.map(|left| format!("; deadline in {left} s")).unwrap_or_default();
     let mode = word(&event["mode"]);
     match event["waiting_for"].as_u64() {
-        Some(0) => format!("switching to {mode}: no request is left to wait for{left}"),
+        Some(0) => format!("switching to {mode}: no request is left to wait for; setting UCS's mode{left}"),
         Some(count) => format!("switching to {mode}: waiting for {}: {running}{left}", requests(count)),
         None => format!("switching to {mode}{left}"),
     }
+}
+
+/// The deadline of the step that is under way: of the drain while requests are waited for, of the whole flip after it.
+pub(super) fn deadline_of(drain: &Value) -> Option<&str> {
+    let name = if drain["waiting_for"] == 0 { "deadline" } else { "drain_deadline" };
+    drain[name].as_str().or(drain["deadline"].as_str())
 }
 
 /// The document of `GET /mode/preview`.
@@ -288,14 +302,15 @@ mod tests {
 settled: maintenance is in force, after a drain of 1.2 s
   waited for    3 × Query
 maintenance
-  since         2026-03-01 23:07:00 CET (2 min ago) by ann (operator), revision 8
+  since         2026-03-01 23:07:00 CET (2 min ago)
+  record        revision 8, by ann (operator)
   ends          2026-03-02 00:10:00 CET (in 1 h); production follows
   drain         FORCED while requests were running: 3 × Query
   in flight     3 requests: 1 of maintenance only, 2 of both modes
   schema        UCS has a profile schema
-  UCS           NOT known to be in this mode, since 2026-03-01 23:08:00 CET (2 min ago): it is gone
+  UCS           in an UNKNOWN mode, since 2026-03-01 23:08:00 CET (2 min ago): it is gone
 ";
-        assert_eq!(describe_flip(&document, &reader()), wanted);
+        assert_eq!(describe_flip(&document, false, &reader()), wanted);
     }
 
     #[test]

@@ -84,11 +84,8 @@ pub(super) fn length(seconds: u64) -> String {
 
 /// Milliseconds as people read them: `0.3 s`, `61 s`.
 pub(super) fn seconds_of(millis: u64) -> String {
-    if millis < 10_000 {
-        format!("{}.{} s", millis / 1000, millis % 1000 / 100)
-    } else {
-        format!("{} s", millis / 1000)
-    }
+    let tenths = (millis + 50) / 100;
+    if tenths < 100 { format!("{}.{} s", tenths / 10, tenths % 10) } else { format!("{} s", (millis + 500) / 1000) }
 }
 
 #[cfg(test)]
@@ -111,6 +108,6 @@ mod tests {
         assert_eq!(reader.seconds_until("2026-03-29T03:00:45Z"), Some(45));
         assert_eq!(reader.seconds_until("2026-03-29T02:00:00Z"), Some(0));
         assert_eq!([0, 59, 60, 3599, 3600, 90_000].map(length).join("|"), "0 s|59 s|1 min|59 min|1 h|1 d 1 h");
-        assert_eq!([40, 340, 9_999, 61_200].map(seconds_of).join("|"), "0.0 s|0.3 s|9.9 s|61 s");
+        assert_eq!([40, 350, 9_949, 9_950, 61_200].map(seconds_of).join("|"), "0.0 s|0.4 s|9.9 s|10 s|61 s");
     }
 }

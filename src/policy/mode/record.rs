@@ -1,6 +1,8 @@
 //! The mode record and its form in JSON. It keeps members that it does not know, and reads those of the form before. Which
 //! record may follow another is the subject of `apply`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -129,7 +131,7 @@ pub struct ModeRecord {
     /// While switching: the members that a revert restores.
     #[serde(flatten)]
     pub(crate) left: Left,
-    /// While switching: when the drain is given up.
+    /// While switching: when the flip has ended at the latest, with UCS and the record.
     pub deadline: Option<Timestamp>,
     /// When the current mode (or this switch) began.
     pub since: Timestamp,
@@ -251,6 +253,12 @@ impl ModeRecord {
             && self.drain_timeout_ms.is_some() == switching
             && self.on_timeout.is_some() == switching
             && self.drain.is_none() == switching
+    }
+
+    /// While switching: when the drain times out; the rest of the flip may take until `deadline`.
+    pub(crate) fn drain_deadline(&self) -> Option<Timestamp> {
+        let timeout = Duration::from_millis(self.drain_timeout_ms?);
+        Some(self.since.checked_add(timeout).unwrap_or(Timestamp::MAX))
     }
 
     /// The mode that a start puts in force: the one that an unfinished flip left. A flip to maintenance in place of a record

@@ -25,7 +25,10 @@ fn a_follower_sees_the_record_the_drain_and_the_refusals() {
     let creates = json!([{"operation": "Create Customer Profile", "class": "profile", "count": 1}]);
     assert_eq!((&drain.data["running"], &drain.data["revision"]), (&creates, &switching.data["revision"]));
     assert_eq!(drain.data["deadline"], switching.data["deadline"]);
-    assert_eq!(members(&drain.data), ["deadline", "from", "mode", "revision", "running", "waiting_for"]);
+    assert_eq!(
+        members(&drain.data),
+        ["deadline", "drain_deadline", "from", "mode", "revision", "running", "waiting_for"]
+    );
 
     for _ in 0..2 {
         assert_eq!(request(gateway.data, "GET /profiles/1", &[], b"").refusal(), Some("switching"));
