@@ -8,17 +8,19 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::transport::parse_listen;
+
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// Address of the data port, for clients of UCS; port 0 picks a free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     pub(crate) listen: String,
     /// Address of the admin port; port 0 picks a free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081", value_parser = listen_address)]
     pub(crate) admin_listen: String,
     /// Address of the stand-in UCS and its settings; port 0 picks a free port
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = listen_address)]
     pub(crate) stand_in_listen: String,
     /// Route table [default: the shipped table]
     #[arg(long, value_name = "FILE")]
@@ -35,6 +37,11 @@ pub(crate) struct DemoArgs {
     /// Duration of every operation of the stand-in UCS, to watch a drain
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::policy::duration::parse)]
     pub(crate) delay: std::time::Duration,
+}
+
+/// As it was written, once it is known to be an address to listen on.
+fn listen_address(text: &str) -> Result<String, String> {
+    parse_listen(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// The shipped table, embedded so that the demo runs in any folder.

@@ -19,9 +19,11 @@ pub(crate) enum LaunchError {
     Control(#[from] StartError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}; --listen chooses another address, and port 0 a free one")]
     Listen { address: Address, source: std::io::Error },
-    #[error("cannot listen for the admin API on {address}: {source}")]
+    #[error(
+        "cannot listen for the admin API on {address}: {source}; --admin-listen chooses another address, and port 0 a free one"
+    )]
     AdminListen { address: Address, source: std::io::Error },
     #[error(transparent)]
     Credentials(#[from] CredentialsError),

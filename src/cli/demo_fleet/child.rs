@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-/// Prints the process's id, and ends it when there is nothing more to read. The process may be gone by then.
-const KEEPER: &str = r#""$@" </dev/null >/dev/null & echo $! >&2; read -r _; kill $! 2>/dev/null; wait $!"#;
+/// Prints the process's id, leaves standard error to it alone, and ends it when there is nothing more to read. The process may be
+/// gone by then.
+const KEEPER: &str = r#""$@" </dev/null >/dev/null & echo $! >&2; exec 2>/dev/null; read -r _; kill $!; wait $!"#;
 
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -18,7 +19,7 @@ const END: Duration = Duration::from_secs(10);
 pub(super) struct Process {
     /// Of the process itself.
     pub(super) id: u32,
-    /// Its lines on standard error; the end is that of the process and of its keeper.
+    /// Its lines on standard error, until it ends.
     pub(super) log: mpsc::UnboundedReceiver<String>,
     keeper: Child,
 }
