@@ -94,6 +94,9 @@ const tests = {
   },
 
   async "a wrong token is refused, and the right one signs in"() {
+    // Pasted from a mail: a browser cannot even send it.
+    await signIn("to\u201dken");
+    await shows("#notice", "a character that no token has");
     await signIn("wrong");
     await shows("#notice", "The token was not accepted");
     await accessible("signed out");
@@ -181,12 +184,20 @@ const tests = {
     await accessible("a drain");
     await shot("page-drain");
     await page.click("#cancel");
-    await shows("#result", "the flip was cancelled; the old mode is in force");
+    await shows("#result", "The flip was cancelled; production is in force");
     await page.click("#done");
     await shows("#mode-name", "PRODUCTION");
     ucs.release();
     assert.equal(await held, 200);
     await shows("#history", "cancelled, production again");
+  },
+
+  async "a wrong field is named as the form names it, and what was typed stays"() {
+    await flip({ why: "new extension", ends: "999999d" });
+    await shows("#result", "Change back after: ");
+    assert.equal(await page.inputValue("#why"), "new extension");
+    assert.equal(await page.locator("#force").isVisible(), false, "that is for production alone");
+    await page.click("#not-now");
   },
 
   async "a flip waits for what runs, and its report is shown and kept"() {
@@ -197,7 +208,7 @@ const tests = {
     await shows("#flip-progress", "Waiting for 1 request");
     ucs.release();
     assert.equal(await held, 200);
-    await shows("#result", "maintenance is in force, after a drain of");
+    await shows("#result", "Maintenance is in force, after a drain of");
     await shows("#result", "Waited for: 1 × Query Customer Profile");
     await page.click("#done");
     await shows("#banner", "MAINTENANCE since");
@@ -238,6 +249,10 @@ const tests = {
     const newer = Number((await gateway.api("GET", "/mode")).revision);
     await gateway.kill();
     await shows("#connection", "connection lost");
+    await shows("#banner", "NO CONNECTION to the gateway since");
+    await shows("#phase", "Last known; the gateway has not responded since");
+    assert.ok(await page.locator("#change").isDisabled(), "nothing to change");
+    await accessible("without a connection");
     gateway.restoreState("older");
     await gateway.start(gateway.admin);
     const back = Date.now();

@@ -13,10 +13,11 @@ function showDrain(drain) {
       root.append(element("p"), bar, element("ul"));
     }
     const [text, bar, list] = root.children;
-    const left = drain.deadline ? `; ${length(Math.max(0, secondsTo(drain.deadline)))} left` : "";
+    const until = (drain.waiting_for && drain.drain_deadline) || drain.deadline;
+    const left = until ? `; ${length(Math.max(0, secondsTo(until)))} left` : "";
     text.textContent = drain.waiting_for
       ? `Waiting for ${plural(drain.waiting_for, "request")} of ${drain.from}${left}.`
-      : `No request is left to wait for; finishing${left}.`;
+      : `No request is left to wait for; setting UCS's mode${left}.`;
     bar.max = Math.max(1, flip.most);
     bar.value = flip.most ? flip.most - drain.waiting_for : 1;
     list.replaceChildren(...drain.running.map((one) => element("li", `${one.count} × ${one.operation}`)));
@@ -44,6 +45,7 @@ function recordChanged(before) {
 function openFlip() {
   at("flip-form").reset();
   at("to").value = other(view.record.mode);
+  for (const option of at("to").options) option.disabled = option.value === view.record.mode;
   say("result", "");
   show("flip-form", true);
   show("flip-progress", false);
@@ -56,6 +58,7 @@ async function preview(first) {
   const mode = at("to").value;
   setText("flip-title", `Change to ${mode}`);
   setText("do-it", `Change to ${mode} now`);
+  show("force-choice", mode === "production");
   flip.revision = null;
   try {
     const seen = await read("/mode/preview?mode=" + encodeURIComponent(mode));
@@ -78,7 +81,7 @@ function wanted() {
   const texts = { reason: "why", message: "say", expires_in: "ends", drain_timeout: "wait" };
   for (const [name, id] of Object.entries(texts)) if (at(id).value.trim()) body[name] = at(id).value.trim();
   if (at("back").value) body.back_at = new Date(at("back").value).toISOString();
-  if (at("force").checked) body.force = true;
+  if (at("force").checked && body.mode === "production") body.force = true;
   return body;
 }
 
@@ -104,18 +107,29 @@ async function begin(submitted) {
   }
 }
 
+const FIELDS = { reason: "Reason", message: "Message", drain_timeout: "Longest drain", expires_in: "Change back after", back_at: "Clients may return at" };
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 function ended(response, answer) {
   const report = answer.report || {};
   const lines = [];
+  // A wrong field: what was typed stays.
+  if (response.status === 400) {
+    show("flip-form", true);
+    show("done", false);
+    say("result", answer.detail.replace(/^(\w+):/, (all, name) => (FIELDS[name] ? FIELDS[name] + ":" : all)), true);
+    return;
+  }
+  setText("flip-title", "The change has ended");
   if (response.ok) {
-    lines.push(report.changed === false ? `${answer.mode} is in force already.` : `${answer.mode} is in force, after a drain of ${(report.drain_ms / 1000).toFixed(1)} s.`);
+    lines.push(report.changed === false ? `${capital(answer.mode)} is in force already.` : `${capital(answer.mode)} is in force, after a drain of ${(report.drain_ms / 1000).toFixed(1)} s.`);
     if (answer.phase === "settled" && report.changed) lines.push(drainOutcome(answer));
   } else {
-    lines.push(answer.status === 403 ? `Refused: ${answer.detail}` : answer.detail);
+    lines.push(answer.status === 403 ? `Refused: ${answer.detail}` : capital(answer.detail));
   }
   if (names(report.waited_for)) lines.push("Waited for: " + names(report.waited_for));
   if (names(report.still_running)) lines.push("Still running: " + names(report.still_running));
-  say("result", lines.join("\n"), !response.ok || answer.drain === "forced");
+  say("result", lines.join("\n"), (!response.ok && answer.reason !== "cancelled") || answer.drain === "forced");
 }
 
 async function revert() {

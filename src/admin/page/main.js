@@ -25,6 +25,8 @@ async function follow() {
 }
 
 function connected(live) {
+  view.lostSince = live ? null : view.lostSince || new Date().toISOString();
+  if (view.record) showRecord(view.record);
   setText("connection", live ? "live" : "connection lost; trying again");
   at("connection").classList.toggle("lost", !live);
 }
@@ -67,6 +69,7 @@ function handleEvent(block) {
 function signOut(message) {
   following++;
   view.record = null;
+  view.lostSince = null;
   samples.length = 0;
   sessionStorage.removeItem(KEY);
   if (at("flip").open) at("flip").close();
@@ -83,14 +86,19 @@ function signIn() {
   say("notice", "");
   show("sign-in", false);
   for (const id of ["console", "sign-out"]) show(id, true);
-  connected(false);
   setText("connection", "connecting …");
   follow();
 }
 
 at("sign-in").addEventListener("submit", (submitted) => {
   submitted.preventDefault();
-  sessionStorage.setItem(KEY, at("token").value.trim());
+  const token = at("token").value.trim();
+  // A header cannot carry it, so the browser would not even send it.
+  if (/[^\x20-\xff]/.test(token)) {
+    signOut("The token has a character that no token has, perhaps a typographic quote. Copy it again.");
+    return;
+  }
+  sessionStorage.setItem(KEY, token);
   signIn();
 });
 at("sign-out").addEventListener("click", () => signOut(""));

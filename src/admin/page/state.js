@@ -1,15 +1,15 @@
 // The record: banner, mode, facts, history, fleet.
-const view = { record: null, ready: null, fleet: null, certificates: [], flips: [] };
+const view = { lostSince: null, record: null, ready: null, fleet: null, certificates: [], flips: [] };
 
 function showRecord(record) {
   const before = view.record;
   const differs = (name) => !before || JSON.stringify(before[name]) !== JSON.stringify(record[name]);
   view.record = record;
   const switching = record.phase === "switching";
-  at("state").className = "card state " + (switching ? "switching" : record.mode);
+  at("state").className = "card state " + (view.lostSince ? "lost" : switching ? "switching" : record.mode);
   setText("mode-name", record.mode.toUpperCase());
   setText("change", switching ? "Change the mode" : `Change to ${other(record.mode)} …`);
-  at("change").disabled = switching;
+  at("change").disabled = switching || view.lostSince !== null;
   document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;
   const counts = record.in_flight;
   setText("in-flight", `(${counts.production + counts.maintenance + counts.both})`);
@@ -27,7 +27,7 @@ function showTimes() {
   const record = view.record;
   if (!record) return;
   showBanner(record);
-  setText("phase", record.phase === "switching"
+  setText("phase", view.lostSince ? `Last known; the gateway has not responded since ${when(view.lostSince)}.` : record.phase === "switching"
     ? `Switching from ${record.from}; deadline ${ahead(record.deadline)}.`
     : "In force." + (record.report || record.drain !== "complete" ? " " + drainOutcome(record) : ""));
   const rows = facts(record).filter(([, text]) => text);
@@ -44,7 +44,7 @@ function showTimes() {
 }
 
 function showBanner(record) {
-  const lines = [];
+  const lines = view.lostSince ? [`NO CONNECTION to the gateway since ${when(view.lostSince)}: the mode may have changed`] : [];
   const closed = record.local && `This gateway alone is CLOSED since ${when(record.local.since)} by ${record.local.actor.name}${record.local.reason ? ": " + record.local.reason : ""}`;
   if (record.phase === "switching") lines.push(`SWITCHING to ${record.mode} since ${when(record.since)}`);
   else if (record.mode !== "production") {
@@ -59,7 +59,7 @@ function showBanner(record) {
   const fleet = view.fleet ? view.fleet.alarms.concat(view.fleet.store_reachable ? [] : ["the store of the fleet does not respond"]) : [];
   lines.push(...fleet.map((alarm) => "ALARM: " + alarm));
   lines.push(...expiring.map(([name, end]) => `ALARM: the ${name.replaceAll("_", " ")} ends ${when(end)}`));
-  const alarm = closed || record.alarm || faults.length + expiring.length + fleet.length > 0;
+  const alarm = view.lostSince || closed || record.alarm || faults.length + expiring.length + fleet.length > 0;
   at("banner").className = "banner " + (alarm ? "alarm" : record.phase === "switching" ? "switching" : "maintenance");
   setText("banner", lines.join("\n"));
   show("banner", lines.length > 0);
@@ -76,7 +76,9 @@ function facts(record) {
   const { upstream, scheduled } = record;
   const back = record.back_at ? "back at " + when(record.back_at) : "";
   const schema = { defined: "UCS has a profile schema", undefined: "UCS has NO profile schema" }[record.schema] || "not known";
-  const step = { in_step: `in ${upstream.mode} as well`, behind: `NOT in this mode (${upstream.mode})`, unclear: "its mode is unclear" }[upstream.state] || "has no mode, or it is not used";
+  const inStep = record.phase !== "switching" ? `in ${upstream.mode} as well` : upstream.mode === record.from ? `still in ${upstream.mode}` : `in ${upstream.mode} already`;
+  const behind = upstream.mode === "unknown" ? "in an UNKNOWN mode" : `in ANOTHER mode, ${upstream.mode}`;
+  const step = { in_step: inStep, behind, unclear: "its mode is unclear" }[upstream.state] || (upstream.detail ? "" : "has no mode of its own");
   const rows = [
     ["Since", ago(record.since)],
     ["By", `${record.actor.name} (${record.actor.kind})`],
