@@ -126,18 +126,18 @@ pub(crate) enum ChangeError {
     #[error("no profile schema is defined in UCS")]
     NoSchema(Arc<ModeRecord>),
     /// A later change back to the old mode cancelled this flip.
-    #[error("the flip was cancelled")]
+    #[error("the flip was cancelled; {} is in force", .0.mode)]
     Cancelled(Arc<ModeRecord>),
     /// UCS refused Set Server Mode, or its outcome is unknown.
-    #[error("UCS did not change its mode: {detail}")]
+    #[error("UCS did not change its mode: {detail}; {} is in force", .record.mode)]
     Upstream { record: Arc<ModeRecord>, detail: String, report: FlipReport },
-    #[error("drain timed out; reverted to the previous mode")]
+    #[error("requests were still running at the drain timeout; {} is in force again", .record.mode)]
     Deadline { record: Arc<ModeRecord>, report: FlipReport },
     /// The record could not be saved; the old mode is in force.
     #[error("the change could not be saved: {detail}")]
     NotDurable { record: Arc<ModeRecord>, detail: String },
     /// Members of the fleet did not acknowledge the flip in time; the old mode is in force again. The record names them.
-    #[error("members of the fleet have not acknowledged the flip: {}", named(&.record.missing))]
+    #[error("members of the fleet have not acknowledged the flip: {}; {} is in force", named(&.record.missing), .record.mode)]
     MemberMissing {
         record: Arc<ModeRecord>,
         /// The report of the gateway that was asked.

@@ -196,19 +196,15 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
         ChangeError::Busy(_) => {
             (StatusCode::CONFLICT, "wait for it, or ask for the mode that it comes from to take it back")
         }
-        ChangeError::NoSchema(_) => {
-            (StatusCode::CONFLICT, "create one in maintenance, or send force to go to production without")
+        ChangeError::NoSchema(_) => (StatusCode::CONFLICT, "create one in maintenance, or force the change"),
+        ChangeError::Cancelled(_) => (StatusCode::CONFLICT, ""),
+        ChangeError::Upstream { .. } => (StatusCode::BAD_GATEWAY, ""),
+        ChangeError::Deadline { .. } => {
+            (StatusCode::GATEWAY_TIMEOUT, "ask again with a longer drain_timeout, or with on_timeout cut or commit")
         }
-        ChangeError::Cancelled(_) => (StatusCode::CONFLICT, "the old mode is in force"),
-        ChangeError::Upstream { .. } => (StatusCode::BAD_GATEWAY, "the old mode is in force"),
-        ChangeError::Deadline { .. } => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "give it a longer drain_timeout, or on_timeout cut or commit; report.still_running names what was waited for",
-        ),
-        ChangeError::MemberMissing { .. } => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "the old mode is in force; see GET /fleet, and `fleet forget` for a process that is gone",
-        ),
+        ChangeError::MemberMissing { .. } => {
+            (StatusCode::GATEWAY_TIMEOUT, "see GET /fleet, and `fleet forget` for a process that is gone")
+        }
         ChangeError::StoreUnavailable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "nothing is lost: see GET /mode once the store responds, and ask again")
         }
@@ -217,7 +213,8 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
         }
         ChangeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "ask the next one"),
     };
-    let problem = Problem::new(status, error.reason(), format!("{error}; {advice}"));
+    let advice = if advice.is_empty() { String::new() } else { format!("; {advice}") };
+    let problem = Problem::new(status, error.reason(), format!("{error}{advice}"));
     let problem = match error {
         ChangeError::Upstream { report, .. }
         | ChangeError::Deadline { report, .. }
@@ -253,7 +250,7 @@ pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Proble
     }
     for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
         if matches!(time, Some(When::At(time)) if time <= Timestamp::now()) {
-            return Err(fault(format!("{name}: must be in the future; \"never\" removes it")));
+            return Err(fault(format!("{name}: this time has passed; name a later one, or \"never\" to remove it")));
         }
     }
     let change = ModeChange {
@@ -292,7 +289,8 @@ fn what_is_wrong(body: &[u8], error: &serde_json::Error) -> String {
         let fault = WantedChange::deserialize(Value::Object(alone)).err()?;
         Some(format!("{name}: {fault}"))
     };
-    members.iter().find_map(fault_of).unwrap_or_else(|| error.to_string())
+    let fault = members.iter().find_map(fault_of);
+    fault.unwrap_or_else(|| if error.is_data() { error.to_string() } else { format!("the body is not JSON: {error}") })
 }
 
 /// The journal, newest first.

@@ -83,6 +83,10 @@ impl FromStr for AdminAddress {
         };
         // As the address bar of a browser shows it.
         let address = if scheme.is_some() { address.strip_suffix('/').unwrap_or(address) } else { address };
+        if scheme.is_some() && address.contains('/') {
+            return Err("write HOST:PORT or unix:PATH without a path behind it, as it is or after http:// or https://"
+                .to_owned());
+        }
         let address = address.parse().map_err(|error| format!("{error}, as it is or after http:// or https://"))?;
         match (scheme, &address) {
             (Some(_), Address::Unix(_)) => Err("write unix:PATH without http://".to_owned()),
@@ -94,7 +98,7 @@ impl FromStr for AdminAddress {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    #[error("cannot read the token from {}: {source}; set --token-file, or run as the user of the gateway", path.display())]
+    #[error("cannot read the token from {}: {source}; name it with --token-file, UCS_GATEWAY_TOKEN or --state-dir, and run as a user who may read it", path.display())]
     Token { path: PathBuf, source: io::Error },
     #[error("the token is invalid: it contains a line break or another control character")]
     BadToken,
@@ -125,7 +129,7 @@ impl Refusal {
         let detail = self.document["detail"].as_str().map(str::to_owned);
         detail.unwrap_or_else(|| {
             let status = self.status;
-            format!("the admin API responded with {status}; if its port speaks TLS, name its CA with --admin-ca")
+            format!("the response, {status}, is not the admin API's; does --admin name the admin port? If that speaks TLS, name its CA with --admin-ca")
         })
     }
 }

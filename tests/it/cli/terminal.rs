@@ -58,7 +58,7 @@ fn ctrl_c_asks_and_reverts_the_change() {
     terminal.shows("[r]evert");
     terminal.press(&["r", "Enter"]);
     let screen = terminal.shows("ended with 4");
-    assert!(screen.contains("the flip was cancelled; the old mode is in force"), "{screen}");
+    assert!(screen.contains("the flip was cancelled; production is in force"), "{screen}");
     let record = admin::mode(&gateway);
     assert_eq!(
         (record["mode"].as_str(), record["reason"].as_str()),
@@ -81,7 +81,7 @@ fn ctrl_c_reverts_a_change_that_still_waits_for_the_schema() {
     terminal.shows("revert to maintenance?");
     terminal.press(&["r", "Enter"]);
     let screen = terminal.shows("ended with 4");
-    assert!(screen.contains("the flip was cancelled; the old mode is in force"), "{screen}");
+    assert!(screen.contains("the flip was cancelled; maintenance is in force"), "{screen}");
     assert_eq!(admin::mode(&gateway)["mode"], "maintenance");
 }
 
