@@ -23,14 +23,17 @@ const SWITCHING: Duration = Duration::from_millis(500);
 pub(super) async fn tell(link: FleetLink, gate: Arc<Gate>) {
     let (mut published, mut routes) = (gate.watch(), link.routes.clone());
     let mut last = Value::Null;
+    // Before it has joined, the name may be that of another process.
+    if published.wait_for(|published| published.record.is_some()).await.is_err() {
+        return;
+    }
     loop {
         let now = published.borrow_and_update().clone();
         if now.closed == Some(Closed::Leaving) {
             return;
         }
         let word = word_of(&gate, &now, &routes.borrow_and_update());
-        // Before it has joined, the name may be that of another process.
-        if word != last && now.record.is_some() {
+        if word != last {
             let mut told = word.clone();
             told["time"] = json!(Timestamp::now());
             link.store.set_alive(&link.node, told.to_string().into_bytes());

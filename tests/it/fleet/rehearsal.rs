@@ -39,23 +39,27 @@ fn a_rehearsal_asks_every_member_and_refuses_no_request() {
                 }
             });
         }
-        let busy = rehearsed(&fleet, "2s");
-        assert_eq!((&busy["would_settle"], &busy["missing"]), (&json!(false), &json!([])), "{busy}");
+        // On a busy machine a reply may come too late for a rehearsal.
+        let mut busy = Value::Null;
+        eventually("all have replied", || {
+            busy = rehearsed(&fleet, "1s");
+            busy["missing"] == json!([])
+        });
         let (idle, waiting) = (member(&busy, "g0"), member(&busy, "g1"));
-        assert_eq!((&idle["drained"], &idle["waits_for"]), (&json!(true), &json!([])), "{busy}");
-        assert_eq!(
-            (&waiting["drained"], &waiting["waits_for"][0]["class"]),
-            (&json!(false), &json!("profile")),
-            "{busy}"
-        );
+        assert_eq!((&busy["would_settle"], &idle["drained"]), (&json!(false), &json!(true)), "{busy}");
+        let seen = (&waiting["drained"], &waiting["waits_for"][0]["class"]);
+        assert_eq!(seen, (&json!(false), &json!("profile")), "{busy}");
         held.send("}");
         assert_eq!(held.read_reply().status, 404);
         let quiet = rehearsed(&fleet, "30s");
         assert_eq!((&quiet["would_settle"], &member(&quiet, "g2")["drained"]), (&json!(true), &json!(true)), "{quiet}");
     });
     assert_eq!(admin::mode(fleet.gateway(0))["revision"], before);
-    let left = fleet.cluster.nodes[0].must_ctl(&["get", "fleet/rehears", "--prefix", "--keys-only"]);
-    assert_eq!(left.trim(), "", "nothing stays in the store");
+    // A reply that came too late is deleted after the next rehearsal.
+    eventually("nothing stays in the store", || {
+        rehearsed(&fleet, "1s");
+        fleet.cluster.nodes[0].must_ctl(&["get", "fleet/rehears", "--prefix", "--keys-only"]).trim().is_empty()
+    });
 }
 
 #[test]
