@@ -79,6 +79,8 @@ impl Relay {
     }
 
     fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+        // Else a small message waits for the acknowledgement of the one before: 40 ms each.
+        let _ = to.set_nodelay(true);
         let mut buffer = [0; 16 * 1024];
         loop {
             let read = match from.read(&mut buffer) {
