@@ -4,6 +4,5 @@
 mod state;
 
 pub(crate) use state::{
-    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, State, Step, Ticket,
-    UpstreamAnswer, Wish,
+    Applied, Brief, Effect, Event, Failure, NextRecord, Outcome, RecordKind, State, Step, Ticket, UpstreamAnswer, Wish,
 };
