@@ -30,8 +30,8 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// How much of a response waits in memory for the client, besides the current piece, in bytes.
-const SEND_BUFFER: usize = 64 * 1024;
+/// How much of a response waits in memory for the client, besides the current piece, in bytes. A connection has many.
+const SEND_BUFFER: usize = 16 * 1024;
 
 /// What a field adds to the size of a field section (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD: usize = 32;

@@ -1,6 +1,6 @@
-//! The response of a stream: its fields as hyper takes them, and its body. A piece of the body is handed over in two parts, its
-//! last byte once the client's window has room for all of it: so a stream whose client reads nothing has a task that can be
-//! ended, however little is left.
+//! The response of a stream: its fields as hyper takes them, and its body. A piece of the body is handed over in parts, so that
+//! hyper stores little of it for a client that does not read, and its last byte once the client's window has room for all of it:
+//! so such a stream has a task that can be ended, however little is left.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,6 +16,9 @@ use super::open_stream::OpenStream;
 use crate::http1::FieldNames;
 use crate::proxy::response::{Response, ResponseBody, length_of_nothing};
 use crate::proxy::upstream::error::ForwardError;
+
+/// The most bytes of a part: the payload of a frame.
+const PART_BYTES: usize = 16 * 1024;
 
 /// What the request demands of its response.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +50,7 @@ pub(super) fn message(
         fields.insert(CONTENT_LENGTH, length.into());
     }
     let trailers = if framing.takes_trailers { meta.trailers } else { FieldNames::default() };
-    let body = OutgoingBody { body, last: Bytes::new(), is_over: has_no_body, trailers, rest: Some(rest), stream };
+    let body = OutgoingBody { body, piece: Bytes::new(), is_over: has_no_body, trailers, rest: Some(rest), stream };
     let mut message = hyper::Response::new(body);
     (*message.status_mut(), *message.headers_mut()) = (status, fields);
     message
@@ -75,8 +78,8 @@ fn fields_of(lines: &[u8]) -> HeaderMap {
 #[derive(Debug)]
 pub(super) struct OutgoingBody {
     body: ResponseBody,
-    /// The last byte of the current piece.
-    last: Bytes,
+    /// What is left of the current piece.
+    piece: Bytes,
     /// Whether nothing is left of `body`.
     is_over: bool,
     /// The trailers that may follow.
@@ -88,13 +91,14 @@ pub(super) struct OutgoingBody {
 }
 
 impl OutgoingBody {
-    /// The first part of a piece.
-    fn begin(&mut self, mut piece: Bytes) -> Frame<Bytes> {
-        self.is_over = self.body.is_end_stream();
-        if piece.len() > 1 {
-            self.last = piece.split_off(piece.len() - 1);
-        }
-        Frame::data(piece)
+    /// The next part of the piece; its last byte is one of its own. hyper keeps a part until the client reads it, even if the
+    /// stream is ended: so one of a long piece is copied, as it would keep the whole piece in memory.
+    fn part(&mut self) -> Frame<Bytes> {
+        self.stream.downstream.state.wait_for_reading(true);
+        let is_long = self.piece.len() > PART_BYTES;
+        let length = self.piece.len().saturating_sub(1).clamp(1, PART_BYTES).min(self.piece.len());
+        let part = self.piece.split_to(length);
+        Frame::data(if is_long { Bytes::copy_from_slice(&part) } else { part })
     }
 
     /// The trailers that the response has announced and the client accepts.
@@ -117,8 +121,8 @@ impl Body for OutgoingBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         let this = &mut *self;
-        if !this.last.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.last)))));
+        if !this.piece.is_empty() {
+            return Poll::Ready(Some(Ok(this.part())));
         }
         if this.is_over {
             return Poll::Ready(None);
@@ -133,10 +137,13 @@ impl Body for OutgoingBody {
                 return Poll::Ready(None);
             }
         };
-        this.stream.downstream.state.wait_for_reading(true);
         Poll::Ready(match frame.into_data() {
-            Ok(piece) => Some(Ok(this.begin(piece))),
+            Ok(piece) => {
+                (this.piece, this.is_over) = (piece, this.body.is_end_stream());
+                Some(Ok(this.part()))
+            }
             Err(frame) => {
+                this.stream.downstream.state.wait_for_reading(true);
                 this.is_over = true;
                 frame.into_trailers().ok().and_then(|trailers| this.accepted(trailers)).map(Ok)
             }
@@ -144,7 +151,7 @@ impl Body for OutgoingBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.last.is_empty() && (self.is_over || self.body.is_end_stream())
+        self.piece.is_empty() && (self.is_over || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -155,7 +162,7 @@ impl Body for OutgoingBody {
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        let is_sent = self.is_over && self.last.is_empty() && !self.stream.downstream.state.ended_unread();
+        let is_sent = self.is_over && self.piece.is_empty() && !self.stream.downstream.state.ended_unread();
         self.rest.take().filter(|_| is_sent).into_iter().for_each(StreamBody::discard);
     }
 }
