@@ -5,7 +5,7 @@
 //! |---|---|
 //! | a request's head: [`RequestHead`], its line, its fields and its errors | `head`, `request_head`, `request_line`, `error` |
 //! | a response's head: [`read_response_head`] | `response` |
-//! | a body by its framing, of requests and responses: [`FramedBody`] | `body`, `chunks`, `trailers` |
+//! | a body by its framing, of requests and responses: `FramedBody` | `body`, `chunks`, `trailers` |
 //! | field lines: `Fields` as places in a head, `FieldNames` as a list in a field | `fields`, `field_names`, `lines` |
 //! | the shared basics: character classes, the fast path for usual lines, limits | `syntax`, `fast_path`, `limits` |
 //! | writing: field lines, and a whole message as fast as the peer accepts it | `encode`, `writer`, `buffers` |

@@ -1,7 +1,7 @@
 //! Analysis of whole tables: routes that can never match, routes that overlap, and the differences of two tables, each
 //! with an example path. It searches the compiled automata, so the results are exact and not sampled.
 //!
-//! When there are too many distinct regions of paths, the search is cut short, and [`Findings`] says so.
+//! When there are too many distinct regions of paths, the search is cut short, and `Findings` says so.
 
 mod diff;
 mod explorer;
