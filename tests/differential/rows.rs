@@ -23,6 +23,7 @@ pub const REQUEST_HEADS: &[Row] = &[
     ("length_invalid", "accepts", NO_FRAMING),
     ("length_repeated", "accepts", REPEATED),
     ("method", "accepts", METHOD),
+    ("method", "waits", METHOD_LIMIT),
     ("target", "accepts", TARGET),
     ("target_too_long", "accepts", TARGET_LIMIT),
     ("target_too_long", "waits", TARGET_LIMIT),
@@ -55,6 +56,7 @@ pub const REQUEST_FRAMING: &[Row] = &[
     ("length_invalid", "waits", "RFC 9110, 8.6: 2^63 and more is negative to some readers; hyper waits for the body"),
     ("length_repeated", "accepts", REPEATED),
     ("method", "accepts", METHOD),
+    ("method", "waits", METHOD_LIMIT),
     ("target", "accepts", TARGET),
     ("target_too_long", "accepts", TARGET_LIMIT),
     ("target_too_long", "waits", TARGET_LIMIT),
@@ -92,6 +94,7 @@ const LIST_LIMIT: &str = "RFC 9110, 5.6.1.2: a recipient limits the empty entrie
 const HOST_INVALID: &str = "RFC 9112, 3.2: an invalid Host is 400; here it is narrower than RFC 3986";
 const HOST_MISSING: &str = "RFC 9112, 3.2: HTTP/1.1 without Host is 400";
 const HOST_REPEATED: &str = "RFC 9112, 3.2: more than one Host is 400";
+const METHOD_LIMIT: &str = "RFC 9110, 9.1: a method of more than 32 characters is refused before its line ends";
 const METHOD: &str = "RFC 9110, 9.1: registered methods have at most 17 characters; here 32 are taken";
 const NO_FRAMING: &str = "RFC 9112, 6.1 and 6.3: framing that cannot be known is 400; httparse judges none";
 const REPEATED: &str = "RFC 9110, 8.6: repeated lengths may be rejected, even equal ones";
