@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::{GET, POST};
 use crate::support::{Conn, Connection, Gateway, PATIENCE, Scripted, admin, eventually, http, request};
@@ -223,13 +224,15 @@ fn the_cap_on_connections_to_ucs_holds_for_requests_that_are_sent_again() {
     let (sender, counts) = mpsc::channel();
     let open = AtomicUsize::new(0);
     let upstream = Scripted::start(move |conn| {
-        // Its request has no response yet, so no other connection may be open; it is UCS that closes each.
-        let _ = sender.send(open.fetch_add(1, Ordering::SeqCst) + 1);
         if conn.read_request().is_some() {
+            // It has no response yet, so no other connection may have a request.
+            let _ = sender.send(open.fetch_add(1, Ordering::SeqCst) + 1);
+            // Long enough for another one to be seen beside it.
+            std::thread::sleep(Duration::from_millis(1));
+            open.fetch_sub(1, Ordering::SeqCst);
             conn.write(OK);
         }
         conn.read_request();
-        open.fetch_sub(1, Ordering::SeqCst);
     });
     // The queue's limit must not pass on a busy machine.
     let limits = ["--workers", "1", "--upstream-connections", "1", "--connect-timeout", "2m"];
