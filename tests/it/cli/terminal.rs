@@ -1,5 +1,9 @@
 //! `mode set` in a real terminal: the drain is drawn in place, and Ctrl-C asks what to do.
 
+use std::time::Duration;
+
+use serde_json::json;
+
 use super::mode_arguments;
 use crate::support::{Gateway, Terminal, Ucs, Upload, admin, eventually};
 
@@ -61,6 +65,25 @@ fn ctrl_c_asks_and_reverts_the_change() {
         (Some("production"), Some("reverted with Ctrl-C"))
     );
     assert_eq!(upload.finish_held(&ucs).status, 201);
+}
+
+#[test]
+fn ctrl_c_reverts_a_change_that_still_waits_for_the_schema() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::start(ucs.address, &[]);
+    assert_eq!(admin::set_mode(&gateway, &json!({"mode": "maintenance"})).status, 200);
+    // The gateway asks UCS for its schema before it goes to production, and has no response.
+    ucs.control().set_delay(Duration::from_secs(600));
+    let arguments = mode_arguments(&gateway);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["set", "production"]).collect();
+    let Some(terminal) = Terminal::start(&arguments) else { return };
+    eventually("the change is requested", || gateway.log().matches("mode change requested").count() == 2);
+    terminal.press(&["C-c"]);
+    terminal.shows("revert to maintenance?");
+    terminal.press(&["r", "Enter"]);
+    let screen = terminal.shows("ended with 4");
+    assert!(screen.contains("the flip was cancelled; maintenance is in force"), "{screen}");
+    assert_eq!(admin::mode(&gateway)["mode"], "maintenance");
 }
 
 #[test]
