@@ -1,6 +1,6 @@
 //! `GET /mode/events`: server-sent events. `record` on every publication, `drain` during a switch, `traffic` every second, and
-//! `refused` with them when more requests were refused. A slow consumer receives the newest state, not every event; a stalled one is closed by the write
-//! deadline of its connection. It keeps no past events.
+//! `refused` with them when more requests were refused. A slow consumer receives the newest state, not every event; a stalled one
+//! is closed by the write deadline of its connection. It keeps no past events.
 
 use std::sync::Arc;
 use std::time::Duration;

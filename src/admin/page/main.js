@@ -26,7 +26,7 @@ async function follow() {
 
 function connected(live) {
   view.lostSince = live ? null : view.lostSince || new Date().toISOString();
-  if (view.record) showRecord(view.record);
+  showTimes();
   setText("connection", live ? "live" : "connection lost; trying again");
   at("connection").classList.toggle("lost", !live);
 }

@@ -1,4 +1,6 @@
 // The record: banner, mode, facts, history, fleet.
+// A stream that ends and comes back at once is no loss.
+const LOST = 1500;
 const view = { lostSince: null, record: null, ready: null, fleet: null, certificates: [], flips: [] };
 
 function showRecord(record) {
@@ -6,10 +8,8 @@ function showRecord(record) {
   const differs = (name) => !before || JSON.stringify(before[name]) !== JSON.stringify(record[name]);
   view.record = record;
   const switching = record.phase === "switching";
-  at("state").className = "card state " + (view.lostSince ? "lost" : switching ? "switching" : record.mode);
   setText("mode-name", record.mode.toUpperCase());
   setText("change", switching ? "Change the mode" : `Change to ${other(record.mode)} …`);
-  at("change").disabled = switching || view.lostSince !== null;
   document.title = `${switching ? "switching to " : ""}${record.mode} – UCS gateway`;
   const counts = record.in_flight;
   setText("in-flight", `(${counts.production + counts.maintenance + counts.both})`);
@@ -22,12 +22,17 @@ function showRecord(record) {
   }
 }
 
+const isLost = () => view.lostSince !== null && Date.now() - new Date(view.lostSince) > LOST;
+
 // Everything that depends on the clock, once a second.
 function showTimes() {
   const record = view.record;
   if (!record) return;
+  const switching = record.phase === "switching";
+  at("state").className = "card state " + (isLost() ? "lost" : switching ? "switching" : record.mode);
+  at("change").disabled = switching || isLost();
   showBanner(record);
-  setText("phase", view.lostSince ? `Last known; the gateway has not responded since ${when(view.lostSince)}.` : record.phase === "switching"
+  setText("phase", isLost() ? `Last known; the gateway has not responded since ${when(view.lostSince)}.` : switching
     ? `Switching from ${record.from}; deadline ${ahead(record.deadline)}.`
     : "In force." + (record.report || record.drain !== "complete" ? " " + drainOutcome(record) : ""));
   const rows = facts(record).filter(([, text]) => text);
@@ -44,7 +49,7 @@ function showTimes() {
 }
 
 function showBanner(record) {
-  const lines = view.lostSince ? [`NO CONNECTION to the gateway since ${when(view.lostSince)}: the mode may have changed`] : [];
+  const lines = isLost() ? [`NO CONNECTION to the gateway since ${when(view.lostSince)}: the mode may have changed`] : [];
   const closed = record.local && `This gateway alone is CLOSED since ${when(record.local.since)} by ${record.local.actor.name}${record.local.reason ? ": " + record.local.reason : ""}`;
   if (record.phase === "switching") lines.push(`SWITCHING to ${record.mode} since ${when(record.since)}`);
   else if (record.mode !== "production") {
@@ -59,7 +64,7 @@ function showBanner(record) {
   const fleet = view.fleet ? view.fleet.alarms.concat(view.fleet.store_reachable ? [] : ["the store of the fleet does not respond"]) : [];
   lines.push(...fleet.map((alarm) => "ALARM: " + alarm));
   lines.push(...expiring.map(([name, end]) => `ALARM: the ${name.replaceAll("_", " ")} ends ${when(end)}`));
-  const alarm = view.lostSince || closed || record.alarm || faults.length + expiring.length + fleet.length > 0;
+  const alarm = isLost() || closed || record.alarm || faults.length + expiring.length + fleet.length > 0;
   at("banner").className = "banner " + (alarm ? "alarm" : record.phase === "switching" ? "switching" : "maintenance");
   setText("banner", lines.join("\n"));
   show("banner", lines.length > 0);
