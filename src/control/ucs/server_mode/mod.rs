@@ -296,7 +296,7 @@ impl UpstreamMode {
         let may_move = accepted && self.behind.is_none();
         let is_known = !matches!(outcome, SetModeOutcome::Unclear { .. } | SetModeOutcome::Gone(_));
         let verb = if is_known { "is not" } else { "is not known to be" };
-        self.fall_behind(format!("UCS {verb} in {mode}: {}; the gateway keeps setting it", outcome.detail()));
+        self.fall_behind(format!("UCS {verb} in {mode}: {}; the gateway goes on setting UCS's mode", outcome.detail()));
         self.may_move = may_move;
         false
     }
