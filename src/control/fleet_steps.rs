@@ -39,7 +39,7 @@ impl Control {
         match news {
             News::OpEnded(ended) => self.on_op_ended(*ended),
             News::Tick(Tick::Turn) => {
-                self.protocol.fleet().into_iter().for_each(|fleet| fleet.watch_all());
+                self.protocol.fleet().into_iter().for_each(|fleet| fleet.watch_roster());
                 self.feed_fleet(Event::Turn);
             }
             News::Tick(Tick::Overdue) => self.feed_fleet(Event::Overdue),
@@ -185,10 +185,10 @@ impl Control {
         };
         let Some(fleet) = self.protocol.fleet() else { return };
         match op {
-            Op::Read { journal } => fleet.read(journal),
+            Op::Read { journal, roster } => fleet.read(journal, roster),
             Op::Save { tried, own, .. } => {
                 if tried.record.brief.switching {
-                    fleet.watch_all();
+                    fleet.watch_roster();
                 }
                 fleet.save(op, &tried, own, next);
             }

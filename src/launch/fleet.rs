@@ -1,13 +1,17 @@
-//! The tasks behind `GET /fleet` and rehearsals: one takes note of every read of control's, and reads the store when an
-//! operator asks; the other asks the members.
+//! The tasks behind `GET /fleet` and rehearsals: one reads the fleet when an operator asks, and now and then for the metrics and
+//! the alarms; the other asks the members.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
 
 use crate::admin::FleetReader;
-use crate::control::fleet::sight::{FleetLink, FleetSight};
+use crate::control::fleet::keys::FleetContents;
+use crate::control::fleet::sight::FleetLink;
 use crate::control::fleet::view::Observed;
 use crate::control::fleet::{operators, rehearsal};
 use crate::fleet_view::{FleetView, RehearsalView};
@@ -16,13 +20,18 @@ use crate::policy::mode::ModeChange;
 /// Calls that wait for the same read.
 const WAITING: usize = 64;
 
+/// The interval at which the fleet is read, at least, and the share of each member in it: all of many together read it ten
+/// times a second.
+const EVERY: Duration = Duration::from_secs(10);
+const SHARE: Duration = Duration::from_millis(100);
+
 /// Starts it on the current thread.
 pub(super) fn observe(link: FleetLink) -> FleetReader {
     let (read, asked) = mpsc::channel(WAITING);
     let (views, latest) = watch::channel(None);
     let (rehearse, rehearsed) = mpsc::channel(WAITING);
     tokio::task::spawn_local(rehearse_each(link.clone(), rehearsed));
-    let observer = Observer { link, observed: Observed::default(), views, routes_differ: false };
+    let observer = Observer { link, observed: Observed::default(), last: None, views, routes_differ: false };
     tokio::task::spawn_local(observer.run(asked));
     FleetReader { latest, read, rehearse }
 }
@@ -41,6 +50,8 @@ async fn rehearse_each(
 struct Observer {
     link: FleetLink,
     observed: Observed,
+    /// The last read that showed the fleet, and its time.
+    last: Option<(FleetContents, Timestamp)>,
     views: watch::Sender<Option<Arc<FleetView>>>,
     /// Whether that was logged.
     routes_differ: bool,
@@ -50,14 +61,15 @@ type Asked = mpsc::Receiver<oneshot::Sender<Option<Arc<FleetView>>>>;
 
 impl Observer {
     async fn run(mut self, mut asked: Asked) {
+        let mut due = Instant::now();
         loop {
             tokio::select! {
                 changed = self.link.sight.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let sight = self.link.sight.borrow_and_update().clone();
-                    sight.iter().for_each(|sight| self.note(sight));
+                    let in_touch = self.link.sight.borrow_and_update().in_touch;
+                    self.show(in_touch);
                 }
                 Some(first) = asked.recv() => {
                     // All that have come by now are told by a read that begins now.
@@ -69,31 +81,35 @@ impl Observer {
                     let view = self.views.borrow().clone();
                     waiting.into_iter().for_each(|reply| drop(reply.send(view.clone())));
                 }
+                () = sleep_until(due) => {
+                    self.read().await;
+                    let members = self.last.as_ref().map_or(0, |(contents, _)| contents.members.len());
+                    due = Instant::now() + EVERY.max(SHARE * u32::try_from(members).unwrap_or(u32::MAX));
+                }
             }
         }
     }
 
     async fn read(&mut self) {
-        let sight = match operators::read(&self.link.store).await {
-            Ok(contents) => FleetSight { contents, read_at: Timestamp::now(), in_touch: true },
-            Err(error) => {
-                tracing::debug!(%error, "the fleet cannot be read");
-                let last = self.link.sight.borrow().clone();
-                let Some(last) = last else { return };
-                FleetSight { in_touch: false, ..(*last).clone() }
+        let read = operators::read(&self.link.store).await;
+        let in_touch = read.is_ok();
+        match read {
+            Ok(contents) => {
+                let now = Timestamp::now();
+                self.observed.note(&contents, now);
+                self.last = Some((contents, now));
             }
-        };
-        self.note(&sight);
+            Err(error) => debug!(%error, "the fleet cannot be read"),
+        }
+        self.show(in_touch);
     }
 
-    fn note(&mut self, sight: &FleetSight) {
-        if sight.in_touch {
-            self.observed.note(&sight.contents, sight.read_at);
-        }
-        let view = self.observed.view(&sight.contents, sight.read_at);
-        let view = FleetView { node: Some(self.link.node.clone()), store_reachable: sight.in_touch, ..view };
+    fn show(&mut self, in_touch: bool) {
+        let Some((contents, read_at)) = &self.last else { return };
+        let view = self.observed.view(contents, *read_at);
+        let view = FleetView { node: Some(self.link.node.clone()), store_reachable: in_touch, ..view };
         if view.routes_differ && !self.routes_differ {
-            tracing::warn!(alarms = ?view.alarms, "members of the fleet have different route tables");
+            warn!(alarms = ?view.alarms, "members of the fleet have different route tables");
         }
         self.routes_differ = view.routes_differ;
         self.views.send_replace(Some(Arc::new(view)));

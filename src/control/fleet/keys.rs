@@ -18,10 +18,10 @@ pub(crate) const FORMAT: u32 = 1;
 
 pub(crate) const FLEET: &str = "fleet";
 pub(crate) const MODE: &str = "mode";
-const MEMBER: &str = "member/";
-const FORGOTTEN: &str = "forgotten/";
+pub(crate) const MEMBER: &str = "member/";
+pub(crate) const FORGOTTEN: &str = "forgotten/";
 const ALIVE: &str = "alive/";
-const REHEARSAL: &str = "rehearsal/";
+pub(crate) const REHEARSAL: &str = "rehearsal/";
 const REHEARSED: &str = "rehearsed/";
 
 /// `fleet`: the store that these contents were made for.
@@ -125,7 +125,7 @@ pub(crate) struct Marked<T> {
     pub token: i64,
 }
 
-/// Everything of a fleet but its journal, from one read.
+/// What one read shows of a fleet: everything but its journal, or a part of that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FleetContents {
     pub cluster_id: u64,

@@ -1,14 +1,13 @@
 //! A member as control runs it: the protocol's value, the operation on the store that is under way, what was read last, and
 //! the clock. It performs no effect on the gateway; `control::fleet_steps` does.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::keys::Marked;
 use super::ops::{self, Identity, NextWrite, ReadFault, Sight};
+use super::roster_hints::RosterHints;
 use super::sight::{FleetLink, FleetSight};
 use super::timers::{Tick, Timers, boottime};
 use crate::control::slot::Slot;
@@ -54,8 +53,8 @@ pub(crate) struct Membership {
     fault: Option<String>,
     mode_hints: watch::Receiver<u64>,
     /// While this member may end a flip.
-    all_hints: Option<watch::Receiver<u64>>,
-    shown: watch::Sender<Option<Arc<FleetSight>>>,
+    roster_hints: Option<RosterHints>,
+    shown: watch::Sender<FleetSight>,
     /// The fingerprint of the route table in force.
     routes: watch::Sender<String>,
     /// It has stopped trying to leave.
@@ -69,14 +68,14 @@ impl Membership {
             member: Member::new(memory, is_clean, new_id()),
             timers: Timers::new(fence_after),
             mode_hints: store.hints_of_mode(),
-            all_hints: None,
+            roster_hints: None,
             store,
             node,
             op: Slot::empty(),
             sight: None,
             made: None,
             fault: None,
-            shown: watch::Sender::new(None),
+            shown: watch::Sender::default(),
             routes: watch::Sender::new(routes),
             has_given_up: false,
         }
@@ -103,18 +102,18 @@ impl Membership {
             ended = self.op.end() => News::OpEnded(Box::new(ended)),
             tick = self.timers.next(awaited) => News::Tick(tick),
             _ = self.mode_hints.changed() => News::Tick(Tick::Resync),
-            () = changed(&mut self.all_hints) => News::Tick(Tick::Resync),
+            () = due(&mut self.roster_hints) => News::Tick(Tick::Resync),
         }
     }
 
     /// From now on every change of the roster matters.
-    pub(crate) fn watch_all(&mut self) {
-        self.all_hints.get_or_insert_with(|| self.store.hints());
+    pub(crate) fn watch_roster(&mut self) {
+        self.roster_hints.get_or_insert_with(|| RosterHints::new(self.store.hints_of_roster()));
     }
 
     pub(crate) fn is_settled(&mut self) {
         self.timers.is_settled();
-        self.all_hints = None;
+        self.roster_hints = None;
     }
 
     /// The record that the protocol means, as far as it was read.
@@ -138,11 +137,14 @@ impl Membership {
         self.fault.as_deref()
     }
 
-    pub(crate) fn read(&mut self, journal: Option<u64>) {
+    pub(crate) fn read(&mut self, journal: Option<u64>, roster: bool) {
         let (store, node) = (self.store.clone(), self.node.clone());
-        let op = Op::Read { journal };
+        let op = Op::Read { journal, roster };
+        if let Some(hints) = self.roster_hints.as_mut().filter(|_| roster) {
+            hints.read_begins();
+        }
         self.begin(op, async move {
-            match ops::read(&store, &node, journal).await {
+            match ops::read(&store, &node, journal, roster).await {
                 Ok(sight) => (Ok(OpEnd::Read(sight.view.clone())), Some(sight)),
                 Err(fault) => (Err(fault), None),
             }
@@ -206,16 +208,17 @@ impl Membership {
         match &end {
             OpEnd::NotDone | OpEnd::Unknown => {
                 self.timers.failed();
-                self.shown.send_if_modified(|shown| {
-                    shown.as_mut().is_some_and(|sight| std::mem::take(&mut Arc::make_mut(sight).in_touch))
-                });
+                self.shown.send_if_modified(|shown| std::mem::take(&mut shown.in_touch));
             }
             OpEnd::Read(_) | OpEnd::Done(_) | OpEnd::Conflict => self.timers.responded(),
         }
         if let (Some(sight), OpEnd::Read(_)) = (sight, &end) {
             self.fault = None;
-            let read = FleetSight { contents: sight.contents.clone(), read_at: Timestamp::now(), in_touch: true };
-            self.shown.send_replace(Some(Arc::new(read)));
+            let shown = FleetSight { rehearsals: sight.contents.rehearsals.clone(), in_touch: true };
+            self.shown.send_if_modified(|before| std::mem::replace(before, shown.clone()) != shown);
+            if let Some(hints) = &mut self.roster_hints {
+                hints.read(&sight.view);
+            }
             self.sight = Some(sight);
         }
         if let (Op::Save { .. }, OpEnd::Done(token), Some((_, write)), Some(sight)) =
@@ -268,9 +271,9 @@ pub(crate) fn new_id() -> Id {
     half() << 64 | half()
 }
 
-async fn changed(hints: &mut Option<watch::Receiver<u64>>) {
+async fn due(hints: &mut Option<RosterHints>) {
     match hints {
-        Some(hints) => drop(hints.changed().await),
+        Some(hints) => hints.due().await,
         None => std::future::pending().await,
     }
 }

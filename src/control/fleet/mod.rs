@@ -8,6 +8,7 @@ pub(super) mod memory;
 pub(crate) mod operators;
 pub(super) mod ops;
 pub(crate) mod rehearsal;
+mod roster_hints;
 pub(crate) mod sight;
 pub(super) mod timers;
 pub(crate) mod view;

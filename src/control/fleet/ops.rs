@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde_json::Map;
 
 use super::keys::{
-    AckWord, FORMAT, FleetContents, MODE, MemberAck, MemberEntry, bytes_of, forgotten_key, hex_id, member_key,
+    AckWord, FLEET, FORGOTTEN, FORMAT, FleetContents, MEMBER, MODE, MemberAck, MemberEntry, REHEARSAL, bytes_of,
+    forgotten_key, hex_id, member_key,
 };
 use crate::control::store::etcd::{Commit, EtcdError, EtcdStore, SharedError, journal_key};
 use crate::control::store::journal::{self, JournalEntry, JournalKind};
@@ -46,7 +47,7 @@ impl From<SharedError> for ReadFault {
     }
 }
 
-/// The end of a read: what the protocol sees of it, and all of it.
+/// The end of a read: what the protocol sees of it, and what it says beyond that.
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
     pub view: View,
@@ -55,10 +56,22 @@ pub(crate) struct Sight {
     pub journal: Option<ModeRecord>,
 }
 
-/// Reads everything, and the journal's record of one revision.
-pub(crate) async fn read(store: &EtcdStore, node: &str, revision: Option<u64>) -> Result<Sight, ReadFault> {
+/// Reads the record and the own entry, with `roster` every entry, and the journal's record of one revision.
+pub(crate) async fn read(
+    store: &EtcdStore,
+    node: &str,
+    revision: Option<u64>,
+    roster: bool,
+) -> Result<Sight, ReadFault> {
     let also = revision.map(journal_key);
-    let raw = store.read(also.iter().cloned().collect()).await?;
+    let mut keys = vec![FLEET.to_owned(), MODE.to_owned()];
+    keys.extend(also.clone());
+    let raw = if roster {
+        store.read_some(&keys, &[MEMBER, FORGOTTEN, REHEARSAL]).await?
+    } else {
+        keys.push(member_key(node));
+        store.read_some(&keys, &[REHEARSAL]).await?
+    };
     let contents = FleetContents::read(&raw).map_err(|error| ReadFault::Failed(error.to_string()))?;
     let mode = contents.mode.as_ref().ok_or(ReadFault::NoFleet)?;
     let journal = match also.and_then(|key| raw.values.get(&key)) {
@@ -72,7 +85,7 @@ pub(crate) async fn read(store: &EtcdStore, node: &str, revision: Option<u64>) -
         record: record_of(&mode.value),
         token: mode.token,
         own: entries(true).next().map(|(_, member)| (entry_of(&member.value), member.token)),
-        others: entries(false).map(|(_, member)| entry_of(&member.value)).collect(),
+        others: roster.then(|| entries(false).map(|(_, member)| entry_of(&member.value)).collect()),
         journal: journal.as_ref().map(record_of),
     };
     Ok(Sight { view, contents, journal })

@@ -110,8 +110,7 @@ fn view_of(contents: &FleetContents, asker: &str, id: &str, change: &ModeChange)
 pub(crate) async fn respond(link: FleetLink, gate: Arc<Gate>, orphan_grace: Duration) {
     let (mut sight, mut seen) = (link.sight.clone(), BTreeMap::new());
     while sight.changed().await.is_ok() {
-        let asked =
-            sight.borrow_and_update().as_ref().map(|sight| sight.contents.rehearsals.clone()).unwrap_or_default();
+        let asked = sight.borrow_and_update().rehearsals.clone();
         seen.retain(|asker, _| asked.contains_key(asker));
         for (asker, rehearsal) in asked {
             if seen.insert(asker.clone(), rehearsal.id.clone()).as_ref() != Some(&rehearsal.id) {

@@ -1,19 +1,18 @@
-//! The fleet as a member last read it, for the admin port and for metrics. It decides nothing.
+//! What a member has read in the store, for the rest of the gateway. It decides nothing.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::keys::FleetContents;
+use super::keys::Rehearsal;
 use crate::control::store::etcd::EtcdStore;
 
-/// The fleet as this member last read it.
-#[derive(Clone, Debug)]
+/// What the last read of a member has shown, beyond the mode in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FleetSight {
-    pub contents: FleetContents,
-    pub read_at: Timestamp,
-    /// Whether the store responded to the last read.
+    /// By the member that asks.
+    pub rehearsals: BTreeMap<String, Rehearsal>,
+    /// Whether the store responded to it.
     pub in_touch: bool,
 }
 
@@ -23,8 +22,7 @@ pub(crate) struct FleetLink {
     /// The name of this member.
     pub node: String,
     pub store: EtcdStore,
-    /// `None` before the first read.
-    pub sight: watch::Receiver<Option<Arc<FleetSight>>>,
+    pub sight: watch::Receiver<FleetSight>,
     /// The fingerprint of the route table in force.
     pub routes: watch::Receiver<String>,
 }

@@ -9,7 +9,7 @@ impl Member {
         let Some(op) = self.op.take() else { return };
         self.is_paused |= matches!(end, OpEnd::NotDone | OpEnd::Unknown);
         match (op, end) {
-            (Op::Read { journal }, OpEnd::Read(view)) => self.read(view, journal, ids, effects),
+            (Op::Read { journal, .. }, OpEnd::Read(view)) => self.read(view, journal, ids, effects),
             (Op::Save { tried, .. }, OpEnd::Done(token)) => self.confirmed(&tried, token, effects),
             (Op::Save { tried, .. }, OpEnd::NotDone) if !tried.is_unknown => self.not_done(effects),
             // The journal tells what became of it: an earlier one of the same writes may have been done.
@@ -31,11 +31,10 @@ impl Member {
     fn confirmed(&mut self, tried: &Tried, token: i64, effects: &mut Vec<Effect>) {
         let requester = self.tried.take().and_then(|tried| tried.ticket);
         if let Some(view) = &mut self.view {
-            (view.record, view.token) = (tried.record, token);
+            // The roster that counts is read after the switching record was written.
+            (view.record, view.token, view.others) = (tried.record, token, None);
         }
         self.adopt(tried.record, effects);
-        // The roster that counts is read after the switching record was written.
-        self.must_read |= tried.record.brief.switching;
         self.is_written(Tried { ticket: requester, ..*tried }, effects);
         self.tell_ended(None, effects);
     }

@@ -73,7 +73,8 @@ impl Member {
         if write.is_some() {
             return write;
         }
-        let journal = self.journal_wanted();
+        let (journal, roster) = (self.journal_wanted(), is_in && self.may_end());
+        self.must_read |= roster && self.view.as_ref().is_none_or(|view| view.others.is_none());
         let asks = self.asking.iter().any(|(_, is_sent)| !is_sent);
         if !(self.must_read || self.is_dirty || (is_in && (asks || journal.is_some()))) {
             return None;
@@ -82,7 +83,7 @@ impl Member {
         if is_in {
             self.asking.iter_mut().for_each(|(_, is_sent)| *is_sent = true);
         }
-        Some(Op::Read { journal })
+        Some(Op::Read { journal, roster })
     }
 
     /// The entry of the journal that tells what became of a change.
@@ -131,13 +132,24 @@ impl Member {
         Some(Ack { revision, word, drain: self.drain })
     }
 
+    /// Whether this member may end the flip under way by the acknowledgements of all: only then it depends on their entries,
+    /// and not before it has acknowledged the flip itself.
+    pub(crate) fn may_end(&self) -> bool {
+        let Some(record) = self.switching().filter(|_| self.want.is_none()) else { return false };
+        let own = self.view.as_ref().and_then(|view| view.own?.0.ack);
+        let is_mine = self.flips.iter().any(|flip| flip.is_mine && flip.record.is(record));
+        let has_acknowledged = own.is_some_and(|ack| ack.revision == record.brief.revision);
+        self.is_overdue || (has_acknowledged && (is_mine || self.has_turn))
+    }
+
     /// How the flip under way can be ended, if it is this member's turn.
     fn end_due(&self, view: &View) -> Option<RecordKind> {
         let record = self.switching().filter(|record| record.is(&view.record))?;
         if self.want.is_some() {
             return self.want;
         }
-        let roster = view.own.iter().map(|(entry, _)| entry).chain(&view.others);
+        let others = view.others.as_ref()?;
+        let roster = view.own.iter().map(|(entry, _)| entry).chain(others);
         let acknowledged = acknowledged(record.brief.revision, roster);
         let is_mine = self.flips.iter().any(|flip| flip.is_mine && flip.record.is(record));
         let refusal = acknowledged.refusal().filter(|_| record.brief.mode == Mode::Production);

@@ -55,7 +55,7 @@ pub(crate) struct Entry {
     pub ack: Option<Ack>,
 }
 
-/// All keys, read in one linearizable transaction.
+/// The keys of the fleet, read in one linearizable transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct View {
     /// The store is the one that the fleet was made in.
@@ -65,8 +65,8 @@ pub(crate) struct View {
     pub token: i64,
     /// The entry under this member's name, and its mark.
     pub own: Option<(Entry, i64)>,
-    /// Every other entry.
-    pub others: Vec<Entry>,
+    /// Every other entry, if the roster was read.
+    pub others: Option<Vec<Entry>>,
     /// The journal's record of the revision that was asked for.
     pub journal: Option<Record>,
 }
@@ -97,8 +97,8 @@ pub(crate) struct Tried {
 /// One operation on the store. A member has at most one under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Op {
-    /// Read all keys, and this entry of the journal.
-    Read { journal: Option<u64> },
+    /// Read the record and the own entry, with `roster` every other entry too, and this entry of the journal.
+    Read { journal: Option<u64>, roster: bool },
     /// Write the record and its entry of the journal, if the record bears its mark and the own entry bears `own`: a member
     /// that was forgotten changes nothing. `again`: the same write as before.
     Save { tried: Tried, own: i64, again: bool },

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::control::fleet::keys::{Marked, hex_id};
 use crate::control::fleet::ops::{self, Identity, NextWrite, Sight};
+use crate::control::fleet::roster_hints::RosterHints;
 use crate::control::slot::Slot;
 use crate::control::store::etcd::EtcdStore;
 use crate::policy::fleet::{Effect, End, Event, Id, Member, Memory, Op, OpEnd, Record, Tried};
@@ -129,7 +130,7 @@ impl Simulated {
             identity: Identity { node, version: "simulated".to_owned(), table: "none".to_owned() },
             member: Member::new(*disk.lock().unwrap(), true, id()),
             mode_hints: store.hints_of_mode(),
-            all_hints: None,
+            roster_hints: None,
             store,
             gate: Arc::clone(&gate),
             disk: Arc::clone(&disk),
@@ -183,7 +184,7 @@ struct Driver {
     store: EtcdStore,
     mode_hints: watch::Receiver<u64>,
     /// While this member may end a flip.
-    all_hints: Option<watch::Receiver<u64>>,
+    roster_hints: Option<RosterHints>,
     gate: Arc<Gate>,
     disk: Arc<Mutex<Memory>>,
     truth: Arc<Truth>,
@@ -219,7 +220,7 @@ impl Driver {
                 event = self.work.end() => event,
                 () = at(self.turn_at) => {
                     self.turn_at = None;
-                    self.all_hints.get_or_insert_with(|| self.store.hints());
+                    self.watch_roster();
                     Event::Turn
                 }
                 () = at(self.overdue_at) => {
@@ -231,7 +232,7 @@ impl Driver {
                     Event::Resync
                 }
                 _ = self.mode_hints.changed() => Event::Resync,
-                () = changed(&mut self.all_hints) => Event::Resync,
+                () = due(&mut self.roster_hints) => Event::Resync,
             };
             self.feed(event);
         }
@@ -252,8 +253,9 @@ impl Driver {
         if matches!(end, OpEnd::NotDone | OpEnd::Unknown) {
             self.again_at = Some(Instant::now() + AGAIN);
         }
-        if sight.is_some() {
-            self.sight = sight;
+        if let Some(sight) = sight {
+            self.roster_hints.iter_mut().for_each(|hints| hints.read(&sight.view));
+            self.sight = Some(sight);
         }
         if let (Op::Save { .. }, OpEnd::Done(token), Some((_, write)), Some(sight)) =
             (op, &end, &self.made, &mut self.sight)
@@ -281,7 +283,7 @@ impl Driver {
                     self.turn_at.get_or_insert(Instant::now() + TURN + jitter);
                     self.overdue_at.get_or_insert(Instant::now() + LIMIT);
                 } else {
-                    (self.turn_at, self.overdue_at, self.all_hints) = (None, None, None);
+                    (self.turn_at, self.overdue_at, self.roster_hints) = (None, None, None);
                     self.truth.knows(&shown.record);
                 }
                 self.shown.send_replace(Some(shown.record));
@@ -340,12 +342,17 @@ impl Driver {
     fn operate(&mut self, op: Op) {
         let (store, identity) = (self.store.clone(), self.identity.clone());
         match op {
-            Op::Read { journal } => self.op.begin(async move {
-                match ops::read(&store, &identity.node, journal).await {
-                    Ok(sight) => (op, OpEnd::Read(sight.view.clone()), Some(sight)),
-                    Err(_) => (op, OpEnd::NotDone, None),
+            Op::Read { journal, roster } => {
+                if let Some(hints) = self.roster_hints.as_mut().filter(|_| roster) {
+                    hints.read_begins();
                 }
-            }),
+                self.op.begin(async move {
+                    match ops::read(&store, &identity.node, journal, roster).await {
+                        Ok(sight) => (op, OpEnd::Read(sight.view.clone()), Some(sight)),
+                        Err(_) => (op, OpEnd::NotDone, None),
+                    }
+                });
+            }
             Op::Save { tried, own, .. } => match self.write_of(&tried) {
                 Some(write) => {
                     self.op.begin(async move { (op, ops::save(&store, &identity.node, &write, own).await, None) })
@@ -361,6 +368,10 @@ impl Driver {
         }
     }
 
+    fn watch_roster(&mut self) {
+        self.roster_hints.get_or_insert_with(|| RosterHints::new(self.store.hints_of_roster()));
+    }
+
     /// The write of a record: made once, and repeated as it was.
     fn write_of(&mut self, tried: &Tried) -> Option<NextWrite> {
         if let Some((record, write)) = self.made.as_ref().filter(|(record, _)| record.is(&tried.record)) {
@@ -374,10 +385,12 @@ impl Driver {
         if tried.record.brief.switching {
             let mut switching = self.truth.switching.lock().unwrap();
             switching.entry(tried.record.brief.revision).or_insert_with(Instant::now);
-            self.all_hints = Some(self.store.hints());
         }
         let write = ops::following(sight, next).ok()?;
         self.made = Some((tried.record, write.clone()));
+        if tried.record.brief.switching {
+            self.watch_roster();
+        }
         Some(write)
     }
 
@@ -411,9 +424,9 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-async fn changed(hints: &mut Option<watch::Receiver<u64>>) {
+async fn due(hints: &mut Option<RosterHints>) {
     match hints {
-        Some(hints) => drop(hints.changed().await),
+        Some(hints) => hints.due().await,
         None => std::future::pending().await,
     }
 }

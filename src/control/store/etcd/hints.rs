@@ -2,9 +2,10 @@
 //! no gap, no repetition and no wrong order of events can mislead its users: they read.
 //!
 //! A hint comes after a watch was established, so whatever changed before is read, and whatever changes later is an event.
-//! This needs no start revision, and so a compaction costs one new watch and one read.
+//! This needs no start revision, and so a compaction costs one new watch and one read. A watch that no user follows any more
+//! ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime;
@@ -26,8 +27,8 @@ const RESYNC: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_millis(50);
 const SLOWEST: Duration = Duration::from_secs(1);
 
-/// A filter of etcd's: no puts.
-const NO_PUTS: i32 = 0;
+/// The step of the number where changes may have been missed: more than there are changes to wait for.
+const MANY: u64 = 1 << 32;
 
 /// Everything but `alive/` and `journal/`.
 pub(super) fn everything(prefix: &str) -> Vec<WatchCreateRequest> {
@@ -39,35 +40,64 @@ pub(super) fn everything(prefix: &str) -> Vec<WatchCreateRequest> {
     ]
 }
 
-/// What those need that only follow.
+/// What every member needs. Entries of others are not among it: etcd would look at each watch of each member for each of them.
 pub(super) fn of_mode(prefix: &str) -> Vec<WatchCreateRequest> {
     let named = |key: &str| format!("{prefix}{key}");
     let below = |key: &str| between(&named(key), &end_of(&named(key)));
-    let deletes = WatchCreateRequest { filters: vec![NO_PUTS], ..below("member/") };
-    vec![between(&named("mode"), ""), between(&named("fleet"), ""), below("forgotten/"), below("rehearsal/"), deletes]
+    vec![between(&named("mode"), ""), between(&named("fleet"), ""), below("forgotten/"), below("rehearsal/")]
+}
+
+/// What the member needs that may end a flip.
+pub(super) fn of_roster(prefix: &str) -> Vec<WatchCreateRequest> {
+    let named = format!("{prefix}member/");
+    vec![between(&named, &end_of(&named))]
 }
 
 fn between(key: &str, end: &str) -> WatchCreateRequest {
-    WatchCreateRequest { key: key.as_bytes().to_vec(), range_end: end.as_bytes().to_vec(), filters: Vec::new() }
+    WatchCreateRequest { key: key.as_bytes().to_vec(), range_end: end.as_bytes().to_vec() }
 }
 
-/// Begins to watch; ends with the store's thread.
-pub(super) fn begin(
-    runtime: &runtime::Handle,
-    links: &Arc<Links>,
+/// Hints about some keys.
+#[derive(Debug)]
+pub(super) struct Hints {
     watches: Vec<WatchCreateRequest>,
-) -> watch::Receiver<u64> {
-    let (sender, receiver) = watch::channel(1);
-    runtime.spawn(keep_watching(Arc::clone(links), watches, sender));
-    receiver
+    numbers: Mutex<Option<watch::Sender<u64>>>,
 }
 
-async fn keep_watching(links: Arc<Links>, watches: Vec<WatchCreateRequest>, hints: watch::Sender<u64>) {
+impl Hints {
+    pub(super) fn about(watches: Vec<WatchCreateRequest>) -> Hints {
+        Hints { watches, numbers: Mutex::default() }
+    }
+
+    /// Joins the watch, or begins it. It ends with its last receiver, and with the store's thread.
+    pub(super) fn follow(&self, runtime: &runtime::Handle, links: &Arc<Links>) -> watch::Receiver<u64> {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*numbers {
+            let receiver = running.subscribe();
+            // With no other receiver it may just have ended.
+            if running.receiver_count() > 1 {
+                return receiver;
+            }
+        }
+        let (sender, receiver) = watch::channel(1);
+        let (own, links, watches) = (sender.clone(), Arc::clone(links), self.watches.clone());
+        runtime.spawn(async move {
+            tokio::select! {
+                () = own.closed() => {}
+                () = keep_watching(links, watches, &own) => {}
+            }
+        });
+        *numbers = Some(sender);
+        receiver
+    }
+}
+
+async fn keep_watching(links: Arc<Links>, watches: Vec<WatchCreateRequest>, hints: &watch::Sender<u64>) {
     let (mut wait, mut refusals) = (FIRST, 0);
     loop {
         let ended = match links.open().await {
             Ok(link) => {
-                let ended = watch(&links, &link, &watches, &hints, &mut wait).await;
+                let ended = watch(&links, &link, &watches, hints, &mut wait).await;
                 if !matches!(ended, Ended::Cancelled(_)) || ended.is_refusal() {
                     links.forget(&link, ended.is_refusal()).await;
                 }
@@ -76,7 +106,7 @@ async fn keep_watching(links: Arc<Links>, watches: Vec<WatchCreateRequest>, hint
             Err(error) => Ended::Failed(error),
         };
         debug!(?ended, "the watch of the store ended");
-        hint(&hints);
+        hint(hints, MANY);
         // One new login may help; more of them only burden etcd.
         refusals = if ended.is_refusal() { refusals + 1 } else { 0 };
         let pause = if refusals > 1 { RESYNC } else { wait };
@@ -130,7 +160,7 @@ async fn watch(
             Ok(Err(status)) => return Ended::Failed(EtcdError::of_status(&link.endpoint, &status)),
             Err(_) if missing > 0 => return Ended::Failed(EtcdError::TimedOut(link.endpoint.clone())),
             Err(_) => {
-                hint(hints);
+                hint(hints, MANY);
                 continue;
             }
         };
@@ -146,11 +176,11 @@ async fn watch(
         }
         if missing == 0 && (response.created || !response.events.is_empty()) {
             *wait = FIRST;
-            hint(hints);
+            hint(hints, if response.created { MANY } else { response.events.len() as u64 });
         }
     }
 }
 
-fn hint(hints: &watch::Sender<u64>) {
-    hints.send_modify(|number| *number += 1);
+fn hint(hints: &watch::Sender<u64>, changes: u64) {
+    hints.send_modify(|number| *number += changes);
 }

@@ -160,12 +160,9 @@ pub(super) struct WatchCreateRequest {
     pub key: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub range_end: Vec<u8>,
-    /// 0: without puts.
-    #[prost(int32, repeated, tag = "5")]
-    pub filters: Vec<i32>,
 }
 
-/// Its events are hints: that there are some is enough.
+/// Its events are hints: their number is enough.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WatchResponse {
     #[prost(message, optional, tag = "1")]

@@ -12,7 +12,7 @@ mod link;
 mod messages;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
@@ -23,6 +23,7 @@ pub(crate) use error::EtcdError;
 pub(crate) use link::fraction;
 
 use self::alive::Alive;
+use self::hints::Hints;
 use self::link::Links;
 use self::messages::{
     BY_MOD_REVISION, Compare, DESCENDING, DeleteRequest, KeyValue, Operation, OperationResponse, PutRequest,
@@ -100,8 +101,7 @@ struct Shared {
     prefix: String,
     runtime: runtime::Handle,
     alive: Alive,
-    all: OnceLock<watch::Receiver<u64>>,
-    mode: OnceLock<watch::Receiver<u64>>,
+    hints: [Hints; 3],
     /// Dropped, the thread ends.
     _thread: oneshot::Sender<()>,
 }
@@ -123,15 +123,8 @@ impl EtcdStore {
             runtime.shutdown_background();
         })?;
         let alive = Alive::new(handle.clone(), Arc::clone(&links), format!("{prefix}{ALIVE}"));
-        let shared = Shared {
-            links,
-            prefix,
-            runtime: handle,
-            alive,
-            all: OnceLock::new(),
-            mode: OnceLock::new(),
-            _thread: thread,
-        };
+        let hints = [hints::everything(&prefix), hints::of_mode(&prefix), hints::of_roster(&prefix)].map(Hints::about);
+        let shared = Shared { links, prefix, runtime: handle, alive, hints, _thread: thread };
         Ok(EtcdStore { shared: Arc::new(shared) })
     }
 
@@ -141,6 +134,19 @@ impl EtcdStore {
         let (begin, journal, behind) = (prefix.clone(), format!("{prefix}{JOURNAL}"), format!("{prefix}journal0"));
         let mut ranges = vec![range(&begin, &journal), range(&behind, &end_of(&prefix))];
         ranges.extend(also.iter().map(|key| range(&format!("{prefix}{key}"), "")));
+        self.read_ranges(ranges).await
+    }
+
+    /// Reads these keys, and what is below these names, in one linearizable transaction. It tries every endpoint.
+    pub async fn read_some(&self, keys: &[String], below: &[&str]) -> Result<Contents, SharedError> {
+        let named = |key: &str| format!("{}{key}", self.shared.prefix);
+        let keys = keys.iter().map(|key| range(&named(key), ""));
+        let below = below.iter().map(|key| range(&named(key), &end_of(&named(key))));
+        self.read_ranges(keys.chain(below).collect()).await
+    }
+
+    async fn read_ranges(&self, ranges: Vec<RangeRequest>) -> Result<Contents, SharedError> {
+        let prefix = self.shared.prefix.clone();
         let success = ranges.into_iter().map(|range| op(Operation::Range(range))).collect();
         let request = TxnRequest { success, ..TxnRequest::default() };
         self.on_thread(move |links| async move {
@@ -202,16 +208,23 @@ impl EtcdStore {
         .await
     }
 
-    /// A number that grows when a key beside `alive/` and the journal has changed or may have: a hint to read.
+    /// A number that grows by one for each change of a key beside `alive/` and the journal, and by far more if changes may have
+    /// been missed: a hint to read.
     pub fn hints(&self) -> watch::Receiver<u64> {
-        let Shared { runtime, links, prefix, all, .. } = &*self.shared;
-        all.get_or_init(|| hints::begin(runtime, links, hints::everything(prefix))).clone()
+        let Shared { runtime, links, hints: [everything, ..], .. } = &*self.shared;
+        everything.follow(runtime, links)
     }
 
-    /// The same for those who only follow: `mode`, `fleet`, `forgotten/`, `rehearsal/`, and what is deleted below `member/`.
+    /// The same of `mode`, `fleet`, `forgotten/` and `rehearsal/`.
     pub fn hints_of_mode(&self) -> watch::Receiver<u64> {
-        let Shared { runtime, links, prefix, mode, .. } = &*self.shared;
-        mode.get_or_init(|| hints::begin(runtime, links, hints::of_mode(prefix))).clone()
+        let Shared { runtime, links, hints: [_, mode, _], .. } = &*self.shared;
+        mode.follow(runtime, links)
+    }
+
+    /// The same of `member/`.
+    pub fn hints_of_roster(&self) -> watch::Receiver<u64> {
+        let Shared { runtime, links, hints: [.., roster], .. } = &*self.shared;
+        roster.follow(runtime, links)
     }
 
     /// After another cluster has responded: the next read takes whichever responds first. For a user that compares what it

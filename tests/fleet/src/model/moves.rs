@@ -46,15 +46,14 @@ impl World {
     fn is_behind(&self, process: &Process) -> bool {
         let Some(member) = &process.member else { return false };
         let Some(known) = &member.view else { return true };
-        let mut now = self.store.view(process.node, None);
+        let mut now = self.store.view(process.node, None, true);
         if process.takes_itself_for_read {
             now.own = known.own;
         }
-        let ends = member.has_turn || member.flips.iter().any(|flip| flip.is_mine);
         member.is_paused
             || member.is_fenced
             || (known.record, known.own, known.is_home) != (now.record, now.own, now.is_home)
-            || (ends && known.others != now.others)
+            || (member.may_end() && known.others != now.others)
     }
 
     fn ends_of_work(&self, place: usize, process: &Process) -> Moves {

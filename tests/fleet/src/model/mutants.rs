@@ -67,7 +67,7 @@ impl Mutant {
         (Mutant::AcknowledgesUndrained, "two flips", "an operation runs that the settled"),
         (Mutant::AcknowledgesOnce, "a kill and an unknown write", "a flip never ends"),
         (Mutant::AnswersByAnOldRead, "a joiner", "InForce is told"),
-        (Mutant::TakesUnknownForDone, "a kill and an unknown write", "a member does not learn"),
+        (Mutant::TakesUnknownForDone, "a kill and an unknown write", "a member shows nothing"),
         (Mutant::TakesUnknownForNotDone, "a kill and an unknown write", "Failed(MemberMissing) is told"),
         (Mutant::LeavesUndrained, "a leave", "an operation runs that the settled"),
         (Mutant::ForgetsWithoutGrace, "forgetting", "an operation runs that the settled"),
@@ -131,7 +131,7 @@ impl Mutant {
                 let revision = member.in_force.map_or(0, |record| record.brief.revision);
                 if let Event::OpEnded(OpEnd::Read(view)) = &mut event {
                     let newest = view.record.brief.revision.max(revision);
-                    let acks = view.others.iter_mut().filter_map(|entry| entry.ack.as_mut());
+                    let acks = view.others.iter_mut().flatten().filter_map(|entry| entry.ack.as_mut());
                     acks.for_each(|ack| ack.revision = newest);
                 }
                 event
@@ -168,21 +168,15 @@ impl Mutant {
             }
             Mutant::SettlesAlone => {
                 if let Some(view) = &mut member.view {
-                    view.others.clear();
+                    view.others = Some(Vec::new());
                 }
                 if member.ack_is_read() && member.op.is_none() {
                     effects.extend(member.step(Event::Drained { complete: true, assumed: false }, ids));
                 }
             }
-            Mutant::UsesAnOldRoster if before.tried.is_some() && before.op.is_some() => {
-                if let (Some(Op::Read { .. }), Event::OpEnded(end @ OpEnd::Done(_))) = (member.op, event) {
-                    effects.retain(|effect| !matches!(effect, Effect::Store(_)));
-                    (member.op, member.must_read) = (None, false);
-                    member.asking.iter_mut().for_each(|(_, is_sent)| *is_sent = false);
-                    member.view.clone_from(&before.view);
-                    if let (Some(view), OpEnd::Done(token)) = (&mut member.view, end) {
-                        (view.record, view.token) = (switching.unwrap_or(view.record), *token);
-                    }
+            Mutant::UsesAnOldRoster if matches!((before.op, event), (Some(Op::Save { .. }), Event::OpEnded(_))) => {
+                if let (Some(view), Some(known)) = (&mut member.view, &before.view) {
+                    view.others.clone_from(&known.others);
                 }
             }
             Mutant::AnswersByAnOldRead if matches!(event, Event::Asked(_)) => {

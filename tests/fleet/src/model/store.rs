@@ -33,14 +33,14 @@ impl Store {
         }
     }
 
-    pub(super) fn view(&self, node: usize, journal: Option<u64>) -> View {
+    pub(super) fn view(&self, node: usize, journal: Option<u64>, roster: bool) -> View {
         let others = self.entries.iter().enumerate().filter(|(other, _)| *other != node);
         View {
             is_home: self.restored != Some(true),
             record: self.record,
             token: self.token,
             own: self.entries[node],
-            others: others.filter_map(|(_, entry)| entry.map(|(entry, _)| entry)).collect(),
+            others: roster.then(|| others.filter_map(|(_, entry)| entry.map(|(entry, _)| entry)).collect()),
             journal: journal.and_then(|revision| self.journal.get(revision as usize - 1).copied()),
         }
     }
@@ -49,7 +49,10 @@ impl Store {
     pub(super) fn perform(&mut self, node: usize, op: &Op, mutant: Mutant) -> Result<OpEnd, String> {
         let mark = self.entries[node].map_or(0, |(_, token)| token);
         match *op {
-            Op::Read { journal } => Ok(OpEnd::Read(self.view(node, journal))),
+            Op::Read { journal, roster } => {
+                let roster = roster || mutant == Mutant::UsesAnOldRoster;
+                Ok(OpEnd::Read(self.view(node, journal, roster)))
+            }
             Op::Save { tried, own, .. } => {
                 if (tried.token != self.token || own != mark) && mutant != Mutant::SavesWithoutComparing {
                     return Ok(OpEnd::Conflict);
