@@ -146,6 +146,9 @@ pub(crate) enum ChangeError {
     /// The store of the fleet does not respond: whether the change is made is not known. With the last known record.
     #[error("the store of the fleet does not respond; whether the change is made is not known")]
     StoreUnavailable(Option<Arc<ModeRecord>>),
+    /// Why this gateway takes no part in its fleet.
+    #[error("this gateway is not in its fleet: {0}")]
+    NotInFleet(String),
     #[error("the gateway is shutting down")]
     ShuttingDown,
 }
@@ -167,7 +170,7 @@ impl ChangeError {
             ChangeError::Deadline { .. } => "drain_timeout",
             ChangeError::NotDurable { .. } => "not_durable",
             ChangeError::MemberMissing { .. } => "member_missing",
-            ChangeError::StoreUnavailable(_) => "store_unavailable",
+            ChangeError::StoreUnavailable(_) | ChangeError::NotInFleet(_) => "store_unavailable",
             ChangeError::ShuttingDown => "shutting_down",
         }
     }
@@ -184,7 +187,7 @@ impl ChangeError {
             | ChangeError::MemberMissing { record, .. }
             | ChangeError::NotDurable { record, .. } => Some(Arc::clone(record)),
             ChangeError::StoreUnavailable(record) => record.clone(),
-            ChangeError::ShuttingDown => None,
+            ChangeError::NotInFleet(_) | ChangeError::ShuttingDown => None,
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn follow(
         traffic: state.traffic.watch(),
         refused: 0,
         drain: None,
+        in_fleet: state.parts.fleet.is_some(),
         sender,
     };
     let closed = becomes_true(state.closing.clone());
@@ -61,6 +62,7 @@ struct Follower {
     refused: u64,
     /// The last drain event, so that an unchanged one is not repeated.
     drain: Option<Value>,
+    in_fleet: bool,
     sender: mpsc::Sender<Bytes>,
 }
 
@@ -151,6 +153,7 @@ impl Follower {
             "drain_deadline": record.drain_deadline(),
             "waiting_for": self.gate.forbidden_in_flight(leaving),
             "running": operations,
+            "in_fleet": self.in_fleet,
         }))
     }
 

@@ -22,7 +22,7 @@ pub(super) fn preview(state: &AdminState, query: Option<&str>) -> Result<AdminRe
     let mode = mode.and_then(|mode| mode.parse::<Mode>().ok());
     let mode = mode.ok_or_else(|| bad("mode: must be production or maintenance, e.g. ?mode=maintenance"))?;
     let published = state.parts.gate.published();
-    let record = published.record.as_deref().ok_or_else(no_record)?;
+    let record = published.record.as_deref().ok_or_else(|| no_record(&published))?;
     let Forecast { operations, per_minute, window_seconds } = Forecast::of(state, mode);
     let document = json!({
         "mode": mode,
@@ -51,7 +51,7 @@ pub(super) async fn rehearse(state: &AdminState, change: ModeChange) -> Result<A
 fn rehearsed(state: &AdminState, change: &ModeChange) -> Result<Value, Problem> {
     let gate = &state.parts.gate;
     let published = gate.published();
-    let record = published.record.as_ref().ok_or_else(no_record)?;
+    let record = published.record.as_ref().ok_or_else(|| no_record(&published))?;
     let mode = change.mode;
     let lacks_schema = mode == Mode::Production && !change.force && published.schema == SchemaKnowledge::Undefined;
     let refused = match apply(record, &Change::Set(change.clone()), Timestamp::now()) {

@@ -85,7 +85,7 @@ fn revision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D
 /// The record, flat, with the current counts.
 pub(super) fn show(state: &AdminState) -> Result<AdminResponse, Problem> {
     let published = state.parts.gate.published();
-    let record = published.record.as_deref().ok_or_else(no_record)?;
+    let record = published.record.as_deref().ok_or_else(|| no_record(&published))?;
     Ok(response::json(StatusCode::OK, &document(&state.parts.gate, &published, record)))
 }
 
@@ -110,8 +110,9 @@ pub(super) fn in_flight(gate: &Gate) -> Value {
     json!({"production": production, "maintenance": maintenance, "both": both})
 }
 
-pub(super) fn no_record() -> Problem {
-    let detail = "the gateway does not know its mode yet; retry shortly";
+pub(super) fn no_record(published: &Published) -> Problem {
+    let alarm = published.alarm.as_deref().unwrap_or("retry shortly");
+    let detail = format!("the gateway does not know its mode yet; {alarm}");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_record", detail).retry_after(1)
 }
 
@@ -211,6 +212,7 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
         ChangeError::NotDurable { .. } => {
             (StatusCode::INSUFFICIENT_STORAGE, "free space in the state directory and ask again")
         }
+        ChangeError::NotInFleet(_) => (StatusCode::SERVICE_UNAVAILABLE, ""),
         ChangeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "ask the next one"),
     };
     let advice = if advice.is_empty() { String::new() } else { format!("; {advice}") };

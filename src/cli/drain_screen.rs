@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
 
-use super::mode_text::{deadline_of, requests, word};
+use super::mode_text::{deadline_of, nothing_left, requests, word};
 use super::times::Reader;
 
 const BAR: usize = 24;
@@ -81,7 +81,7 @@ fn lines_of(drain: &Value, most: u64, reader: &Reader) -> Vec<String> {
     let filled = (BAR as u64 * done).checked_div(most).map_or(BAR, |cells| cells as usize);
     let bar = format!("[{}{}]", "#".repeat(filled), "-".repeat(BAR - filled));
     let state = match (waiting, most) {
-        (0, _) => "no request is left to wait for; setting UCS's mode".to_owned(),
+        (0, _) => nothing_left(drain).to_owned(),
         (waiting, most) if waiting == most => format!("waiting for {}", requests(waiting)),
         (waiting, most) => format!("waiting for {} of {}", waiting, requests(most)),
     };

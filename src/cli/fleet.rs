@@ -51,6 +51,7 @@ enum FleetCommand {
     /// Take a member away whose process is gone for good
     Forget {
         /// Name of the member
+        #[arg(value_parser = name)]
         node: String,
         /// Your word that its process is stopped, and will not come back by itself
         #[arg(long, required = true)]
@@ -64,6 +65,10 @@ enum FleetCommand {
         /// The directory
         dir: PathBuf,
     },
+}
+
+fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
 }
 
 pub(crate) fn run(arguments: FleetArgs) -> ExitCode {
@@ -96,9 +101,6 @@ async fn text_of(store: &EtcdStore, command: FleetCommand) -> Result<String, Ope
             Ok(if json { format!("{:#}\n", json!(view)) } else { fleet_text::of(&view, record) })
         }
         FleetCommand::Forget { node, orphan_grace, .. } => {
-            if let Err(fault) = check_name(&node) {
-                return Err(OperatorError::NoMember(fault));
-            }
             operators::forget(store, &node, orphan_grace).await?;
             Ok(format!("{node} is forgotten; the next flip names it\n"))
         }

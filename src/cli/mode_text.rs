@@ -172,9 +172,17 @@ pub(super) fn describe_drain(event: &Value, reader: &Reader) -> String {
     let left = left.map(|left| format!("; deadline in {left} s")).unwrap_or_default();
     let mode = word(&event["mode"]);
     match event["waiting_for"].as_u64() {
-        Some(0) => format!("switching to {mode}: no request is left to wait for; setting UCS's mode{left}"),
+        Some(0) => format!("switching to {mode}: {}{left}", nothing_left(event)),
         Some(count) => format!("switching to {mode}: waiting for {}: {running}{left}", requests(count)),
         None => format!("switching to {mode}{left}"),
+    }
+}
+
+/// What a flip waits for once its drain here is over.
+pub(super) fn nothing_left(drain: &Value) -> &'static str {
+    match drain["in_fleet"] == true {
+        true => "no request is left to wait for here; waiting for every member",
+        false => "no request is left to wait for; setting UCS's mode",
     }
 }
 
@@ -319,5 +327,7 @@ maintenance
             "running": [{"operation": "Query", "class": "profile", "count": 1}]});
         let told = describe_drain(&event, &reader());
         assert_eq!(told, "switching to maintenance: waiting for 1 request: 1 × Query; deadline in 43 s");
+        let told = describe_drain(&json!({"mode": "maintenance", "waiting_for": 0, "in_fleet": true}), &reader());
+        assert_eq!(told, "switching to maintenance: no request is left to wait for here; waiting for every member");
     }
 }

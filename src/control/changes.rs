@@ -85,8 +85,11 @@ impl Control {
         }
     }
 
-    /// The store of the fleet did not respond.
+    /// The store of the fleet did not respond, or does not count this gateway among its members.
     pub(super) fn store_unavailable(&self) -> ChangeError {
+        if let Some(why) = self.why_not_in_fleet() {
+            return ChangeError::NotInFleet(why);
+        }
         ChangeError::StoreUnavailable(self.in_force.is_known().then(|| Arc::clone(self.record())))
     }
 

@@ -300,6 +300,18 @@ impl Control {
         }
     }
 
+    /// Why a change cannot be made here, if that is not for a store that has fallen silent.
+    pub(super) fn why_not_in_fleet(&self) -> Option<String> {
+        let Protocol::Fleet(fleet) = &self.protocol else { return None };
+        let unread = "its store has not been read since it started";
+        match fleet.fault() {
+            _ if fleet.member.is_refused() => Some(self.words_of_refusal()),
+            _ if fleet.member.is_in() => None,
+            fault if !self.in_force.is_known() => Some(fault.unwrap_or(unread).to_owned()),
+            _ => self.alarm_of_fleet(),
+        }
+    }
+
     fn words_of_refusal(&self) -> String {
         let Protocol::Fleet(fleet) = &self.protocol else { return String::new() };
         let node = fleet.node();

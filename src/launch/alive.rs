@@ -19,6 +19,9 @@ const EVERY: Duration = Duration::from_secs(3);
 /// The same while a flip is under way, as others wait for this member.
 const SWITCHING: Duration = Duration::from_millis(500);
 
+/// After a change: a flip that is over by then is told once.
+const SETTLING: Duration = Duration::from_millis(100);
+
 /// Tells it for as long as the gateway runs.
 pub(super) async fn tell(link: FleetLink, gate: Arc<Gate>) {
     let (mut published, mut routes) = (gate.watch(), link.routes.clone());
@@ -45,8 +48,9 @@ pub(super) async fn tell(link: FleetLink, gate: Arc<Gate>) {
             tokio::select! {
                 _ = published.changed() => {}
                 _ = routes.changed() => {}
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(EVERY) => continue,
             }
+            tokio::time::sleep(SETTLING).await;
         }
     }
 }

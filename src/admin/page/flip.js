@@ -17,7 +17,7 @@ function showDrain(drain) {
     const left = until ? `; ${length(Math.max(0, secondsTo(until)))} left` : "";
     text.textContent = drain.waiting_for
       ? `Waiting for ${plural(drain.waiting_for, "request")} of ${drain.from}${left}.`
-      : `No request is left to wait for; setting UCS's mode${left}.`;
+      : `No request is left to wait for${drain.in_fleet ? " here; waiting for every member" : "; setting UCS's mode"}${left}.`;
     bar.max = Math.max(1, flip.most);
     bar.value = flip.most ? flip.most - drain.waiting_for : 1;
     list.replaceChildren(...drain.running.map((one) => element("li", `${one.count} × ${one.operation}`)));

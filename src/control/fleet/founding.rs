@@ -39,6 +39,10 @@ pub(crate) enum FoundingError {
     )]
     NoMode,
     #[error(
+        "--above lifts the record of a fleet whose store was restored: say with --mode which mode is in force from then on"
+    )]
+    NoModeAbove,
+    #[error(
         "the store was made for another cluster: was it restored from a backup? Say --mode: which mode is in force from now \
              on is for you to decide. Every member stays closed until then"
     )]
@@ -64,6 +68,7 @@ pub(crate) fn found(
     let record = match founding {
         _ if contents.is_home() && mode.is_some() && above == 0 => return Err(FoundingError::Exists(highest)),
         Founding::Unsaid if is_new => return Err(FoundingError::NoMode),
+        Founding::Unsaid if contents.is_home() => return Err(FoundingError::NoModeAbove),
         Founding::Unsaid | Founding::Record(_) if !is_new => return Err(FoundingError::Restored),
         Founding::Unsaid => return Err(FoundingError::NoMode),
         Founding::Record(record) if record.phase == Phase::Switching => return Err(FoundingError::Switching),
@@ -148,6 +153,7 @@ mod tests {
     fn a_restored_store_goes_on_above_all_that_its_members_may_have_seen() {
         let (restored, copied) = (contents(2, Some(1), Some(record(7))), contents(1, Some(1), Some(record(7))));
         assert!(matches!(made(&restored, Founding::Unsaid, 0), Err(FoundingError::Restored)));
+        assert!(matches!(made(&copied, Founding::Unsaid, 20), Err(FoundingError::NoModeAbove)));
         let (next, commit) = made(&restored, Founding::Mode(Mode::Maintenance), 0).unwrap();
         assert_eq!(next.revision, 7 + LIFT);
         assert_eq!(commit.compare[0], (FLEET.to_owned(), 5));

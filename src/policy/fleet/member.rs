@@ -196,6 +196,10 @@ impl Member {
     fn react(&mut self, event: Event, ids: &mut dyn FnMut() -> Id, effects: &mut Vec<Effect>) {
         match event {
             Event::Asked(ticket) if self.is_stopping() => tell(effects, ticket, Outcome::ShuttingDown),
+            // It reads again only after an operator has done something.
+            Event::Asked(ticket) if self.standing == Standing::Refused || self.is_foreign => {
+                effects.push(Effect::Reply(ticket, End::StoreUnavailable));
+            }
             Event::Asked(ticket) => self.asking.push((ticket, false)),
             Event::Requested(wish) => self.requested(wish, effects),
             Event::OpEnded(end) => self.op_ended(end, ids, effects),

@@ -192,6 +192,7 @@ fn change_status(error: &ChangeError) -> StatusCode {
         // Documented: while UCS is switching, every request gets 503, including Set Server Mode (CV.WS.MODE).
         ChangeError::Busy(_) | ChangeError::Cancelled(_) | ChangeError::Stale(_) => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::MemberMissing { .. } | ChangeError::StoreUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ChangeError::NotInFleet(_) => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::Deadline { .. } | ChangeError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ChangeError::NoSchema(_) => StatusCode::NOT_FOUND,
         ChangeError::Upstream { .. } => StatusCode::BAD_GATEWAY,

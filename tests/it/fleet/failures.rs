@@ -200,6 +200,10 @@ fn a_name_belongs_to_one_state_directory() {
         reply["alarm"].as_str().is_some_and(|alarm| alarm.contains("fleet forget"))
     });
     assert_eq!(status(fleet.gateway(claimant), "production"), 503);
+    // A request for a change there is refused at once, and is not made later either.
+    let refused = fleet.flip(claimant, "production").json();
+    let told = refused["detail"].as_str().is_some_and(|detail| detail.contains("belongs to another state directory"));
+    assert!(refused["reason"] == "store_unavailable" && told, "{refused}");
     fleet.settles(0, "maintenance");
     assert_eq!(status(fleet.gateway(claimant), "maintenance"), 503);
     // Once the owner has left cleanly, the name is free.

@@ -162,6 +162,8 @@ fn another_cluster_is_not_believed() {
         ready["alarm"].is_string() && status(fleet.gateway(1), "production") == 503
     });
     assert_eq!(status(fleet.gateway(1), "maintenance"), 503, "the other cluster's mode opens nothing");
+    let refused = fleet.flip(1, "maintenance").json();
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("another_store")), "{refused}");
     relay.lead_to(own);
     relay.cut();
     relay.resume();
