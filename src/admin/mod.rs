@@ -21,6 +21,7 @@ mod route_calls;
 mod state;
 mod traffic;
 mod traffic_calls;
+mod work_in_a_row;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use connection_limits::ConnectionLimits;
 use rates::Rates;
 use state::{AdminState, Arrival, Turn};
 use traffic::Traffic;
+use work_in_a_row::WorkInARow;
 
 pub(crate) use mode_calls::document as mode_document;
 pub(crate) use state::{AdminParts, FleetReader, JournalReader};
@@ -58,6 +60,7 @@ pub(crate) async fn serve(
         parts,
         rates: Rates::default(),
         traffic: Traffic::default(),
+        work: WorkInARow::default(),
         table_turn: Turn::default(),
         journal_turn: Turn::default(),
         closing,
@@ -82,6 +85,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, arrival)) => {
+                state.work.note();
                 connections.spawn(connection::serve(stream, arrival, Arc::clone(&state)));
             }
             Err(error) => {

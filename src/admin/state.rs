@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 use super::connection_limits::ConnectionSlot;
 use super::rates::Rates;
 use super::traffic::Traffic;
+use super::work_in_a_row::WorkInARow;
 use crate::access::Access;
 use crate::control_handle::ControlHandle;
 use crate::fleet_view::{FleetView, RehearsalView};
@@ -66,6 +67,7 @@ pub(super) struct AdminState {
     pub(super) parts: AdminParts,
     pub(super) rates: Rates,
     pub(super) traffic: Traffic,
+    pub(super) work: WorkInARow,
     /// Held while the document of `GET /routes` is made.
     pub(super) table_turn: Turn,
     /// Held while the journal is read.
