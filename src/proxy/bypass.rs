@@ -7,7 +7,7 @@ use super::classify::{Passage, Refused, RouteMatch, decide};
 use super::context::RequestContext;
 use super::headers;
 use super::refusal::Refusal;
-use crate::access::{AccessError, Permission};
+use crate::access::Permission;
 use crate::control_handle::BypassUse;
 use crate::http1::RequestHead;
 use crate::policy::upstream_mode::UpstreamState;
@@ -55,17 +55,8 @@ pub(crate) async fn admit(request: RequestContext<'_>, refused: Option<RouteMatc
 
 /// The name of the principal, which has the permission.
 async fn authorized(request: RequestContext<'_>) -> Result<Arc<str>, Refusal> {
-    let RequestContext { downstream, head } = request;
-    let for_proxies = head.fields.values(FOR_PROXIES).next().is_some();
-    let field = if for_proxies { FOR_PROXIES } else { AUTHORIZATION };
-    let mut values = head.fields.values(field);
-    let malformed = || Refusal::Access(AccessError::Malformed);
-    let credential = values.next().map(|value| std::str::from_utf8(value).map_err(|_| malformed())).transpose()?;
-    if values.next().is_some() {
-        return Err(malformed());
-    }
-    let principal = downstream.worker.access.authenticate(credential, downstream.source(&head.fields)).await;
-    let principal = principal.map_err(Refusal::Access)?;
+    let for_proxies = request.head.fields.values(FOR_PROXIES).next().is_some();
+    let principal = request.principal(if for_proxies { FOR_PROXIES } else { AUTHORIZATION }).await?;
     if !principal.permissions.allow(Permission::ModeBypass) {
         return Err(Refusal::Forbidden(Permission::ModeBypass.as_str()));
     }

@@ -24,12 +24,16 @@ use super::upstream::error::ForwardError;
 use super::upstream::exchange::{ClientTask, Exchanges};
 use super::upstream::forward::Forwarder;
 use super::upstream::pool::Pool;
-use crate::access::Access;
+use crate::access::{Access, AccessError, Principal};
 use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
 use crate::http1::{Buffers, Fields, HeadLimits, RequestHead};
 use crate::telemetry::Metrics;
 use crate::transport::{Handover, Peer, SocketOrigin, TlsServer};
+
+/// The delay of a rejection for too many failed attempts. Thousands of connections that guess without a pause would otherwise
+/// make all other requests wait.
+const THROTTLED_DELAY: Duration = Duration::from_millis(250);
 
 /// The state that all workers share, besides the settings.
 #[derive(Clone, Debug)]
@@ -240,6 +244,23 @@ impl RequestContext<'_> {
             DownstreamKind::Connection { .. } if self.head.is_http10 => Received::Http10,
             DownstreamKind::Connection { .. } => Received::Http11,
         }
+    }
+
+    /// The principal of the credential in the field. Two credentials are rejected, as different servers could read different
+    /// ones. One attempt too many takes [`THROTTLED_DELAY`].
+    pub(crate) async fn principal(self, field: &str) -> Result<Principal, Refusal> {
+        let RequestContext { downstream, head } = self;
+        let malformed = || Refusal::Access(AccessError::Malformed);
+        let mut values = head.fields.values(field);
+        let credential = values.next().map(|value| std::str::from_utf8(value).map_err(|_| malformed())).transpose()?;
+        if values.next().is_some() {
+            return Err(malformed());
+        }
+        let identified = downstream.worker.access.authenticate(credential, downstream.source(&head.fields)).await;
+        if let Err(AccessError::Throttled { .. }) = identified {
+            tokio::time::sleep(THROTTLED_DELAY).await;
+        }
+        identified.map_err(Refusal::Access)
     }
 
     /// The refusal of a request that could not be forwarded: an error in the client's own body comes first.

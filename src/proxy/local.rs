@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::bypass;
 use super::classify::{Refused, RouteMatch};
-use super::context::{Downstream, RequestContext};
+use super::context::RequestContext;
 use super::incoming::IncomingBody;
 use super::outgoing::{admitted_entry, prepare};
 use super::refusal::Refusal;
@@ -19,7 +19,7 @@ use super::response::{self, Response};
 use super::upstream::error::ForwardError;
 use super::upstream::exchange::GaveUp;
 use super::upstream::forward::UpstreamResponse;
-use crate::access::{AccessError, Permission, site};
+use crate::access::{Permission, site};
 use crate::http1::{Fields, RequestHead};
 use crate::policy::mode::{Actor, ActorKind, Mode, ModeChange, ModeRecord, Phase};
 use crate::telemetry::Outcome;
@@ -50,7 +50,7 @@ pub(crate) async fn set_mode(
 ) -> Result<Box<Response>, Refused> {
     request_log.outcome = Outcome::Answered;
     let RequestContext { downstream, head } = request;
-    let changed = match read_change(downstream, head, body).await {
+    let changed = match read_change(request, body).await {
         Ok(change) => downstream.worker.control_handle.set_mode(change).await.map_err(Refusal::Change),
         Err(refusal) => Err(refusal),
     };
@@ -90,19 +90,10 @@ fn check_site(head: &RequestHead) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The credential of a request. Two are rejected, as different servers could read different ones.
-fn credential(head: &RequestHead) -> Result<Option<&str>, Refusal> {
-    let malformed = || Refusal::Access(AccessError::Malformed);
-    let mut values = head.fields.values("authorization");
-    let value = values.next().map(|value| std::str::from_utf8(value).map_err(|_| malformed())).transpose()?;
-    if values.next().is_some() { Err(malformed()) } else { Ok(value) }
-}
-
-async fn read_change(downstream: &Downstream, head: &RequestHead, body: IncomingBody) -> Result<ModeChange, Refusal> {
+async fn read_change(request: RequestContext<'_>, body: IncomingBody) -> Result<ModeChange, Refusal> {
+    let RequestContext { downstream, head } = request;
     check_site(head)?;
-    let authorization = credential(head)?;
-    let principal = downstream.worker.access.authenticate(authorization, downstream.source(&head.fields)).await;
-    let principal = principal.map_err(Refusal::Access)?;
+    let principal = request.principal("authorization").await?;
     if !principal.permissions.allow(Permission::ModeSet) {
         return Err(Refusal::Forbidden(Permission::ModeSet.as_str()));
     }

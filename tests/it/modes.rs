@@ -1,6 +1,8 @@
 //! What a client meets on the data port: Set Server Mode as documented, the status document, what no route takes,
 //! answers in another format, and when to come back.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
@@ -151,18 +153,19 @@ fn guessing_is_slowed_down_and_the_right_token_is_not() {
     let ucs = Ucs::usual();
     let gateway = Gateway::start(ucs.address, &[]);
     let guess = |number: usize| {
-        let credential = format!("Bearer guess-{number}");
-        ask_for_mode(&gateway, Some(&credential), br#"{"mode":"maintenance"}"#)
+        let (credential, started) = (format!("Bearer guess-{number}"), Instant::now());
+        (ask_for_mode(&gateway, Some(&credential), br#"{"mode":"maintenance"}"#), started.elapsed())
     };
-    let replies: Vec<Reply> = (0..40).map(guess).collect();
-    let slowed: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 429).collect();
-    assert!(slowed.len() >= 10, "{:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
-    for reply in &slowed {
+    let replies: Vec<(Reply, Duration)> = (0..40).map(guess).collect();
+    let slowed: Vec<_> = replies.iter().filter(|(reply, _)| reply.status == 429).collect();
+    assert!(slowed.len() >= 10, "{:?}", replies.iter().map(|(reply, _)| reply.status).collect::<Vec<_>>());
+    for (reply, time) in slowed {
+        assert!(*time >= Duration::from_millis(250), "a client in a loop is slowed down: {time:?}");
         assert_eq!(reply.refusal(), Some("too_many_attempts"), "{reply:?}");
         let seconds: u32 = reply.header("retry-after").expect("when to come back").parse().unwrap();
         assert!((1..=10).contains(&seconds), "{reply:?}");
     }
-    assert!(replies.iter().all(|reply| matches!(reply.status, 401 | 429)));
+    assert!(replies.iter().all(|(reply, _)| matches!(reply.status, 401 | 429)));
     assert_eq!(ask_for_mode(&gateway, Some(&bearer(&gateway)), br#"{"mode":"maintenance"}"#).status, 200);
 }
 
