@@ -17,6 +17,10 @@ use crate::transport::Peer;
 /// Maximum number of connections without an accepted credential.
 const MAX_ANONYMOUS: usize = 256;
 
+/// Maximum number of these whose password is being verified. They are evicted last, or a crowd that connects without a pause
+/// would evict each before the end of its verification.
+const MAX_CHECKS: usize = 64;
+
 /// Maximum number of connections with one, over all principals.
 const MAX_AUTHENTICATED: usize = 256;
 
@@ -42,6 +46,8 @@ struct Table {
     open: HashMap<u64, Connection>,
     /// Their numbers by identity, the oldest first: a crowd is counted once for each of its connections, so counting is cheap.
     numbers: BTreeMap<Identity, BTreeSet<u64>>,
+    /// Those without a credential that one is being verified for.
+    checked: BTreeSet<u64>,
     /// Whether an eviction was logged: a flood is worth one line.
     is_logged: bool,
 }
@@ -101,8 +107,6 @@ fn origin(peer: &Peer) -> Origin {
 enum Work {
     Idle,
     Call,
-    /// Its credential is being verified, which takes a while for a password.
-    Check,
     Change,
 }
 
@@ -145,6 +149,7 @@ impl Table {
 
     fn remove(&mut self, number: u64) -> Option<Connection> {
         let connection = self.open.remove(&number)?;
+        self.checked.remove(&number);
         self.forget(&connection.identity, number);
         Some(connection)
     }
@@ -184,17 +189,19 @@ impl Table {
             self.is_logged &= count > MAX_ANONYMOUS / 2;
             return;
         }
-        let oldest_of_most = |is_wanted: fn(Work) -> bool| {
-            let anonymous = self.numbers.iter().filter(|(identity, _)| identity.is_anonymous());
-            let oldest = anonymous.filter_map(|(identity, numbers)| {
-                let has = numbers.len() + usize::from(*identity == Identity::Anonymous(origin));
-                self.oldest(numbers, is_wanted).map(|number| (has, Reverse(number)))
-            });
-            oldest.max().map(|(_, Reverse(number))| number)
-        };
-        // A connection whose password is being verified is evicted last; the attempt limiter keeps those few.
-        let leaving = oldest_of_most(|work| work != Work::Check).or_else(|| oldest_of_most(|_| true));
-        self.evict(leaving);
+        let checked = self.checked.first().copied().filter(|_| self.checked.len() > MAX_CHECKS);
+        self.evict(checked.or_else(|| self.oldest_of_most(origin)));
+    }
+
+    /// The oldest unchecked connection of the origin with the most, where a new one of `origin` counts too.
+    fn oldest_of_most(&self, origin: Origin) -> Option<u64> {
+        let anonymous = self.numbers.iter().filter(|(identity, _)| identity.is_anonymous());
+        let oldest = anonymous.filter_map(|(identity, numbers)| {
+            let has = numbers.len() + usize::from(*identity == Identity::Anonymous(origin));
+            let number = numbers.iter().copied().find(|number| !self.checked.contains(number))?;
+            Some((has, Reverse(number)))
+        });
+        oldest.max().map(|(_, Reverse(number))| number)
     }
 
     fn make_room_for(&mut self, principal: &str) -> Result<(), LimitReached> {
@@ -250,14 +257,17 @@ impl ConnectionSlot {
         CallGuard(self)
     }
 
-    /// Marks that the credential is being verified.
+    /// Marks that a credential is being verified, which takes a while for a password.
     pub(super) fn begin_check(&self) {
-        self.with(|connection| connection.work = Work::Check);
+        let mut table = self.limits.lock();
+        if table.open.get(&self.number).is_some_and(|connection| connection.identity.is_anonymous()) {
+            table.checked.insert(self.number);
+        }
     }
 
-    /// Marks that the credential has been verified.
+    /// Marks that it has been verified.
     pub(super) fn end_check(&self) {
-        self.with(|connection| connection.work = Work::Call);
+        self.limits.lock().checked.remove(&self.number);
     }
 
     /// The delay of the next call, so that other principals get their turn: zero for the first call, and zero for a

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use super::access::{over_unix, viewer_and_operator};
 use super::bearer;
 use crate::support::crowd::{Crowd, Kind};
-use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, eventually, http, kernel};
+use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, eventually, http, kernel, tool};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// Sizes around the limit of connections without a credential, and far beyond it.
 const SIZES: [usize; 3] = [256, 257, 2000];
 
-/// A gateway with a viewer ("viewer-token") and an operator ("operator-token").
+/// A gateway with a viewer ("viewer-token"), an operator ("operator-token"), and a principal with a password.
 struct Rig {
     ucs: Ucs,
     _dir: TempDir,
@@ -29,6 +29,9 @@ impl Rig {
     fn new() -> Rig {
         let (ucs, dir) = (Ucs::usual(), TempDir::new());
         let access = viewer_and_operator(&dir);
+        let stanza =
+            tool::run_with_input(&["token", "password", "--name", "console", "--user", "console"], "correct horse\n");
+        std::fs::OpenOptions::new().append(true).open(&access).unwrap().write_all(stanza.stdout.as_bytes()).unwrap();
         let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
         Rig { ucs, _dir: dir, gateway }
     }
@@ -106,7 +109,7 @@ impl Rig {
 #[test]
 fn no_crowd_keeps_an_operator_or_a_probe_out() {
     let reads_much = [Kind::ReadsNothing, Kind::Probes, Kind::Streams("viewer-token"), Kind::Reads("viewer-token")];
-    let unknown = [Kind::Silent, Kind::HalfHead, Kind::HalfBody, Kind::Reads("wrong-token")];
+    let unknown = [Kind::Silent, Kind::HalfHead, Kind::HalfBody, Kind::Reads("wrong-token"), Kind::GuessesPasswords];
     for kind in reads_much.into_iter().chain(unknown) {
         Rig::new().stands(kind);
     }

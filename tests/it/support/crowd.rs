@@ -3,10 +3,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use base64::Engine as _;
 
 use super::PATIENCE;
 
@@ -33,6 +35,8 @@ pub enum Kind {
     Streams(&'static str),
     /// `GET /mode` again and again on one connection.
     Reads(&'static str),
+    /// `GET /mode` again and again with a password of another user name, each client from an address of its own.
+    GuessesPasswords,
     /// Set Server Mode at the data port again and again on one connection.
     Sets(&'static str),
     /// Four hundred requests for the table at once, and a few bytes read at each push.
@@ -119,6 +123,7 @@ impl Client {
             Kind::Silent | Kind::HalfHead | Kind::HalfBody => while self.read(4096) {},
             Kind::Probes => self.ask(&get("/livez", None)),
             Kind::Reads(token) => self.ask(&get("/mode", Some(token))),
+            Kind::GuessesPasswords => self.ask(&guess()),
             Kind::Sets(token) => self.ask(&set_server_mode(token)),
         }
     }
@@ -135,6 +140,10 @@ impl Client {
         if matches!(self.kind, Kind::ReadsNothing | Kind::Streams(_) | Kind::Trickles(_)) {
             socket.set_recv_buffer_size(4096)?;
         }
+        if matches!(self.kind, Kind::GuessesPasswords) {
+            let [.., high, low] = next_number().to_be_bytes();
+            socket.bind(&SocketAddr::from(([127, 1, high, low], 0)).into())?;
+        }
         socket.connect_timeout(&self.address.into(), PATIENCE)?;
         Ok(socket.into())
     }
@@ -148,7 +157,9 @@ impl Client {
             Kind::HalfBody => {
                 b"PUT /mode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{".to_vec()
             }
-            Kind::Silent | Kind::Probes | Kind::Reads(_) | Kind::Sets(_) => Vec::new(),
+            Kind::Silent | Kind::Probes | Kind::Reads(_) | Kind::GuessesPasswords | Kind::Sets(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -208,6 +219,16 @@ fn stay_on_one_core() {
     let pinned = std::process::Command::new("taskset").args(["-p", "-c", &last]).arg(thread).output();
     let pinned = pinned.expect("taskset (util-linux) is there");
     assert!(pinned.status.success(), "{pinned:?}");
+}
+
+fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn guess() -> Vec<u8> {
+    let credential = base64::engine::general_purpose::STANDARD.encode(format!("user-{}:guess", next_number()));
+    format!("GET /mode HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credential}\r\n\r\n").into_bytes()
 }
 
 fn get(target: &str, token: Option<&str>) -> Vec<u8> {
