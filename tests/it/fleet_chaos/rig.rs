@@ -14,6 +14,7 @@ use ucs_gateway::demo::{Exchange, StandInOptions};
 
 use super::checker::Line;
 use super::load::ask;
+use super::network::Network;
 use crate::support::etcd::{Cluster, Version, tokens_for};
 use crate::support::relay::Relay;
 use crate::support::{Gateway, PATIENCE, TempDir, Ucs, eventually, tool};
@@ -71,6 +72,8 @@ pub enum Fault {
     Replace(usize),
     CutOff(usize),
     Stall(usize),
+    /// No packet of its links to etcd arrives.
+    LosePackets(usize),
     KillNode(usize),
     PauseNode(usize),
     /// Two of three nodes stand still: no quorum.
@@ -85,7 +88,7 @@ pub enum Fault {
 impl Fault {
     pub fn any(random: &mut Random) -> Fault {
         let (member, node) = (random.below(MEMBERS), random.below(NODES));
-        match random.below(12) {
+        match random.below(13) {
             0 => Fault::KillGateway(member),
             1 => Fault::PauseGateway(member),
             2 => Fault::LeaveAndJoin(member),
@@ -97,6 +100,7 @@ impl Fault {
             8 => Fault::PauseNodes(node),
             9 => Fault::BreakUcs(member),
             10 => Fault::SlowNode(node),
+            11 => Fault::LosePackets(member),
             _ => Fault::Compact,
         }
     }
@@ -108,6 +112,7 @@ pub struct Rig {
     members: Vec<Member>,
     addresses: Addresses,
     on_store_loss: &'static str,
+    network: Option<Network>,
     /// The same moment by both clocks.
     epoch: (Instant, Timestamp),
     /// A file with [`USER`].
@@ -165,7 +170,16 @@ impl Rig {
         let members = (0..MEMBERS).map(member).collect();
         let addresses = Addresses(Arc::new(Mutex::new(vec![None; MEMBERS])));
         let epoch = (Instant::now(), Timestamp::now());
-        let mut rig = Rig { cluster, members, addresses, on_store_loss, epoch, credentials, _dir: dir };
+        let mut rig = Rig {
+            cluster,
+            members,
+            addresses,
+            on_store_loss,
+            network: Network::of_namespace(),
+            epoch,
+            credentials,
+            _dir: dir,
+        };
         rig.command(&["init", "--mode", "production"]);
         (0..MEMBERS).for_each(|number| rig.start_gateway(number));
         rig.agree(&"the start");
@@ -222,6 +236,19 @@ impl Rig {
                 self.members[number].relays.iter().for_each(Relay::stall);
                 std::thread::sleep(time);
                 self.members[number].relays.iter().for_each(Relay::resume);
+            }
+            Fault::LosePackets(number) => {
+                let relays = &self.members[number].relays;
+                let addresses: Vec<SocketAddr> = relays.iter().map(|relay| relay.address).collect();
+                match &self.network {
+                    Some(network) => network.lose(&addresses),
+                    None => relays.iter().for_each(Relay::cut),
+                }
+                std::thread::sleep(time);
+                match &self.network {
+                    Some(network) => network.carry(&addresses),
+                    None => relays.iter().for_each(Relay::resume),
+                }
             }
             Fault::KillNode(number) => {
                 self.cluster.nodes[number].kill();
