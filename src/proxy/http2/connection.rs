@@ -16,6 +16,7 @@ use tokio::io::ReadBuf;
 use super::open_stream::OpenStream;
 use super::socket::Socket;
 use super::stream::{self, StreamTasks};
+use super::unwritten::Unwritten;
 use super::watched::WatchedStream;
 use crate::http1::{HeadLimits, RequestError};
 use crate::proxy::client::ConnectionState;
@@ -31,7 +32,7 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// How much of a response waits in memory for the client, besides the current piece, in bytes. A connection has many.
-const SEND_BUFFER: usize = 16 * 1024;
+const SEND_BUFFER: usize = 8 * 1024;
 
 /// What a field adds to the size of a field section (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
@@ -40,12 +41,13 @@ const FIELD_OVERHEAD: usize = 32;
 pub(crate) async fn serve(stream: Stream, begun: Bytes, connection: &Rc<Downstream>) {
     let state = &connection.state;
     stream.keep_unread_for(connection.worker.forwarder.exchanges.idle_body());
-    let socket = Rc::new(RefCell::new(Socket::new(stream, Rc::clone(state))));
-    let io = WatchedStream::new(Rc::clone(&socket), begun, Rc::clone(state));
+    let unwritten = Rc::new(Unwritten::limited_to(SEND_BUFFER));
+    let socket = Rc::new(RefCell::new(Socket::new(stream, Rc::clone(state), Rc::clone(&unwritten))));
+    let io = WatchedStream::new(Rc::clone(&socket), begun, Rc::clone(state), Rc::clone(&unwritten));
     let (tasks, has_request) = (StreamTasks::default(), Cell::new(false));
     let service = service_fn(|request| {
         has_request.set(true);
-        let open = OpenStream::new(connection);
+        let open = OpenStream::new(connection, &unwritten);
         tasks.expect(&open);
         stream::serve(open, request)
     });

@@ -9,6 +9,7 @@ mod outgoing;
 mod request;
 mod socket;
 mod stream;
+mod unwritten;
 mod watched;
 
 pub(crate) use connection::serve;

@@ -1,6 +1,6 @@
 //! The response of a stream: its fields as hyper takes them, and its body. A piece of the body is handed over in parts, so that
 //! hyper stores little of it for a client that does not read, and its last byte once the client's window has room for all of it:
-//! so such a stream has a task that can be ended, however little is left.
+//! so such a stream has a task that can be ended, however little is left. Short responses may go as a whole: see `unwritten`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,8 +17,8 @@ use crate::http1::FieldNames;
 use crate::proxy::response::{Response, ResponseBody, length_of_nothing};
 use crate::proxy::upstream::error::ForwardError;
 
-/// The most bytes of a part: the payload of a frame.
-const PART_BYTES: usize = 16 * 1024;
+/// The most bytes of a part: the payload of a frame. hyper holds one, and one more in its send buffer.
+const PART_BYTES: usize = 8 * 1024;
 
 /// What the request demands of its response.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,8 @@ pub(super) fn message(
         fields.insert(CONTENT_LENGTH, length.into());
     }
     let trailers = if framing.takes_trailers { meta.trailers } else { FieldNames::default() };
-    let body = OutgoingBody { body, piece: Bytes::new(), is_over: has_no_body, trailers, rest: Some(rest), stream };
+    let body =
+        OutgoingBody { body, piece: Bytes::new(), given: 0, is_over: has_no_body, trailers, rest: Some(rest), stream };
     let mut message = hyper::Response::new(body);
     (*message.status_mut(), *message.headers_mut()) = (status, fields);
     message
@@ -80,6 +81,8 @@ pub(super) struct OutgoingBody {
     body: ResponseBody,
     /// What is left of the current piece.
     piece: Bytes,
+    /// The bytes that hyper has had.
+    given: usize,
     /// Whether nothing is left of `body`.
     is_over: bool,
     /// The trailers that may follow.
@@ -91,12 +94,16 @@ pub(super) struct OutgoingBody {
 }
 
 impl OutgoingBody {
-    /// The next part of the piece; its last byte is one of its own. hyper keeps a part until the client reads it, even if the
+    /// The next part of the piece; its last byte is usually one of its own. hyper keeps a part until the client reads it, even if the
     /// stream is ended: so one of a long piece is copied, as it would keep the whole piece in memory.
     fn part(&mut self) -> Frame<Bytes> {
         self.stream.downstream.state.wait_for_reading(true);
-        let is_long = self.piece.len() > PART_BYTES;
-        let length = self.piece.len().saturating_sub(1).clamp(1, PART_BYTES).min(self.piece.len());
+        let (length, unwritten) = (self.piece.len(), &self.stream.unwritten);
+        let is_long = length > PART_BYTES;
+        let is_whole = self.is_over && unwritten.admits(length, self.given);
+        let length = if is_whole { length } else { length.saturating_sub(1).clamp(1, PART_BYTES).min(length) };
+        unwritten.given(length);
+        self.given = self.given.saturating_add(length);
         let part = self.piece.split_to(length);
         Frame::data(if is_long { Bytes::copy_from_slice(&part) } else { part })
     }

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{DATA, FrameEvent, Frames};
+use super::unwritten::Unwritten;
 use crate::proxy::client::ConnectionState;
 use crate::transport::Stream;
 
@@ -23,13 +25,17 @@ pub(super) struct Socket {
     /// Frames for the client; those before `written` are with the kernel.
     gathered: Vec<u8>,
     written: usize,
+    /// The frames of all that was gathered; it gets the bytes of bodies in them.
+    sent: Frames,
+    unwritten: Rc<Unwritten>,
     /// Whether the sending side was ended regularly.
     is_shut: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Stream, state: Rc<ConnectionState>) -> Socket {
-        Socket { stream, state, gathered: Vec::new(), written: 0, is_shut: false }
+    pub(super) fn new(stream: Stream, state: Rc<ConnectionState>, unwritten: Rc<Unwritten>) -> Socket {
+        let (gathered, sent) = (Vec::new(), Frames::default());
+        Socket { stream, state, gathered, written: 0, sent, unwritten, is_shut: false }
     }
 
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -46,6 +52,10 @@ impl Socket {
             let room = GATHERED_BYTES - self.gathered.len();
             self.gathered.extend_from_slice(&piece[..piece.len().min(room)]);
         }
+        self.sent.advance(&self.gathered[before..], |event| match event {
+            FrameEvent::Begins(frame) if frame.kind == DATA => self.unwritten.written(frame.length),
+            FrameEvent::Begins(_) | FrameEvent::Ends(_) | FrameEvent::Window(_) => {}
+        });
         Poll::Ready(Ok(self.gathered.len() - before))
     }
 

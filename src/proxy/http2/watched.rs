@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{DATA, FrameEvent, Frames, PING, SETTINGS};
 use super::socket::Socket;
+use super::unwritten::Unwritten;
 use crate::http1::RequestError;
 use crate::proxy::client::ConnectionState;
 
@@ -29,6 +30,7 @@ pub(super) struct WatchedStream {
     /// Bytes that were read before this existed.
     begun: Bytes,
     state: Rc<ConnectionState>,
+    unwritten: Rc<Unwritten>,
     received: Frames,
     /// Whether a field block has begun and not ended.
     is_block_open: bool,
@@ -38,12 +40,18 @@ pub(super) struct WatchedStream {
 
 impl WatchedStream {
     /// Watches a connection whose first bytes, if any were read, are `begun`.
-    pub(super) fn new(socket: Rc<RefCell<Socket>>, begun: Bytes, state: Rc<ConnectionState>) -> WatchedStream {
+    pub(super) fn new(
+        socket: Rc<RefCell<Socket>>,
+        begun: Bytes,
+        state: Rc<ConnectionState>,
+        unwritten: Rc<Unwritten>,
+    ) -> WatchedStream {
         state.note_head(true);
         WatchedStream {
             socket,
             begun,
             state,
+            unwritten,
             received: Frames::after(PREFACE_BYTES),
             is_block_open: true,
             pings: Rate::default(),
@@ -54,7 +62,7 @@ impl WatchedStream {
     /// Follows received bytes. An error ends the connection.
     fn follow(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (mut is_flooded, mut has_progress) = (false, false);
-        let WatchedStream { received, is_block_open, pings, settings, .. } = self;
+        let WatchedStream { received, is_block_open, pings, settings, unwritten, .. } = self;
         received.advance(bytes, |event| match event {
             FrameEvent::Begins(frame) => {
                 is_flooded |= match frame.kind {
@@ -67,6 +75,7 @@ impl WatchedStream {
                 *is_block_open = frame.leaves_block_open();
                 has_progress |= !*is_block_open;
             }
+            FrameEvent::Window(window) => unwritten.window_is(window as usize),
         });
         if has_progress {
             self.state.head_over();

@@ -115,6 +115,31 @@ fn a_window_of_any_size_brings_the_whole_response() {
 }
 
 #[test]
+fn short_responses_go_as_a_whole_while_little_waits() {
+    const STREAMS: usize = 100;
+    let upstream = Scripted::start(|conn| {
+        while conn.read_request().is_some() {
+            conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}", "y".repeat(1000)));
+        }
+    });
+    let gateway = start(upstream.address, &["--idle-body-timeout", "500ms"]);
+    let mut client = H2::open(gateway.data).impolite();
+    let stream = client.request("GET /profiles/1", &[]);
+    assert_eq!(client.status(stream), 200);
+    client.advance();
+    assert_eq!((client.body(stream).len(), client.end_of(stream)), (1000, End::Regular), "one frame");
+    // The window of the connection takes 64 more of them. At most eight then wait in hyper, and the rest is reset.
+    let streams: Vec<u32> = (1..STREAMS).map(|_| client.request("GET /profiles/1", &[])).collect();
+    while client.resets.len() < STREAMS - 65 - 8 {
+        assert!(client.advance());
+    }
+    assert!(client.resets.iter().all(|(_, code)| *code == CANCEL), "{:?}", client.resets);
+    client.open_window(0, 100_000);
+    let regular = streams.into_iter().filter(|stream| client.end_of(*stream) == End::Regular).count();
+    assert!((64..=64 + 8).contains(&regular), "{regular} and {} resets", client.resets.len());
+}
+
+#[test]
 fn a_client_that_reads_nothing_loses_its_stream_alone_whatever_its_window_is() {
     let upstream = Scripted::start(|conn| {
         while let Some(request) = conn.read_request() {
