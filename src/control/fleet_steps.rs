@@ -17,7 +17,7 @@ use crate::control::store::Fact;
 use crate::control::work::WorkEnd;
 use crate::control_handle::FlipReport;
 use crate::policy::fleet::{Closed, Effect, End, Entry, Event, Op, Shown, Word};
-use crate::policy::flip::{self, Outcome, Ticket};
+use crate::policy::flip::{self, Outcome, RecordKind, Ticket};
 use crate::policy::mode::{Mode, ModeRecord, Phase};
 
 /// How long a stop waits for the store, beyond the graces.
@@ -176,7 +176,13 @@ impl Control {
 
     fn begin_op(&mut self, op: Op) {
         let next = match op {
-            Op::Save { tried, again: false, .. } => self.record_of_fleet(&tried),
+            Op::Save { tried, again: false, .. } => {
+                if let (RecordKind::Settled(_), Some(began)) = (tried.next.kind, self.flip.drain_began) {
+                    // The drain of the fleet lasts until every member has acknowledged.
+                    self.flip.report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                }
+                self.record_of_fleet(&tried)
+            }
             _ => None,
         };
         let left = match op {

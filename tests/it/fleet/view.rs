@@ -1,5 +1,7 @@
 //! What operators see of a fleet: `GET /fleet`, `fleet list`, metrics.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::rig::Fleet;
@@ -65,10 +67,15 @@ fn a_member_that_drains_is_missing_and_tells_what_it_waits_for() {
         let waits_for = &waiting["waits_for"][0];
         waiting["state"] == "missing" && other["state"] == "acknowledged" && waits_for["class"] == "profile"
     });
+    let others_are_done = Instant::now();
     assert!(fleet.must(&["list"]).contains("missing"));
+    let held_for = others_are_done.elapsed().as_millis();
     held.send("}");
     assert_eq!(held.read_reply().status, 404);
-    assert_eq!(asked.read_reply().status, 200);
+    let reply = asked.read_reply();
+    assert_eq!(reply.status, 200);
+    let drain = reply.json()["report"]["drain_ms"].as_u64().unwrap();
+    assert!(u128::from(drain) >= held_for, "the drain of the fleet: {drain} ms, at least {held_for} ms");
     eventually("both have confirmed", || [0, 1].iter().all(|&number| fleet.state(1, number) == "acknowledged"));
 }
 
