@@ -222,7 +222,7 @@ def ask(port, stop, told):
             answer = connection.getresponse()
             length = len(answer.read())
             if answer.status != 200 or length != 1024:
-                wrong.append(f"status {answer.status}, {length} bytes")
+                wrong.append(f"status {answer.status}, {length} bytes, {answer.getheader('UCS-Gateway')}")
             if turn % 2 == 1:
                 connection.close()
             else:
