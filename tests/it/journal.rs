@@ -160,6 +160,22 @@ fn a_history_that_cannot_be_read_is_an_error_and_not_empty() {
     assert_eq!((rig.history().status, rig.history().json()["entries"].as_array().unwrap().len()), (200, 3));
 }
 
+/// Also one that another process has made gigabytes long.
+#[test]
+fn a_reading_of_a_long_history_takes_little_memory() {
+    let rig = Rig::new();
+    let sound = fs::read_to_string(rig.journal()).unwrap();
+    let before = rig.gateway.peak_kib();
+    let last = sound.split_inclusive('\n').next_back().unwrap();
+    fs::write(rig.journal(), last.repeat((96 << 20) / last.len())).unwrap();
+    let newest = admin::call(&rig.gateway, "GET /mode/history?limit=1000", None);
+    assert_eq!((newest.status, newest.json()["entries"].as_array().unwrap().len()), (200, 1000));
+    File::options().write(true).open(rig.journal()).unwrap().set_len(4 << 30).unwrap();
+    assert_eq!((rig.history().status, rig.history().json()["reason"].as_str()), (500, Some("history_unreadable")));
+    let grown = rig.gateway.peak_kib() - before;
+    assert!(grown < 64 << 10, "it grew by {grown} KiB");
+}
+
 #[test]
 fn no_second_gateway_starts_on_a_directory_whose_lock_file_was_removed() {
     let rig = Rig::new();

@@ -20,6 +20,12 @@ use crate::policy::mode::{ModeRecord, Phase};
 
 /// The `previous` of the first line.
 pub(super) const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The part at its end that a reading of the newest lines takes first, and at most, in bytes: a journal only grows, and one
+/// reading must not take all memory.
+const SHORTEST_TAIL: u64 = 64 << 10;
+const LONGEST_TAIL: u64 = 16 << 20;
+
 const HASH_OPENS: &str = "{\"hash\":\"";
 const HASH_CLOSES: &str = "\",";
 
@@ -293,13 +299,32 @@ pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
         // To read a pipe may take for ever.
         return Err(io::Error::other("it is no regular file"));
     }
-    let text = std::fs::read_to_string(path)?;
+    let text = tail(&File::open(path)?, limit)?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     if whole.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has no line"));
     }
     let newest = whole.lines().rev().take(limit);
     newest.map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
+}
+
+/// The end of a journal, with at least `lines` complete lines unless there are fewer in [`LONGEST_TAIL`].
+fn tail(mut file: &File, lines: usize) -> io::Result<String> {
+    let length = file.metadata()?.len();
+    let mut wanted = SHORTEST_TAIL;
+    loop {
+        let begins = length.saturating_sub(wanted);
+        file.seek(SeekFrom::Start(begins))?;
+        let mut bytes = Vec::new();
+        file.take(wanted).read_to_end(&mut bytes)?;
+        let ends = || bytes.iter().enumerate().filter_map(|(at, byte)| (*byte == b'\n').then_some(at));
+        if begins == 0 || wanted >= LONGEST_TAIL || ends().nth(lines).is_some() {
+            // The first line is incomplete.
+            let first = if begins == 0 { 0 } else { ends().next().map_or(bytes.len(), |end| end + 1) };
+            return String::from_utf8(bytes.split_off(first)).map_err(io::Error::other);
+        }
+        wanted *= 4;
+    }
 }
 
 /// An unused name beside `path`: `<path>.<word>-<time>`.
