@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::control::slot::Slot;
 use crate::control_handle::{ReloadError, Reloaded};
+use crate::files::MOST_READINGS;
 use crate::policy::table::RouteTable;
 
 /// The longest time for reading and compiling a table. The file may be on a disk that hangs, or a pipe.
@@ -37,8 +37,8 @@ pub(super) struct Reload {
     /// A table that was read during a flip: it is put in force afterwards.
     pub loaded: Option<Result<Box<LoadedRoutes>, String>>,
     pub waiting: VecDeque<ReloadReply>,
-    /// A thread is reading, perhaps for ever.
-    is_reading: Arc<AtomicBool>,
+    /// Held by each thread that is reading, perhaps for ever.
+    readings: Arc<Semaphore>,
 }
 
 /// The end of a part of a reload.
@@ -56,7 +56,7 @@ impl Reload {
             reply: None,
             loaded: None,
             waiting: VecDeque::new(),
-            is_reading: Arc::default(),
+            readings: Arc::new(Semaphore::new(MOST_READINGS)),
         }
     }
 
@@ -67,21 +67,19 @@ impl Reload {
 
     /// Reads the file on a thread of its own, which neither a stop nor another reload waits for.
     pub(super) fn begin_reading(&mut self) {
-        if self.is_reading.swap(true, Ordering::AcqRel) {
-            let fault = "an earlier reload is still reading the file, which does not end";
-            return self.work.begin(std::future::ready(ReloadEnd::Read(Err(fault.to_owned()))));
-        }
+        let Ok(place) = Arc::clone(&self.readings).try_acquire_owned() else {
+            let fault = format!("{MOST_READINGS} earlier reloads are still reading the file, which does not end");
+            return self.work.begin(std::future::ready(ReloadEnd::Read(Err(fault))));
+        };
         let (sender, receiver) = oneshot::channel();
-        let (load, is_reading) = (Arc::clone(&self.load), Arc::clone(&self.is_reading));
-        let spawned = std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
+        let load = Arc::clone(&self.load);
+        // Without a thread the sender is dropped, which is the end.
+        drop(std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
             let loaded = load();
-            is_reading.store(false, Ordering::Release);
+            drop(place);
             // The loop may have given up.
             let _ = sender.send(loaded.map(Box::new));
-        });
-        if spawned.is_err() {
-            self.is_reading.store(false, Ordering::Release);
-        }
+        }));
         self.work.begin(async move {
             let late = || Err(format!("the file could not be read within {READ_LIMIT:?}"));
             let read = timeout(READ_LIMIT, receiver).await;

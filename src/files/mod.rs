@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-pub(crate) use reloaded::{PutInForce, ReloadedFile};
+pub(crate) use reloaded::{MOST_READINGS, PutInForce, ReloadedFile};
 pub(crate) use watch::{FileWatch, WatchedFiles};
 
 /// The longest accepted file, in bytes. A larger one is a mistake, and would take all memory.

@@ -5,8 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 /// The timeout of a reading: the file system may hang.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The readings of one file that may hang at once, each on a thread. A file that took the place of one that hangs can be
+/// read beside them.
+pub(crate) const MOST_READINGS: usize = 4;
 
 /// Puts the new contents into force; false if it is in force already.
 pub(crate) type PutInForce = Box<dyn FnOnce() -> bool + Send>;
@@ -19,8 +25,10 @@ pub(crate) struct ReloadedFile {
     /// The name in `/readyz`, metrics and logs, for example `access`.
     name: &'static str,
     read: Arc<Read>,
-    /// Held while the files are read, also by a reading that hangs: each would hold a thread.
-    reading: Arc<tokio::sync::Mutex<()>>,
+    /// Held from a reading until its result is in force, or was given up.
+    turn: tokio::sync::Mutex<()>,
+    /// Held by each reading to its end.
+    readings: Arc<Semaphore>,
     fault: Mutex<Option<String>>,
 }
 
@@ -30,7 +38,8 @@ impl ReloadedFile {
         name: &'static str,
         read: impl Fn() -> Result<PutInForce, String> + Send + Sync + 'static,
     ) -> Arc<ReloadedFile> {
-        Arc::new(ReloadedFile { name, read: Arc::new(read), reading: Arc::default(), fault: Mutex::default() })
+        let (turn, readings) = (tokio::sync::Mutex::default(), Arc::new(Semaphore::new(MOST_READINGS)));
+        Arc::new(ReloadedFile { name, read: Arc::new(read), turn, readings, fault: Mutex::default() })
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -44,15 +53,13 @@ impl ReloadedFile {
 
     /// Reads the files again and puts them in force, or says why the earlier contents stay.
     pub(crate) async fn reload(&self) -> Result<(), String> {
-        let (read, turn) = (Arc::clone(&self.read), Arc::clone(&self.reading));
         let reading = async {
-            let turn = turn.lock_owned().await;
-            tokio::task::spawn_blocking(move || (read(), turn)).await
+            let turn = self.turn.lock().await;
+            (self.read().await, turn)
         };
         // The turn lasts until the result is in force.
         let (read, _turn) = match tokio::time::timeout(READ_TIMEOUT, reading).await {
-            Ok(Ok((read, turn))) => (read, Some(turn)),
-            Ok(Err(panic)) => (Err(panic.to_string()), None),
+            Ok((read, turn)) => (read, Some(turn)),
             Err(_) => (Err(format!("the file could not be read within {READ_TIMEOUT:?}")), None),
         };
         *self.lock_fault() = read.as_ref().err().cloned();
@@ -63,6 +70,18 @@ impl ReloadedFile {
             tracing::info!(file, "reloaded");
         }
         Ok(())
+    }
+
+    async fn read(&self) -> Result<PutInForce, String> {
+        let place = Arc::clone(&self.readings).try_acquire_owned();
+        let place = place.map_err(|_| format!("{MOST_READINGS} earlier readings of the file have not ended"))?;
+        let read = Arc::clone(&self.read);
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = read();
+            drop(place);
+            read
+        });
+        reading.await.unwrap_or_else(|panic| Err(panic.to_string()))
     }
 
     fn lock_fault(&self) -> MutexGuard<'_, Option<String>> {

@@ -153,17 +153,34 @@ fn nothing_starts_with_something_else_in_the_place_of_a_file() {
     }
 }
 
-/// Both for ever: a pipe without a writer, and a disk that hangs.
+/// For ever, as from a disk that hangs: a pipe without a writer. A file in its place is read beside it.
 #[test]
 fn a_login_that_cannot_be_read_to_its_end_holds_up_nothing() {
     let rig = Rig::new(&[]);
-    let _pipe = replaced(&rig.dir.path().join("login"), "a pipe");
+    let put_back = replaced(&rig.dir.path().join("login"), "a pipe");
     rig.gateway.signal("HUP");
     rig.works();
     eventually("it is given up", || rig.faults()["upstream_credentials"].as_str().is_some());
     assert!(rig.faults()["upstream_credentials"].as_str().unwrap().contains("10s"), "{}", rig.faults());
     rig.works();
-    assert!(rig.gateway.terminate(PATIENCE).success(), "a stop does not wait for it");
+    put_back();
+    assert_eq!(rig.call("POST /routes/reload", "").status, 200, "the file is read");
+    assert_eq!(rig.faults(), json!({}));
+    assert!(rig.gateway.terminate(PATIENCE).success(), "a stop does not wait for the pipe");
+}
+
+/// Takes as long as a reading of the table may.
+#[test]
+fn a_table_in_the_place_of_one_that_cannot_be_read_to_its_end_comes_into_force() {
+    if std::env::var_os("UCS_GATEWAY_FULL").is_none() {
+        return;
+    }
+    let rig = Rig::new(&[]);
+    let put_back = replaced(&rig.dir.path().join("routes.yaml"), "a pipe");
+    assert_eq!(rig.call("POST /routes/reload", "").status, 422);
+    put_back();
+    assert_eq!(rig.call("POST /routes/reload", "").status, 200);
+    assert_eq!(rig.faults(), json!({}));
 }
 
 #[test]
