@@ -3,12 +3,14 @@
 //! No other part waits for it, and a shutdown does not either.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -115,8 +117,9 @@ fn start(settings: OnChangeSettings, document: Value) -> Running {
 
 /// Runs the program to its end, or kills it.
 fn run_program(program: &Path, limit: Duration, document: &Value) -> Result<(), String> {
-    // Standard output and standard error are for log lines.
+    // Standard output and standard error are for log lines. A group of its own can be killed as a whole.
     let mut command = Command::new(program);
+    command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
@@ -132,7 +135,7 @@ fn run_program(program: &Path, limit: Duration, document: &Value) -> Result<(), 
             Ok(Some(status)) => return Err(format!("failed: {status}")),
             Ok(None) if Instant::now() < until => std::thread::sleep(LOOK),
             Ok(None) => {
-                let killed = child.kill().and_then(|()| child.wait());
+                let killed = kill_group(&child).and_then(|()| child.wait());
                 return Err(match killed {
                     Ok(_) => format!("had not ended after {limit:?} and was killed"),
                     Err(error) => format!("had not ended after {limit:?} and cannot be killed: {error}"),
@@ -141,4 +144,9 @@ fn run_program(program: &Path, limit: Duration, document: &Value) -> Result<(), 
             Err(error) => return Err(format!("cannot be waited for: {error}")),
         }
     }
+}
+
+/// Kills the program and the processes that it has started. It has not been waited for, so its id is still its own.
+fn kill_group(child: &Child) -> std::io::Result<()> {
+    Ok(kill_process_group(Pid::from_child(child), Signal::KILL)?)
 }

@@ -122,6 +122,18 @@ fn one_that_hangs_is_killed_and_counted_and_delays_nothing() {
 }
 
 #[test]
+fn what_a_script_that_hangs_has_started_is_killed_with_it() {
+    let rig = Rig::new("sleep 600 &\necho $! >> pids\nsleep 600\ntrue");
+    let gateway = rig.start("300ms");
+    set(&gateway, "maintenance");
+    eventually("it was killed", || runs(&gateway, "error") == 1.0);
+    eventually("none is left", || {
+        let pids = rig.lines("pids");
+        !pids.is_empty() && !pids.iter().any(|pid| PathBuf::from(format!("/proc/{pid}/exe")).exists())
+    });
+}
+
+#[test]
 fn one_that_hangs_does_not_hold_a_stop() {
     let rig = Rig::new("echo $$ >> pids\nexec sleep 120");
     let gateway = rig.start("1h");
