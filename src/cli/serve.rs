@@ -42,6 +42,8 @@ pub(super) fn exit_code(error: &LaunchError) -> u8 {
 async fn serve(mut args: ServeArgs, inherited: Result<InheritedSockets, InheritError>) -> Result<(), LaunchError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
+    // With a handler, a write beyond the limit of file sizes is an error like a full disk, and not the end.
+    drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
     let (reload_sender, reload) = mpsc::channel(1);
     tokio::task::spawn_local(async move {
         while hang_up.recv().await.is_some() {

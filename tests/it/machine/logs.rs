@@ -110,6 +110,21 @@ fn a_full_disk_under_the_logs_stops_nothing() {
 }
 
 #[test]
+fn log_files_at_the_limit_of_their_size_stop_nothing() {
+    let (ucs, dir, logs) = (Ucs::usual(), TempDir::new(), TempDir::new());
+    let full = |name| {
+        let file = File::options().append(true).open(logs.file(name, "")).unwrap();
+        file.set_len(1 << 20).unwrap();
+        file
+    };
+    let gateway = start(&dir, &ucs, full("out"), full("err"));
+    gateway.limit_files(Some(1 << 20));
+    assert_eq!(request(gateway.data, "GET /profiles/absent", &[], b"").status, 404);
+    eventually("the lost lines are counted", || dropped(&gateway, "stderr") > 0.0 && dropped(&gateway, "stdout") > 0.0);
+    works_and_stops(gateway);
+}
+
+#[test]
 fn log_readers_that_do_not_read_stop_nothing() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
     let ((_unread_access, stdout), (_unread, stderr)) = (full_pipe(), full_pipe());
