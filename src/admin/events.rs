@@ -145,7 +145,7 @@ impl Follower {
         running.sort_by_key(|counts| std::cmp::Reverse(counts.in_flight));
         running.truncate(NAMED);
         let operations: Vec<_> = running.iter().map(forecast::counted).collect();
-        Some(json!({
+        let mut drain = json!({
             "revision": record.revision,
             "mode": record.mode,
             "from": leaving,
@@ -153,8 +153,11 @@ impl Follower {
             "drain_deadline": record.drain_deadline(),
             "waiting_for": self.gate.forbidden_in_flight(leaving),
             "running": operations,
-            "in_fleet": self.in_fleet,
-        }))
+        });
+        if self.in_fleet {
+            drain["in_fleet"] = true.into();
+        }
+        Some(drain)
     }
 
     fn count_refused(&self) -> u64 {
