@@ -144,6 +144,11 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         Poll::Ready(())
     }
 
+    /// How many bytes wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.bytes.len() - self.written + self.piece.len()
+    }
+
     /// Whether the body has failed; its source knows the reason.
     pub(crate) fn is_failed(&self) -> bool {
         self.failed

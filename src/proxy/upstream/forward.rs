@@ -20,6 +20,7 @@ use crate::proxy::incoming::IncomingBody;
 use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Admission, ClientTask, Exchange, Exchanges, UploadState};
+use crate::proxy::upstream::gathered::GatheredShare;
 use crate::proxy::upstream::pool::{ConnectError, Pool, PooledConnection};
 use crate::proxy::upstream::request;
 
@@ -67,9 +68,10 @@ impl Forwarder {
         }
         let (task, interim) = client.map_or((None, None), |client| (Some(client.task), client.interim));
         let exchange = self.exchanges.begin(admission, task);
-        let gathers = !body.is_end_stream() && self.pool.is_scarce();
+        let gathered = if body.is_end_stream() { None } else { self.pool.gathers() };
         let mut forwarding = Forwarding {
-            stage: if gathers { Stage::Gathering } else { Stage::Start(Attempt::First) },
+            stage: if gathered.is_some() { Stage::Gathering } else { Stage::Start(Attempt::First) },
+            gathered,
             pool: Rc::clone(&self.pool),
             // RFC 9110, 9.2.1: safe methods change nothing, so aborting them does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
@@ -91,6 +93,8 @@ impl Forwarder {
 struct Forwarding {
     /// Declared before the exchange: the connection must be closed before the permit is dropped.
     stage: Stage,
+    /// What it holds of its body while it has no connection.
+    gathered: Option<GatheredShare>,
     pool: Rc<Pool>,
     message: MessageWriter<RequestBody>,
     mutating: bool,
@@ -169,9 +173,17 @@ impl Forwarding {
 
     /// Waits for the body, or enough of it.
     fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ForwardError>> {
-        if self.exchange.gave_up().is_none() && self.message.poll_gather(GATHERED_BYTES, context).is_pending() {
-            self.exchange.wake_when_given_up(context);
-            return Poll::Pending;
+        if self.exchange.gave_up().is_none() {
+            let is_pending = self.message.poll_gather(GATHERED_BYTES, context).is_pending();
+            let waiting = self.message.waiting();
+            let has_room = self.gathered.as_mut().is_none_or(|share| share.note(waiting));
+            if is_pending && !has_room {
+                return Poll::Ready(Err(ConnectError::Overload.into()));
+            }
+            if is_pending {
+                self.exchange.wake_when_given_up(context);
+                return Poll::Pending;
+            }
         }
         if self.exchange.gave_up().is_some() || self.message.is_failed() {
             return Poll::Ready(Err(self.explain(ResponseError::GaveUp.into())));
@@ -208,6 +220,7 @@ impl Forwarding {
             return Poll::Ready(Err(ForwardError::GaveUp(reason)));
         }
         self.exchange.sent();
+        self.gathered = None;
         Poll::Ready(Ok(pooled))
     }
 

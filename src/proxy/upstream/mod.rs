@@ -7,6 +7,7 @@ pub(crate) mod drain_watch;
 pub(crate) mod error;
 pub(crate) mod exchange;
 pub(crate) mod forward;
+mod gathered;
 pub(crate) mod pace;
 pub(crate) mod pool;
 mod request;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::proxy::upstream::connection::Connection;
+use crate::proxy::upstream::gathered::{GatheredBytes, GatheredShare};
 use crate::telemetry::{UpstreamFault, WorkerMetrics};
 use crate::transport::Upstream;
 
@@ -70,6 +71,8 @@ pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
     permits: Arc<Semaphore>,
     waiting: Cell<usize>,
+    /// The bodies of requests that have no connection yet.
+    gathered: Rc<GatheredBytes>,
     /// The time of the last sweep: precise enough for idle times.
     swept: Cell<Instant>,
     metrics: Arc<WorkerMetrics>,
@@ -85,6 +88,7 @@ impl Pool {
             idle: RefCell::default(),
             permits: Arc::new(Semaphore::new(limits.connections)),
             waiting: Cell::new(0),
+            gathered: Rc::default(),
             swept: Cell::new(Instant::now()),
             metrics,
             failing: RefCell::default(),
@@ -132,9 +136,14 @@ impl Pool {
     }
 
     /// Whether more than half of the connections are in use: the others are for requests that have arrived.
-    pub(crate) fn is_scarce(&self) -> bool {
+    fn is_scarce(&self) -> bool {
         let free = self.permits.available_permits() + self.idle.borrow().len();
         self.waiting.get() > 0 || free * 2 < self.limits.connections
+    }
+
+    /// The share of a request in the bytes that are gathered; none if connections are not scarce.
+    pub(crate) fn gathers(&self) -> Option<GatheredShare> {
+        self.is_scarce().then(|| self.gathered.share())
     }
 
     pub(crate) fn count_retry(&self) {

@@ -142,6 +142,42 @@ fn drip(client: &mut Connection, pace: Duration) -> Duration {
 }
 
 /// Many more than there are connections, and then they all go on.
+/// 16 MiB for each worker: 300 uploads of which 60 KiB have arrived are too many, and those beyond are refused at once.
+#[test]
+fn uploads_that_gather_take_a_bounded_part_of_the_memory() {
+    let upstream = Scripted::start(|conn| {
+        while let Some(request) = conn.read_request() {
+            if request.head.contains("/hangs ") {
+                return drop(conn.read_request());
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "8"]);
+    let mut hanging: Vec<_> = (0..5).map(|_| Connection::open(gateway.data)).collect();
+    for client in &mut hanging {
+        client.send("GET /profiles/hangs HTTP/1.1\r\nHost: ucs\r\n\r\n");
+    }
+    eventually("five connections are in use", || upstream.received_text().matches("/hangs ").count() == 5);
+    let mut uploads: Vec<_> = (0..300).map(|_| Connection::open(gateway.data)).collect();
+    for client in &mut uploads {
+        client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 61441\r\n\r\n");
+        client.send("x".repeat(60 * 1024));
+    }
+    let refused = || admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"overload\"}");
+    eventually("those beyond are refused", || refused() >= 20.0);
+    let whole = request(gateway.data, "POST /profiles", &[], b"whole");
+    assert_eq!((whole.status, whole.text()), (200, "ok".to_owned()), "a body that has arrived needs no memory");
+    let mut statuses = Vec::new();
+    for client in &mut uploads {
+        drop(client.try_send("x"));
+        statuses.push(client.read_reply().status);
+    }
+    let kept = statuses.iter().filter(|status| **status == 200).count();
+    let beyond = statuses.iter().filter(|status| **status == 503).count();
+    assert!(kept + beyond == 300 && (250..=280).contains(&kept), "{kept} and {beyond}");
+}
+
 #[test]
 fn uploads_that_have_not_arrived_leave_connections_to_ucs_for_others() {
     let upstream = Scripted::start(|conn| {
