@@ -6,87 +6,28 @@
 //! another process under a running gateway is noticed at the next line: the journal goes on in a new file, whose first line
 //! names the lost head in `continues`.
 
+mod chain;
+mod entry;
+
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use crate::hex::sha256_hex;
-use crate::policy::mode::{ModeRecord, Phase};
-
-/// The `previous` of the first line.
-pub(super) const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+use crate::policy::mode::ModeRecord;
+use chain::Chain;
+use entry::IndexEntry;
+pub(crate) use entry::{JournalEntry, JournalKind};
+pub(super) use entry::{NO_HASH, hashed_part};
 
 /// The part at its end that a reading of the newest lines takes first, and at most, in bytes: a journal only grows, and one
 /// reading must not take all memory.
 const SHORTEST_TAIL: u64 = 64 << 10;
 const LONGEST_TAIL: u64 = 16 << 20;
-
-const HASH_OPENS: &str = "{\"hash\":\"";
-const HASH_CLOSES: &str = "\",";
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct JournalEntry {
-    /// SHA-256 of the rest of the line, in hex.
-    pub hash: String,
-    /// The `hash` of the previous line; 64 zeroes in the first line.
-    pub previous: String,
-    /// In the first line of a file that follows a lost one: the `hash` of the last line there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub continues: Option<String>,
-    pub time: Timestamp,
-    /// The reason for the save.
-    pub kind: JournalKind,
-    /// The saved record. Its `journal_head` is this line's `previous`: the head of the journal until then.
-    pub record: ModeRecord,
-    /// Members that this program does not know.
-    #[serde(flatten)]
-    pub unknown: Map<String, Value>,
-}
-
-/// The reason for a save.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum JournalKind {
-    /// The first record of this directory, or the first after a file was set aside.
-    Started,
-    /// A flip began.
-    Switching,
-    /// A flip ended in its target mode.
-    Settled,
-    /// A flip failed and its old mode is in force again.
-    Reverted,
-    /// A flip was cancelled by a later change.
-    Cancelled,
-    /// The mode stayed; its reason, expiry or force changed.
-    Amended,
-    /// The mode stayed; a flip was scheduled.
-    Scheduled,
-    /// The mode stayed; the scheduled flip was cancelled or given up, or its mode was in force already.
-    Unscheduled,
-    /// A kind that this program does not know.
-    #[serde(other)]
-    Other,
-}
-
-impl JournalKind {
-    /// The kind of the step from `record` to `next`.
-    pub(crate) fn of_step(record: &ModeRecord, next: &ModeRecord) -> JournalKind {
-        match (record.phase, next.phase) {
-            (_, Phase::Switching) => JournalKind::Switching,
-            (Phase::Settled, Phase::Settled) if next.scheduled == record.scheduled => JournalKind::Amended,
-            (Phase::Settled, Phase::Settled) if next.scheduled.is_some() => JournalKind::Scheduled,
-            (Phase::Settled, Phase::Settled) => JournalKind::Unscheduled,
-            (Phase::Switching, Phase::Settled) if next.mode == record.mode => JournalKind::Settled,
-            (Phase::Switching, Phase::Settled) if next.cause.as_deref() == Some("cancelled") => JournalKind::Cancelled,
-            (Phase::Switching, Phase::Settled) => JournalKind::Reverted,
-        }
-    }
-}
 
 /// The journal of one directory, open for appending. One writer only.
 #[derive(Debug)]
@@ -102,14 +43,6 @@ pub(crate) struct Journal {
     /// The loss of that file, as a sentence, until it is taken.
     lost: Option<String>,
     entries: Vec<IndexEntry>,
-}
-
-/// The part of a line that is kept in memory: enough to find the head of a record.
-#[derive(Debug)]
-struct IndexEntry {
-    hash: String,
-    revision: u64,
-    begins: u64,
 }
 
 /// The result of opening a journal.
@@ -131,21 +64,19 @@ impl Journal {
     /// Opens (or creates) the journal and verifies the whole chain.
     pub(crate) fn open(path: &Path) -> io::Result<Opened> {
         let existed = path.try_exists()?;
-        let mut file = open_for_append(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let torn = match &bytes[whole..] {
+        let file = open_for_append(path)?;
+        let Chain { entries, continues, fault, highest, length, tail } = Chain::read(BufReader::new(&file))?;
+        let torn = match &*tail {
             [] => None,
-            tail => Some(move_partial_line(path, &file, whole as u64, tail)?),
+            tail => Some(move_partial_line(path, &file, length, tail)?),
         };
-        match verify(&bytes[..whole]) {
-            Ok((entries, continues)) => {
-                let (length, has_remains, lost) = (whole as u64, false, None);
+        match fault {
+            None => {
+                let (has_remains, lost) = (false, None);
                 let journal = Journal { path: path.to_owned(), file, length, has_remains, continues, lost, entries };
                 Ok(Opened { journal, existed, torn, broken: None, highest_aside: 0 })
             }
-            Err((line, fault)) => {
+            Some((line, fault)) => {
                 drop(file);
                 let aside = free_name(path, "aside");
                 std::fs::rename(path, &aside)?;
@@ -154,7 +85,7 @@ impl Journal {
                 let file = open_for_append(path)?;
                 let (length, has_remains, continues, lost, entries) = Default::default();
                 let journal = Journal { path: path.to_owned(), file, length, has_remains, continues, lost, entries };
-                Ok(Opened { journal, existed, torn, broken: Some(broken), highest_aside: highest_of(&bytes) })
+                Ok(Opened { journal, existed, torn, broken: Some(broken), highest_aside: highest })
             }
         }
     }
@@ -353,53 +284,6 @@ fn move_partial_line(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::R
     file.set_len(whole)?;
     file.sync_all()?;
     Ok(torn)
-}
-
-/// The index of a sound chain and the lost head that it follows, or the number of the first bad line and its fault.
-fn verify(whole: &[u8]) -> Result<(Vec<IndexEntry>, Option<String>), (usize, String)> {
-    let text = std::str::from_utf8(whole).map_err(|_| (1, "is not text".to_owned()))?;
-    let mut links: Vec<IndexEntry> = Vec::new();
-    let (mut begins, mut continues) = (0, None);
-    for (index, line) in text.split_terminator('\n').enumerate() {
-        let previous = links.last().map_or(NO_HASH, |link| link.hash.as_str());
-        let entry = verify_line(line, previous).map_err(|fault| (index + 1, fault))?;
-        if links.is_empty() {
-            continues = entry.continues;
-        }
-        links.push(IndexEntry { hash: entry.hash, revision: entry.record.revision, begins });
-        begins += line.len() as u64 + 1;
-    }
-    Ok((links, continues))
-}
-
-/// The highest revision of the lines that are sound in themselves, in a broken chain.
-fn highest_of(bytes: &[u8]) -> u64 {
-    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-    lines.filter_map(|line| read_line(line).ok()).map(|entry| entry.record.revision).max().unwrap_or(0)
-}
-
-/// An entry whose hash is right.
-fn read_line(line: &str) -> Result<JournalEntry, String> {
-    let hashed = hashed_part(line).ok_or("does not begin with a hash")?;
-    let entry: JournalEntry = serde_json::from_str(line).map_err(|error| format!("is not an entry ({error})"))?;
-    if entry.hash != sha256_hex(hashed) {
-        return Err("was changed: its hash is wrong".to_owned());
-    }
-    Ok(entry)
-}
-
-fn verify_line(line: &str, previous: &str) -> Result<JournalEntry, String> {
-    let entry = read_line(line)?;
-    if entry.previous != previous {
-        return Err("does not follow the previous line: a line was removed, inserted or changed".to_owned());
-    }
-    Ok(entry)
-}
-
-/// The text after the `hash` member.
-pub(super) fn hashed_part(line: &str) -> Option<&str> {
-    let hash_and_rest = line.strip_prefix(HASH_OPENS)?;
-    hash_and_rest.get(NO_HASH.len()..)?.strip_prefix(HASH_CLOSES)
 }
 
 #[cfg(test)]
