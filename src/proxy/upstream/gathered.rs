@@ -4,8 +4,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The most bytes of one worker: 256 requests with all that one gathers, or some thousands that send slowly.
+/// The most bytes of one worker: some 230 requests with all that one gathers, or 2,000 that have sent nothing yet.
 const LIMIT: usize = 16 << 20;
+
+/// What a request takes besides its body, roughly: its head, its exchange, and a stream of HTTP/2.
+const REQUEST: usize = 8 << 10;
 
 /// The bytes that all requests of a worker hold.
 #[derive(Debug, Default)]
@@ -14,7 +17,9 @@ pub(crate) struct GatheredBytes(Cell<usize>);
 impl GatheredBytes {
     /// The share of a request, which holds nothing yet.
     pub(crate) fn share(self: &Rc<Self>) -> GatheredShare {
-        GatheredShare { all: Rc::clone(self), bytes: 0 }
+        let mut share = GatheredShare { all: Rc::clone(self), bytes: 0 };
+        share.note(0);
+        share
     }
 }
 
@@ -26,16 +31,20 @@ pub(crate) struct GatheredShare {
 }
 
 impl GatheredShare {
-    /// Notes how many bytes the request holds now. False if all of them hold too many.
-    pub(crate) fn note(&mut self, bytes: usize) -> bool {
+    /// Notes how many bytes of its body the request holds now. False if all of them hold too many.
+    pub(crate) fn note(&mut self, body: usize) -> bool {
+        self.set(body + REQUEST);
+        self.all.0.get() <= LIMIT
+    }
+
+    fn set(&mut self, bytes: usize) {
         self.all.0.set(self.all.0.get() - self.bytes + bytes);
         self.bytes = bytes;
-        self.all.0.get() <= LIMIT
     }
 }
 
 impl Drop for GatheredShare {
     fn drop(&mut self) {
-        self.note(0);
+        self.set(0);
     }
 }
