@@ -209,7 +209,7 @@ fn forward_status(error: &ForwardError) -> StatusCode {
         ForwardError::GaveUp(why) => match why {
             GaveUp::FirstByte | GaveUp::UpstreamBody | GaveUp::ClientReading => StatusCode::GATEWAY_TIMEOUT,
             GaveUp::ClientBody | GaveUp::ClientPace => StatusCode::REQUEST_TIMEOUT,
-            GaveUp::DrainClient | GaveUp::Cut => StatusCode::SERVICE_UNAVAILABLE,
+            GaveUp::DrainClient | GaveUp::Cut | GaveUp::Overload => StatusCode::SERVICE_UNAVAILABLE,
         },
         ForwardError::BadBody => StatusCode::BAD_REQUEST,
         ForwardError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -230,6 +230,7 @@ fn forward_reason(error: &ForwardError) -> &'static str {
             GaveUp::ClientPace => "body_too_slow",
             GaveUp::DrainClient => "drain_client_timeout",
             GaveUp::Cut => "cut",
+            GaveUp::Overload => "overload",
         },
         ForwardError::BadBody => "bad_body",
         ForwardError::BodyTooLarge => "body_too_large",

@@ -43,6 +43,7 @@ impl ForwardError {
                 GaveUp::ClientBody | GaveUp::ClientReading | GaveUp::ClientPace => Outcome::ClientTimeout,
                 GaveUp::DrainClient => Outcome::DrainClientTimeout,
                 GaveUp::Cut => Outcome::Cut,
+                GaveUp::Overload => Outcome::Overload,
             },
             ForwardError::BadBody => Outcome::BadRequest,
             ForwardError::BodyTooLarge => Outcome::TooLarge,
@@ -53,7 +54,9 @@ impl ForwardError {
     pub(crate) fn upstream_fault(&self) -> Option<UpstreamFault> {
         match self {
             ForwardError::Connect(ConnectError::TimedOut(_)) => Some(UpstreamFault::ConnectTimeout),
-            ForwardError::Connect(ConnectError::Overload) => Some(UpstreamFault::PoolFull),
+            ForwardError::Connect(ConnectError::Overload) | ForwardError::GaveUp(GaveUp::Overload) => {
+                Some(UpstreamFault::PoolFull)
+            }
             ForwardError::Connect(_) => Some(UpstreamFault::Connect),
             ForwardError::Broken(error) if error.is_malformed() => Some(UpstreamFault::Malformed),
             ForwardError::Broken(_) => Some(UpstreamFault::Closed),

@@ -75,6 +75,8 @@ pub(crate) enum GaveUp {
     DrainClient,
     /// A flip cut it at its deadline.
     Cut,
+    /// Newer requests needed the memory in which its body waited.
+    Overload,
 }
 
 /// The state of a request's body.
@@ -398,7 +400,7 @@ impl Exchange {
 
     /// Wakes the owner of the connection to UCS, which resets it and drops the permit: a drain must not end before that. If the
     /// exchange is given up a second time, the permit is released here.
-    fn give_up(&self, why: GaveUp) {
+    pub(crate) fn give_up(&self, why: GaveUp) {
         if self.gave_up.replace(Some(why)).is_some() {
             return self.release();
         }

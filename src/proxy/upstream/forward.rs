@@ -68,10 +68,9 @@ impl Forwarder {
         }
         let (task, interim) = client.map_or((None, None), |client| (Some(client.task), client.interim));
         let exchange = self.exchanges.begin(admission, task);
-        let gathered = if body.is_end_stream() { None } else { self.pool.gathers() };
+        let gathers = if body.is_end_stream() { None } else { self.pool.gathers(&exchange) };
         let mut forwarding = Forwarding {
-            stage: if gathered.is_some() { Stage::Gathering } else { Stage::Start(Attempt::First) },
-            gathered,
+            stage: gathers.map_or(Stage::Start(Attempt::First), Stage::Gathering),
             pool: Rc::clone(&self.pool),
             // RFC 9110, 9.2.1: safe methods change nothing, so aborting them does no harm.
             mutating: !head.is_safe || !body.is_end_stream(),
@@ -93,8 +92,6 @@ impl Forwarder {
 struct Forwarding {
     /// Declared before the exchange: the connection must be closed before the permit is dropped.
     stage: Stage,
-    /// What it holds of its body while it has no connection.
-    gathered: Option<GatheredShare>,
     pool: Rc<Pool>,
     message: MessageWriter<RequestBody>,
     mutating: bool,
@@ -106,7 +103,7 @@ struct Forwarding {
 
 enum Stage {
     /// Connections are scarce: it takes none from others until all of its body, or enough, has arrived.
-    Gathering,
+    Gathering(GatheredShare),
     /// It needs a connection.
     Start(Attempt),
     /// It waits for a connection, as none was idle.
@@ -139,7 +136,7 @@ struct Exchanging {
 impl Forwarding {
     /// Sends the request and reads the head of the response; retries once if the first connection was stale.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(ResponseHead, PooledConnection), ForwardError>> {
-        if let Stage::Gathering = self.stage {
+        if let Stage::Gathering(_) = self.stage {
             ready!(self.poll_gather(context))?;
             self.stage = Stage::Start(Attempt::First);
         }
@@ -173,17 +170,12 @@ impl Forwarding {
 
     /// Waits for the body, or enough of it.
     fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ForwardError>> {
-        if self.exchange.gave_up().is_none() {
-            let is_pending = self.message.poll_gather(GATHERED_BYTES, context).is_pending();
-            let waiting = self.message.waiting();
-            let has_room = self.gathered.as_mut().is_none_or(|share| share.note(waiting));
-            if is_pending && !has_room {
-                return Poll::Ready(Err(ConnectError::Overload.into()));
+        if self.exchange.gave_up().is_none() && self.message.poll_gather(GATHERED_BYTES, context).is_pending() {
+            self.exchange.wake_when_given_up(context);
+            if let Stage::Gathering(share) = &self.stage {
+                share.note(self.message.waiting());
             }
-            if is_pending {
-                self.exchange.wake_when_given_up(context);
-                return Poll::Pending;
-            }
+            return Poll::Pending;
         }
         if self.exchange.gave_up().is_some() || self.message.is_failed() {
             return Poll::Ready(Err(self.explain(ResponseError::GaveUp.into())));
@@ -206,7 +198,7 @@ impl Forwarding {
                 let mut connecting: Connecting = match stage {
                     Stage::Connecting(connecting) => connecting,
                     Stage::Start(attempt) => Box::pin(Rc::clone(&self.pool).checkout(attempt == Attempt::Retry)),
-                    Stage::Gathering | Stage::Exchanging(_) | Stage::Done => return Poll::Pending,
+                    Stage::Gathering(_) | Stage::Exchanging(_) | Stage::Done => return Poll::Pending,
                 };
                 let Poll::Ready(pooled) = connecting.as_mut().poll(context) else {
                     self.stage = Stage::Connecting(connecting);
@@ -220,7 +212,6 @@ impl Forwarding {
             return Poll::Ready(Err(ForwardError::GaveUp(reason)));
         }
         self.exchange.sent();
-        self.gathered = None;
         Poll::Ready(Ok(pooled))
     }
 

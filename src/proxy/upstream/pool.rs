@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::proxy::upstream::connection::Connection;
-use crate::proxy::upstream::gathered::{GatheredBytes, GatheredShare};
+use crate::proxy::upstream::exchange::Exchange;
+use crate::proxy::upstream::gathered::{Gathered, GatheredShare};
 use crate::telemetry::{UpstreamFault, WorkerMetrics};
 use crate::transport::Upstream;
 
@@ -71,8 +72,7 @@ pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
     permits: Arc<Semaphore>,
     waiting: Cell<usize>,
-    /// The bodies of requests that have no connection yet.
-    gathered: Rc<GatheredBytes>,
+    gathered: Rc<Gathered>,
     /// The time of the last sweep: precise enough for idle times.
     swept: Cell<Instant>,
     metrics: Arc<WorkerMetrics>,
@@ -141,9 +141,9 @@ impl Pool {
         self.waiting.get() > 0 || free * 2 < self.limits.connections
     }
 
-    /// The share of a request in the bytes that are gathered; none if connections are not scarce.
-    pub(crate) fn gathers(&self) -> Option<GatheredShare> {
-        self.is_scarce().then(|| self.gathered.share())
+    /// The share of a request in the memory of those that gather; none if connections are not scarce.
+    pub(crate) fn gathers(&self, exchange: &Rc<Exchange>) -> Option<GatheredShare> {
+        self.is_scarce().then(|| self.gathered.share(exchange))
     }
 
     pub(crate) fn count_retry(&self) {

@@ -142,7 +142,7 @@ fn drip(client: &mut Connection, pace: Duration) -> Duration {
 }
 
 /// Many more than there are connections, and then they all go on.
-/// 16 MiB for each worker: 300 uploads of which 60 KiB have arrived are too many, and those beyond are refused at once.
+/// 16 MiB for each worker: of 300 uploads of which 60 KiB have arrived, the oldest make way for newer ones.
 #[test]
 fn uploads_that_gather_take_a_bounded_part_of_the_memory() {
     let upstream = Scripted::start(|conn| {
@@ -159,23 +159,37 @@ fn uploads_that_gather_take_a_bounded_part_of_the_memory() {
         client.send("GET /profiles/hangs HTTP/1.1\r\nHost: ucs\r\n\r\n");
     }
     eventually("five connections are in use", || upstream.received_text().matches("/hangs ").count() == 5);
-    let mut uploads: Vec<_> = (0..300).map(|_| Connection::open(gateway.data)).collect();
-    for client in &mut uploads {
+    let begin = |_| {
+        let mut client = Connection::open(gateway.data);
         client.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 61441\r\n\r\n");
         client.send("x".repeat(60 * 1024));
-    }
+        client
+    };
+    let mut uploads: Vec<_> = (0..20).map(begin).collect();
+    let in_flight = || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"production\"}");
+    eventually("twenty uploads are older than all others", || in_flight() == 25.0);
+    uploads.extend((0..280).map(begin));
     let refused = || admin::metric(&gateway, "ucs_gateway_requests_total{class=\"profile\",outcome=\"overload\"}");
     eventually("those beyond are refused", || refused() >= 20.0);
     let whole = request(gateway.data, "POST /profiles", &[], b"whole");
     assert_eq!((whole.status, whole.text()), (200, "ok".to_owned()), "a body that has arrived needs no memory");
+    // Its second half is sent once the gateway is known to hold the first.
+    let mut halves = Connection::open(gateway.data);
+    let before = refused();
+    halves.send("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: 60000\r\n\r\n");
+    halves.send("y".repeat(59_999));
+    eventually("an older upload makes way", || refused() > before);
+    halves.send("y");
+    assert_eq!(halves.read_reply().status, 200, "slow uploads take nothing from one that arrives in time");
     let mut statuses = Vec::new();
     for client in &mut uploads {
         drop(client.try_send("x"));
         statuses.push(client.read_reply().status);
     }
-    let kept = statuses.iter().filter(|status| **status == 200).count();
     let beyond = statuses.iter().filter(|status| **status == 503).count();
-    assert!(kept + beyond == 300 && (220..=260).contains(&kept), "{kept} and {beyond}");
+    let kept = statuses.iter().filter(|status| **status == 200).count();
+    assert!((40..=80).contains(&beyond) && kept + beyond == 300, "{kept} and {beyond}");
+    assert!(statuses[..20].iter().all(|status| *status == 503), "the oldest: {statuses:?}");
 }
 
 #[test]
