@@ -29,7 +29,7 @@ const START: Duration = Duration::from_secs(30);
 /// The wait between two looks at an etcd that starts.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The orphan grace of the stand-in.
+/// The orphan grace: an operation of the stand-in soon ends when its client has gone.
 const GRACE: &str = "500ms";
 
 const NO_ETCD: &str = "demo --fleet needs the program etcd (3.4 or later) in the path, and found none. On Debian and Ubuntu: \

@@ -54,7 +54,7 @@ Copy and paste, in another terminal:
   {profile}
 
   # 4. Kill a gateway. What it left at UCS is unknown: no flip settles without its word. This one is reverted
-  #    after 25 s: 5 s for the drain, 5 s for what was left, 15 s for UCS.
+  #    after 20.5 s: 5 s for the drain, 0.5 s for what was left, 15 s for UCS.
   kill -9 {process}
   {short}
 
