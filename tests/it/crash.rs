@@ -424,7 +424,7 @@ fn an_append_that_was_interrupted_is_no_alarm() {
 #[test]
 fn a_flip_that_cannot_begin_for_lack_of_space_changes_nothing() {
     let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
-    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &ALONE);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
     let journal = std::fs::read(dir.path().join("journal.jsonl")).unwrap();
     // Room for half a line: what was written of it must not stay.
     gateway.limit_files(Some(journal.len() as u64 + 100));
@@ -445,7 +445,7 @@ fn a_flip_that_cannot_begin_for_lack_of_space_changes_nothing() {
 /// Runs out of space between the two saves of a flip: `full` fills the disk and says how to make space again.
 fn a_flip_that_cannot_settle(fill: impl Fn(&Gateway, &Path), heal: impl Fn(&Gateway, &Path), restart: bool) {
     let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
-    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &ALONE);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
     let mut client = begin_upload(&gateway, &ucs);
     let mut asker = Connection::open(gateway.admin);
     admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));
@@ -500,7 +500,7 @@ fn a_kill_before_that_loses_nothing() {
 #[test]
 fn a_cancel_that_cannot_be_saved_is_acknowledged_to_nobody() {
     let (ucs, dir) = (Ucs::start(StandInOptions { has_mode_api: false, ..StandInOptions::new() }), TempDir::new());
-    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &ALONE);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &ALONE);
     let _client = begin_upload(&gateway, &ucs);
     let mut asker = Connection::open(gateway.admin);
     admin::begin(&mut asker, &gateway, "PUT /mode", Some(&json!({"mode": "maintenance"})));

@@ -226,7 +226,7 @@ fn while_production_cannot_be_left_what_needs_a_schema_is_404() {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
     ucs.control().change(|options| options.auto_maintenance = false);
     let flags = [QUICK, &["--schema-probe-interval", "1h"]].concat();
-    let gateway = Gateway::start_limitable_in(dir.path(), ucs.address, &flags);
+    let gateway = Gateway::start_in(dir.path(), ucs.address, &flags);
     knows(&gateway, "defined");
     gateway.limit_files(Some(std::fs::metadata(dir.path().join("journal.jsonl")).unwrap().len() + 100));
     ucs.control().set_profile_schema(false);

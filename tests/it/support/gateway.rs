@@ -65,12 +65,6 @@ impl Gateway {
         Gateway::watch(command(state_dir, upstream, extra), state_dir)
     }
 
-    /// The same with SIGXFSZ ignored, so that a file size limit (see [`Gateway::limit_files`]) is an error and no end.
-    pub fn start_limitable_in(state_dir: &Path, upstream: SocketAddr, extra: &[&str]) -> Gateway {
-        Gateway::start_after("trap '' XFSZ", state_dir, upstream, extra)
-            .unwrap_or_else(|(status, log)| panic!("the gateway did not start: {status}\n{}", log.join("\n")))
-    }
-
     /// Started by a shell that runs `prelude` first: limits, signals and variables are the gateway's own then.
     pub fn start_after(
         prelude: &str,
