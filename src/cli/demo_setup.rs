@@ -1,14 +1,18 @@
-//! The common part of the demos of one gateway and of a fleet: their arguments, a temporary folder, the program's name in the commands
-//! that they print, and the signal that ends them.
+//! The common part of the demos of one gateway and of a fleet: their arguments, the stand-in UCS, the flags of a gateway, a
+//! temporary folder, the program's name in the commands that they print, and the signal that ends them. It starts no gateway.
 
+use std::error::Error;
+use std::ffi::OsString;
 use std::fs::DirBuilder;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::transport::parse_listen;
+use crate::demo::{StandIn, StandInOptions};
+use crate::transport::{TcpListener, parse_listen};
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
@@ -47,8 +51,8 @@ fn listen_address(text: &str) -> Result<String, String> {
 /// The shipped table, embedded so that the demo runs in any folder.
 const SHIPPED_ROUTES: &str = include_str!("../../routes.yaml");
 
-/// `--max-connections` of a demo.
-pub(super) const DEMO_CONNECTIONS: &str = "1000";
+/// A flag of a program, with its value.
+pub(super) type Flag = (&'static str, String);
 
 /// This program, as printed commands call it: a new user has not installed it.
 pub(super) fn program() -> String {
@@ -66,6 +70,37 @@ pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = hangup.recv() => {}
         }
     })
+}
+
+/// Starts a stand-in UCS with example data.
+pub(super) async fn stand_in(args: &DemoArgs, address: &str) -> Result<StandIn, Box<dyn Error>> {
+    let options = StandInOptions { profile_schema: !args.no_schema, delay: args.delay, ..StandInOptions::new() };
+    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let stand_in = StandIn::start(listener, options).await?;
+    stand_in.seed();
+    Ok(stand_in)
+}
+
+/// The flags that every gateway of a demo has.
+pub(super) fn gateway_flags(routes: &Path, ucs: SocketAddr, state: &Path) -> Vec<Flag> {
+    vec![
+        ("--routes", routes.display().to_string()),
+        ("--upstream", format!("http://{ucs}")),
+        ("--state-dir", state.display().to_string()),
+        // Enough to try it, and few enough for any limit of file descriptors.
+        ("--max-connections", "1000".to_owned()),
+        // Ctrl-C ends it at once.
+        ("--stop-linger", "0s".to_owned()),
+    ]
+}
+
+/// The words of a command line.
+pub(super) fn command_line<const N: usize>(
+    start: [OsString; N],
+    flags: impl IntoIterator<Item = Flag>,
+) -> Vec<OsString> {
+    let flags = flags.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]);
+    start.into_iter().chain(flags).collect()
 }
 
 /// The route table of the arguments, else the shipped one.

@@ -37,17 +37,16 @@ pub(super) enum SetEnd {
 /// Changes the mode. The drain is shown on standard error: as a bar on a terminal, else as lines.
 pub(super) async fn set(client: &AdminClient, body: &Value, patience: Duration) -> Result<SetEnd, CallError> {
     let flip = client.call(Method::PUT, "/mode", Some(body), patience);
-    tokio::pin!(flip);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| CallError::Broken(error.to_string()))?;
     let (sender, mut drains) = mpsc::unbounded_channel();
     let progress = follow(client, sender);
-    tokio::pin!(progress);
+    tokio::pin!(flip, progress);
     let mut display = Display::new(body);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut reverting: Option<Reverting> = None;
     loop {
-        let answer = tokio::select! {
+        let decision = tokio::select! {
             biased;
             ended = &mut flip => {
                 display.clear();
@@ -55,12 +54,10 @@ pub(super) async fn set(client: &AdminClient, body: &Value, patience: Duration) 
             }
             reverted = optional(reverting.as_mut()), if reverting.is_some() => {
                 reverting = None;
-                if let Err(why) = reverted {
-                    display.say(&format!("it was not reverted: {why}"));
-                }
+                let _ = reverted.inspect_err(|why| display.say(&format!("it was not reverted: {why}")));
                 continue;
             }
-            answer = display.answer(&mut interrupt) => answer,
+            decision = display.decision(&mut interrupt) => decision,
             Some(event) = drains.recv() => {
                 display.drain(event);
                 continue;
@@ -71,18 +68,12 @@ pub(super) async fn set(client: &AdminClient, body: &Value, patience: Duration) 
                 continue;
             }
         };
-        match answer {
-            Answer::Asked => {}
-            Answer::Keep => display.say("the change continues"),
-            Answer::Revert => {
-                display.say("reverting …");
-                reverting = Some(Box::pin(revert(client, word(&body["mode"]))));
-            }
-            Answer::Leave => {
-                display.clear();
-                return Ok(SetEnd::Left);
-            }
+        if decision == Decision::Leave {
+            display.clear();
+            return Ok(SetEnd::Left);
         }
+        display.say("reverting …");
+        reverting = Some(Box::pin(revert(client, word(&body["mode"]))));
     }
 }
 
@@ -125,11 +116,9 @@ async fn follow(client: &AdminClient, drains: mpsc::UnboundedSender<Value>) {
     }
 }
 
-/// The operator's decision after Ctrl-C.
-enum Answer {
-    /// The question was put; nothing is decided.
-    Asked,
-    Keep,
+/// The operator's decision after Ctrl-C, unless it is to keep the change going.
+#[derive(PartialEq, Eq)]
+enum Decision {
     Revert,
     Leave,
 }
@@ -179,40 +168,37 @@ impl Display {
     }
 
     /// The first Ctrl-C asks, on a terminal; the second one, and any without a terminal, leaves.
-    async fn answer(&mut self, interrupt: &mut Signal) -> Answer {
+    async fn decision(&mut self, interrupt: &mut Signal) -> Decision {
         loop {
             let typed = optional(self.typed.as_mut().map(|typed| Box::pin(typed.recv())));
             let line = tokio::select! {
                 _ = interrupt.recv() => None,
                 line = typed, if self.is_asking => Some(line.unwrap_or_default()),
             };
+            let Some(screen) = &mut self.screen else { return Decision::Leave };
             let Some(line) = line else {
-                let Some(screen) = self.screen.as_mut().filter(|_| !self.is_asking) else { return Answer::Leave };
+                if self.is_asking {
+                    return Decision::Leave;
+                }
                 self.is_asking = true;
                 self.typed.get_or_insert_with(typed_lines);
                 screen.ask(&format!(
                     "Keep the change going, or revert to {}? [k]eep, [r]evert, Ctrl-C to leave it going: ",
                     self.old_mode
                 ));
-                return Answer::Asked;
+                continue;
             };
-            if let Some(screen) = &mut self.screen {
-                screen.line_was_typed();
-            }
+            screen.line_was_typed();
             match line.trim().to_lowercase().as_str() {
                 "k" | "keep" => {
                     self.is_asking = false;
-                    return Answer::Keep;
+                    self.say("the change continues");
                 }
                 "r" | "revert" => {
                     self.is_asking = false;
-                    return Answer::Revert;
+                    return Decision::Revert;
                 }
-                _ => {
-                    if let Some(screen) = &mut self.screen {
-                        screen.ask("k for keep, r for revert, Ctrl-C to leave: ");
-                    }
-                }
+                _ => screen.ask("k for keep, r for revert, Ctrl-C to leave: "),
             }
         }
     }

@@ -4,22 +4,20 @@
 mod child;
 mod text;
 
-use std::ffi::OsString;
-use std::net::TcpListener as StdListener;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::demo_setup::{DEMO_CONNECTIONS, DemoArgs, Folder, routes, stop_signal};
+use super::demo_setup::{DemoArgs, Folder, command_line, gateway_flags, routes, stand_in, stop_signal};
 use crate::access::{Access, TOKEN_FILE};
 use crate::control::fleet::founding::Founding;
 use crate::control::fleet::operators;
 use crate::control::store::etcd::{EtcdSettings, EtcdStore};
-use crate::demo::{StandIn, StandInOptions};
+use crate::demo::StandIn;
 use crate::policy::mode::Mode;
 use crate::telemetry::STDOUT;
-use crate::transport::TcpListener;
 use child::Process;
 use text::Member;
 
@@ -98,8 +96,7 @@ impl Parts {
             ("--initial-advertise-peer-urls", format!("http://{peer}")),
             ("--initial-cluster", format!("demo=http://{peer}")),
         ];
-        let flags = flags.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]);
-        let mut etcd = Process::start(&std::iter::once(program.into()).chain(flags).collect::<Vec<_>>()).await?;
+        let mut etcd = Process::start(&command_line([program.into()], flags)).await?;
         let url = format!("etcd://{client}/demo");
         let store = EtcdStore::open(EtcdSettings::at(url.parse()?))?;
         let made = async {
@@ -133,9 +130,7 @@ impl Parts {
         number: u16,
     ) -> Result<Member, Box<dyn std::error::Error>> {
         let node = format!("g{number}");
-        let options = StandInOptions { profile_schema: !args.no_schema, delay: args.delay, ..StandInOptions::new() };
-        let stand_in = StandIn::start(TcpListener::bind("127.0.0.1:0").await?, options).await?;
-        stand_in.seed();
+        let stand_in = stand_in(args, "127.0.0.1:0").await?;
         let state = folder.join(&node);
         std::fs::create_dir(&state)?;
         match number {
@@ -143,22 +138,17 @@ impl Parts {
             1 => drop(Access::from_token_file(&state)?),
             _ => drop(std::fs::copy(folder.join("g1").join(TOKEN_FILE), state.join(TOKEN_FILE))?),
         }
-        let flags = [
-            ("--routes", routes.display().to_string()),
-            ("--upstream", format!("http://{}", stand_in.address)),
+        let mut flags = gateway_flags(routes, stand_in.address, &state);
+        flags.extend([
             ("--listen", after(&args.listen, 2 * (number - 1))?),
             ("--admin-listen", after(&args.admin_listen, 2 * (number - 1))?),
-            ("--state-dir", state.display().to_string()),
             ("--store", url.to_owned()),
             ("--node", node.clone()),
             ("--orphan-grace", GRACE.to_owned()),
             ("--workers", "1".to_owned()),
-            ("--max-connections", DEMO_CONNECTIONS.to_owned()),
-            ("--stop-linger", "0s".to_owned()),
             ("--log-format", "json".to_owned()),
-        ];
-        let flags = flags.into_iter().flat_map(|(flag, value)| [OsString::from(flag), value.into()]);
-        let words: Vec<OsString> = [std::env::current_exe()?.into(), "serve".into()].into_iter().chain(flags).collect();
+        ]);
+        let words = command_line([std::env::current_exe()?.into(), "serve".into()], flags);
         let mut process = Process::start(&words).await?;
         let (data, admin) = tokio::time::timeout(START, ready(&mut process))
             .await
@@ -231,7 +221,7 @@ fn etcd_of_path() -> Option<PathBuf> {
 
 /// An address that nothing listened on a moment ago.
 fn free_address() -> std::io::Result<std::net::SocketAddr> {
-    StdListener::bind("127.0.0.1:0")?.local_addr()
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 /// The address some ports after this one; port 0 stays.

@@ -31,38 +31,17 @@ pub(super) fn instructions(members: &[Member], token: &str, (store, etcd): (&str
         format!("curl -i http://{data}/profiles -H 'Content-Type: application/json' -d '{{\"FirstName\":\"Ada\"}}'");
     let (node, process) = (&last.node, last.process);
     format!(
-        r#"ucs-gateway demo: a fleet of gateways, each in front of a stand-in UCS, with one record in etcd
-
-  member  clients of UCS                operators                      stand-in UCS                 process
-{rows}
-  token   {token}
-  store   {store}   (etcd is process {etcd})
-
-Copy and paste, in another terminal:
-
-  TOKEN={token}
-
-  # 1. Every member, and what it has confirmed.
-  {program} fleet --store {store} list
-
-  # 2. One command flips all of them. It is settled when nothing that maintenance forbids runs anywhere.
-  {there}
-  {profile}
-
-  # 3. And back.
-  {back}
-  {profile}
-
-  # 4. Kill a gateway. What it left at UCS is unknown: no flip settles without its word. This one is reverted
-  #    after 20.5 s: 5 s for the drain, 0.5 s for what was left, 15 s for UCS.
-  kill -9 {process}
-  {short}
-
-  # 5. Say that it is stopped; then it is no longer waited for.
-  {program} fleet --store {store} forget {node} --stopped
-  {there}
-
-Stop with ctrl-c.
-"#
+        include_str!("demo.txt"),
+        rows = rows,
+        token = token,
+        store = store,
+        etcd = etcd,
+        program = program,
+        there = there,
+        back = back,
+        profile = profile,
+        process = process,
+        short = short,
+        node = node,
     )
 }
