@@ -211,49 +211,57 @@ fn answer_headers(node: &Node, diagnostics: &mut Diagnostics) -> Vec<(Arc<str>, 
 }
 
 fn route(node: &Node, classes: &[Class], diagnostics: &mut Diagnostics) -> PartialRoute {
-    let mut partial = PartialRoute {
-        at: node.at,
-        path_at: node.at,
-        modes_at: node.at,
-        method_at: node.at,
-        answer: None,
-        route: None,
-    };
+    let at = node.at;
     let faults_before = diagnostics.count();
     let Some(fields) = Fields::of(node, "a route", &ROUTE_KEYS, diagnostics) else {
-        return partial;
+        return PartialRoute { at, path_at: at, modes_at: at, method_at: at, answer: None, route: None };
     };
+    let (answer, route) = values(&fields, at, classes, diagnostics);
+    let place = |keys: &[&str]| keys.iter().find_map(|key| fields.get(key)).map_or(at, |node| node.at);
+    PartialRoute {
+        at,
+        path_at: place(&["path", "regex"]),
+        modes_at: place(&["modes", "class"]),
+        method_at: place(&["method"]),
+        answer,
+        route: route.filter(|_| diagnostics.count() == faults_before),
+    }
+}
+
+/// The values of a route's keys; no route if a mandatory one is missing or invalid.
+fn values(
+    fields: &Fields,
+    at: Span,
+    classes: &[Class],
+    diagnostics: &mut Diagnostics,
+) -> (Option<RouteAnswer>, Option<Route>) {
     let operation = fields.need("operation", "add operation: with its name in the UCS documentation", diagnostics);
     let operation = operation.and_then(|node| name(node, "operation", diagnostics));
     let method_node = fields.need("method", "add method: with a method such as GET, or ANY", diagnostics);
     let method = method_node.and_then(|node| method(node, diagnostics));
     let class_node = fields.need("class", "add class: with the class of the operation", diagnostics);
     let class = class_node.and_then(|node| class_index(node, classes, diagnostics));
-    let pattern = pattern(&fields, node.at, diagnostics);
+    let pattern = pattern(fields, at, diagnostics);
     let id = fields.get("id").and_then(|node| name(node, "id", diagnostics));
-    let own_modes = fields.get("modes").and_then(|node| modes(node, "modes", diagnostics));
+    let modes = fields.get("modes").and_then(|node| modes(node, "modes", diagnostics));
     let needs_schema = fields.get("needs_profile_schema");
-    let needs_profile_schema = needs_schema.and_then(|node| flag(node, "needs_profile_schema", diagnostics));
-    partial.answer = fields.get("answer").and_then(|node| answer(node, diagnostics));
-    partial.path_at = fields.get("path").or(fields.get("regex")).map_or(node.at, |node| node.at);
-    partial.modes_at = fields.get("modes").or(class_node).map_or(node.at, |node| node.at);
-    partial.method_at = method_node.map_or(node.at, |node| node.at);
-    if let (Some(operation), Some(method), Some(class), Some(pattern)) = (operation, method, class, pattern)
-        && diagnostics.count() == faults_before
-    {
-        partial.route = Some(Route {
-            operation: operation.into(),
-            id: id.map(Arc::from),
-            method,
-            pattern,
-            class,
-            modes: own_modes.unwrap_or(classes[class].modes),
-            answer: partial.answer,
-            needs_profile_schema: needs_profile_schema.unwrap_or(false),
-            line: node.at.line,
-        });
-    }
-    partial
+    let needs_schema = needs_schema.and_then(|node| flag(node, "needs_profile_schema", diagnostics));
+    let answer = fields.get("answer").and_then(|node| answer(node, diagnostics));
+    let (Some(operation), Some(method), Some(class), Some(pattern)) = (operation, method, class, pattern) else {
+        return (answer, None);
+    };
+    let route = Route {
+        operation: operation.into(),
+        id: id.map(Arc::from),
+        method,
+        pattern,
+        class,
+        modes: modes.unwrap_or(classes[class].modes),
+        answer,
+        needs_profile_schema: needs_schema.unwrap_or(false),
+        line: at.line,
+    };
+    (answer, Some(route))
 }
 
 fn method(node: &Node, diagnostics: &mut Diagnostics) -> Option<RouteMethod> {

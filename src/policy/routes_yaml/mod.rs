@@ -17,7 +17,7 @@ use crate::policy::table::{
 
 pub(crate) use crate::policy::strict_yaml::Diagnostic;
 
-pub(crate) use self::schema::json_schema;
+pub(crate) use self::schema::JSON_SCHEMA;
 
 /// Parses a whole table. `file` is the name for diagnostics; no file is opened.
 ///
