@@ -6,6 +6,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
+use super::guard::Caller;
 use super::mode_calls::Wanted;
 use super::response::{AdminResponse, Problem};
 use super::state::{AdminState, Arrival};
@@ -29,21 +30,27 @@ const OPENAPI: &str = include_str!("openapi.json");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     ShowMode,
-    SetMode,
-    SetLocal,
+    Change(Change),
     Events,
     History,
     Preview,
     Traffic,
     Fleet,
     Routes,
-    Reload,
     Explain,
     Live,
     Ready,
     Metrics,
     OpenApi,
     Page,
+}
+
+/// The calls that change state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Mode,
+    Local,
+    Reload,
 }
 
 /// The requirements of a call.
@@ -60,8 +67,8 @@ impl Call {
             Call::Live | Call::Ready => Needs::NothingNotEvenAHost,
             Call::Page => Needs::Nothing,
             Call::Metrics if state.parts.metrics_open => Needs::Nothing,
-            Call::SetMode | Call::SetLocal => Needs::This(Permission::ModeSet),
-            Call::Reload => Needs::This(Permission::RoutesReload),
+            Call::Change(Change::Mode | Change::Local) => Needs::This(Permission::ModeSet),
+            Call::Change(Change::Reload) => Needs::This(Permission::RoutesReload),
             Call::ShowMode
             | Call::Events
             | Call::History
@@ -103,25 +110,11 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         Needs::Nothing | Needs::NothingNotEvenAHost => None,
     };
     match (call, caller) {
-        (Call::SetMode, Some(caller)) => {
+        (Call::Change(change), Some(caller)) => {
             check_json(&head.headers)?;
             let body = read_body(body).await?;
             arrival.slot.begin_change()?;
-            match mode_calls::read_change(&body, &caller)? {
-                Wanted { rehearses: true, change, .. } => forecast::rehearse(state, change).await,
-                wanted => mode_calls::set(state, &caller, wanted).await,
-            }
-        }
-        (Call::SetLocal, Some(caller)) => {
-            check_json(&head.headers)?;
-            arrival.slot.begin_change()?;
-            local_calls::set(state, &caller, &read_body(body).await?).await
-        }
-        (Call::Reload, Some(caller)) => {
-            check_json(&head.headers)?;
-            let body = read_body(body).await?;
-            arrival.slot.begin_change()?;
-            route_calls::reload(state, &caller, &body).await
+            change.make(state, &caller, &body).await
         }
         (Call::ShowMode, _) => mode_calls::show(state),
         (Call::Events, _) if head.method == Method::HEAD => {
@@ -139,8 +132,21 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
         (Call::Metrics, _) => probes::metrics(state),
         (Call::OpenApi, _) => Ok(response::whole(StatusCode::OK, "application/json", OPENAPI)),
         (Call::Page, _) => Ok(page::page()),
-        (Call::SetMode | Call::SetLocal | Call::Reload, None) => {
+        (Call::Change(_), None) => {
             Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a credential is required"))
+        }
+    }
+}
+
+impl Change {
+    async fn make(self, state: &AdminState, caller: &Caller, body: &[u8]) -> Result<AdminResponse, Problem> {
+        match self {
+            Change::Mode => match mode_calls::read_change(body, caller)? {
+                Wanted { rehearses: true, change, .. } => forecast::rehearse(state, change).await,
+                wanted => mode_calls::set(state, caller, wanted).await,
+            },
+            Change::Local => local_calls::set(state, caller, body).await,
+            Change::Reload => route_calls::reload(state, caller, body).await,
         }
     }
 }
@@ -149,15 +155,15 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
 fn find(method: &Method, path: &str) -> Result<Call, Problem> {
     let (get, other) = match path {
         "/" => (Some(Call::Page), None),
-        "/mode" => (Some(Call::ShowMode), Some((Method::PUT, Call::SetMode))),
-        "/local" => (None, Some((Method::PUT, Call::SetLocal))),
+        "/mode" => (Some(Call::ShowMode), Some((Method::PUT, Call::Change(Change::Mode)))),
+        "/local" => (None, Some((Method::PUT, Call::Change(Change::Local)))),
         "/mode/events" => (Some(Call::Events), None),
         "/mode/history" => (Some(Call::History), None),
         "/mode/preview" => (Some(Call::Preview), None),
         "/traffic" => (Some(Call::Traffic), None),
         "/fleet" => (Some(Call::Fleet), None),
         "/routes" => (Some(Call::Routes), None),
-        "/routes/reload" => (None, Some((Method::POST, Call::Reload))),
+        "/routes/reload" => (None, Some((Method::POST, Call::Change(Change::Reload)))),
         "/explain" => (Some(Call::Explain), None),
         "/livez" => (Some(Call::Live), None),
         "/readyz" => (Some(Call::Ready), None),

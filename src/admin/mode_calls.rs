@@ -232,29 +232,13 @@ pub(super) fn failed(error: &ChangeError) -> Problem {
 
 /// The change that a body asks for.
 pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Problem> {
-    let fault = Problem::bad_body::<String>;
     // serde would read an array as the members in their order.
     if body.trim_ascii().first() != Some(&b'{') {
-        return Err(fault("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}".to_owned()));
+        return Err(Problem::bad_body("the body must be a JSON object, e.g. {\"mode\": \"maintenance\"}"));
     }
-    let wanted: WantedChange = serde_json::from_slice(body).map_err(|error| fault(what_is_wrong(body, &error)))?;
-    for (name, text) in [("reason", &wanted.reason), ("message", &wanted.message)] {
-        check_text(name, text.as_deref())?;
-    }
-    if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
-        return Err(fault("drain_timeout: at most 24h".to_owned()));
-    }
-    if matches!(wanted.expires_in, Some(End::After(after)) if after < SHORTEST_EXPIRY) {
-        return Err(fault("expires_in: at least 1s; \"never\" for a mode that stays".to_owned()));
-    }
-    if wanted.rehearse && wanted.at.is_some() {
-        return Err(fault("rehearse: not together with at; it says what a change would meet now".to_owned()));
-    }
-    for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
-        if matches!(time, Some(When::At(time)) if time <= Timestamp::now()) {
-            return Err(fault(format!("{name}: this time has passed; name a later one, or \"never\" to remove it")));
-        }
-    }
+    let wanted: WantedChange =
+        serde_json::from_slice(body).map_err(|error| Problem::bad_body(what_is_wrong(body, &error)))?;
+    check(&wanted)?;
     let change = ModeChange {
         mode: wanted.mode,
         actor: Actor::new(ActorKind::Operator, &*caller.name),
@@ -271,6 +255,29 @@ pub(super) fn read_change(body: &[u8], caller: &Caller) -> Result<Wanted, Proble
     };
     let waits = wanted.wait.unwrap_or(true) || matches!(change.at, Some(When::At(_)));
     Ok(Wanted { change, waits, rehearses: wanted.rehearse })
+}
+
+/// Checks the values and how they go together.
+fn check(wanted: &WantedChange) -> Result<(), Problem> {
+    for (name, text) in [("reason", &wanted.reason), ("message", &wanted.message)] {
+        check_text(name, text.as_deref())?;
+    }
+    if wanted.drain_timeout.is_some_and(|timeout| timeout.0 > LONGEST_DRAIN) {
+        return Err(Problem::bad_body("drain_timeout: at most 24h"));
+    }
+    if matches!(wanted.expires_in, Some(End::After(after)) if after < SHORTEST_EXPIRY) {
+        return Err(Problem::bad_body("expires_in: at least 1s; \"never\" for a mode that stays"));
+    }
+    if wanted.rehearse && wanted.at.is_some() {
+        return Err(Problem::bad_body("rehearse: not together with at; it says what a change would meet now"));
+    }
+    for (name, time) in [("back_at", wanted.back_at), ("at", wanted.at)] {
+        if matches!(time, Some(When::At(time)) if time <= Timestamp::now()) {
+            let fault = format!("{name}: this time has passed; name a later one, or \"never\" to remove it");
+            return Err(Problem::bad_body(fault));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the texts that an operator writes for people.
