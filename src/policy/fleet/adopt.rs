@@ -175,38 +175,33 @@ impl Member {
                 self.waiting.append(&mut flip.later);
             }
             let is_idle = flip.tickets.is_empty() && flip.cancel.is_none();
-            let ended = match asked {
-                _ if in_force.brief.revision < end => {
-                    self.flips.push(flip);
-                    continue;
+            match asked {
+                _ if in_force.brief.revision < end => self.flips.push(flip),
+                _ if is_idle => {}
+                _ if in_force.brief.revision == end => self.tell_end(flip, Some(in_force), End::Of, effects),
+                Some((revision, there)) if revision == end => {
+                    self.tell_end(flip, there, |outcome| End::Journalled(outcome, end), effects);
                 }
-                _ if is_idle => continue,
-                _ if in_force.brief.revision == end => Some(in_force),
-                Some((revision, there)) if revision == end => there,
-                _ => {
-                    self.flips.push(flip);
-                    continue;
-                }
-            };
-            let tickets = flip.tickets.drain(..);
-            let Some(ended) = ended else {
-                effects.extend(tickets.chain(flip.cancel).map(|ticket| Effect::Reply(ticket, End::StoreUnavailable)));
-                continue;
-            };
-            let is_settled = ended.brief.mode == flip.record.brief.mode;
-            let failed = Outcome::Failed(ended.failure.unwrap_or(Failure::Cancelled));
-            let told = if is_settled { Outcome::Settled } else { failed };
-            let told_as = |outcome| match in_force.brief.revision == end {
-                true => End::Of(outcome),
-                false => End::Journalled(outcome, end),
-            };
-            effects.extend(tickets.map(|ticket| Effect::Reply(ticket, told_as(told))));
-            match flip.cancel {
-                // It came too late: a flip of its own.
-                Some(ticket) if is_settled => self.waiting.push(ticket),
-                Some(ticket) => effects.push(Effect::Reply(ticket, told_as(Outcome::Restored))),
-                None => {}
+                _ => self.flips.push(flip),
             }
+        }
+    }
+
+    /// Tells those who asked for a flip how it ended, by the record of its end; `None` if the journal has none.
+    fn tell_end(&mut self, flip: Flip, ended: Option<Record>, end: impl Fn(Outcome) -> End, effects: &mut Vec<Effect>) {
+        let Some(ended) = ended else {
+            let unknown = flip.tickets.into_iter().chain(flip.cancel);
+            return effects.extend(unknown.map(|ticket| Effect::Reply(ticket, End::StoreUnavailable)));
+        };
+        let is_settled = ended.brief.mode == flip.record.brief.mode;
+        let failed = Outcome::Failed(ended.failure.unwrap_or(Failure::Cancelled));
+        let told = if is_settled { Outcome::Settled } else { failed };
+        effects.extend(flip.tickets.into_iter().map(|ticket| Effect::Reply(ticket, end(told))));
+        match flip.cancel {
+            // It came too late: a flip of its own.
+            Some(ticket) if is_settled => self.waiting.push(ticket),
+            Some(ticket) => effects.push(Effect::Reply(ticket, end(Outcome::Restored))),
+            None => {}
         }
     }
 

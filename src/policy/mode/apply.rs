@@ -182,15 +182,7 @@ pub(crate) fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Res
             Phase::Switching,
         ) => Err(Refusal::Busy),
         (Change::RunScheduled { drain_timeout }, Phase::Settled) => match &record.scheduled {
-            Some(scheduled) if scheduled.is_due(now) => {
-                // Amended first: the flip is no longer to come, even if the mode is in force already.
-                let begun = ModeRecord { scheduled: None, ..amended(record) };
-                let mut next = set(&begun, &scheduled.change(), *drain_timeout, now);
-                if next.phase == Phase::Switching {
-                    next.left.scheduled = Some(scheduled.clone());
-                }
-                Ok(ModeRecord { revision: begun.revision, ..next })
-            }
+            Some(scheduled) if scheduled.is_due(now) => Ok(run(record, scheduled, *drain_timeout, now)),
             _ => Err(Refusal::NotDue),
         },
         (Change::GiveUpScheduled { cause }, Phase::Settled) if record.scheduled.is_some() => Ok(give_up(record, cause)),
@@ -202,6 +194,16 @@ pub(crate) fn apply(record: &ModeRecord, change: &Change, now: Timestamp) -> Res
         (Change::EndForce, Phase::Settled) if record.force => Ok(ModeRecord { force: false, ..amended(record) }),
         (Change::EndForce, Phase::Settled) => Err(Refusal::NotDue),
     }
+}
+
+/// The scheduled flip. The record is amended first: the flip is no longer to come, even if the mode is in force already.
+fn run(record: &ModeRecord, scheduled: &Scheduled, drain_timeout: Duration, now: Timestamp) -> ModeRecord {
+    let begun = ModeRecord { scheduled: None, ..amended(record) };
+    let mut next = set(&begun, &scheduled.change(), drain_timeout, now);
+    if next.phase == Phase::Switching {
+        next.left.scheduled = Some(scheduled.clone());
+    }
+    ModeRecord { revision: begun.revision, ..next }
 }
 
 /// The mode that is requested at rest: the same one is confirmed, the other one begins a flip.

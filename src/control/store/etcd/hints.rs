@@ -153,24 +153,14 @@ async fn watch(
     };
     let mut missing = watches.len();
     loop {
-        let limit = if missing > 0 { CALL } else { RESYNC };
-        let response = match tokio::time::timeout(limit, responses.message()).await {
-            Ok(Ok(Some(response))) => response,
-            Ok(Ok(None)) => return Ended::Closed,
-            Ok(Err(status)) => return Ended::Failed(EtcdError::of_status(&link.endpoint, &status)),
-            Err(_) if missing > 0 => return Ended::Failed(EtcdError::TimedOut(link.endpoint.clone())),
-            Err(_) => {
+        let response = match next(links, link, &mut responses, missing > 0).await {
+            Ok(Some(response)) => response,
+            Ok(None) => {
                 hint(hints, MANY);
                 continue;
             }
+            Err(ended) => return ended,
         };
-        if let Err(error) = links.check(&link.endpoint, &response) {
-            return Ended::Failed(error);
-        }
-        if response.canceled {
-            let compacted = response.compact_revision;
-            return Ended::Cancelled(format!("{} (compacted: {compacted})", response.cancel_reason));
-        }
         if response.created {
             missing = missing.saturating_sub(1);
         }
@@ -179,6 +169,28 @@ async fn watch(
             hint(hints, if response.created { MANY } else { response.events.len() as u64 });
         }
     }
+}
+
+/// The next response; `None` if it is time to read everything again. A watch that does not begin in time has ended.
+async fn next(
+    links: &Links,
+    link: &Link,
+    responses: &mut Streaming<WatchResponse>,
+    begins: bool,
+) -> Result<Option<WatchResponse>, Ended> {
+    let response = match tokio::time::timeout(if begins { CALL } else { RESYNC }, responses.message()).await {
+        Ok(Ok(Some(response))) => response,
+        Ok(Ok(None)) => return Err(Ended::Closed),
+        Ok(Err(status)) => return Err(Ended::Failed(EtcdError::of_status(&link.endpoint, &status))),
+        Err(_) if begins => return Err(Ended::Failed(EtcdError::TimedOut(link.endpoint.clone()))),
+        Err(_) => return Ok(None),
+    };
+    links.check(&link.endpoint, &response).map_err(Ended::Failed)?;
+    if response.canceled {
+        let compacted = response.compact_revision;
+        return Err(Ended::Cancelled(format!("{} (compacted: {compacted})", response.cancel_reason)));
+    }
+    Ok(Some(response))
 }
 
 fn hint(hints: &watch::Sender<u64>, changes: u64) {

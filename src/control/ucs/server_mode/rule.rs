@@ -121,23 +121,22 @@ pub(crate) fn decide(
     }
     let same = |agreed: &UpstreamStatus| agreed.mode == own_state.mode && agreed.started == seen.started;
     let moved = memory.agreed.as_ref().is_some_and(same) && !own_state.own_call;
-    if own_state.mode == Mode::Maintenance {
-        return if moved { Decision::Moved } else { Decision::SetBack };
-    }
-    if moved {
-        memory.closed_itself = Some(seen.clone());
-        *closed_in_a_row += 1;
-        return match *closed_in_a_row {
-            _ if own_state.forced => Decision::Leave,
-            1 => Decision::Wait,
-            _ => Decision::Follow,
-        };
-    }
-    match own_state.refusals {
-        0 => Decision::SetBack,
-        _ if own_state.forced => Decision::Leave,
-        refusals if refusals >= REFUSALS => Decision::Follow,
-        _ => Decision::SetBack,
+    match own_state.mode {
+        Mode::Maintenance if moved => Decision::Moved,
+        Mode::Maintenance => Decision::SetBack,
+        Mode::Production if moved => {
+            memory.closed_itself = Some(seen.clone());
+            *closed_in_a_row += 1;
+            match *closed_in_a_row {
+                _ if own_state.forced => Decision::Leave,
+                1 => Decision::Wait,
+                _ => Decision::Follow,
+            }
+        }
+        Mode::Production if own_state.refusals == 0 => Decision::SetBack,
+        Mode::Production if own_state.forced => Decision::Leave,
+        Mode::Production if own_state.refusals >= REFUSALS => Decision::Follow,
+        Mode::Production => Decision::SetBack,
     }
 }
 
