@@ -60,7 +60,7 @@ pub(crate) async fn serve(
         parts,
         rates: Rates::default(),
         traffic: Traffic::default(),
-        work: WorkInARow::default(),
+        work: WorkInARow::new(),
         table_turn: Turn::default(),
         journal_turn: Turn::default(),
         closing,

@@ -1,23 +1,42 @@
 //! Lets other threads have the processor while the admin port is busy. It decides nothing about connections or calls.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-/// Pieces of work between two offers: about 0.4 ms. More delays the requests at the data port; fewer leaves an operator beside
-/// a crowd too small a share of a processor that the workers keep busy.
-const LIMIT: u32 = 16;
+/// How long the admin thread works, in microseconds, before it offers the processor. More delays the requests at the data port.
+const WORK: u64 = 100;
 
-/// Counts the work of the admin thread: connections that it accepted, and calls.
+/// Counts the work of the admin thread by its time.
 ///
 /// The kernel lets a busy thread run until its next tick (4 ms, at 250 a second) before a thread that became ready gets the
 /// processor. A crowd at the admin port would delay every request at the data port by that.
-#[derive(Debug, Default)]
-pub(super) struct WorkInARow(AtomicU32);
+#[derive(Debug)]
+pub(super) struct WorkInARow {
+    start: Instant,
+    /// When to offer the processor next, in microseconds since the start.
+    next_offer: AtomicU64,
+}
 
 impl WorkInARow {
-    /// Notes a piece of work, and offers the processor when there were enough.
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), next_offer: AtomicU64::new(WORK) }
+    }
+
+    /// Called after each piece of work: a connection that was accepted, secured or closed, or a call. Offers the processor
+    /// when there was enough work.
     pub(super) fn note(&self) {
-        if self.0.fetch_add(1, Ordering::Relaxed) % LIMIT == LIMIT - 1 {
-            std::thread::yield_now();
+        let offered = self.now();
+        if offered < self.next_offer.load(Ordering::Relaxed) {
+            return;
         }
+        std::thread::yield_now();
+        let back = self.now();
+        // While the workers keep the processor busy an operator still needs a share of it: a third.
+        let work = WORK.max((back - offered) / 2);
+        self.next_offer.store(back + work, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
