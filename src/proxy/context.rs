@@ -31,8 +31,8 @@ use crate::http1::{Buffers, Fields, HeadLimits, RequestHead};
 use crate::telemetry::Metrics;
 use crate::transport::{Handover, Peer, SocketOrigin, TlsServer};
 
-/// The delay of a rejection for too many failed attempts. Thousands of connections that guess without a pause would otherwise
-/// make all other requests wait.
+/// The shortest delay of a rejection for too many failed attempts. Thousands of connections that guess without a pause would
+/// otherwise make all other requests wait.
 const THROTTLED_DELAY: Duration = Duration::from_millis(250);
 
 /// The state that all workers share, besides the settings.
@@ -106,6 +106,8 @@ pub struct Worker {
     /// The slots of each class, for the table with this generation.
     class_slots: RefCell<(u32, Vec<ClassSlot>)>,
     no_class: usize,
+    /// Rejections for too many failed attempts, modulo 256.
+    throttled: Cell<u8>,
 }
 
 /// The places of a class in the metrics and in the limits.
@@ -247,7 +249,7 @@ impl RequestContext<'_> {
     }
 
     /// The principal of the credential in the field. Two credentials are rejected, as different servers could read different
-    /// ones. One attempt too many takes [`THROTTLED_DELAY`].
+    /// ones. A rejection for too many failed attempts is delayed.
     pub(crate) async fn principal(self, field: &str) -> Result<Principal, Refusal> {
         let RequestContext { downstream, head } = self;
         let malformed = || Refusal::Access(AccessError::Malformed);
@@ -258,7 +260,7 @@ impl RequestContext<'_> {
         }
         let identified = downstream.worker.access.authenticate(credential, downstream.source(&head.fields)).await;
         if let Err(AccessError::Throttled { .. }) = identified {
-            tokio::time::sleep(THROTTLED_DELAY).await;
+            tokio::time::sleep(downstream.worker.throttled_delay()).await;
         }
         identified.map_err(Refusal::Access)
     }
@@ -307,12 +309,21 @@ impl Worker {
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),
             no_class: shared.metrics.class_slot("none"),
+            throttled: Cell::default(),
         })
     }
 
     /// The revision of the record in force, if one is known.
     pub(crate) fn revision(&self) -> Option<u64> {
         self.gate.published().record.as_ref().map(|record| record.revision)
+    }
+
+    /// The delay of the next rejection for too many failed attempts. Equal delays would make a crowd's next attempts arrive all
+    /// at once, and other requests wait for them.
+    fn throttled_delay(&self) -> Duration {
+        let count = self.throttled.get();
+        self.throttled.set(count.wrapping_add(1));
+        THROTTLED_DELAY + Duration::from_millis(count.into())
     }
 
     /// The slot of a class in the metrics; looked up once per table.
