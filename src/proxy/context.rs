@@ -24,6 +24,7 @@ use super::upstream::error::ForwardError;
 use super::upstream::exchange::{ClientTask, Exchanges};
 use super::upstream::forward::Forwarder;
 use super::upstream::pool::Pool;
+use super::upstream::source::Source;
 use crate::access::{Access, AccessError, Principal};
 use crate::control_handle::ControlHandle;
 use crate::gate::{TableRef, WorkerGate};
@@ -128,6 +129,8 @@ pub(crate) struct Downstream {
     pub(crate) forwarded: Rc<ForwardedInfo>,
     pub(crate) task: ClientTask,
     pub(crate) kind: DownstreamKind,
+    /// The number of its connection among those of the worker.
+    connection: u64,
     /// Its place among the worker's clients.
     place: Cell<usize>,
 }
@@ -150,7 +153,11 @@ impl DownstreamKind {
 /// The client connections and streams of one worker. Each knows its place, so that removing one costs the same however many
 /// there are.
 #[derive(Debug, Default)]
-pub(crate) struct Clients(RefCell<Vec<Rc<Downstream>>>);
+pub(crate) struct Clients {
+    all: RefCell<Vec<Rc<Downstream>>>,
+    /// The number of connections that have come so far.
+    connections: Cell<u64>,
+}
 
 impl Clients {
     /// Adds a connection that was accepted just now.
@@ -164,6 +171,7 @@ impl Clients {
             forwarded: Rc::new(forwarded),
             task: ClientTask::default(),
             kind: DownstreamKind::Connection { predates_stop: !worker.stop.get().has_begun() },
+            connection: self.connections.replace(self.connections.get() + 1),
             place: Cell::default(),
         })
     }
@@ -177,12 +185,13 @@ impl Clients {
             forwarded: Rc::clone(&connection.forwarded),
             task: ClientTask::default(),
             kind: DownstreamKind::Stream,
+            connection: connection.connection,
             place: Cell::default(),
         })
     }
 
     fn add(&self, downstream: Downstream) -> Rc<Downstream> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.all.borrow_mut();
         downstream.place.set(all.len());
         let downstream = Rc::new(downstream);
         all.push(Rc::clone(&downstream));
@@ -191,7 +200,7 @@ impl Clients {
 
     /// Removes a connection or a stream; the last one takes its place.
     pub(crate) fn remove(&self, downstream: &Downstream) {
-        let (mut all, place) = (self.0.borrow_mut(), downstream.place.get());
+        let (mut all, place) = (self.all.borrow_mut(), downstream.place.get());
         all.swap_remove(place);
         if let Some(moved) = all.get(place) {
             moved.place.set(place);
@@ -200,7 +209,7 @@ impl Clients {
 
     /// All of them, which must not change meanwhile.
     pub(crate) fn all(&self) -> Ref<'_, Vec<Rc<Downstream>>> {
-        self.0.borrow()
+        self.all.borrow()
     }
 }
 
@@ -225,6 +234,11 @@ impl Downstream {
     pub(crate) fn client_name(&self, head: Option<&RequestHead>) -> String {
         let client = head.and_then(|head| self.proxied_client(&head.fields));
         client.map_or_else(|| self.forwarded.peer().to_owned(), |client| client.to_string())
+    }
+
+    /// The origin of a request, as the queue for UCS distinguishes clients.
+    pub(crate) fn source_of(&self, fields: &Fields) -> Source {
+        Source { address: self.proxied_client(fields).or_else(|| self.peer.ip()), connection: self.connection }
     }
 
     /// The source of a request's credential, by which guesses are limited: the real client, not the proxy that many share. The

@@ -33,7 +33,8 @@ pub(crate) fn prepare(
     if request_log.is_logged() {
         request_log.entry = Some(Box::new(admitted_entry(request, matched, NO_STATUS, head.request_id())));
     }
-    Ok((Admission { permit, class_permit }, head))
+    let source = request.downstream.source_of(&request.head.fields);
+    Ok((Admission { permit, class_permit, source }, head))
 }
 
 /// The classified path, one host, no hop-by-hop fields.

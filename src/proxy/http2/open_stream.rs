@@ -1,9 +1,12 @@
 //! The place of an open stream among its worker's clients. It serves nothing.
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::unwritten::Unwritten;
 use crate::proxy::context::Downstream;
+use crate::proxy::upstream::exchange::SWEEP_INTERVAL;
 
 /// A stream that is open, until it is dropped.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub(super) struct OpenStream {
     pub(super) downstream: Rc<Downstream>,
     /// What its connection has given hyper.
     pub(super) unwritten: Rc<Unwritten>,
+    /// Its number among the streams of its connection.
+    number: u64,
 }
 
 impl OpenStream {
@@ -19,12 +24,28 @@ impl OpenStream {
         // A connection with an open stream is not idle.
         connection.state.begin_response();
         let downstream = connection.worker.clients.open_stream(connection);
-        OpenStream { connection: Rc::clone(connection), downstream, unwritten: Rc::clone(unwritten) }
+        let number = unwritten.next_stream();
+        OpenStream { connection: Rc::clone(connection), downstream, unwritten: Rc::clone(unwritten), number }
+    }
+
+    /// Resets the client's connection if nothing was read from it for so long: as hyper keeps much for it, however its streams end.
+    pub(super) fn end_unread_connection(&self, unread_for: Duration) {
+        let Downstream { state, task, .. } = &*self.connection;
+        if state.unread_since().is_some_and(|since| since.elapsed() + SWEEP_INTERVAL >= unread_for) {
+            state.give_up_unread();
+            task.abort();
+        }
+    }
+
+    /// Waits until the client's connection takes more.
+    pub(super) fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
+        self.unwritten.poll_writable(self.number, context)
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
+        self.unwritten.forget(self.number);
         self.downstream.worker.clients.remove(&self.downstream);
         self.connection.state.end_response();
     }

@@ -128,6 +128,11 @@ impl Body for OutgoingBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
         let this = &mut *self;
+        if this.stream.poll_writable(context).is_pending() {
+            this.stream.downstream.state.wait_for_reading(false);
+            this.body.wait_for_client_reading();
+            return Poll::Pending;
+        }
         if !this.piece.is_empty() {
             return Poll::Ready(Some(Ok(this.part())));
         }
@@ -169,6 +174,9 @@ impl Body for OutgoingBody {
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
+        if let Some(unread_for) = self.body.unread_for() {
+            self.stream.end_unread_connection(unread_for);
+        }
         let is_sent = self.is_over && self.piece.is_empty() && !self.stream.downstream.state.ended_unread();
         self.rest.take().filter(|_| is_sent).into_iter().for_each(StreamBody::discard);
     }

@@ -61,6 +61,12 @@ impl Socket {
 
     /// Passes the gathered bytes to the kernel.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.poll_write_gathered(context);
+        self.unwritten.note_blocked(flushed.is_pending());
+        flushed
+    }
+
+    fn poll_write_gathered(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.gathered.len() {
             let polled = Pin::new(&mut self.stream).poll_write(context, &self.gathered[self.written..]);
             match ready!(self.note_written(polled))? {

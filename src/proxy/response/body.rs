@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -41,6 +42,19 @@ impl ResponseBody {
         if let (Source::Relay(_), Some(request_log)) = (&self.source, &mut self.request_log) {
             request_log.outcome = Outcome::ClientGone;
         }
+    }
+
+    /// The client is to read what it has before it gets more.
+    pub(crate) fn wait_for_client_reading(&self) {
+        if let Source::Relay(download) = &self.source {
+            download.wait_for_client_reading();
+        }
+    }
+
+    /// For how long the client had read nothing, if the exchange was given up for that.
+    pub(crate) fn unread_for(&self) -> Option<Duration> {
+        let Source::Relay(download) = &self.source else { return None };
+        download.exchange()?.unread_for()
     }
 
     /// The body of UCS's response.

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use crate::http1::{BodyEvent, FramedBody, RESPONSE_LIMITS, ResponseError};
 use crate::proxy::client::BodyFailed;
 use crate::proxy::incoming::IncomingBody;
+use crate::proxy::upstream::connection::Room;
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Exchange, UploadState};
 use crate::proxy::upstream::pool::{Pool, PooledConnection};
@@ -182,6 +183,13 @@ impl Download {
         }
     }
 
+    /// The client is to read what it has before it gets more.
+    pub(crate) fn wait_for_client_reading(&self) {
+        if let Some(exchange) = self.exchange().filter(|exchange| !exchange.is_waiting_for_client_reading()) {
+            exchange.wait_for_client_reading();
+        }
+    }
+
     /// The exchange, until it completes or fails.
     pub(crate) fn exchange(&self) -> Option<&Rc<Exchange>> {
         let BodyState::Stream(stream) = &self.0 else { return None };
@@ -281,7 +289,9 @@ fn poll_piece(
             Err(error) => return Poll::Ready(Some(Err(ResponseError::Chunks(error).into()))),
         }
         guard.exchange.wake_when_given_up(context);
-        match ready!(connection.poll_fill(body.left(), context)) {
+        // A client that does not read keeps a piece in memory, and while connections are scarce there are many clients.
+        let room = if guard.pool.is_scarce() { Room::USUAL } else { Room::of_body(body.left()) };
+        match ready!(connection.poll_fill(room, context)) {
             Ok(0) if body.end() => return Poll::Ready(None),
             Ok(0) => return Poll::Ready(Some(Err(ResponseError::Ended.into()))),
             Ok(_) => {}

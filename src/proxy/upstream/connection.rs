@@ -15,6 +15,21 @@ const READ_BYTES: usize = 8 * 1024;
 /// The room for one read of a long body.
 const LONG_READ_BYTES: usize = 64 * 1024;
 
+/// The most bytes of one read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room(usize);
+
+impl Room {
+    /// For most responses, and for a piece of any.
+    pub(crate) const USUAL: Room = Room(READ_BYTES);
+
+    /// For a body that lacks so many bytes, if that is known.
+    pub(crate) fn of_body(left: Option<u64>) -> Room {
+        let wanted = left.map_or(READ_BYTES, |left| usize::try_from(left).unwrap_or(LONG_READ_BYTES));
+        Room(wanted.clamp(READ_BYTES, LONG_READ_BYTES))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Bytes that were received and not yet consumed.
@@ -74,11 +89,9 @@ impl Connection {
         }
     }
 
-    /// Reads once; `left` is the number of bytes that the body still lacks, if known. 0 when UCS has closed its side.
-    pub(crate) fn poll_fill(&mut self, left: Option<u64>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let wanted = left.map_or(READ_BYTES, |left| usize::try_from(left).unwrap_or(LONG_READ_BYTES));
-        let room = wanted.clamp(READ_BYTES, LONG_READ_BYTES);
-        self.unread.reserve(room);
+    /// Reads once, as far as such a read goes. 0 when UCS has closed its side.
+    pub(crate) fn poll_fill(&mut self, room: Room, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.unread.reserve(room.0);
         std::pin::pin!(self.reader.read_buf(&mut self.unread)).poll(context)
     }
 }

@@ -13,7 +13,9 @@ use crate::policy::mode::Mode;
 use crate::proxy::class_limits::ClassPermit;
 pub(crate) use crate::proxy::upstream::client_task::ClientTask;
 use crate::proxy::upstream::drain_watch::{ClientWait, FlipSeen, FlipUnderWay};
+pub(crate) use crate::proxy::upstream::gave_up::GaveUp;
 use crate::proxy::upstream::pace::Pace;
+use crate::proxy::upstream::source::Source;
 
 /// The interval of the sweep: the precision of every timeout of an exchange.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,13 +37,14 @@ pub(crate) fn gap_between(before: Instant, now: Instant) -> Duration {
 /// when more requests wait than there are exchanges.
 const READER_UNDER_PRESSURE: Duration = Duration::from_secs(1);
 
-/// The permits of an admitted request.
+/// The permits of an admitted request, and its origin.
 #[derive(Debug)]
 pub(crate) struct Admission {
     /// Counts it in flight.
     pub(crate) permit: Permit,
     /// Counts it in flight in its class, if that has a limit.
     pub(crate) class_permit: Option<ClassPermit>,
+    pub(crate) source: Source,
 }
 
 /// The time limits of an exchange.
@@ -56,27 +59,6 @@ pub(crate) struct ExchangeTimeouts {
     pub(crate) min_rate: u64,
     /// The total time that a flip's drain may wait for a client.
     pub(crate) drain_client: Duration,
-}
-
-/// The reason why the gateway gave up an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GaveUp {
-    /// UCS did not begin to respond in time.
-    FirstByte,
-    /// UCS stalled in the middle of its response.
-    UpstreamBody,
-    /// The client stalled in the middle of its request.
-    ClientBody,
-    /// The client stopped reading the response.
-    ClientReading,
-    /// The client sends or reads a body too slowly, without stalling.
-    ClientPace,
-    /// A flip's drain waited for the client for too long.
-    DrainClient,
-    /// A flip cut it at its deadline.
-    Cut,
-    /// Newer requests needed the memory in which its body waited.
-    Overload,
 }
 
 /// The state of a request's body.
@@ -151,6 +133,7 @@ pub(crate) struct Exchange {
     /// The task that moves its bytes, to be woken when the exchange is given up.
     mover: RefCell<Option<Waker>>,
     client: Option<ClientTask>,
+    source: Source,
     all: Rc<Exchanges>,
     slot: usize,
 }
@@ -186,6 +169,7 @@ impl Exchanges {
             responded: Cell::new(false),
             mover: RefCell::new(None),
             client,
+            source: admission.source,
             all: Rc::clone(self),
             slot,
         });
@@ -359,9 +343,13 @@ impl Exchange {
         }
     }
 
-    /// A piece of the response was handed to the client's connection.
+    /// The client is to read the response before it gets more: a piece was handed to its connection, or that takes no more.
     pub(crate) fn wait_for_client_reading(&self) {
         self.wait(Waiting::ClientReading);
+    }
+
+    pub(crate) fn is_waiting_for_client_reading(&self) -> bool {
+        self.waiting.get() == Waiting::ClientReading
     }
 
     /// Counts bytes of a body that came from the client, or were handed to it.
@@ -372,6 +360,17 @@ impl Exchange {
     /// The reason why the gateway gave up, if it did.
     pub(crate) fn gave_up(&self) -> Option<GaveUp> {
         self.gave_up.get()
+    }
+
+    /// The origin of the request.
+    pub(crate) fn source(&self) -> Source {
+        self.source
+    }
+
+    /// For how long its client had read nothing, if it was given up for that.
+    pub(crate) fn unread_for(&self) -> Option<Duration> {
+        let is_unread = self.gave_up.get() == Some(GaveUp::ClientReading);
+        is_unread.then(|| self.all.waited(self))
     }
 
     /// The state of the request body; `Done` if there is none.

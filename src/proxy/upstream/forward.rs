@@ -18,6 +18,7 @@ use crate::proxy::client::ConnectionState;
 use crate::proxy::headers::{self, UpstreamHead};
 use crate::proxy::incoming::IncomingBody;
 use crate::proxy::upstream::body::{Download, ExchangeGuard, RequestBody, SharedWriter, UploadTask};
+use crate::proxy::upstream::connection::Room;
 use crate::proxy::upstream::error::ForwardError;
 use crate::proxy::upstream::exchange::{Admission, ClientTask, Exchange, Exchanges, UploadState};
 use crate::proxy::upstream::gathered::GatheredShare;
@@ -191,26 +192,29 @@ impl Forwarding {
         stage: Stage,
         context: &mut Context<'_>,
     ) -> Poll<Result<PooledConnection, ForwardError>> {
+        if let Some(reason) = self.exchange.gave_up() {
+            return Poll::Ready(Err(ForwardError::GaveUp(reason)));
+        }
         let idle = if matches!(stage, Stage::Start(Attempt::First)) { self.pool.checkout_idle() } else { None };
         let pooled = match (idle, stage) {
             (Some(pooled), _) => pooled,
             (None, stage) => {
                 let mut connecting: Connecting = match stage {
                     Stage::Connecting(connecting) => connecting,
-                    Stage::Start(attempt) => Box::pin(Rc::clone(&self.pool).checkout(attempt == Attempt::Retry)),
+                    Stage::Start(attempt) => {
+                        let (pool, exchange) = (Rc::clone(&self.pool), Rc::clone(&self.exchange));
+                        Box::pin(pool.checkout(exchange, attempt == Attempt::Retry))
+                    }
                     Stage::Gathering(_) | Stage::Exchanging(_) | Stage::Done => return Poll::Pending,
                 };
                 let Poll::Ready(pooled) = connecting.as_mut().poll(context) else {
+                    self.exchange.wake_when_given_up(context);
                     self.stage = Stage::Connecting(connecting);
                     return Poll::Pending;
                 };
                 pooled?
             }
         };
-        // Given up while it waited for the connection: nothing was sent.
-        if let Some(reason) = self.exchange.gave_up() {
-            return Poll::Ready(Err(ForwardError::GaveUp(reason)));
-        }
         self.exchange.sent();
         Poll::Ready(Ok(pooled))
     }
@@ -247,7 +251,7 @@ impl Forwarding {
                 return Poll::Ready(Err(ResponseError::HeadTooLong));
             }
             self.exchange.wake_when_given_up(context);
-            match ready!(connection.poll_fill(None, context)) {
+            match ready!(connection.poll_fill(Room::USUAL, context)) {
                 Ok(0) => {
                     return Poll::Ready(Err(write_error.take().map_or(ResponseError::Ended, ResponseError::Broke)));
                 }

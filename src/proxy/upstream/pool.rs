@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::proxy::upstream::connection::Connection;
 use crate::proxy::upstream::exchange::Exchange;
 use crate::proxy::upstream::gathered::{Gathered, GatheredShare};
+use crate::proxy::upstream::queue::Queue;
 use crate::telemetry::{UpstreamFault, WorkerMetrics};
 use crate::transport::Upstream;
 
@@ -71,7 +72,7 @@ pub(crate) struct Pool {
     limits: PoolLimits,
     idle: RefCell<Vec<Idle>>,
     permits: Arc<Semaphore>,
-    waiting: Cell<usize>,
+    queue: Rc<Queue>,
     gathered: Rc<Gathered>,
     /// The time of the last sweep: precise enough for idle times.
     swept: Cell<Instant>,
@@ -87,7 +88,7 @@ impl Pool {
             limits,
             idle: RefCell::default(),
             permits: Arc::new(Semaphore::new(limits.connections)),
-            waiting: Cell::new(0),
+            queue: Queue::limited_to(limits.queue),
             gathered: Rc::default(),
             swept: Cell::new(Instant::now()),
             metrics,
@@ -108,8 +109,12 @@ impl Pool {
     }
 
     /// Checks out a connection: the newest open idle one (unless `fresh`), or a new one.
-    pub(crate) async fn checkout(self: Rc<Self>, fresh: bool) -> Result<PooledConnection, ConnectError> {
-        let permit = self.acquire().await?;
+    pub(crate) async fn checkout(
+        self: Rc<Self>,
+        exchange: Rc<Exchange>,
+        fresh: bool,
+    ) -> Result<PooledConnection, ConnectError> {
+        let permit = self.acquire(&exchange).await?;
         if !fresh && let Some(idle) = self.newest_open() {
             return Ok(self.reuse(idle, permit));
         }
@@ -126,19 +131,19 @@ impl Pool {
             return drop(connection);
         }
         connection.shrink();
-        let permit = if self.waiting.get() > 0 { None } else { Some(permit) };
+        let permit = if self.queue.len() > 0 { None } else { Some(permit) };
         self.idle.borrow_mut().push(Idle { connection, permit, opened, since: self.swept.get() });
     }
 
     /// The number of requests that wait for a connection.
     pub(crate) fn queued(&self) -> usize {
-        self.waiting.get()
+        self.queue.len()
     }
 
     /// Whether more than half of the connections are in use: the others are for requests that have arrived.
-    fn is_scarce(&self) -> bool {
+    pub(crate) fn is_scarce(&self) -> bool {
         let free = self.permits.available_permits() + self.idle.borrow().len();
-        self.waiting.get() > 0 || free * 2 < self.limits.connections
+        self.queue.len() > 0 || free * 2 < self.limits.connections
     }
 
     /// The share of a request in the memory of those that gather; none if connections are not scarce.
@@ -195,14 +200,11 @@ impl Pool {
         PooledConnection { connection, reused: true, opened, permit }
     }
 
-    async fn acquire(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
+    async fn acquire(&self, exchange: &Rc<Exchange>) -> Result<OwnedSemaphorePermit, ConnectError> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        if self.waiting.get() >= self.limits.queue {
-            return Err(ConnectError::Overload);
-        }
-        let _queued = Queued::new(&self.waiting);
+        let _place = self.queue.enter(exchange).ok_or(ConnectError::Overload)?;
         let permit = tokio::time::timeout(self.limits.connect_timeout, Arc::clone(&self.permits).acquire_owned()).await;
         permit.ok().and_then(Result::ok).ok_or(ConnectError::Overload)
     }
@@ -233,21 +235,5 @@ impl Pool {
                 *failing = Some(error);
             }
         }
-    }
-}
-
-/// Counts a waiting request, until it is dropped.
-struct Queued<'a>(&'a Cell<usize>);
-
-impl<'a> Queued<'a> {
-    fn new(waiting: &'a Cell<usize>) -> Queued<'a> {
-        waiting.set(waiting.get() + 1);
-        Queued(waiting)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::start;
 use crate::support::h2::{
-    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, Frame, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, Frame, HEADERS, INITIAL_WINDOW_SIZE, PING, PREFACE,
+    RST_STREAM, SETTINGS,
 };
-use crate::support::{Gateway, H2, Scripted, Ucs, admin, hpack};
+use crate::support::{Gateway, H2, PATIENCE, Scripted, Ucs, admin, eventually, hpack};
 
 /// What a flood may add to the memory of the gateway.
 const GROWTH_KIB: u64 = 8 * 1024;
@@ -174,16 +175,49 @@ fn a_client_that_reads_nothing_at_all_loses_its_connection() {
     });
     let gateway = start(upstream.address, &["--idle-body-timeout", "1s"]);
     let before = gateway.peak_kib();
-    let mut client = H2::open_with(gateway.data, &[(crate::support::h2::INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).impolite();
+    let mut client = H2::open_with(gateway.data, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).impolite();
     client.open_window(0, 0x7000_0000);
     for _ in 0..100 {
         client.request("GET /profiles/1", &[]);
     }
-    crate::support::eventually("the connection is gone", || {
-        admin::metric(&gateway, "ucs_gateway_client_connections_open") == 0.0
-    });
+    eventually("the connection is gone", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 0.0);
     let growth = gateway.peak_kib() - before;
     assert!(growth < 4 * GROWTH_KIB, "grew by {growth} KiB");
+}
+
+/// While others wait for a connection to UCS: N, N + 1 and 10 N streams hold one each.
+#[test]
+fn a_client_that_reads_nothing_loses_its_connection_to_clients_that_wait() {
+    let upstream = Scripted::start(|conn| {
+        while let Some(request) = conn.read_request() {
+            if request.head.contains("/profiles/long") {
+                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+                conn.write_pattern(1_000_000_000, PATIENCE, |_| {});
+                return;
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = start(upstream.address, &["--workers", "1", "--upstream-connections", "4"]);
+    let open = || admin::metric(&gateway, "ucs_gateway_client_connections_open");
+    for streams in [4, 5, 40] {
+        // One that reads frames and opens no window loses its streams alone.
+        let mut shut = H2::open_with(gateway.data, &[(INITIAL_WINDOW_SIZE, 0)]).impolite();
+        let mut silent = H2::open_with(gateway.data, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).impolite();
+        silent.open_window(0, 0x7000_0000);
+        for _ in 0..streams {
+            shut.request("GET /profiles/long", &[]);
+            silent.request("GET /profiles/long", &[]);
+        }
+        let mut other = H2::open(gateway.data);
+        eventually("the silent client is gone", || {
+            assert_eq!(other.ask("GET /profiles/1", &[]).status, 200);
+            open() <= 2.0
+        });
+        shut.ping();
+        drop((shut, silent, other));
+        eventually("all are gone", || open() == 0.0);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::support::h2::{
     CANCEL, DATA, END_HEADERS, END_STREAM, End, Frame, HEADERS, INITIAL_WINDOW_SIZE, PREFACE, RST_STREAM, SETTINGS,
 };
 use crate::support::tls::{self, Authority};
-use crate::support::{H2, PATIENCE, Scripted, Ucs, admin, eventually, hpack};
+use crate::support::{Connection, H2, PATIENCE, Scripted, Ucs, admin, eventually, hpack, http};
 
 #[test]
 fn many_streams_are_served_at_once_and_in_any_order() {
@@ -46,6 +46,40 @@ fn frames_that_are_ready_at_once_share_a_record_of_tls() {
     });
     // Each response has a head and a body.
     assert!(records < STREAMS as usize / 2, "{records} records");
+}
+
+/// A queue for UCS that one client has filled: N, N + 1 and 10 N streams.
+#[test]
+fn the_streams_of_one_client_refuse_no_request_of_another() {
+    const QUEUE: usize = 4;
+    let ucs = Ucs::usual();
+    let queue = QUEUE.to_string();
+    let limits =
+        ["--workers", "1", "--upstream-connections", "1", "--upstream-queue", &queue, "--connect-timeout", "40s"];
+    let gateway = start(ucs.address, &limits);
+    for waiting in [QUEUE, QUEUE + 1, 10 * QUEUE] {
+        ucs.control().set_holding(true);
+        let mut busy = H2::open(gateway.data);
+        let streams: Vec<u32> = (0..=waiting).map(|_| busy.request("GET /metadata/profiles", &[])).collect();
+        for beyond in &streams[QUEUE + 1..] {
+            let reply = busy.reply(*beyond);
+            assert_eq!((reply.status, reply.refusal()), (503, Some("overload")));
+        }
+        let in_flight = || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"both\"}");
+        eventually("the queue is full", || in_flight() == 1.0 + QUEUE as f64);
+        // A client of each protocol; the busy one loses its newest stream for each.
+        let mut other = H2::open(gateway.data);
+        let asked = other.request("GET /metadata/profiles", &[]);
+        assert_eq!(busy.reply(streams[QUEUE]).refusal(), Some("overload"));
+        let mut single = Connection::open(gateway.data);
+        single.send(http::compose(gateway.data, "GET /metadata/profiles", &[], b""));
+        assert_eq!(busy.reply(streams[QUEUE - 1]).refusal(), Some("overload"));
+        ucs.control().set_holding(false);
+        assert_eq!((other.reply(asked).status, single.read_reply().status), (200, 200), "{waiting}");
+        for stream in &streams[..QUEUE - 1] {
+            assert_eq!(busy.reply(*stream).status, 200);
+        }
+    }
 }
 
 #[test]

@@ -144,6 +144,37 @@ fn so_many_requests_of_a_class() {
     holds(4, &["--max-in-flight", "profile=4"]);
 }
 
+/// Clients behind a proxy: the address counts, as each has a connection for each request.
+#[test]
+fn the_requests_of_one_address_refuse_none_of_another() {
+    let (upstream, told) = holding();
+    let limits = ["--workers", "1", "--upstream-connections", "1", "--upstream-queue", "4", "--connect-timeout", "40s"];
+    let gateway = Gateway::bare(upstream.address, &[&limits[..], &["--trusted-proxy", "127.0.0.0/8"]].concat());
+    let ask = |client: &str| {
+        let mut connection = Connection::open(gateway.data);
+        let field = format!("X-Forwarded-For: {client}\r\n");
+        connection.send(format!("GET /profiles/held HTTP/1.1\r\nHost: ucs\r\n{field}\r\n"));
+        connection
+    };
+    let in_flight = || admin::metric(&gateway, "ucs_gateway_in_flight{set=\"production\"}");
+    let mut crowd = Vec::new();
+    for waiting in 1..=5 {
+        crowd.push(ask("192.0.2.1"));
+        eventually("it waits", || in_flight() == f64::from(waiting));
+    }
+    let mut other = ask("192.0.2.2");
+    for mut newest in [crowd.pop().unwrap(), ask("192.0.2.1")] {
+        let reply = newest.read_reply();
+        assert_eq!((reply.status, reply.refusal()), (503, Some("overload")));
+    }
+    *told.0.lock().unwrap() = true;
+    told.1.notify_all();
+    assert_eq!(other.read_reply().status, 200);
+    for mut client in crowd {
+        assert_eq!(client.read_reply().status, 200);
+    }
+}
+
 #[test]
 fn so_many_connections_to_ucs_and_so_many_requests_that_wait_for_one() {
     // None waits too long, whatever the machine does.
