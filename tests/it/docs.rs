@@ -185,19 +185,24 @@ fn private_words_do_not_come_back() {
     let mut found = Vec::new();
     for (word, instead, rooms) in BANNED_IN_SOURCES {
         let is_free = |path: &str| rooms.contains(&path.split(['/', '.']).next().unwrap_or_default());
+        let word = whole_word(word);
         for (path, text) in sources.iter().filter(|(path, _)| !is_free(path)) {
-            found.extend(uses(word, instead, &format!("src/{path}"), text));
+            found.extend(uses(&word, instead, &format!("src/{path}"), text));
         }
     }
-    for (path, text) in pages() {
-        found.extend(BANNED_IN_PAGES.iter().flat_map(|(word, instead)| uses(word, instead, &path, &text)));
+    for (word, instead) in BANNED_IN_PAGES {
+        let word = whole_word(word);
+        found.extend(pages().iter().flat_map(|(path, text)| uses(&word, instead, path, text)));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// Every use of a word, as a word of its own, with its place and the word to write.
-fn uses(word: &str, instead: &str, path: &str, text: &str) -> Vec<String> {
-    let word = Regex::new(&format!(r"(?i)\b{word}\b")).unwrap();
+fn whole_word(word: &str) -> Regex {
+    Regex::new(&format!(r"(?i)\b{word}\b")).unwrap()
+}
+
+/// Every use of a word, with its place and the word to write.
+fn uses(word: &Regex, instead: &str, path: &str, text: &str) -> Vec<String> {
     let lines = text.lines().enumerate().filter(|(_, line)| word.is_match(line));
     lines.map(|(at, line)| format!("{path}:{}: write \"{instead}\": {}", at + 1, line.trim())).collect()
 }

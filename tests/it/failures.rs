@@ -286,7 +286,7 @@ const OF_SETTINGS: &[Row] = &[
     ("`access.yaml` has faults at a reload", &["admin::principals::a_broken_file_changes_nothing_and_says_so"]),
 ];
 
-/// The tables by their heading and head line. That of UCS's own mode is the list of `ucs_faults`.
+/// The tables by their heading and head line. That of UCS's own mode is the list of `faults_of_ucs`.
 const TABLES: [(&str, &str, &[Row]); 4] = [
     ("### UCS", "| failure |", OF_UCS),
     ("### UCS", "| UCS | the client gets |", OF_REQUESTS),

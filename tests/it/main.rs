@@ -104,7 +104,7 @@ mod on_change;
 mod told;
 
 /// Every fault of UCS about its mode, at every moment: a table.
-mod ucs_faults;
+mod faults_of_ucs;
 
 /// UCS's own mode, followed and set.
 mod upstream_mode;

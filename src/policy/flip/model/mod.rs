@@ -48,10 +48,15 @@ const BOUNDS: [Bounds; 4] = [
 
 #[test]
 fn every_interleaving_keeps_the_promises_of_a_flip() {
-    for bounds in BOUNDS {
-        let states = explore(bounds, Mutant::None).unwrap_or_else(|broken| panic!("{bounds:?}: {broken}"));
-        assert!(states > 10_000, "{bounds:?}: only {states} states: the model is broken");
-    }
+    // A panic of one of them ends the scope with a panic.
+    std::thread::scope(|scope| {
+        for bounds in BOUNDS {
+            scope.spawn(move || {
+                let states = explore(bounds, Mutant::None).unwrap_or_else(|broken| panic!("{bounds:?}: {broken}"));
+                assert!(states > 10_000, "{bounds:?}: only {states} states: the model is broken");
+            });
+        }
+    });
 }
 
 #[test]
