@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::check_against::{self, Comparison};
 use super::check_upstream::{self, Finding, Grade, UpstreamCheckArgs};
-use super::output::{FAILED, MISCONFIGURED, fail, print};
+use super::output::{FAILED, MISCONFIGURED, fail, print, runtime};
 use super::remarks::{Remark, RemarkGrade, Source};
 use crate::policy::analysis::{self, CutShort, Doubt, Findings, Overlap};
 use crate::policy::explain::modes_in_words;
@@ -109,8 +109,7 @@ fn ask_upstream(
     args: &CheckArgs,
     table: &RouteTable,
 ) -> Result<(String, Vec<Finding>), (u8, String)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| (FAILED, error.to_string()))?;
+    let runtime = runtime().map_err(|error| (FAILED, error.to_string()))?;
     let findings = runtime.block_on(check_upstream::findings(url, &args.upstream, table));
     Ok((url.authority.to_string(), findings.map_err(|error| (MISCONFIGURED, error.to_string()))?))
 }

@@ -17,7 +17,7 @@ use super::mode_text::{
     describe_drain, describe_flip, describe_mode, describe_preview, describe_record_event, describe_rehearsal,
     requests, summary_of_counts,
 };
-use super::output::{FAILED, MISCONFIGURED, fail, note};
+use super::output::{FAILED, MISCONFIGURED, block_on, fail, note, print};
 use super::times::Reader;
 use crate::config::named;
 use crate::policy::duration::Written;
@@ -165,14 +165,13 @@ const UNREACHABLE: u8 = 5;
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
-    };
-    match runtime.block_on(command(arguments)) {
-        Ok(code) => ExitCode::from(code),
-        Err(CommandError::Call(CallError::Refused(refusal))) => {
-            if arguments.json {
+    block_on(async { command(arguments).await.unwrap_or_else(|error| refused_or_failed(arguments.json, error)) })
+}
+
+fn refused_or_failed(json: bool, error: CommandError) -> ExitCode {
+    match error {
+        CommandError::Call(CallError::Refused(refusal)) => {
+            if json {
                 let _ = writeln!(io::stdout(), "{}", refusal.document);
             }
             let document = &refusal.document;
@@ -182,14 +181,14 @@ pub(crate) fn run(arguments: &ModeArgs) -> ExitCode {
             let next = next.map(|next| format!("\nnext: {next}")).unwrap_or_default();
             fail(code, format!("{}{still}{next}", CallError::Refused(refusal)))
         }
-        Err(CommandError::Call(error)) => match &error {
-            CallError::Token { .. } | CallError::BadToken | CallError::NoCa | CallError::ClearText => {
-                fail(MISCONFIGURED, error)
-            }
-            CallError::Connect { .. } => fail(UNREACHABLE, error),
-            _ => fail(UNREACHABLE, format!("{error}; a change may continue: `ucs-gateway mode get` shows it")),
-        },
-        Err(error) => fail(FAILED, error),
+        CommandError::Call(
+            error @ (CallError::Token { .. } | CallError::BadToken | CallError::NoCa | CallError::ClearText),
+        ) => fail(MISCONFIGURED, error),
+        CommandError::Call(error @ CallError::Connect { .. }) => fail(UNREACHABLE, error),
+        CommandError::Call(error) => {
+            fail(UNREACHABLE, format!("{error}; a change may continue: `ucs-gateway mode get` shows it"))
+        }
+        error => fail(FAILED, error),
     }
 }
 
@@ -229,7 +228,7 @@ enum CommandError {
     StreamEnded,
 }
 
-async fn command(arguments: &ModeArgs) -> Result<u8, CommandError> {
+async fn command(arguments: &ModeArgs) -> Result<ExitCode, CommandError> {
     let client = AdminClient::new(&arguments.admin)?;
     if let Address::Tcp(address) = &arguments.admin.admin.address
         && !address.is_loopback()
@@ -250,7 +249,7 @@ async fn command(arguments: &ModeArgs) -> Result<u8, CommandError> {
             SetEnd::Ended(document) => shown(document, |document| describe_set(wanted, document)),
             SetEnd::Left => {
                 note("the change continues without this command: `ucs-gateway mode watch` shows how it ends");
-                return Ok(INTERRUPTED);
+                return Ok(ExitCode::from(INTERRUPTED));
             }
         },
         ModeCommand::Watch => return watch(&client, arguments.json).await,
@@ -263,8 +262,7 @@ async fn command(arguments: &ModeArgs) -> Result<u8, CommandError> {
         }
     };
     let text = if arguments.json { format!("{document}\n") } else { text };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(0)
+    Ok(print(&text, ExitCode::SUCCESS))
 }
 
 fn shown(document: Value, text: impl Fn(&Value) -> String) -> (Value, String) {
@@ -296,11 +294,12 @@ async fn set_local(client: &AdminClient, closed: bool, local: &LocalArgs) -> Res
 }
 
 async fn set(client: &AdminClient, wanted: &SetArgs) -> Result<SetEnd, CallError> {
+    let body = set_body(wanted);
     if wanted.rehearse {
         // In a fleet it takes as long as the drains would.
-        return Ok(SetEnd::Ended(client.call(Method::PUT, "/mode", Some(&set_body(wanted)), LONGEST_FLIP).await?));
+        return Ok(SetEnd::Ended(client.call(Method::PUT, "/mode", Some(&body), LONGEST_FLIP).await?));
     }
-    mode_set::set(client, &set_body(wanted), LONGEST_FLIP).await
+    mode_set::set(client, &body, LONGEST_FLIP).await
 }
 
 fn set_body(wanted: &SetArgs) -> Value {
@@ -321,7 +320,7 @@ fn set_body(wanted: &SetArgs) -> Value {
     Value::Object(body)
 }
 
-async fn watch(client: &AdminClient, json: bool) -> Result<u8, CommandError> {
+async fn watch(client: &AdminClient, json: bool) -> Result<ExitCode, CommandError> {
     let mut events = client.events().await?;
     while let Some((name, event)) = events.next().await? {
         let reader = Reader::here();

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, Runtime};
+
 /// Exit code of a failed command.
 pub(crate) const FAILED: u8 = 1;
 
@@ -25,10 +27,12 @@ pub(crate) fn ended(written: io::Result<()>, code: ExitCode) -> ExitCode {
 
 /// Runs a command that makes calls to its exit code.
 pub(crate) fn block_on(command: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
-        Err(error) => fail(FAILED, format!("cannot start: {error}")),
-    }
+    runtime().map_or_else(|error| fail(FAILED, format!("cannot start: {error}")), |runtime| runtime.block_on(command))
+}
+
+/// The runtime of a command that makes calls.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Prints a remark to standard error.

@@ -1,12 +1,12 @@
 //! `token new`, `token password`: a new credential and its lines of access.yaml. It writes no file and connects to no gateway.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::output::{FAILED, MISCONFIGURED, fail};
+use super::output::{FAILED, MISCONFIGURED, fail, print};
 use crate::access::{Permission, hash_password, new_token, token_hash_hex};
 
 /// The shortest accepted password, in characters.
@@ -58,10 +58,7 @@ pub(crate) fn run(arguments: &TokenArgs) -> ExitCode {
         }),
     };
     match result {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(FAILED, format!("cannot write: {error}")),
-        },
+        Ok(text) => print(&text, ExitCode::SUCCESS),
         Err((message, code)) => fail(code, message),
     }
 }
@@ -78,8 +75,13 @@ fn new_stanza(principal: &PrincipalArgs) -> Result<String, String> {
 
 /// JSON strings are valid YAML strings, so any name is quoted correctly.
 fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)], token: Option<&str>) -> String {
+    let permissions: Vec<_> = principal.permissions.iter().map(|permission| permission.as_str()).collect();
     if principal.json {
-        return document(principal, credential, token);
+        let mut member = json!({"name": principal.name, "permissions": permissions});
+        credential.iter().for_each(|(key, value)| member[*key] = json!(value));
+        let mut document = json!({"principal": member});
+        token.iter().for_each(|token| document["token"] = json!(token));
+        return format!("{document:#}\n");
     }
     let mut lines = String::new();
     if let Some(token) = token {
@@ -89,21 +91,7 @@ fn stanza(principal: &PrincipalArgs, credential: &[(&str, &str)], token: Option<
     for (key, value) in credential {
         lines.push_str(&format!("    {key}: {}\n", json!(value)));
     }
-    let permissions: Vec<_> = principal.permissions.iter().map(|permission| permission.as_str()).collect();
     lines + &format!("    permissions: {}\n", json!(permissions))
-}
-
-fn document(principal: &PrincipalArgs, credential: &[(&str, &str)], token: Option<&str>) -> String {
-    let permissions: Vec<_> = principal.permissions.iter().map(|permission| permission.as_str()).collect();
-    let mut member = json!({"name": principal.name, "permissions": permissions});
-    for (key, value) in credential {
-        member[*key] = json!(value);
-    }
-    let mut document = json!({"principal": member});
-    if let Some(token) = token {
-        document["token"] = json!(token);
-    }
-    format!("{document:#}\n")
 }
 
 fn read_password() -> Result<String, (String, u8)> {
