@@ -35,27 +35,27 @@ const SILENCE: Duration = Duration::from_secs(40);
 #[command(next_help_heading = "Connection to the gateway")]
 pub(crate) struct AdminArgs {
     /// Address of the admin API: HOST:PORT, http://HOST:PORT, https://HOST:PORT (with --admin-ca) or unix:PATH
-    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    #[arg(long, global = true, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub(crate) admin: AdminAddress,
     /// CAs of the admin port's certificate, if it speaks TLS
-    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_CA", value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) admin_ca: Option<PathBuf>,
     /// Client certificate for the admin port, in place of a token
-    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_CERT", value_name = "FILE", requires_all = ["admin_ca", "admin_key"])]
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["admin_ca", "admin_key"])]
     pub(crate) admin_cert: Option<PathBuf>,
     /// Private key of --admin-cert
-    #[arg(long, global = true, env = "UCS_GATEWAY_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
+    #[arg(long, global = true, value_name = "FILE", requires = "admin_cert")]
     pub(crate) admin_key: Option<PathBuf>,
     /// Token; prefer a file or the environment, as other users can see command lines
     // One token in 64 begins with a hyphen.
-    #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN", hide_env_values = true, allow_hyphen_values = true)]
+    #[arg(long, global = true, hide_env_values = true, allow_hyphen_values = true)]
     #[arg(conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
     /// File that contains the token [default: admin.token in the state directory]
-    #[arg(long, global = true, env = "UCS_GATEWAY_TOKEN_FILE")]
+    #[arg(long, global = true)]
     pub(crate) token_file: Option<PathBuf>,
     /// State directory of the gateway, which contains its token [default: $STATE_DIRECTORY, else ./ucs-gateway.state]
-    #[arg(long, global = true, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }
 

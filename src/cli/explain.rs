@@ -10,7 +10,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::admin_client::{AdminArgs, AdminClient, CallError};
-use super::output::{FAILED, MISCONFIGURED, fail, note, print};
+use super::output::{FAILED, MISCONFIGURED, fail, note, print, runtime};
 use crate::policy::explain::explain;
 use crate::route_file::{self, TableError};
 
@@ -28,7 +28,7 @@ pub(crate) struct ExplainArgs {
     /// Path of the request; a query is ignored
     pub(crate) path: String,
     /// Route table [default: routes.yaml in this folder, or else the table of the running gateway]
-    #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) routes: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -95,7 +95,7 @@ fn explanation(args: &ExplainArgs) -> Result<(Value, AskedTable), ExplainError> 
 }
 
 fn ask_gateway(args: &ExplainArgs, path: &str) -> Result<Value, ExplainError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExplainError::System)?;
+    let runtime = runtime().map_err(ExplainError::System)?;
     let target = format!("/explain?method={}&path={}", escaped(&args.method), escaped(path));
     let client = AdminClient::new(&args.admin).map_err(ExplainError::Unreachable)?;
     let asked = runtime.block_on(client.call(Method::GET, &target, None, PATIENCE));

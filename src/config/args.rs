@@ -1,5 +1,5 @@
-//! The flags and environment variables of `serve`, as written. Each value is checked by itself; `settings` checks them
-//! together.
+//! The flags of `serve`, as written; `cli::environment` adds the variable of each. Each value is checked by itself;
+//! `settings` checks them together.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -31,11 +31,11 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Route table: the operation of each request, and the modes that admit it.
-    #[arg(long, env = "UCS_GATEWAY_ROUTES", value_name = "FILE", default_value = "routes.yaml")]
+    #[arg(long, value_name = "FILE", default_value = "routes.yaml")]
     pub(crate) routes: PathBuf,
 
     /// Address of UCS, as http://HOST:PORT, https://HOST:PORT or unix:PATH.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
+    #[arg(long, hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
     pub(crate) upstream: UpstreamUrl,
 
     #[command(flatten)]
@@ -44,7 +44,6 @@ pub struct ServeArgs {
     /// Address of the data port, for clients of UCS: HOST:PORT or unix:PATH.
     #[arg(
         long,
-        env = "UCS_GATEWAY_LISTEN",
         value_name = "HOST:PORT|unix:PATH",
         default_value = "0.0.0.0:8080",
         value_parser = parse_listen
@@ -52,17 +51,16 @@ pub struct ServeArgs {
     pub(crate) listen: Address,
 
     /// Take HTTP/2 without TLS on the data port, from clients that begin with it (prior knowledge), besides HTTP/1.1.
-    #[arg(long, env = "UCS_GATEWAY_H2C")]
+    #[arg(long)]
     pub(crate) h2c: bool,
 
     /// Offer only HTTP/1.1 on a data port with TLS. Default: HTTP/2 and HTTP/1.1.
-    #[arg(long, env = "UCS_GATEWAY_NO_H2")]
+    #[arg(long)]
     pub(crate) no_h2: bool,
 
     /// Address of the admin port: HOST:PORT or unix:PATH. An address that is not loopback requires --access.
     #[arg(
         long,
-        env = "UCS_GATEWAY_ADMIN_LISTEN",
         value_name = "HOST:PORT|unix:PATH",
         default_value = "127.0.0.1:8081",
         value_parser = parse_listen
@@ -70,16 +68,16 @@ pub struct ServeArgs {
     pub(crate) admin_listen: Address,
 
     /// Additional host, a name or an IP address, that the admin port accepts in `Host`, with any port; repeatable.
-    #[arg(long, env = "UCS_GATEWAY_ADMIN_HOST", value_name = "HOST", value_delimiter = ',', value_parser = parse_host)]
+    #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = parse_host)]
     pub(crate) admin_host: Vec<String>,
 
     /// Directory of the mode record, its journal and the admin token. Default: $STATE_DIRECTORY, or ./ucs-gateway.state.
-    #[arg(long, env = "UCS_GATEWAY_STATE_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
     /// Store of the mode record: `file` in the state directory, for this gateway alone; or etcd://HOST:PORT,HOST:PORT/NAME
     /// (etcds:// over TLS), for the fleet of this name.
-    #[arg(long, env = "UCS_GATEWAY_STORE", value_name = "STORE", default_value = "file", value_parser = parse_store)]
+    #[arg(long, value_name = "STORE", default_value = "file", value_parser = parse_store)]
     pub(crate) store: StoreKind,
 
     #[command(flatten)]
@@ -89,171 +87,171 @@ pub struct ServeArgs {
     pub(super) member: MemberArgs,
 
     /// Principals and their permissions. Without it, the generated token in the state directory grants every permission.
-    #[arg(long, env = "UCS_GATEWAY_ACCESS", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) access: Option<PathBuf>,
 
     /// Number of data workers, one thread each. Default: one per core.
-    #[arg(long, env = "UCS_GATEWAY_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,
 
     /// Mode at the first start, when the state directory holds no record.
-    #[arg(long, env = "UCS_GATEWAY_INITIAL_MODE", value_name = "MODE", default_value = "auto", value_parser = named(InitialMode::NAMES))]
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = named(InitialMode::NAMES))]
     pub(crate) initial_mode: InitialMode,
 
     /// Whether the gateway sets UCS's own mode and follows it.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_MODE", value_name = "HOW", default_value = "auto", value_parser = named(UpstreamModeUse::NAMES))]
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = named(UpstreamModeUse::NAMES))]
     pub(crate) upstream_mode: UpstreamModeUse,
 
     /// File that contains USER:PASSWORD for the gateway's own calls to UCS.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CREDENTIALS", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) upstream_credentials: Option<PathBuf>,
 
     /// Interval between two reads of UCS's own mode.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_POLL", value_name = "TIME", default_value = "5s", value_parser = parse_interval)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_interval)]
     pub(crate) upstream_poll: Duration,
 
     /// How long UCS may take to switch, besides the drain; to maintenance at most 15s of it. At most 110s.
-    #[arg(long, env = "UCS_GATEWAY_SET_MODE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = parse_set_mode_timeout)]
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = parse_set_mode_timeout)]
     pub(crate) set_mode_timeout: Duration,
 
     /// Path, below base_path, that shows whether UCS has a profile schema; `off` disables the probe.
-    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE", value_name = "PATH|off", default_value = "/metadata/profiles", value_parser = parse_schema_probe)]
+    #[arg(long, value_name = "PATH|off", default_value = "/metadata/profiles", value_parser = parse_schema_probe)]
     pub(crate) schema_probe: String,
 
     /// Interval between two schema probes.
-    #[arg(long, env = "UCS_GATEWAY_SCHEMA_PROBE_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = parse_interval)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_interval)]
     pub(crate) schema_probe_interval: Duration,
 
     /// Drain timeout of mode changes that specify none.
-    #[arg(long, env = "UCS_GATEWAY_DRAIN_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) drain_timeout: Duration,
 
     /// Total time that a drain waits for a single client; at most a third of the drain timeout.
-    #[arg(long, env = "UCS_GATEWAY_DRAIN_CLIENT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) drain_client_timeout: Duration,
 
     /// Time that a drain allows for orphaned requests, which may still be running in UCS.
-    #[arg(long, env = "UCS_GATEWAY_ORPHAN_GRACE", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) orphan_grace: Duration,
 
     /// Longest Retry-After of a refusal; at least 1s.
-    #[arg(long, env = "UCS_GATEWAY_MAX_RETRY_AFTER", value_name = "TIME", default_value = "30s", value_parser = parse_retry_after)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_retry_after)]
     pub(crate) max_retry_after: Duration,
 
     /// Origin whose pages may read the gateway's own responses, such as `https://app.example`, or `*`; repeatable.
-    #[arg(long, env = "UCS_GATEWAY_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = parse_origin)]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse_origin)]
     pub(crate) allow_origin: Vec<String>,
 
     /// Timeout for connecting to UCS.
-    #[arg(long, env = "UCS_GATEWAY_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub(crate) connect_timeout: Duration,
 
     /// Timeout for the first byte of UCS's response, once the request is sent.
-    #[arg(long, env = "UCS_GATEWAY_FIRST_BYTE_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = parse_duration)]
     pub(crate) first_byte_timeout: Duration,
 
     /// Timeout between two pieces of a body, in either direction.
-    #[arg(long, env = "UCS_GATEWAY_IDLE_BODY_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) idle_body_timeout: Duration,
 
     /// Minimum average rate, in bytes per second, at which a client must send or read a body. It applies once the gateway
     /// has waited for the client for --idle-body-timeout in total; 0 disables it.
-    #[arg(long, env = "UCS_GATEWAY_MIN_BODY_RATE", value_name = "SIZE", default_value = "500", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "500", value_parser = parse_size)]
     pub(crate) min_body_rate: u64,
 
     /// Timeout for a client to send the head of a request.
-    #[arg(long, env = "UCS_GATEWAY_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) header_timeout: Duration,
 
     /// Idle timeout of client connections.
-    #[arg(long, env = "UCS_GATEWAY_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "75s", value_parser = parse_duration)]
     pub(crate) idle_timeout: Duration,
 
     /// Idle timeout of connections to UCS; must be shorter than UCS's own keep-alive timeout.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_IDLE", value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
     pub(crate) upstream_idle: Duration,
 
     /// Maximum age of connections to UCS, after which the name of UCS is looked up again.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_MAX_AGE", value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
     pub(crate) upstream_max_age: Duration,
 
     /// Maximum number of connections to UCS, per worker.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CONNECTIONS", value_name = "N", default_value_t = 256, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
     pub(crate) upstream_connections: usize,
 
     /// Maximum number of requests that wait for a connection to UCS, per worker.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_QUEUE", value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) upstream_queue: usize,
 
     /// Maximum number of requests of a class in flight, over all workers; repeatable. Other classes are not limited.
-    #[arg(long, env = "UCS_GATEWAY_MAX_IN_FLIGHT", value_name = "CLASS=N", value_delimiter = ',')]
+    #[arg(long, value_name = "CLASS=N", value_delimiter = ',')]
     pub(crate) max_in_flight: Vec<ClassLimit>,
 
     /// Maximum size of a request body, in bytes or with KiB, MiB, GiB.
-    #[arg(long, env = "UCS_GATEWAY_MAX_BODY", value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
     pub(crate) max_body: u64,
 
     /// Maximum size of a request head.
-    #[arg(long, env = "UCS_GATEWAY_MAX_HEAD", value_name = "SIZE", default_value = "64KiB", value_parser = parse_head_size)]
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_head_size)]
     pub(crate) max_head: u64,
 
     /// Maximum size of a request target (path and query).
-    #[arg(long, env = "UCS_GATEWAY_MAX_TARGET", value_name = "SIZE", default_value = "8KiB", value_parser = parse_head_size)]
+    #[arg(long, value_name = "SIZE", default_value = "8KiB", value_parser = parse_head_size)]
     pub(crate) max_target: u64,
 
     /// Maximum number of header fields in a request.
-    #[arg(long, env = "UCS_GATEWAY_MAX_HEADERS", value_name = "N", default_value_t = 100, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive)]
     pub(crate) max_headers: usize,
 
     /// Maximum number of client connections, over all workers.
-    #[arg(long, env = "UCS_GATEWAY_MAX_CONNECTIONS", value_name = "N", default_value_t = 20_000, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = positive)]
     pub(crate) max_connections: usize,
 
     /// Proxies whose X-Forwarded-For or Forwarded names the client: ADDRESS/PREFIX, one address, or unix for the peers of a unix
     /// socket; repeatable. From other peers these fields are then dropped.
-    #[arg(long, env = "UCS_GATEWAY_TRUSTED_PROXY", value_name = "CIDR|unix", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR|unix", value_delimiter = ',')]
     pub(crate) trusted_proxy: Vec<TrustedProxy>,
 
     /// Respond to GET /livez on the data port, for load balancers. UCS then never receives this path.
-    #[arg(long, env = "UCS_GATEWAY_DATA_LIVEZ")]
+    #[arg(long)]
     pub(crate) data_livez: bool,
 
     /// Time after SIGTERM in which connections are still accepted and idle ones wait for their next request; part of
     /// --stop-timeout. A second SIGTERM ends it.
-    #[arg(long, env = "UCS_GATEWAY_STOP_LINGER", value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
     pub(crate) stop_linger: Duration,
 
     /// Time that requests in flight may take to complete after SIGTERM.
-    #[arg(long, env = "UCS_GATEWAY_STOP_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) stop_timeout: Duration,
 
     /// Reload the route table and access.yaml when their content has changed.
-    #[arg(long, env = "UCS_GATEWAY_WATCH_FILES")]
+    #[arg(long)]
     pub(crate) watch_files: bool,
 
     /// Program that is started when a flip has settled or was reverted and when an alarm comes up, with the document of
     /// GET /mode on its standard input. One at a time; no part of the gateway waits for it.
-    #[arg(long, env = "UCS_GATEWAY_ON_CHANGE", value_name = "PROGRAM")]
+    #[arg(long, value_name = "PROGRAM")]
     pub(crate) on_change: Option<PathBuf>,
 
     /// Time that the program of --on-change may take before it is killed.
-    #[arg(long, env = "UCS_GATEWAY_ON_CHANGE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) on_change_timeout: Duration,
 
     /// Format of log lines.
-    #[arg(long, env = "UCS_GATEWAY_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = named(LogFormat::NAMES))]
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = named(LogFormat::NAMES))]
     pub(crate) log_format: LogFormat,
 
     /// Log level: error, warn, info, debug or trace; or a filter such as `info,ucs_gateway::control=debug`.
-    #[arg(long, env = "UCS_GATEWAY_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
 
     /// Write an access log to standard output, one line per request.
-    #[arg(long, env = "UCS_GATEWAY_ACCESS_LOG")]
+    #[arg(long)]
     pub(crate) access_log: bool,
 
     /// Serve /metrics without a credential.
-    #[arg(long, env = "UCS_GATEWAY_METRICS_OPEN")]
+    #[arg(long)]
     pub(crate) metrics_open: bool,
 }
 

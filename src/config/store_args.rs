@@ -17,15 +17,15 @@ const SHORTEST_FENCE: Duration = Duration::from_secs(3);
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MemberArgs {
     /// Name of this gateway in its fleet; it stays the same over restarts. Default: the name of the host.
-    #[arg(long, env = "UCS_GATEWAY_NODE", value_name = "NAME", value_parser = parse_node)]
+    #[arg(long, value_name = "NAME", value_parser = parse_node)]
     pub(crate) node: Option<String>,
 
     /// What a member does when the store of its fleet does not respond.
-    #[arg(long, env = "UCS_GATEWAY_ON_STORE_LOSS", value_name = "HOW", default_value = "hold", value_parser = named(OnStoreLoss::NAMES))]
+    #[arg(long, value_name = "HOW", default_value = "hold", value_parser = named(OnStoreLoss::NAMES))]
     pub(crate) on_store_loss: OnStoreLoss,
 
     /// How long after its last read a member closes, with --on-store-loss fence.
-    #[arg(long, env = "UCS_GATEWAY_FENCE_AFTER", value_name = "TIME", default_value = "10s", value_parser = parse_fence)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_fence)]
     pub(crate) fence_after: Duration,
 }
 
@@ -56,19 +56,19 @@ fn parse_fence(text: &str) -> Result<Duration, String> {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StoreAccess {
     /// Certificates (PEM) of the authority that etcds:// must show.
-    #[arg(long, env = "UCS_GATEWAY_STORE_CA", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) store_ca: Option<PathBuf>,
 
     /// Client certificate (PEM) for etcd. Its common name is the user, if etcd takes users from certificates.
-    #[arg(long, env = "UCS_GATEWAY_STORE_CERT", value_name = "FILE", requires = "store_key")]
+    #[arg(long, value_name = "FILE", requires = "store_key")]
     pub(crate) store_cert: Option<PathBuf>,
 
     /// Key (PEM) of the client certificate.
-    #[arg(long, env = "UCS_GATEWAY_STORE_KEY", value_name = "FILE", requires = "store_cert")]
+    #[arg(long, value_name = "FILE", requires = "store_cert")]
     pub(crate) store_key: Option<PathBuf>,
 
     /// File that contains USER:PASSWORD for etcd.
-    #[arg(long, env = "UCS_GATEWAY_STORE_CREDENTIALS", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) store_credentials: Option<PathBuf>,
 }
 

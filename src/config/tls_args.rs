@@ -10,51 +10,51 @@ use crate::transport::{ClientFiles, ServerFiles};
 #[derive(Args, Clone, Debug)]
 pub(super) struct TlsArgs {
     /// Certificate of the data port in PEM, followed by its intermediate ones; the port then speaks TLS only.
-    #[arg(long, env = "UCS_GATEWAY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
     /// Private key of --tls-cert.
-    #[arg(long, env = "UCS_GATEWAY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
     /// CAs of client certificates, which the data port then demands.
-    #[arg(long, env = "UCS_GATEWAY_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
 
     /// Revocation lists of --tls-client-ca: one of each CA.
-    #[arg(long, env = "UCS_GATEWAY_TLS_CLIENT_CRL", value_name = "FILE", requires = "tls_client_ca")]
+    #[arg(long, value_name = "FILE", requires = "tls_client_ca")]
     tls_client_crl: Option<PathBuf>,
 
     /// Certificate of the admin port in PEM, followed by its intermediate ones; the port then speaks TLS only.
-    #[arg(long, env = "UCS_GATEWAY_ADMIN_TLS_CERT", value_name = "FILE", requires = "admin_tls_key")]
+    #[arg(long, value_name = "FILE", requires = "admin_tls_key")]
     admin_tls_cert: Option<PathBuf>,
 
     /// Private key of --admin-tls-cert.
-    #[arg(long, env = "UCS_GATEWAY_ADMIN_TLS_KEY", value_name = "FILE", requires = "admin_tls_cert")]
+    #[arg(long, value_name = "FILE", requires = "admin_tls_cert")]
     admin_tls_key: Option<PathBuf>,
 
     /// CAs of client certificates, which the admin port accepts as the credential of a principal in access.yaml.
-    #[arg(long, env = "UCS_GATEWAY_ADMIN_TLS_CLIENT_CA", value_name = "FILE", requires_all = ["admin_tls_cert", "access"])]
+    #[arg(long, value_name = "FILE", requires_all = ["admin_tls_cert", "access"])]
     admin_tls_client_ca: Option<PathBuf>,
 
     /// Revocation lists of --admin-tls-client-ca: one of each CA.
-    #[arg(long, env = "UCS_GATEWAY_ADMIN_TLS_CLIENT_CRL", value_name = "FILE", requires = "admin_tls_client_ca")]
+    #[arg(long, value_name = "FILE", requires = "admin_tls_client_ca")]
     admin_tls_client_crl: Option<PathBuf>,
 
     /// CAs that UCS's certificate must be signed by, for --upstream https://…; no others are trusted.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CA", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
 
     /// Client certificate for UCS.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_CERT", value_name = "FILE", requires_all = ["upstream_key", "upstream_ca"])]
+    #[arg(long, value_name = "FILE", requires_all = ["upstream_key", "upstream_ca"])]
     upstream_cert: Option<PathBuf>,
 
     /// Private key of --upstream-cert.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_KEY", value_name = "FILE", requires = "upstream_cert")]
+    #[arg(long, value_name = "FILE", requires = "upstream_cert")]
     upstream_key: Option<PathBuf>,
 
     /// Name in UCS's certificate. Default: the host of --upstream.
-    #[arg(long, env = "UCS_GATEWAY_UPSTREAM_SERVER_NAME", value_name = "NAME", requires = "upstream_ca")]
+    #[arg(long, value_name = "NAME", requires = "upstream_ca")]
     upstream_server_name: Option<String>,
 }
 
