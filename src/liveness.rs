@@ -2,14 +2,13 @@
 //! decides nothing; `/livez` and systemd's watchdog look at the age of the latest signs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::control_handle::ControlHandle;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Heartbeat, Metrics};
 
 /// The longest time without a sign of life.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -29,43 +28,11 @@ pub(crate) type Questions = mpsc::Receiver<oneshot::Sender<()>>;
 pub(crate) struct Liveness {
     control: ControlHandle,
     admin: mpsc::Sender<oneshot::Sender<()>>,
-    control_sign: Arc<Sign>,
-    admin_sign: Arc<Sign>,
+    control_signs: Arc<Heartbeat>,
+    admin_signs: Arc<Heartbeat>,
     metrics: Arc<Metrics>,
     /// True once the gateway is shutting down: the parts end one after another.
     stopping: watch::Receiver<bool>,
-}
-
-/// The time of the latest sign of a part, in milliseconds since the first one.
-#[derive(Debug)]
-struct Sign {
-    began: Instant,
-    latest: AtomicU64,
-}
-
-impl Sign {
-    fn now() -> Arc<Sign> {
-        Arc::new(Sign { began: Instant::now(), latest: AtomicU64::new(0) })
-    }
-
-    fn millis(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn is_late(&self) -> bool {
-        let silent = self.millis().saturating_sub(self.latest.load(Ordering::Relaxed));
-        Duration::from_millis(silent) > SILENCE
-    }
-
-    /// Notes a sign for each question that is answered. A question that is not answered is waited for.
-    async fn keep<F: Future<Output = bool>>(&self, question: impl Fn() -> F) {
-        loop {
-            if question().await {
-                self.latest.store(self.millis(), Ordering::Relaxed);
-            }
-            sleep(BETWEEN_QUESTIONS).await;
-        }
-    }
 }
 
 impl Liveness {
@@ -76,12 +43,16 @@ impl Liveness {
         stopping: watch::Receiver<bool>,
     ) -> (Liveness, Questions) {
         let (admin, questions) = mpsc::channel(1);
-        (Liveness { control, admin, control_sign: Sign::now(), admin_sign: Sign::now(), metrics, stopping }, questions)
+        let (control_signs, admin_signs) = (Arc::default(), Arc::default());
+        (Liveness { control, admin, control_signs, admin_signs, metrics, stopping }, questions)
     }
 
     /// Asks control and the admin listener for ever.
     pub(crate) async fn keep_asking(self) {
-        tokio::join!(self.control_sign.keep(|| self.control.is_alive()), self.admin_sign.keep(|| asked(&self.admin)),);
+        tokio::join!(
+            keep(&self.control_signs, || self.control.is_alive()),
+            keep(&self.admin_signs, || asked(&self.admin))
+        );
     }
 
     /// The parts without a sign of life. It waits for nothing if there is none: a probe among a crowd must be answered in its
@@ -102,9 +73,20 @@ impl Liveness {
             return Vec::new();
         }
         let workers = self.metrics.silent_workers(SILENCE).into_iter().map(|index| format!("worker-{index}"));
-        let loops = [("control", &self.control_sign), ("admin", &self.admin_sign)];
-        let loops = loops.into_iter().filter(|(_, sign)| sign.is_late()).map(|(name, _)| name.to_owned());
+        let loops = [("control", &self.control_signs), ("admin", &self.admin_signs)];
+        let loops = loops.into_iter().filter(|(_, signs)| signs.silent_for() > SILENCE);
+        let loops = loops.map(|(name, _)| name.to_owned());
         workers.chain(loops).collect()
+    }
+}
+
+/// Notes a sign for each question that is answered. A question that is not answered is waited for.
+async fn keep<F: Future<Output = bool>>(signs: &Heartbeat, question: impl Fn() -> F) {
+    loop {
+        if question().await {
+            signs.beat();
+        }
+        sleep(BETWEEN_QUESTIONS).await;
     }
 }
 

@@ -102,15 +102,15 @@ impl Scrape {
         gauges(encoder, "ucs_gateway_mode", "1 for the mode in force; while switching, for the target", &modes)?;
         let help = "1 for how UCS's own mode compares with the mode in force";
         gauges(encoder, "ucs_gateway_upstream_state", help, &one_hot("state", upstream_states))?;
-        gauge(encoder, "ucs_gateway_mode_switching", "1 while a flip is under way", u64::from(*is_switching))?;
-        let help = "1 when UCS has no profile schema";
-        gauge(encoder, "ucs_gateway_schema_undefined", help, u64::from(*is_schema_undefined))?;
-        let help = "1 when an operator has closed this gateway alone";
-        gauge(encoder, "ucs_gateway_local_closed", help, u64::from(*is_local_closed))?;
-        let help = "1 when an operator must act; /readyz has the reason";
-        gauge(encoder, "ucs_gateway_alarm", help, u64::from(*has_alarm))?;
-        let help = "Whether the last reading of access.yaml failed";
-        gauge(encoder, "ucs_gateway_access_fault", help, u64::from(*has_access_fault))?;
+        for (name, help, holds) in [
+            ("ucs_gateway_mode_switching", "1 while a flip is under way", is_switching),
+            ("ucs_gateway_schema_undefined", "1 when UCS has no profile schema", is_schema_undefined),
+            ("ucs_gateway_local_closed", "1 when an operator has closed this gateway alone", is_local_closed),
+            ("ucs_gateway_alarm", "1 when an operator must act; /readyz has the reason", has_alarm),
+            ("ucs_gateway_access_fault", "Whether the last reading of access.yaml failed", has_access_fault),
+        ] {
+            gauge(encoder, name, help, u64::from(*holds))?;
+        }
         let help = "1 for each file whose last reading failed; what was read before is in force";
         gauges(encoder, "ucs_gateway_file_fault", help, &one_hot("file", &self.gate.file_faults))?;
         let Some(record) = record else { return Ok(()) };
@@ -148,17 +148,23 @@ impl Scrape {
             .map(|fault| (vec![("kind", fault.as_str())], self.sum(|worker| &worker.upstream_faults[fault as usize])))
             .to_vec();
         counters(encoder, "ucs_gateway_upstream_errors", "Failed exchanges with UCS, by kind", &faults)?;
-        let opened = self.sum(|worker| &worker.connections_opened);
-        counter(encoder, "ucs_gateway_upstream_connections_opened", "Connections opened to UCS", opened)?;
-        let reused = self.sum(|worker| &worker.connections_reused);
-        counter(encoder, "ucs_gateway_upstream_connections_reused", "Exchanges on a pooled connection", reused)?;
-        let retries = self.sum(|worker| &worker.retries);
-        counter(encoder, "ucs_gateway_upstream_retries", "Exchanges that were retried", retries)?;
-        let bypassed = self.sum(|worker| &worker.bypassed);
-        counter(encoder, "ucs_gateway_bypassed", "Requests that principals sent past the mode", bypassed)?;
         let total = self.sum(|worker| &worker.client_connections);
         let open = total.saturating_sub(self.sum(|worker| &worker.client_connections_closed));
-        counter(encoder, "ucs_gateway_client_connections", "Client connections accepted", total)?;
+        let [opened, reused] =
+            [self.sum(|worker| &worker.connections_opened), self.sum(|worker| &worker.connections_reused)];
+        for (name, help, count) in [
+            ("ucs_gateway_upstream_connections_opened", "Connections opened to UCS", opened),
+            ("ucs_gateway_upstream_connections_reused", "Exchanges on a pooled connection", reused),
+            ("ucs_gateway_upstream_retries", "Exchanges that were retried", self.sum(|worker| &worker.retries)),
+            (
+                "ucs_gateway_bypassed",
+                "Requests that principals sent past the mode",
+                self.sum(|worker| &worker.bypassed),
+            ),
+            ("ucs_gateway_client_connections", "Client connections accepted", total),
+        ] {
+            counter(encoder, name, help, count)?;
+        }
         gauge(encoder, "ucs_gateway_client_connections_open", "Client connections open now", open)?;
         let refused = self.sum(|worker| &worker.client_connections_refused);
         let help = "Client connections closed at once because of the connection limit";

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::control::ControlStats;
+use super::heartbeat::Heartbeat;
 
 /// The number of class slots; the last slot is shared by all further classes.
 pub(super) const CLASS_SLOTS: usize = 16;
@@ -191,7 +192,7 @@ impl Count {
 }
 
 /// The counters of one worker. Only that worker writes them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct WorkerMetrics {
     pub(super) classes: [ClassCounters; CLASS_SLOTS],
@@ -204,9 +205,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) client_connections_closed: Count,
     pub(crate) client_connections_refused: Count,
     pub(super) handshakes: [Count; Handshake::ALL.len()],
-    started: Instant,
-    /// The last sign of life, in milliseconds since `started`, which counts as the first one.
-    alive_at: AtomicU64,
+    alive: Heartbeat,
     /// Off the fast path, so a lock, shared with scrapes only, is cheap enough.
     wire_faults: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -222,7 +221,7 @@ impl Metrics {
     /// Counters for this number of workers.
     pub fn new(workers: usize, control: Arc<ControlStats>) -> Arc<Metrics> {
         Arc::new(Metrics {
-            workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new())).collect(),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
             classes: Mutex::new(FIRST_CLASSES.map(Arc::from).to_vec()),
             control,
             on_change_ok: AtomicU64::new(0),
@@ -253,7 +252,7 @@ impl Metrics {
     /// The workers without a sign of life for longer than `limit`.
     pub(crate) fn silent_workers(&self, limit: Duration) -> Vec<usize> {
         let workers = self.workers.iter().enumerate();
-        workers.filter(|(_, worker)| worker.silent_for() > limit).map(|(index, _)| index).collect()
+        workers.filter(|(_, worker)| worker.alive.silent_for() > limit).map(|(index, _)| index).collect()
     }
 
     /// Shows a certificate, by its name and a function that returns its end in seconds since 1970.
@@ -291,35 +290,9 @@ impl Metrics {
 }
 
 impl WorkerMetrics {
-    fn new() -> WorkerMetrics {
-        WorkerMetrics {
-            classes: Default::default(),
-            connections_opened: Count::default(),
-            connections_reused: Count::default(),
-            retries: Count::default(),
-            bypassed: Count::default(),
-            upstream_faults: Default::default(),
-            client_connections: Count::default(),
-            client_connections_closed: Count::default(),
-            client_connections_refused: Count::default(),
-            handshakes: Default::default(),
-            started: Instant::now(),
-            alive_at: AtomicU64::new(0),
-            wire_faults: Mutex::new(BTreeMap::new()),
-        }
-    }
-
     /// Records a sign of life.
     pub(crate) fn note_alive(&self) {
-        self.alive_at.store(self.millis(), Ordering::Relaxed);
-    }
-
-    fn silent_for(&self) -> Duration {
-        Duration::from_millis(self.millis().saturating_sub(self.alive_at.load(Ordering::Relaxed)))
-    }
-
-    fn millis(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.alive.beat();
     }
 
     /// Counts a completed request. `class_slot` is from [`Metrics::class_slot`].

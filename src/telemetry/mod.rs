@@ -4,6 +4,7 @@
 mod control;
 mod exposition;
 mod gate;
+mod heartbeat;
 mod lines;
 mod metrics;
 mod process;
@@ -19,6 +20,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 pub use control::ControlStats;
 pub use gate::GateSample;
 pub(crate) use gate::{FleetSample, RecordSample};
+pub(crate) use heartbeat::Heartbeat;
 pub(crate) use lines::{STDERR, STDOUT};
 pub use metrics::Metrics;
 pub(crate) use metrics::{Handshake, Outcome, UpstreamFault, WorkerMetrics};
