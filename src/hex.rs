@@ -5,7 +5,8 @@ use sha2::{Digest, Sha256};
 /// The 32 bytes that 64 hex digits stand for.
 pub(crate) fn from_hex(digits: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    if digits.len() != 64 || !digits.is_ascii() {
+    // The parser of numbers takes a sign too.
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::hex::sha256_hex;
+use crate::hex::{from_hex, sha256_hex};
 
 /// Upper bounds of the cost of an Argon2 hash in access.yaml, so that a typo cannot take all memory.
 const MOST_MEMORY_KIB: u32 = 256 * 1024;
@@ -53,14 +53,7 @@ impl TokenHash {
 
     /// Reads 64 hex digits.
     pub(crate) fn from_hex(hex: &str) -> Option<TokenHash> {
-        if hex.len() != 64 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        let mut hash = [0u8; 32];
-        for (place, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).ok()?;
-        }
-        Some(TokenHash(hash))
+        from_hex(hex).map(TokenHash)
     }
 
     pub(super) fn matches(&self, hash: &[u8; 32]) -> Choice {

@@ -84,20 +84,13 @@ impl AbandonedSoFar {
     /// these.
     pub(super) fn since(&self, gate: &Gate, mode: Mode) -> Vec<OperationCount> {
         let in_force = gate.table().generation();
-        let mut since: Vec<OperationCount> = Vec::new();
-        for (generation, counts) in gate.counts_of_all_tables() {
+        let grown = gate.counts_of_all_tables().into_iter().filter_map(|(generation, counts)| {
             let before = self.by_route.get(&(generation, counts.route)).copied().unwrap_or(0);
             let count = counts.abandoned.saturating_sub(before);
-            if count == 0 || (generation == in_force && counts.modes != ModeSet::only(mode)) {
-                continue;
-            }
-            let operation = counted(&counts, count);
-            match since.iter_mut().find(|of| (&of.operation, &of.class) == (&operation.operation, &operation.class)) {
-                Some(known) => known.count += count,
-                None => since.push(operation),
-            }
-        }
-        since
+            let is_waited_for = generation != in_force || counts.modes == ModeSet::only(mode);
+            (count > 0 && is_waited_for).then(|| counted(&counts, count))
+        });
+        OperationCount::added_up(grown)
     }
 }
 
@@ -107,14 +100,6 @@ fn counted(counts: &OperationCounts, count: u64) -> OperationCount {
 
 /// Requests that may be running in UCS after a drain: the requests given up on, and after a forced commit those still in flight.
 pub(super) fn unfinished(drain: DrainOutcome, report: &FlipReport) -> Vec<OperationCount> {
-    let mut unfinished = report.abandoned.clone();
-    if drain == DrainOutcome::Forced {
-        for one in &report.still_running {
-            match unfinished.iter_mut().find(|of| (&of.operation, &of.class) == (&one.operation, &one.class)) {
-                Some(known) => known.count += one.count,
-                None => unfinished.push(one.clone()),
-            }
-        }
-    }
-    unfinished
+    let still_running = report.still_running.iter().filter(|_| drain == DrainOutcome::Forced);
+    OperationCount::added_up(report.abandoned.iter().chain(still_running).cloned())
 }

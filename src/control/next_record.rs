@@ -8,7 +8,7 @@ use tracing::error;
 
 use crate::control::Control;
 use crate::control::drain::unfinished;
-use crate::control::fleet::keys::{MemberEntry, hex_id};
+use crate::control::fleet::keys::{MemberEntry, hex_id, random_id};
 use crate::control::fleet::ops::{self, Sight};
 use crate::control::protocol::Protocol;
 use crate::policy::fleet::Tried;
@@ -99,7 +99,7 @@ impl Control {
             RecordKind::Settled(drain) => {
                 let others = acknowledged_by_others(sight, before.revision, fleet.node());
                 let own = unfinished(drain, &self.flip.report);
-                Change::Settle { drain, abandoned: added_up(own.into_iter().chain(others)) }
+                Change::Settle { drain, abandoned: OperationCount::added_up(own.into_iter().chain(others)) }
             }
             RecordKind::Reverted(failure) => revert(failure),
             RecordKind::Same => return None,
@@ -145,18 +145,6 @@ fn acknowledged_by_others<'s>(
     acks.filter(move |ack| ack.revision == revision).flat_map(|ack| ack.abandoned.clone())
 }
 
-/// One count for each operation.
-fn added_up(counts: impl Iterator<Item = OperationCount>) -> Vec<OperationCount> {
-    let mut sums: Vec<OperationCount> = Vec::new();
-    for one in counts {
-        match sums.iter_mut().find(|sum| (&sum.operation, &sum.class) == (&one.operation, &one.class)) {
-            Some(sum) => sum.count += one.count,
-            None => sums.push(one),
-        }
-    }
-    sums
-}
-
 /// The members that have not acknowledged this record.
 fn missing(sight: &Sight, revision: u64) -> Vec<String> {
     let lacks = |entry: &MemberEntry| entry.ack.as_ref().is_none_or(|ack| ack.revision != revision);
@@ -179,6 +167,5 @@ fn recovered(switching: &ModeRecord) -> Change {
 
 /// A name that no other flip has, on this machine or another.
 fn new_attempt() -> Option<String> {
-    let halves = [getrandom::u64().ok()?, getrandom::u64().ok()?];
-    Some(halves.map(|half| format!("{half:016x}")).concat())
+    random_id().ok().map(hex_id)
 }

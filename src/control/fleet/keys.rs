@@ -211,6 +211,11 @@ pub(crate) fn rehearsed_key(asker: &str, node: &str) -> String {
     format!("{REHEARSED}{asker}/{node}")
 }
 
+/// A random number that is never used again.
+pub(crate) fn random_id() -> Result<u128, getrandom::Error> {
+    Ok(u128::from(getrandom::u64()?) << 64 | u128::from(getrandom::u64()?))
+}
+
 /// A random number in the form of the entries.
 pub(crate) fn hex_id(id: u128) -> String {
     format!("{id:032x}")

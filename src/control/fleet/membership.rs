@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::keys::Marked;
+use super::keys::{Marked, random_id};
 use super::ops::{self, Identity, NextWrite, ReadFault, Sight};
 use super::roster_hints::RosterHints;
 use super::sight::{FleetLink, FleetSight};
@@ -267,8 +267,7 @@ impl Membership {
 
 /// A random number that is never used again.
 pub(crate) fn new_id() -> Id {
-    let half = || Id::from(getrandom::u64().expect("the system has random numbers"));
-    half() << 64 | half()
+    random_id().expect("the system has random numbers")
 }
 
 async fn due(hints: &mut Option<RosterHints>) {

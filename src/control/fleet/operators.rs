@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::founding::{Founding, FoundingError, found};
-use super::keys::{FleetContents, Forgotten, KeyFault, bytes_of, forgotten_key, hex_id, member_key};
+use super::keys::{FleetContents, Forgotten, KeyFault, bytes_of, forgotten_key, hex_id, member_key, random_id};
 use super::view::Observed;
 use crate::control::store::StoreError;
 use crate::control::store::etcd::{Commit, EtcdStore, SharedError};
@@ -70,8 +70,7 @@ pub(crate) async fn view(store: &EtcdStore) -> Result<FleetView, OperatorError> 
 
 /// Makes the fleet, or lifts the record of a restored one. The record that it has now.
 pub(crate) async fn init(store: &EtcdStore, founding: Founding, above: u64) -> Result<ModeRecord, OperatorError> {
-    let random = getrandom::u64().map_err(OperatorError::Random)?;
-    let attempt = hex_id(u128::from(random) << 64 | u128::from(getrandom::u64().map_err(OperatorError::Random)?));
+    let attempt = hex_id(random_id().map_err(OperatorError::Random)?);
     let contents = read(store).await?;
     let (record, commit) = found(&contents, founding, above, attempt, Timestamp::now())?;
     match written(store, &commit).await? {

@@ -87,6 +87,18 @@ impl OperationCount {
         OperationCount { operation: operation.into(), class: class.into(), count, unknown: Map::new() }
     }
 
+    /// One count for each operation, in the order of their first counts.
+    pub(crate) fn added_up(counts: impl IntoIterator<Item = OperationCount>) -> Vec<OperationCount> {
+        let mut sums: Vec<OperationCount> = Vec::new();
+        for one in counts {
+            match sums.iter_mut().find(|sum| (&sum.operation, &sum.class) == (&one.operation, &one.class)) {
+                Some(sum) => sum.count += one.count,
+                None => sums.push(one),
+            }
+        }
+        sums
+    }
+
     /// The same counts, the largest first, in a list of limited length: the last entry adds up those beyond it.
     pub(crate) fn bounded(mut counts: Vec<OperationCount>) -> Vec<OperationCount> {
         counts.sort_by_key(|one| std::cmp::Reverse(one.count));
