@@ -1,4 +1,4 @@
-//! Restarts under load with clients of HTTP/2, which keep their connection until they are told of its end.
+//! Restarts under load with clients of HTTP/2, with and without TLS, which keep their connection until they are told of its end.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{CLIENTS, Over, handle, restart_under_load, start_on};
 use crate::support::h2::{End, GOAWAY};
+use crate::support::tls::{self, Authority};
 use crate::support::{H2, TempDir, Ucs};
 
 #[derive(Default)]
@@ -18,13 +19,30 @@ struct Outcomes {
 
 #[test]
 fn restarts_under_load_lose_no_stream() {
-    let restarts = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 50 } else { 6 };
+    restarts_lose_no_stream(6, None);
+}
+
+#[test]
+fn restarts_under_load_lose_no_stream_over_tls() {
+    restarts_lose_no_stream(3, Some(&Authority::new("clients")));
+}
+
+/// So many restarts, or 50 in a full run.
+fn restarts_lose_no_stream(restarts: u32, tls: Option<&Authority>) {
+    let restarts = if std::env::var_os("UCS_GATEWAY_FULL").is_some() { 50 } else { restarts };
     let (ucs, dir, outcomes) = (Ucs::usual(), TempDir::new(), Outcomes::default());
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let variables = "LISTEN_FDS=1 LISTEN_FDNAMES=data UCS_GATEWAY_H2C=true";
-    let start = || start_on(handle(&socket), variables, dir.path(), ucs.address);
+    let protocol = match tls.map(|authority| authority.issue("gateway")) {
+        None => "UCS_GATEWAY_H2C=true".to_owned(),
+        Some(own) => {
+            format!("UCS_GATEWAY_TLS_CERT={} UCS_GATEWAY_TLS_KEY={}", own.certificate.display(), own.key.display())
+        }
+    };
+    let variables = format!("LISTEN_FDS=1 LISTEN_FDNAMES=data {protocol}");
+    let start = || start_on(handle(&socket), &variables, dir.path(), ucs.address);
     let mut gateway = start().expect("it starts");
-    let address = socket.local_addr().unwrap();
+    let own_address = socket.local_addr().unwrap();
+    let address = tls.map_or(own_address, |authority| tls::tunnel_of(own_address, authority, &["h2"]));
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let outcomes = &outcomes;
