@@ -227,16 +227,12 @@ impl ControlHandle {
 
     /// Requests a change and waits for its result, which may take longer than the drain timeout.
     pub(crate) async fn set_mode(&self, change: ModeChange) -> Result<Flipped, ChangeError> {
-        let (sender, receiver) = oneshot::channel();
-        self.commands.send(Command::SetMode(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
-        receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
+        self.ask(|reply| Command::SetMode(change, reply), ChangeError::ShuttingDown).await
     }
 
     /// Requests a local close or its end, and waits for its result.
     pub(crate) async fn set_local(&self, change: LocalChange) -> Result<(), ChangeError> {
-        let (sender, receiver) = oneshot::channel();
-        self.commands.send(Command::SetLocal(change, sender)).await.map_err(|_| ChangeError::ShuttingDown)?;
-        receiver.await.unwrap_or(Err(ChangeError::ShuttingDown))
+        self.ask(|reply| Command::SetLocal(change, reply), ChangeError::ShuttingDown).await
     }
 
     /// Notes a use of a bypass. If control has no room for it, the log and the metrics have it nevertheless.
@@ -246,9 +242,20 @@ impl ControlHandle {
 
     /// Requests a reload of the route table and waits for its result.
     pub(crate) async fn reload(&self, when: ReloadWhen) -> Result<Reloaded, ReloadError> {
+        self.ask(|reply| Command::Reload(when, reply), ReloadError::ShuttingDown).await
+    }
+
+    /// Sends a command and waits for its result; `stopped` if control has ended.
+    async fn ask<T, E>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+        stopped: E,
+    ) -> Result<T, E> {
         let (sender, receiver) = oneshot::channel();
-        self.commands.send(Command::Reload(when, sender)).await.map_err(|_| ReloadError::ShuttingDown)?;
-        receiver.await.unwrap_or(Err(ReloadError::ShuttingDown))
+        if self.commands.send(command(sender)).await.is_err() {
+            return Err(stopped);
+        }
+        receiver.await.unwrap_or(Err(stopped))
     }
 
     /// Waits for a sign of life of control; false if it has ended.

@@ -51,7 +51,7 @@ use crate::control::local_writes::LocalWrites;
 use crate::control::protocol::Protocol;
 use crate::control::requests::Request;
 use crate::control::route_reader::{Reload, ReloadEnd};
-use crate::control::slot::Slot;
+use crate::control::slot::{Slot, at};
 use crate::control::store::{Fact, LocalState, RecordStore, Saved, StoreError};
 use crate::control::ucs::client::UpstreamClient;
 use crate::control::ucs::schema::{Look, ProbeContext, ProbeResult, SchemaProbe};
@@ -148,7 +148,7 @@ pub(crate) struct Control {
     orphan_grace: Duration,
     started: Instant,
     orphans_until: Option<Instant>,
-    /// What had been abandoned when each mode was last left: its next drain names what came since.
+    /// The abandoned requests when each mode was last left: its next drain names those since then.
     abandoned_before: HashMap<Mode, AbandonedSoFar>,
     expiry_not_before: Instant,
     expiry_trouble: ExpiryTrouble,
@@ -280,7 +280,7 @@ impl Control {
             (look, context) = self.follow_look.end() => Event::FollowLooked(look, context),
             () = expiry_due(expires, not_before) => Event::Expired,
             () = expiry_due(scheduled, self.scheduled_not_before) => Event::ScheduledDue,
-            () = sleep_until(retry_at) => Event::RetrySave,
+            () = at(retry_at) => Event::RetrySave,
             () = self.inbox.schema_hint.noticed() => Event::SchemaHinted,
             // The flip reads UCS's status itself while it sets UCS, which says nothing reliable meanwhile.
             seen = self.schema.next(&base, context), if sees_upstream => Event::SchemaProbed(seen),
@@ -399,13 +399,6 @@ async fn receive(commands: &mut mpsc::Receiver<Command>) -> Command {
 async fn expiry_due(expires: Option<Timestamp>, not_before: Instant) {
     tokio::time::sleep_until(not_before).await;
     expiry::due(expires).await;
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

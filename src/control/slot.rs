@@ -3,6 +3,16 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::time::{Instant, sleep_until};
+
+/// Waits until a point in time; pending without one.
+pub(super) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// At most one future. It continues over several polls of the loop, until it ends or is dropped.
 pub(super) struct Slot<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 

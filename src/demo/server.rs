@@ -163,12 +163,9 @@ async fn work(shared: &Shared, operation: &Operation, call: &Call, received: u64
 
 /// CV.WS.MODE.
 async fn set_mode(shared: &Shared, call: &Call) -> OperationResult {
-    let mode = call.object()?.get("mode").and_then(Value::as_str).unwrap_or_default().to_lowercase();
-    let target = match mode.as_str() {
-        "production" => Mode::Production,
-        "maintenance" => Mode::Maintenance,
-        _ => return Err(UcsError::bad_request("mode must be \"production\" or \"maintenance\"")),
-    };
+    let wrong = || UcsError::bad_request("mode must be \"production\" or \"maintenance\"");
+    let mode = call.object()?.get("mode").and_then(Value::as_str).and_then(|mode| mode.parse::<Mode>().ok());
+    let target = mode.ok_or_else(wrong)?;
     let switched = shared.control.mode_switch.switch(target, shared.control.switches_released()).await;
     switched.map_err(|reason| unavailable("POST", &call.uri, reason))?;
     let mut response = response::json(200, &json!({"server changed": target}));

@@ -114,8 +114,7 @@ impl HostPort {
 
     /// The host, an IPv6 address without its brackets.
     pub(crate) fn host(&self) -> &str {
-        let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
-        host.trim_start_matches('[').trim_end_matches(']')
+        host_of(&self.0)
     }
 
     /// Whether the host is this machine, so that a token sent in clear text does not leave it.
@@ -123,6 +122,12 @@ impl HostPort {
         let host = self.host();
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+}
+
+/// The host of `HOST:PORT`, an IPv6 address without its brackets.
+pub(crate) fn host_of(endpoint: &str) -> &str {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 impl FromStr for HostPort {

@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 
+use super::address::host_of;
+
 /// The next address is tried this long after the one before, or as soon as that has failed.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// What the kernel receives for the gateway before it reads, at most: it doubles the value, for its own needs. Without a limit it
-/// would receive megabytes of a response whose client does not read.
+/// The kernel's receive buffer, which bounds the bytes that arrive before the gateway reads; the kernel doubles the value for
+/// its own needs. Without a limit it would hold megabytes of a response whose client does not read.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 /// Connects to the first address of the host that accepts.
@@ -34,9 +36,8 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
 /// Connects to `HOST:PORT` for a protocol of small messages, which must not wait for the acknowledgement of earlier ones.
 pub(crate) async fn connect_prompt(endpoint: &str) -> io::Result<TcpStream> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "it is no HOST:PORT");
-    let (host, port) = endpoint.rsplit_once(':').ok_or_else(malformed)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = connect(host, port.parse().map_err(|_| malformed())?).await?;
+    let (_, port) = endpoint.rsplit_once(':').ok_or_else(malformed)?;
+    let stream = connect(host_of(endpoint), port.parse().map_err(|_| malformed())?).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -12,7 +12,7 @@ mod tls;
 mod upstream;
 mod upstream_url;
 
-pub(crate) use address::{Address, HostPort, Peer, parse_host, parse_listen};
+pub(crate) use address::{Address, HostPort, Peer, host_of, parse_host, parse_listen};
 pub(crate) use connect::connect_prompt;
 pub(crate) use inherited::{InheritError, InheritedSockets};
 pub(crate) use listen::{Listener, SocketLimits};

@@ -10,12 +10,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use super::address::{Address, HostPort, Peer};
-use super::tcp::{prepare_accepted, probe_peer, reset_on_close};
+use super::tcp::{keep_unread_for, prepare_accepted, probe_peer, reset_on_close};
 use super::tls::TlsStream;
 
 /// An open connection.
@@ -78,14 +77,12 @@ impl Stream {
         }
     }
 
-    /// Makes the kernel keep bytes that the peer does not read for `limit`, and not forever; TCP only.
+    /// See [`keep_unread_for`]; TCP only.
     pub(crate) fn keep_unread_for(&self, limit: Duration) {
-        let keep = |stream: &TcpStream| SockRef::from(stream).set_tcp_user_timeout(Some(limit));
-        // An error means that the connection is already broken.
         match self {
-            Stream::Tcp(stream) => drop(keep(stream)),
+            Stream::Tcp(stream) => keep_unread_for(stream, limit),
             Stream::Unix(_) => {}
-            Stream::Tls(stream) => drop(keep(stream.socket())),
+            Stream::Tls(stream) => keep_unread_for(stream.socket(), limit),
         }
     }
 
@@ -287,12 +284,10 @@ impl WriteHalf {
 
     /// The same without close_notify: over TLS, the peer sees that the end is missing.
     pub(crate) fn truncate(self, limit: Duration) {
-        let keep = |stream: &TcpStream| SockRef::from(stream).set_tcp_user_timeout(Some(limit));
-        // An error means that the connection is already broken.
         match &self {
-            WriteHalf::Tcp(half) => drop(keep(half.as_ref())),
+            WriteHalf::Tcp(half) => keep_unread_for(half.as_ref(), limit),
             WriteHalf::Unix(_) => {}
-            WriteHalf::Tls(shared) => drop(keep(shared.borrow().socket())),
+            WriteHalf::Tls(shared) => keep_unread_for(shared.borrow().socket(), limit),
         }
     }
 }

@@ -32,6 +32,12 @@ pub(super) fn probe_peer(stream: &TcpStream) {
     drop(SockRef::from(stream).set_tcp_keepalive(&every));
 }
 
+/// Makes the kernel keep bytes that the peer does not read for `limit`, and not forever.
+pub(super) fn keep_unread_for(stream: &TcpStream, limit: Duration) {
+    // An error means that the connection is already broken.
+    drop(SockRef::from(stream).set_tcp_user_timeout(Some(limit)));
+}
+
 /// Makes the end of a connection a reset: the kernel discards its unsent bytes.
 pub(super) fn reset_on_close(socket: &impl AsFd) {
     // An error means that the connection is already broken.

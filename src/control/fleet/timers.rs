@@ -1,11 +1,12 @@
-//! When a member looks at the clock: for the end of a flip, for an operation that failed, for a store that is silent, and for
-//! its fence. It decides nothing.
+//! The timers of a member: the end of a flip, the repetition of a failed operation, a silent store, and the fence. It decides
+//! nothing.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::control::slot::at;
 use crate::control::store::etcd::fraction;
 
 /// The wait before an operation that failed is repeated, at least; the longest is twice as long.
@@ -100,7 +101,7 @@ impl Timers {
         (self.silent_since, self.again_at, self.resync_at) = (None, None, Instant::now() + resync);
     }
 
-    /// The operation failed, or what became of it is not known.
+    /// The operation failed, or its outcome is unknown.
     pub(crate) fn failed(&mut self) {
         self.again_at = Some(Instant::now() + AGAIN + AGAIN.mul_f64(fraction()));
     }
@@ -179,12 +180,5 @@ async fn fence_due(after: Option<Duration>, seen_at: Duration) {
             return;
         }
         sleep(left.min(BOOTTIME_TICK)).await;
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

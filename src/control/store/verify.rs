@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::journal::{NO_HASH, hashed_part};
 use crate::control::store::file::RecordFile;
+use crate::control::store::local::read_if_there;
 use crate::hex::sha256_hex;
 
 /// The attempts to find the record and the journal of a running gateway at rest.
@@ -52,14 +53,6 @@ pub(crate) fn verify(journal: &Path) -> io::Result<Verdict> {
         (record, bytes) = (again, std::fs::read(journal)?);
     }
     Ok(verify_bytes(&bytes, record.as_deref()))
-}
-
-fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// The members of a line that the chain rests on; the hash vouches for the others.

@@ -252,11 +252,7 @@ fn said(status: u16, body: &[u8]) -> String {
 
 fn status_of(body: &[u8]) -> Option<UpstreamStatus> {
     let document: Value = serde_json::from_slice(body).ok()?;
-    let mode = match document.get("mode")?.as_str()?.to_ascii_lowercase().as_str() {
-        "production" => Mode::Production,
-        "maintenance" => Mode::Maintenance,
-        _ => return None,
-    };
+    let mode = document.get("mode")?.as_str()?.parse().ok()?;
     let started = document.get("started").filter(|started| !started.is_null()).map(Value::to_string);
     Some(UpstreamStatus { mode, started })
 }

@@ -1,4 +1,4 @@
-//! The side that connects: its configuration from files, and the handshake with a server. The caller limits the time.
+//! The client side: its configuration from files, and the handshake with a server. The caller limits the time.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, Error, InconsistentKeys};
+use rustls::{ClientConfig, ClientConnection};
 use tokio::net::TcpStream;
 
 use super::error::{TlsError, session_error};
 use super::files::Content;
-use super::material::{Made, Material};
+use super::material::{self, Made, Material};
 use super::provider;
 use super::stream::TlsStream;
 use crate::transport::stream::Stream;
@@ -42,8 +42,7 @@ pub(crate) struct TlsClient {
 
 /// Makes a client's configuration; blocking. It follows no change of the files.
 pub(crate) fn client_config(files: &ClientFiles) -> Result<ClientConfig, TlsError> {
-    let contents: Result<Vec<Content>, TlsError> = files.paths().iter().map(|path| Content::read(path)).collect();
-    from_contents(&contents?).map(|(config, _)| config)
+    from_contents(&material::read(&files.paths())?).map(|(config, _)| config)
 }
 
 /// The configuration of a snapshot, and when its own certificate ends.
@@ -56,12 +55,7 @@ fn from_contents(contents: &[Content]) -> Result<(ClientConfig, Option<i64>), Tl
     let [certificate, key] = &contents[1..] else { return Ok((builder.with_no_client_auth(), None)) };
     let chain = certificate.certificates()?;
     let end = certificate.end(&chain)?;
-    let config = builder.with_client_auth_cert(chain, key.key()?).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            TlsError::Pair { certificate: certificate.path(), key: key.path() }
-        }
-        error => certificate.unusable(error),
-    })?;
+    let config = builder.with_client_auth_cert(chain, key.key()?).map_err(|error| certificate.no_pair(key, error))?;
     Ok((config, Some(end)))
 }
 

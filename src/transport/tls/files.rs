@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::error::TlsError;
@@ -88,6 +88,16 @@ impl Content {
             ends.push(parsed.validity().not_after.timestamp());
         }
         ends.into_iter().min().ok_or(TlsError::Missing { path: self.path(), what: "certificate" })
+    }
+
+    /// Why these certificates and this key cannot be used together.
+    pub(super) fn no_pair(&self, key: &Content, error: Error) -> TlsError {
+        match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                TlsError::Pair { certificate: self.path(), key: key.path() }
+            }
+            error => self.unusable(error),
+        }
     }
 
     pub(super) fn unusable(&self, why: impl ToString) -> TlsError {

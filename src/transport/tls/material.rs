@@ -1,5 +1,5 @@
 //! The configuration of one side, with the files that it is made of: read as one snapshot, checked, and put in force together.
-//! A snapshot that cannot be used leaves the one in force. Who notices a change is not its business.
+//! A snapshot that cannot be used leaves the one in force. It watches no file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -57,8 +57,8 @@ impl<C: Send + Sync + 'static> Material<C> {
         self.current.load().0.end
     }
 
-    /// Reads the files again, blocking, and returns what puts them in force: that says whether they are new. A certificate that
-    /// has expired replaces no other; only at the start it is better than none.
+    /// Reads the files again, blocking, and returns a function that puts them in force and returns whether they are new. A
+    /// certificate that has expired replaces no other; only at the start it is better than none.
     pub(crate) fn read_again(self: &Arc<Self>) -> Result<impl FnOnce() -> bool + Send + use<C>, TlsError> {
         let contents = read(&self.paths)?;
         let made = (self.make)(&contents)?;
@@ -76,7 +76,8 @@ impl<C: Send + Sync + 'static> Material<C> {
     }
 }
 
-fn read(paths: &[PathBuf]) -> Result<Vec<Content>, TlsError> {
+/// The files, in the order of the paths; blocking.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Content>, TlsError> {
     paths.iter().map(|path| Content::read(path)).collect()
 }
 

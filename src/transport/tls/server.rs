@@ -1,4 +1,4 @@
-//! The side of a listener: its configuration from files, and the handshake with a client. The caller limits the time.
+//! The server side: its configuration from files, and the handshake with a client. The caller limits the time.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use rustls::{Error, InconsistentKeys, InvalidMessage, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{Error, InvalidMessage, RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 
 use super::error::TlsError;
@@ -77,7 +77,7 @@ pub(crate) struct TlsServer {
 /// Why a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandshakeError {
-    /// The client spoke plain HTTP, and was told.
+    /// The client spoke plain HTTP, and was told so.
     PlainHttp,
     /// Its certificate is missing, unknown, expired or revoked.
     Certificate,
@@ -139,7 +139,7 @@ impl TlsServer {
             drop(stream.socket().try_write(PLAIN_HTTP));
         }
         if done.as_ref().is_err_and(HandshakeError::is_told) {
-            // The rest of what the client sends is read: unread bytes would make the end of the connection a reset, which can
+            // The rest of the client's bytes is read: unread bytes would make the end of the connection a reset, which can
             // destroy the response or the alert.
             let mut discarded = 0;
             poll_fn(|context| {
@@ -184,12 +184,8 @@ fn server_config(
         None => builder.with_no_client_auth(),
         Some(ca) => builder.with_client_cert_verifier(verifier(ca, contents.get(3), auth)?),
     };
-    let mut config = builder.with_single_cert(chain, key.key()?).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            TlsError::Pair { certificate: certificate.path(), key: key.path() }
-        }
-        error => certificate.unusable(error),
-    })?;
+    let config = builder.with_single_cert(chain, key.key()?);
+    let mut config = config.map_err(|error| certificate.no_pair(key, error))?;
     config.ignore_client_order = true;
     config.alpn_protocols = protocols.names().iter().map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -29,7 +29,7 @@ use tower_service::Service;
 use super::address::EtcdSettings;
 use super::error::{EtcdError, chain_of};
 use super::messages::{AuthenticateRequest, AuthenticateResponse, Headed, RangeRequest, RangeResponse};
-use crate::transport::{ClientFiles, client_config, connect_prompt};
+use crate::transport::{ClientFiles, client_config, connect_prompt, host_of};
 
 /// The longest wait for a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -326,12 +326,6 @@ impl Links {
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
-
-/// The host of `HOST:PORT`, without the brackets of an IPv6 address.
-fn host_of(endpoint: &str) -> &str {
-    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
-}
 
 /// Hands over one connection and never makes another: tonic would connect again by itself, unseen, and to whatever listens
 /// there by then.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::control::store::contract::{LoadedRecord, Saved, StoreError, Token};
 use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
-use crate::control::store::local::{LocalDir, failed, sync_dir};
+use crate::control::store::local::{LocalDir, failed, read_if_there, sync_dir};
 use crate::policy::mode::ModeRecord;
 
 const RECORD: &str = "mode.json";
@@ -130,11 +130,7 @@ impl RecordFile {
     /// The record, or the fault for which it was set aside.
     fn load_record(&self) -> Result<(Option<ModeRecord>, Option<String>), StoreError> {
         let path = self.dir.join(RECORD);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
+        let Some(bytes) = read_if_there(&path).map_err(failed("read", &path))? else { return Ok((None, None)) };
         let fault = match serde_json::from_slice::<ModeRecord>(&bytes) {
             Ok(record) if record.is_consistent() => return Ok((Some(record), None)),
             Ok(_) => "its fields contradict each other or its format is unknown".to_owned(),

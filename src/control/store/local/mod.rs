@@ -121,12 +121,8 @@ impl LocalDir {
     /// Reads the local closes. A file that cannot be read may have closed the gateway: it is set aside, and closes it.
     fn load_local(&self, alarms: &mut Vec<String>) -> Result<LocalLog, StoreError> {
         let path = self.dir.join(LOCAL);
-        let text = match std::fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LocalLog::default()),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
-        let fault = match LocalLog::read(&text) {
+        let Some(bytes) = read_if_there(&path).map_err(failed("read", &path))? else { return Ok(LocalLog::default()) };
+        let fault = match LocalLog::read(&String::from_utf8_lossy(&bytes)) {
             Ok(local) => return Ok(local),
             Err(fault) => fault,
         };
@@ -144,11 +140,9 @@ impl LocalDir {
     /// A member's memory is its name in the fleet: it is missing only where it never was.
     fn load_fleet(&self) -> Result<Option<String>, StoreError> {
         let path = self.dir.join(FLEET);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &path)(error)),
-        }
+        let text =
+            read_if_there(&path).and_then(|bytes| bytes.map(String::from_utf8).transpose().map_err(io::Error::other));
+        text.map_err(failed("read", &path))
     }
 
     fn take_clean_marker(&self) -> Result<bool, StoreError> {
@@ -158,6 +152,15 @@ impl LocalDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed("remove", &path)(error)),
         }
+    }
+}
+
+/// The content of a file; `None` if there is none.
+pub(super) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
