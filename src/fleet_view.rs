@@ -1,5 +1,5 @@
-//! A fleet as operators see it: the record, every member with what it has confirmed, and what needs an operator. These are
-//! types alone, in the form of `GET /fleet`; `control` makes them, and the admin port and the command line show them.
+//! The document of `GET /fleet`: the record, every member with its acknowledgement, and the alarms. Types alone: `control`
+//! fills them in, and the admin port and the command line show them.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub(crate) struct FleetView {
     pub(crate) record: Option<ModeRecord>,
     /// In decimal digits.
     pub(crate) cluster_id: String,
-    /// Whether the contents were made for this etcd. If not, nobody serves a single mode: see `fleet init`.
+    /// Whether the contents were made for this etcd. If not, no member serves a single mode: see `fleet init`.
     pub(crate) is_home: bool,
     pub(crate) members: Vec<MemberView>,
     pub(crate) forgotten: Vec<ForgottenView>,
@@ -44,9 +44,9 @@ pub(crate) struct MemberView {
     /// The fingerprint of its route table.
     pub(crate) routes: String,
     pub(crate) incarnation: String,
-    /// The revision in force there, by its own word.
+    /// The revision in force there, as it reports itself.
     pub(crate) revision: Option<u64>,
-    /// Requests in flight by class, by its own word of some seconds ago.
+    /// Requests in flight by class, as it reported some seconds ago.
     pub(crate) in_flight: Option<Value>,
     /// The operations that its drain waits for.
     pub(crate) waits_for: Option<Value>,
@@ -94,7 +94,7 @@ pub(crate) struct ForgottenView {
     pub(crate) time: Timestamp,
 }
 
-/// How a flip across the members would go, as far as a rehearsal shows it.
+/// The result of a rehearsal: how a flip of all members would go.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RehearsalView {
     /// Every member would acknowledge it within the drain timeout, and production would have a member in it.

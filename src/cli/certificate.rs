@@ -1,5 +1,5 @@
 //! `certificate new`: a certificate authority and a certificate that it has signed, to try TLS out. The authority's key is not
-//! kept. In service, certificates come from the authority of the site.
+//! kept. In production, use certificates of the site's own authority.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

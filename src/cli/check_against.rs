@@ -139,7 +139,7 @@ impl Counting<'_> {
         let base = base.trim_end_matches('/');
         for (template, operations) in document["paths"].as_object().into_iter().flatten() {
             let path: String = template.split('/').map(filled).collect::<Vec<_>>().join("/");
-            // A document may leave the base path to its servers, and these to whoever installs it.
+            // A document may leave the base path to its servers, and these to the installation.
             let paths = [format!("{base}{path}"), format!("{}{path}", self.table.base_path)];
             for method in METHODS.into_iter().filter(|method| operations[method].is_object()) {
                 self.add(&method.to_ascii_uppercase(), &paths);

@@ -35,7 +35,7 @@ enum FleetCommand {
         /// Mode of the fleet
         #[arg(long, conflicts_with = "from")]
         mode: Option<Mode>,
-        /// State directory of a gateway that is stopped: its record goes on in the fleet
+        /// State directory of a stopped gateway, whose record the fleet continues
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
         /// After a restore: the highest revision that any member has shown
@@ -48,15 +48,15 @@ enum FleetCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Take a member away whose process is gone for good
+    /// Remove a member whose process is gone for good
     Forget {
         /// Name of the member
         #[arg(value_parser = name)]
         node: String,
-        /// Your word that its process is stopped, and will not come back by itself
+        /// Confirm that its process is stopped and will not come back by itself
         #[arg(long, required = true)]
         stopped: bool,
-        /// Time that UCS may need to finish what the member left
+        /// Time that UCS may need to finish the requests that the member left
         #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
         orphan_grace: Duration,
     },

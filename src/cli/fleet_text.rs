@@ -10,7 +10,7 @@ const SHORT: usize = 12;
 
 const TITLES: [&str; 8] = ["member", "state", "revision", "in flight", "waits for", "UCS", "version", "routes"];
 
-/// Stands for what is not known.
+/// Stands for an unknown value.
 const UNKNOWN: &str = "-";
 
 /// The record, a row for each member, and the alarms.

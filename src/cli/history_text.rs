@@ -57,7 +57,7 @@ fn bypass_line(entry: &Value, reader: &Reader) -> String {
     format!("{:>6}  {time}  {step:<24}  {}  {}", "bypass", word(&bypass["principal"]), word(&bypass["operation"]))
 }
 
-/// The rest of the entry: the report of the flip that it ends, its drain, what it schedules.
+/// The rest of the entry: the report of the flip that it ends, its drain, and the flip that it schedules.
 fn remarks(entry: &Value, reader: &Reader) -> Vec<String> {
     let record = &entry["record"];
     let (mut remarks, report) = (Vec::new(), &record["report"]);

@@ -70,7 +70,7 @@ pub(crate) enum Command {
     Routes(routes::RoutesArgs),
     /// Verify the journal of a gateway
     Journal(journal::JournalArgs),
-    /// Make and look after the record of a fleet in its store
+    /// Create and manage a fleet in its store
     Fleet(Box<fleet::FleetArgs>),
     /// Generate credentials for access.yaml
     Token(token::TokenArgs),

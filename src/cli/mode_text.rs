@@ -178,7 +178,7 @@ pub(super) fn describe_drain(event: &Value, reader: &Reader) -> String {
     }
 }
 
-/// What a flip waits for once its drain here is over.
+/// The step of a flip after its drain here.
 pub(super) fn nothing_left(drain: &Value) -> &'static str {
     match drain["in_fleet"] == true {
         true => "no request is left to wait for here; waiting for every member",

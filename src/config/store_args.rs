@@ -20,11 +20,11 @@ pub(crate) struct MemberArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_node)]
     pub(crate) node: Option<String>,
 
-    /// What a member does when the store of its fleet does not respond.
+    /// Behaviour of a member while the store of its fleet does not respond.
     #[arg(long, value_name = "HOW", default_value = "hold", value_parser = named(OnStoreLoss::NAMES))]
     pub(crate) on_store_loss: OnStoreLoss,
 
-    /// How long after its last read a member closes, with --on-store-loss fence.
+    /// Time after its last read at which a member closes, with --on-store-loss fence.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_fence)]
     pub(crate) fence_after: Duration,
 }
@@ -55,7 +55,7 @@ fn parse_fence(text: &str) -> Result<Duration, String> {
 /// How to reach a shared store.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StoreAccess {
-    /// Certificates (PEM) of the authority that etcds:// must show.
+    /// CAs (PEM) of etcd's certificate, for etcds://.
     #[arg(long, value_name = "FILE")]
     pub(crate) store_ca: Option<PathBuf>,
 

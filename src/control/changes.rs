@@ -61,7 +61,7 @@ impl Control {
         Some(Wish { ticket, mode, requested, applied, on_timeout, force, lacks_schema })
     }
 
-    /// Sends a requester its result. `counts`: one flip counts once, whoever joined or cancelled it.
+    /// Sends a requester its result. `counts`: one flip counts once, however many requests joined or cancelled it.
     pub(super) fn reply(&mut self, ticket: Ticket, outcome: Outcome, counts: bool) {
         self.reply_with(ticket, self.ended(outcome), counts);
     }

@@ -53,7 +53,7 @@ impl Drain {
         self.gate.forbidden_in_flight(self.leaving) == 0 && self.graces_are_over()
     }
 
-    /// Whether what was given up has had its time.
+    /// Whether the graces of abandoned requests are over.
     pub(super) fn graces_are_over(&self) -> bool {
         self.gate.last_abandoned(self.leaving).is_none_or(|ago| ago >= self.orphan_grace)
             && self.orphans_until.is_none_or(|until| Instant::now() >= until)

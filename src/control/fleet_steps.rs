@@ -218,7 +218,7 @@ impl Control {
             End::Journalled(_, revision) => (true, revision),
             End::Of(_) | End::StoreUnavailable => (false, 0),
         };
-        // One flip counts once, whoever joined or cancelled it.
+        // One flip counts once, however many requests joined or cancelled it.
         let counts = !ends_a_flip || self.counted != revision;
         if ends_a_flip {
             self.counted = revision;
@@ -263,7 +263,7 @@ impl Control {
         self.local.log.in_force().map(|_| Word::LocalClose)
     }
 
-    /// Whether a drain that is over has waited for what was given up.
+    /// Whether a drain that is over has waited for abandoned requests.
     fn has_given_up_requests(&self) -> bool {
         self.orphans_until.is_some() || !self.given_up(self.record().mode.other()).is_empty()
     }

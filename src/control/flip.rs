@@ -56,7 +56,7 @@ impl Control {
         }
         let is_flip = self.record().phase == Phase::Switching;
         if let (Some(Step::Drain | Step::Cut), Some(began), true) = (step, self.flip.drain_began, is_flip) {
-            // Read first: what is abandoned between the two is named twice rather than never.
+            // Read first: a request that is abandoned between the two is named twice rather than never.
             self.flip.abandoned = AbandonedSoFar::now(&self.gate);
             self.flip.report.abandoned = self.given_up(self.record().stable_mode());
             self.flip.report.drain_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -196,7 +196,7 @@ impl Control {
         }
         let drain = record.drain.map(DrainOutcome::as_str);
         info!(revision, %mode, drain, drain_ms = self.flip.report.drain_ms, "flip settled");
-        // The record has said so of these; the next drain names what comes later.
+        // The record has named these; the next drain names later ones.
         self.abandoned_before.insert(mode.other(), std::mem::take(&mut self.flip.abandoned));
         self.orphans_until = None;
     }
@@ -242,7 +242,7 @@ impl Control {
             });
         }
         info!(revision = record.revision, from = %leaving, to = %record.mode, "flip started");
-        // What was being done to UCS for the old mode is over.
+        // The work on UCS for the old mode is over.
         self.upstream.begin_flip();
         self.flip.report = FlipReport { waited_for: drain.running(), ..FlipReport::default() };
         self.flip.drain_began = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! The record in force, and the only way from control to the gate: what is published was saved before, or is kept in memory
+//! The record in force, and the only way from control to the gate: a published record was saved before, or is kept in memory
 //! by name.
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ pub(super) struct LocalWrites {
     local: LocalState,
     queue: VecDeque<(Fact, oneshot::Sender<()>)>,
     running: Slot<(Fact, Result<(), StoreError>)>,
-    /// Told at the end of the running write, whatever became of it.
+    /// Notified at the end of the running write, successful or not.
     told: Option<oneshot::Sender<()>>,
     not_before: Instant,
 }

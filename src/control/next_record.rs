@@ -134,7 +134,7 @@ impl Control {
     }
 }
 
-/// What the other members have given up on, by their acknowledgements of this record.
+/// The requests that the other members have abandoned, by their acknowledgements of this record.
 fn acknowledged_by_others<'s>(
     sight: &'s Sight,
     revision: u64,

@@ -25,7 +25,7 @@ const UPSTREAM_CLOSED: &str = "upstream_in_maintenance";
 const MOVED: &str = "UCS went to production past the gateway and is set back to maintenance; \
                      find the client that reaches UCS directly, then confirm maintenance";
 
-/// The words of the alarm about a UCS that refused production for want of a schema, by what the probe finds.
+/// The alarm about a UCS that refused production as one without a schema does, by the result of the probe.
 const NO_SCHEMA_BUT_SEEN: &str = "UCS refused production with 404, as it does without a profile schema, although the \
                                   probe finds one; see UCS's log, and the path of --schema-probe";
 const NO_SCHEMA_BY_UCS: &str = "UCS refused production with 404, as it does without a profile schema; create one, then \
@@ -250,7 +250,7 @@ impl Control {
         if refused.is_some() {
             return self.follow_now(refused);
         }
-        // Did it close itself for want of a schema?
+        // Did it close itself because it has no schema?
         if self.follow_look.is_empty() {
             let (base, context) = self.probe_context();
             let look = self.schema.look(&base);

@@ -1,4 +1,4 @@
-//! The changes that were requested and not answered yet, and their requesters.
+//! Requested changes without a result yet, and their requesters.
 
 use tokio::sync::oneshot;
 
@@ -13,7 +13,7 @@ pub(super) struct Request {
     pub requester: Requester,
 }
 
-/// Who receives the result of a change.
+/// The recipient of the result of a change.
 pub(super) enum Requester {
     Command(oneshot::Sender<Ended>),
     /// The record's own end.

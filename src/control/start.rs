@@ -43,7 +43,7 @@ pub(crate) enum StartError {
     /// The first record cannot be saved: a gateway that cannot save its mode does not start.
     #[error("cannot save the first mode record: {0}")]
     FirstSave(#[source] StoreError),
-    /// What a member of a fleet remembers cannot be read or kept: its name in the fleet is that of its directory.
+    /// The memory of a member of a fleet cannot be read or saved: its name in the fleet belongs to its directory.
     #[error("cannot keep the memory of the fleet, fleet.json: {0}")]
     FleetMemory(String),
 }

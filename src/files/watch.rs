@@ -53,7 +53,7 @@ impl FileWatch {
         FileWatch(watched.into_iter().flat_map(each).collect())
     }
 
-    /// Looks on a thread of its own, for a file system may hang. The channel yields the name of what is to be read again.
+    /// Looks on a thread of its own, for a file system may hang. The channel yields the name of the files to read again.
     pub(crate) fn start(mut self) -> std::io::Result<mpsc::UnboundedReceiver<&'static str>> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let forever = move || {

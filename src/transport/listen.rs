@@ -20,13 +20,13 @@ const BACKLOG: i32 = 4096;
 pub(crate) struct SocketLimits {
     /// The send buffer for a peer that does not read. The kernel doubles the value.
     pub(crate) send_buffer: Option<usize>,
-    /// What the kernel receives of a peer before it is read. The kernel doubles the value.
+    /// The receive buffer for bytes that are not read yet. The kernel doubles the value.
     pub(crate) receive_buffer: Option<usize>,
     /// The time that unacknowledged bytes may wait, also after the connection was closed; TCP only.
     pub(crate) user_timeout: Option<Duration>,
 }
 
-/// Who has made a listening socket.
+/// The origin of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketOrigin {
     /// This process: the socket ends with it.

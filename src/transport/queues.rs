@@ -1,5 +1,5 @@
-//! What the kernel says of its send queues: the bytes of each connection that its peer has not acknowledged. A writer sees progress
-//! only when there is room for more; here it shows as soon as the peer's system makes it.
+//! The kernel's send queues: the bytes of each connection that its peer has not acknowledged. A writer sees progress only when
+//! there is room for more; here it shows as soon as the peer's system makes it.
 
 use std::collections::HashMap;
 use std::io;

@@ -15,10 +15,10 @@ const LIFT: u64 = 1_000_000;
 const FOUNDED: &str = "fleet_init";
 const RESTORED: &str = "fleet_restored";
 
-/// The wish of an operator.
+/// The operator's choice.
 #[derive(Clone, Debug)]
 pub(crate) enum Founding {
-    /// Nothing but the check that the fleet is there.
+    /// None: only check that the fleet exists.
     Unsaid,
     /// This mode, from nothing.
     Mode(Mode),

@@ -1,5 +1,5 @@
-//! The keys of a fleet in the shared store and the JSON of their values. It decides nothing: which value may follow which is
-//! the protocol's (`policy::fleet`).
+//! The keys of a fleet in the shared store and the JSON of their values. It decides nothing: `policy::fleet` says which value
+//! may follow which.
 //!
 //! Fields that a reader does not know are kept, so that members of two versions share a fleet.
 
@@ -58,7 +58,7 @@ pub(crate) struct MemberEntry {
     pub unknown: Map<String, Value>,
 }
 
-/// What a member has brought about for a switching record.
+/// A member's acknowledgement of a switching record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MemberAck {
     /// The switching record that it acknowledges, and no other.
@@ -82,7 +82,7 @@ pub(crate) enum AckWord {
     Narrowed,
 }
 
-/// `forgotten/<node>`: the operator's word that a process is gone. The next flip names it.
+/// `forgotten/<node>`: an operator has declared this process gone. The next flip names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Forgotten {
     pub directory: String,
@@ -92,7 +92,7 @@ pub(crate) struct Forgotten {
     pub unknown: Map<String, Value>,
 }
 
-/// `rehearsal/<asker>`: every member is to say how its drain would go. Nothing is decided by it.
+/// `rehearsal/<asker>`: asks every member how its drain would go. Nothing depends on the replies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rehearsal {
     /// A random number, never used again: 32 hex digits.
@@ -125,7 +125,7 @@ pub(crate) struct Marked<T> {
     pub token: i64,
 }
 
-/// What one read shows of a fleet: everything but its journal, or a part of that.
+/// The keys of a fleet as one read shows them, or a part of them, without the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FleetContents {
     pub cluster_id: u64,

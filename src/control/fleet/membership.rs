@@ -1,5 +1,5 @@
-//! A member as control runs it: the protocol's value, the operation on the store that is under way, what was read last, and
-//! the clock. It performs no effect on the gateway; `control::fleet_steps` does.
+//! A running member: the protocol's state, the operation on the store that is under way, the last read, and the clock. It
+//! performs no effect on the gateway; `control::fleet_steps` does.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::control::store::etcd::EtcdStore;
 use crate::policy::fleet::{Entry, Id, Member, Memory, Op, OpEnd, Record, Tried, View, Word};
 use crate::policy::mode::{ModeRecord, OperationCount};
 
-/// How a member is to run.
+/// The settings of a member.
 #[derive(Clone, Debug)]
 pub(crate) struct FleetSettings {
     pub store: EtcdStore,
@@ -45,11 +45,11 @@ pub(crate) struct Membership {
     store: EtcdStore,
     node: String,
     op: Slot<Ended>,
-    /// What was read last, with what was confirmed since.
+    /// The last read, with the writes that were confirmed since.
     sight: Option<Sight>,
     /// The last record that was made, for its repetition.
     made: Option<(Record, NextWrite)>,
-    /// Why the last read showed nothing.
+    /// Why the last read failed.
     fault: Option<String>,
     mode_hints: watch::Receiver<u64>,
     /// While this member may end a flip.
@@ -95,7 +95,7 @@ impl Membership {
         &self.node
     }
 
-    /// What happens next. Cancel safe.
+    /// The next event. Cancel safe.
     pub(crate) async fn next(&mut self, awaited: bool) -> News {
         tokio::select! {
             biased;
@@ -197,7 +197,7 @@ impl Membership {
         });
     }
 
-    /// What the protocol is told of the end of an operation, and when that was sent if it read.
+    /// The end of an operation as the protocol sees it, and for a read when it was sent.
     pub(crate) fn end_of(&mut self, ended: Ended) -> (OpEnd, Option<Duration>) {
         let Ended { op, end, sight, sent } = ended;
         let end = match end {
@@ -231,7 +231,7 @@ impl Membership {
         (end, sent)
     }
 
-    /// Another store shows nothing of this fleet: what was read last, in a store that is not at home.
+    /// Another store shows nothing of this fleet: the result is the last read, in a store that is not at home.
     fn end_of_fault(&mut self, fault: ReadFault) -> OpEnd {
         self.fault = Some(fault.to_string());
         if matches!(fault, ReadFault::OtherCluster(_)) {

@@ -1,4 +1,4 @@
-//! What a member keeps in its state directory: which directory it is, and the revisions that it has seen. It reads and
+//! The contents of `fleet.json`: the id of the state directory, and the revisions that the member has seen. It reads and
 //! writes no file.
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! A fleet as control sees it: what its keys in the shared store hold, what operators change there by commands, and one
-//! member: its operations on the store, its clock, and what it keeps on the disk.
+//! The fleet part of control: the keys in the shared store, the operators' commands on them, and one member with its
+//! operations on the store, its clock and its file. It decides nothing about the mode: `policy::fleet` does.
 
 pub(crate) mod founding;
 pub(crate) mod keys;

@@ -1,5 +1,5 @@
-//! The commands of operators about a fleet, beside its members: make it, forget a member that is gone, take its record back
-//! into files. Each write is repeated until its outcome is known.
+//! The operators' commands on a fleet: make it, forget a member that is gone, export its record into files. They act on the
+//! store and need no member. Each write is repeated until its outcome is known.
 
 use std::path::Path;
 use std::time::Duration;
@@ -93,7 +93,7 @@ pub(crate) fn record_of(dir: &Path) -> Result<ModeRecord, OperatorError> {
     }
 }
 
-/// Takes the entry of a member away that an operator says is stopped, after what it left at UCS has had its grace.
+/// Removes the entry of a member that an operator declares stopped, after the grace of the requests that it left at UCS.
 pub(crate) async fn forget(store: &EtcdStore, node: &str, grace: Duration) -> Result<(), OperatorError> {
     let seen = read(store).await?.members.remove(node).ok_or_else(|| OperatorError::NoMember(node.to_owned()))?;
     tokio::time::sleep(grace).await;
@@ -158,7 +158,7 @@ async fn written(store: &EtcdStore, commit: &Commit) -> Result<bool, OperatorErr
     Err(OperatorError::Unknown(unknown.unwrap_or(SharedError::Conflict)))
 }
 
-/// Whether an earlier attempt was applied: what it put last is there, which no other write puts.
+/// Whether an earlier attempt was applied: its last value is there, which no other write puts.
 async fn is_there(store: &EtcdStore, commit: &Commit) -> Result<bool, SharedError> {
     let Some((key, value)) = commit.put.last() else { return Ok(false) };
     let contents = store.read(vec![key.clone()]).await?;

@@ -1,5 +1,5 @@
-//! The operations of a member on the store, and the forms of its words there. It decides nothing: which operation is due, and
-//! what follows from its end, is the protocol's (`policy::fleet`).
+//! The operations of a member on the store, and the form of its entry there. It decides nothing: `policy::fleet` chooses the
+//! operations and judges their results.
 
 use jiff::Timestamp;
 use serde_json::Map;
@@ -14,7 +14,7 @@ use crate::policy::fleet::{Ack, Entry, Id, OpEnd, Record, View, Word};
 use crate::policy::flip::{Brief, Failure};
 use crate::policy::mode::{DrainOutcome, ModeRecord, OnTimeout, OperationCount, Phase};
 
-/// What every entry of this member says beside the protocol's words.
+/// The part of this member's entry that the protocol does not decide.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub node: String,
@@ -23,10 +23,10 @@ pub(crate) struct Identity {
     pub table: String,
 }
 
-/// Why a read shows nothing.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadFault {
-    /// It may be another moment's success.
+    /// The next attempt may succeed.
     #[error("{0}")]
     Failed(String),
     #[error("the store holds no fleet of this name: run `ucs-gateway fleet init`")]
@@ -47,7 +47,7 @@ impl From<SharedError> for ReadFault {
     }
 }
 
-/// The end of a read: what the protocol sees of it, and what it says beyond that.
+/// The result of a read: the protocol's view of it, and the whole contents.
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
     pub view: View,
@@ -98,7 +98,7 @@ pub(crate) struct NextWrite {
     commit: Commit,
 }
 
-/// The write that makes `next` follow the record of `sight`. A settled record takes the words with it that members are gone.
+/// The write that makes `next` follow the record of `sight`. A settled record removes the notes that members are gone.
 pub(crate) fn following(sight: &Sight, next: ModeRecord) -> Result<NextWrite, serde_json::Error> {
     let Some(before) = &sight.contents.mode else {
         return Err(serde::ser::Error::custom("there is no record to follow"));
@@ -166,7 +166,7 @@ fn end_of(outcome: Result<i64, SharedError>) -> OpEnd {
     }
 }
 
-/// The settled record names the members that are gone by an operator's word: what they left is assumed to have ended.
+/// The settled record names the members that an operator declared gone: the requests that they left are assumed to have ended.
 fn with_forgotten(contents: &FleetContents, settled: ModeRecord, commit: &mut Commit) -> ModeRecord {
     if contents.forgotten.is_empty() {
         return settled;
@@ -201,7 +201,7 @@ pub(crate) fn record_of(record: &ModeRecord) -> Record {
 }
 
 fn entry_of(member: &MemberEntry) -> Entry {
-    // An entry that no member writes belongs to nobody here.
+    // An id that no member writes matches none.
     let id = |text: &str| Id::from_str_radix(text, 16).unwrap_or_default();
     Entry {
         directory: id(&member.directory),

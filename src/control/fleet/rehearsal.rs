@@ -32,8 +32,8 @@ const REPLIES: Duration = Duration::from_secs(3);
 /// The wait before the store is read again, without a hint.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Asks every member, and waits for their replies: for the drain timeout of the change, and no longer than until `gone`. None
-/// without the store.
+/// Asks every member, and waits for their replies: for the drain timeout of the change, and no longer than until `gone`.
+/// `None` if the store does not respond.
 pub(crate) async fn ask(
     link: &FleetLink,
     change: &ModeChange,
@@ -57,13 +57,13 @@ pub(crate) async fn ask(
     Some(view_of(&contents?, &link.node, &id, change))
 }
 
-/// Writes what decides nothing. None if that may have failed.
+/// Writes a key of a rehearsal; `None` if that may have failed.
 async fn write(link: &FleetLink, commit: Commit) -> Option<i64> {
     let written = link.store.commit(commit).await;
     written.inspect_err(|error| debug!(%error, "a part of a rehearsal was not written")).ok()
 }
 
-/// The fleet once every member has replied, or at the end. None if the store could not be read.
+/// The fleet once every member has replied, or at the end. `None` if the store could not be read.
 async fn replies(link: &FleetLink, id: &str, end: Instant) -> Option<FleetContents> {
     let (mut hints, mut last) = (link.store.hints(), None);
     loop {
@@ -85,7 +85,7 @@ fn reply_of<'c>(contents: &'c FleetContents, asker: &str, node: &str, id: &str) 
     contents.rehearsed.get(&format!("{asker}/{node}")).filter(|reply| reply.id == id)
 }
 
-/// What the replies amount to.
+/// The summary of the replies.
 fn view_of(contents: &FleetContents, asker: &str, id: &str, change: &ModeChange) -> RehearsalView {
     let reply = |node: &String| (node.clone(), reply_of(contents, asker, node, id));
     let (replied, missing): (Vec<_>, Vec<_>) =

@@ -1,5 +1,5 @@
-//! When the member that may end a flip reads the roster again: once as many entries have changed as acknowledgements are
-//! missing, as fewer cannot complete them. It decides nothing else, and no hint is believed: it only saves reads.
+//! Decides when the member that may end a flip reads the roster again: once as many entries have changed as acknowledgements
+//! are missing, as fewer cannot complete them. A hint only saves reads, and is never evidence.
 
 use tokio::sync::watch;
 

@@ -1,4 +1,4 @@
-//! What a member has read in the store, for the rest of the gateway. It decides nothing.
+//! The last read of a member, for the rest of the gateway. It decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::keys::Rehearsal;
 use crate::control::store::etcd::EtcdStore;
 
-/// What the last read of a member has shown, beyond the mode in force.
+/// The part of a member's last read that is not the mode in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FleetSight {
     /// By the member that asks.
@@ -16,7 +16,7 @@ pub(crate) struct FleetSight {
     pub in_touch: bool,
 }
 
-/// How the rest of the gateway looks at the fleet.
+/// The access of the rest of the gateway to the fleet.
 #[derive(Clone, Debug)]
 pub(crate) struct FleetLink {
     /// The name of this member.

@@ -1,5 +1,4 @@
-//! The fleet as operators see it, from the contents of the store. Pure: what it remembers between two reads is in
-//! [`Observed`].
+//! Makes the document of `GET /fleet` from the contents of the store. Pure: [`Observed`] holds the memory of earlier reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

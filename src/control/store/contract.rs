@@ -45,7 +45,7 @@ impl Token {
     }
 }
 
-/// Something that a store holds durably. Only a store makes one, so what is published was saved before.
+/// Something that a store holds durably. Only a store makes one, so nothing is published that was not saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved<T> {
     content: T,

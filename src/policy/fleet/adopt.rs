@@ -1,4 +1,5 @@
-//! What the end of an operation changes: what was read is judged and adopted, and what became of a change is told.
+//! The end of an operation: a read is checked and adopted, and the results of changes are reported. Which operation follows is
+//! in `decide`.
 
 use super::member::{Flip, Member, Standing, Stop, index, tell};
 use super::words::{Effect, End, Id, Op, OpEnd, Record, Tried, View};
@@ -12,7 +13,7 @@ impl Member {
             (Op::Read { journal, .. }, OpEnd::Read(view)) => self.read(view, journal, ids, effects),
             (Op::Save { tried, .. }, OpEnd::Done(token)) => self.confirmed(&tried, token, effects),
             (Op::Save { tried, .. }, OpEnd::NotDone) if !tried.is_unknown => self.not_done(effects),
-            // The journal tells what became of it: an earlier one of the same writes may have been done.
+            // The journal shows its outcome: an earlier one of the same writes may have been done.
             (Op::Save { .. }, _) => {
                 self.tried.iter_mut().for_each(|tried| tried.is_unknown = true);
                 self.must_read = true;
@@ -132,7 +133,7 @@ impl Member {
         self.touched_upstream &= record.brief.switching;
     }
 
-    /// What became of a write whose outcome was unknown: the journal's entry of its revision is it, or it never was.
+    /// Resolves a write of unknown outcome: the journal's entry of its revision is this write, or it was never applied.
     fn find_tried(&mut self, view: &View, effects: &mut Vec<Effect>) {
         let Some(tried) = self.tried else { return };
         if view.record.brief.revision < tried.record.brief.revision {

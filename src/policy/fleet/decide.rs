@@ -86,7 +86,7 @@ impl Member {
         Some(Op::Read { journal, roster })
     }
 
-    /// The entry of the journal that tells what became of a change.
+    /// The entry of the journal that shows the outcome of a change.
     fn journal_wanted(&self) -> Option<u64> {
         let highest = self.in_force?.brief.revision;
         let ends = self.flips.iter().map(|flip| flip.record.brief.revision + 1).filter(|end| *end < highest);

@@ -1,4 +1,4 @@
-//! A member: its state, and the step function. What a read changes is in `adopt`, which operation follows in `decide`.
+//! A member: its state, and the step function. `adopt` handles the ends of operations, and `decide` chooses the next one.
 
 use super::words::{Closed, Effect, End, Event, Id, Memory, Op, Record, Shown, Tried, View, Word};
 use crate::policy::flip::{Failure, Outcome, RecordKind, Step, Ticket, UpstreamAnswer, Wish};
@@ -14,7 +14,7 @@ pub(crate) struct Member {
     /// Single modes are closed until the own entry is read again.
     pub(super) is_fenced: bool,
     pub(super) is_foreign: bool,
-    /// What was read last, with what was confirmed since.
+    /// The last read, with the writes that were confirmed since.
     pub(super) view: Option<View>,
     /// The view is no ground for a write: it must be read again.
     pub(super) must_read: bool,
@@ -137,7 +137,8 @@ impl Member {
         }
     }
 
-    /// What is being done here, or for the asker: a flip, or the opening of a mode that waits for the end of the other one.
+    /// The work under way here, or for the requester: a flip, or the opening of a mode that waits for the end of the other
+    /// one.
     pub(crate) fn step_under_way(&self) -> Option<Step> {
         self.work
     }
@@ -157,7 +158,7 @@ impl Member {
         self.standing == Standing::Refused
     }
 
-    /// What the gate admits.
+    /// The state that the gate enforces.
     pub(crate) fn shown(&self) -> Option<Shown> {
         self.shown
     }
@@ -179,7 +180,7 @@ impl Member {
     pub(crate) fn step(&mut self, event: Event, ids: &mut dyn FnMut() -> Id) -> Vec<Effect> {
         let (mut effects, mut followed) = (Vec::new(), Vec::new());
         self.react(event, ids, &mut followed);
-        // Shown first: a drain reads what is in flight after the record was published, and a reply tells what is in force.
+        // Shown first: a drain counts requests after the record was published, and a reply reports the record in force.
         self.show(&mut effects);
         self.resume(&mut effects);
         effects.append(&mut followed);
@@ -302,7 +303,7 @@ impl Member {
         };
     }
 
-    /// Shows what the gate admits from now on, if that has changed.
+    /// Shows the state that the gate enforces from now on, if it has changed.
     fn show(&mut self, effects: &mut Vec<Effect>) {
         let Some(record) = self.in_force else { return };
         let shown = Shown { record, closed: self.closed(&record) };

@@ -25,7 +25,7 @@ impl Record {
     }
 }
 
-/// What a member has brought about, in its own entry.
+/// The acknowledgement in a member's own entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ack {
     /// The switching record that it acknowledges, and no other.
@@ -125,7 +125,7 @@ pub(crate) enum OpEnd {
 /// The input of the step function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Event {
-    /// A change is asked for: a read that is sent from now on decides what it meets.
+    /// A change is requested: it is compared with the record of a read that is sent from now on.
     Asked(Ticket),
     /// The change, compared with the record of that read.
     Requested(Wish),
@@ -156,14 +156,14 @@ pub(crate) enum Event {
     Stop,
     /// No request is in flight any more, and none will come.
     Emptied,
-    /// The graces of what was given up here are over.
+    /// The graces of the requests that were abandoned here are over.
     GraceOver,
 }
 
 /// The output of the step function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
-    /// What the gate admits from now on.
+    /// The state that the gate enforces from now on.
     Show(Shown),
     /// The response is [`Event::OpEnded`].
     Store(Op),
@@ -172,7 +172,7 @@ pub(crate) enum Effect {
     Begin(Step),
     SetUpstreamBack(Failure),
     Reply(Ticket, End),
-    /// An earlier process of this directory was killed: what it left at UCS has the orphan grace.
+    /// An earlier process of this directory was killed: the requests that it left at UCS have the orphan grace.
     Crashed,
     /// The name belongs to another state directory.
     Refused,
@@ -200,7 +200,7 @@ pub(crate) struct Shown {
 /// Why single modes are closed at this member alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Closed {
-    /// It has not joined, or what an earlier process left may be running.
+    /// It has not joined, or requests of an earlier process may be running.
     Joining,
     /// The store has not confirmed it for too long.
     Fenced,

@@ -77,7 +77,7 @@ impl ModeRecord {
         self.actor.kind == ActorKind::Expiry
     }
 
-    /// The end counts from settling, so it moves on by what the drain took.
+    /// The expiry counts from settling, so it moves by the duration of the drain.
     fn expires_once_settled(&self, now: Timestamp) -> Option<Timestamp> {
         self.expires.map(|expires| later(now, expires.duration_since(self.since).unsigned_abs()))
     }

@@ -21,7 +21,7 @@ pub(crate) struct Local {
     pub since: Timestamp,
     /// The operator's own words.
     pub reason: Option<String>,
-    /// Who closed it.
+    /// The principal that closed it.
     pub(crate) actor: Actor,
 }
 

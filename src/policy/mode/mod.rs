@@ -107,7 +107,7 @@ impl ModeSet {
     }
 }
 
-/// Who caused a record.
+/// The requester of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Actor {
     /// By which way.

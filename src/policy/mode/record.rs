@@ -147,7 +147,7 @@ pub struct ModeRecord {
     pub deadline: Option<Timestamp>,
     /// When the current mode (or this switch) began.
     pub since: Timestamp,
-    /// Who caused it.
+    /// The requester.
     pub(crate) actor: Actor,
     /// The operator's own words, for the history.
     pub reason: Option<String>,
@@ -256,7 +256,7 @@ impl ModeRecord {
         }
     }
 
-    /// Whether the fields agree with each other: what a flip needs is there if and only if one is under way.
+    /// Whether the fields agree with each other: the fields of a flip are set if and only if one is under way.
     pub fn is_consistent(&self) -> bool {
         let switching = self.phase == Phase::Switching;
         self.format == RECORD_FORMAT
@@ -279,7 +279,8 @@ impl ModeRecord {
         if self.cause.as_deref() == Some(STATE_SET_ASIDE) { self.mode } else { self.stable_mode() }
     }
 
-    /// While switching, the mode that is being left; settled, the mode itself: what is in force if nothing goes on.
+    /// While switching, the mode that is being left; settled, the mode itself: the mode in force if the flip does not
+    /// continue.
     pub fn stable_mode(&self) -> Mode {
         self.from.unwrap_or(self.mode)
     }

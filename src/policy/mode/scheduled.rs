@@ -23,7 +23,7 @@ pub(crate) struct Scheduled {
     pub at: Timestamp,
     /// Its target.
     pub mode: Mode,
-    /// Who asked for it.
+    /// The requester.
     pub actor: Actor,
     /// This and the fields below have the meaning of their namesakes in a change of the mode.
     pub reason: Option<String>,
@@ -84,7 +84,7 @@ impl Scheduled {
         }
     }
 
-    /// Whether its time has come, and is not over for so long that nobody expects it any more.
+    /// Whether its time has come, and has not passed so long ago that it is no longer expected.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.at <= now && !self.is_missed(now)
     }

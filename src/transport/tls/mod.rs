@@ -1,4 +1,4 @@
-//! TLS: the encrypted stream, what its two sides are configured with, and how they are made of files. It decides about no
+//! TLS: the encrypted stream, and the configurations of both sides, which are made from files. It maps no certificate to a
 //! principal.
 
 mod client;

@@ -73,7 +73,7 @@ impl TlsStream {
         }
     }
 
-    /// Ends the sending side without TLS, and reads what the peer still sends, up to a limit; ready at the end.
+    /// Ends the sending side without TLS, and reads the peer's remaining bytes, up to a limit; ready at the end.
     pub(super) fn poll_discard(&mut self, discarded: &mut usize, context: &mut Context<'_>) -> Poll<()> {
         if *discarded == 0 {
             drop(SockRef::from(&self.socket).shutdown(Shutdown::Write));
@@ -111,9 +111,9 @@ impl TlsStream {
         drop(self.send());
     }
 
-    /// Reads once from the socket, and decrypts. 0 at its end. What the session says to that by itself (a refused
-    /// renegotiation, new keys) is sent as far as there is room; the rest goes with the next write. With a context, its task
-    /// is woken when there is more to read.
+    /// Reads once from the socket, and decrypts. 0 at its end. The session's own messages in response (a refused
+    /// renegotiation, new keys) are sent as far as there is room, the rest with the next write. With a context, its task is
+    /// woken when there is more to read.
     fn receive(&mut self, context: Option<&mut Context<'_>>) -> io::Result<usize> {
         let mut source = Source { socket: &mut self.socket, first_byte: &mut self.first_byte, context };
         let length = self.session.read_tls(&mut source)?;
@@ -182,7 +182,7 @@ impl AsyncRead for TlsStream {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // A client marks the end of every message by itself, so a missing close_notify tells nothing.
+                // A client marks the end of every message by itself, so a missing close_notify means nothing.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     let is_client = matches!(self.session, Connection::Server(_));
                     return Poll::Ready(if is_client { Ok(()) } else { Err(error) });

@@ -1,4 +1,4 @@
-//! Where an etcd is and under which name a fleet keeps its keys there: `etcd://HOST:PORT,HOST:PORT/NAME`. It connects to
+//! The address of an etcd, with the name under which a fleet keeps its keys: `etcd://HOST:PORT,HOST:PORT/NAME`. It connects to
 //! nothing and reads no file.
 
 use std::fmt;
@@ -17,12 +17,12 @@ pub struct EtcdAddress {
     pub(super) name: String,
 }
 
-/// The address, and how to prove who asks.
+/// The address and the credentials.
 #[derive(Clone, Debug)]
 pub struct EtcdSettings {
     /// The address.
     pub address: EtcdAddress,
-    /// The certificates that etcd's own must descend from (PEM).
+    /// The CAs of etcd's certificate (PEM).
     pub ca: Option<PathBuf>,
     /// The client certificate and its key (PEM). Its common name is a user of etcd, if etcd takes users from certificates.
     pub certificate: Option<(PathBuf, PathBuf)>,

@@ -131,9 +131,9 @@ impl Keeper {
     /// Whether the lease still lives. A TTL of 0 is no error, and says that it is gone.
     async fn keep_alive(&self, id: i64) -> Result<bool, EtcdError> {
         let link = self.links.open().await?;
-        let wish = tokio_stream::once(LeaseRequest { id });
+        let request = tokio_stream::once(LeaseRequest { id });
         let mut responses: Streaming<LeaseKeepAliveResponse> =
-            self.links.stream(&link, "/etcdserverpb.Lease/LeaseKeepAlive", wish).await?;
+            self.links.stream(&link, "/etcdserverpb.Lease/LeaseKeepAlive", request).await?;
         let failed = match tokio::time::timeout(CALL, responses.message()).await {
             Ok(Ok(Some(response))) => {
                 self.links.check(&link.endpoint, &response)?;

@@ -1,4 +1,4 @@
-//! Why a call to etcd failed, and whether what it asked for may still be done.
+//! Errors of calls to etcd, and whether a write that failed may still be applied.
 //!
 //! A write whose outcome is unknown may be applied later, after a read has shown it as not done. So the errors that prove that
 //! it never will be are listed, and everything else is unknown.
@@ -39,7 +39,7 @@ pub enum EtcdError {
     },
     #[error("etcd at {0} did not respond in time")]
     TimedOut(String),
-    /// A response that is none of etcd's.
+    /// A response that does not come from etcd.
     #[error("etcd at {endpoint} sent a response that makes no sense: {fault}")]
     Malformed { endpoint: String, fault: &'static str },
     #[error("another etcd cluster responds at {endpoint}: {found:x}, not {expected:x}")]
@@ -113,7 +113,7 @@ impl EtcdError {
     }
 }
 
-/// The whole chain of an error in one line: the innermost is what an operator can act on.
+/// The whole chain of an error in one line: an operator can act on the innermost.
 pub(super) fn chain_of(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();

@@ -40,14 +40,15 @@ pub(super) fn everything(prefix: &str) -> Vec<WatchCreateRequest> {
     ]
 }
 
-/// What every member needs. Entries of others are not among it: etcd would look at each watch of each member for each of them.
+/// The keys that every member needs. The entries of others are left out: for each of them, etcd would check every watch of
+/// every member.
 pub(super) fn of_mode(prefix: &str) -> Vec<WatchCreateRequest> {
     let named = |key: &str| format!("{prefix}{key}");
     let below = |key: &str| between(&named(key), &end_of(&named(key)));
     vec![between(&named("mode"), ""), between(&named("fleet"), ""), below("forgotten/"), below("rehearsal/")]
 }
 
-/// What the member needs that may end a flip.
+/// The keys that a member needs when it may end a flip.
 pub(super) fn of_roster(prefix: &str) -> Vec<WatchCreateRequest> {
     let named = format!("{prefix}member/");
     vec![between(&named, &end_of(&named))]
@@ -144,10 +145,10 @@ async fn watch(
     hints: &watch::Sender<u64>,
     wait: &mut Duration,
 ) -> Ended {
-    let wishes: Vec<WatchRequest> =
+    let requests: Vec<WatchRequest> =
         watches.iter().cloned().map(|create| WatchRequest { create: Some(create) }).collect();
-    let wishes = tokio_stream::iter(wishes).chain(tokio_stream::pending());
-    let mut responses: Streaming<WatchResponse> = match links.stream(link, WATCH, wishes).await {
+    let requests = tokio_stream::iter(requests).chain(tokio_stream::pending());
+    let mut responses: Streaming<WatchResponse> = match links.stream(link, WATCH, requests).await {
         Ok(responses) => responses,
         Err(error) => return Ended::Failed(error),
     };

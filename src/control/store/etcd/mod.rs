@@ -1,5 +1,5 @@
-//! The store of a fleet: keys and bytes in etcd, below one name. It knows no protocol: which key means what, and who may
-//! write it when, is decided by its users.
+//! The store of a fleet: keys and bytes in etcd, below one name. It knows no protocol: its users decide on the meaning of a
+//! key, and on when it may be written.
 //!
 //! Its connections live on a thread of their own, so that nothing that blocks another part of the gateway makes it miss a
 //! response. Every write has one of three outcomes: done, certainly not done, or unknown ([`SharedError`]).
@@ -42,7 +42,7 @@ const ALIVE: &str = "alive/";
 pub struct Value {
     /// The content.
     pub bytes: Vec<u8>,
-    /// etcd's revision of the last change of this key: what a commit compares.
+    /// etcd's revision of the last change of this key, which a commit compares.
     pub token: i64,
 }
 
@@ -68,7 +68,7 @@ pub struct Commit {
     pub delete: Vec<String>,
 }
 
-/// Why a call failed, by what that means for a write.
+/// Why a call failed, by the consequence for a write.
 #[derive(Debug, thiserror::Error)]
 pub enum SharedError {
     /// A comparison did not hold: nothing was written.
@@ -137,7 +137,7 @@ impl EtcdStore {
         self.read_ranges(ranges).await
     }
 
-    /// Reads these keys, and what is below these names, in one linearizable transaction. It tries every endpoint.
+    /// Reads these keys, and all keys below these names, in one linearizable transaction. It tries every endpoint.
     pub async fn read_some(&self, keys: &[String], below: &[&str]) -> Result<Contents, SharedError> {
         let named = |key: &str| format!("{}{key}", self.shared.prefix);
         let keys = keys.iter().map(|key| range(&named(key), ""));
@@ -286,7 +286,7 @@ fn contents(prefix: &str, response: TxnResponse) -> Result<Contents, SharedError
     for response in response.responses {
         let Some(OperationResponse::Range(range)) = response.response else { continue };
         for KeyValue { key, mod_revision, value } in range.kvs {
-            // Keys that are no text are none of ours.
+            // A key that is not text is not the gateway's.
             let Ok(key) = String::from_utf8(key) else { continue };
             let Some(key) = key.strip_prefix(prefix) else { continue };
             values.insert(key.to_owned(), Value { bytes: value, token: mod_revision });
