@@ -289,9 +289,7 @@ fn poll_piece(
             Err(error) => return Poll::Ready(Some(Err(ResponseError::Chunks(error).into()))),
         }
         guard.exchange.wake_when_given_up(context);
-        // A client that does not read keeps a piece in memory, and while connections are scarce there are many clients.
-        let room = if guard.pool.is_scarce() { Room::USUAL } else { Room::of_body(body.left()) };
-        match ready!(connection.poll_fill(room, context)) {
+        match ready!(connection.poll_fill(Room::of_body(body.left(), guard.pool.is_scarce()), context)) {
             Ok(0) if body.end() => return Poll::Ready(None),
             Ok(0) => return Poll::Ready(Some(Err(ResponseError::Ended.into()))),
             Ok(_) => {}

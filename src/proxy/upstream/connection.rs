@@ -20,13 +20,15 @@ const LONG_READ_BYTES: usize = 64 * 1024;
 pub(crate) struct Room(usize);
 
 impl Room {
-    /// For most responses, and for a piece of any.
-    pub(crate) const USUAL: Room = Room(READ_BYTES);
+    /// For the head of a response, and with most the whole of it.
+    pub(crate) const OF_HEAD: Room = Room(READ_BYTES);
 
-    /// For a body that lacks so many bytes, if that is known.
-    pub(crate) fn of_body(left: Option<u64>) -> Room {
-        let wanted = left.map_or(READ_BYTES, |left| usize::try_from(left).unwrap_or(LONG_READ_BYTES));
-        Room(wanted.clamp(READ_BYTES, LONG_READ_BYTES))
+    /// For a body that lacks so many bytes, if that is known. A client that does not read keeps a piece in memory, and while
+    /// connections are scarce there are many clients.
+    pub(crate) fn of_body(left: Option<u64>, is_scarce: bool) -> Room {
+        let most = if is_scarce { READ_BYTES } else { LONG_READ_BYTES };
+        let wanted = left.map_or(READ_BYTES, |left| usize::try_from(left).unwrap_or(most));
+        Room(wanted.clamp(READ_BYTES, most))
     }
 }
 

@@ -251,7 +251,7 @@ impl Forwarding {
                 return Poll::Ready(Err(ResponseError::HeadTooLong));
             }
             self.exchange.wake_when_given_up(context);
-            match ready!(connection.poll_fill(Room::USUAL, context)) {
+            match ready!(connection.poll_fill(Room::OF_HEAD, context)) {
                 Ok(0) => {
                     return Poll::Ready(Err(write_error.take().map_or(ResponseError::Ended, ResponseError::Broke)));
                 }

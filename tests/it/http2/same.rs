@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::start;
-use crate::support::{Gateway, H2, Reply, Scripted, admin, request};
+use crate::support::{Connection, Gateway, H2, Reply, Scripted, admin, http, request};
 
 const OPERATIONS: &str = include_str!("../../cases/operations.tsv");
 
@@ -119,5 +119,122 @@ fn targets_and_fields_are_the_same_over_both_protocols() {
         for line in ["GET /profiles/1", "OPTIONS /profiles/1", "GET /nowhere", "POST /metadata/profiles/extensions"] {
             both_are_the_same(&gateway, &mut client, line, fields);
         }
+    }
+}
+
+/// What UCS sends to any request, after which it closes the connection.
+const RESPONSES: &[(&str, &str)] = &[
+    ("204 with a length", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
+    ("304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\n"),
+    ("205", "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"),
+    ("206", "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/4\r\nContent-Length: 2\r\n\r\nok"),
+    ("no body", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ("two equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
+    ("two other lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
+    (
+        "length and chunks",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ),
+    ("chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"),
+    ("extensions", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=\"b\"\r\nok\r\n0;c\r\n\r\n"),
+    ("until the end", "HTTP/1.1 200 OK\r\n\r\nok"),
+    ("HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nok"),
+    ("no phrase", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"),
+    ("a status of its own", "HTTP/1.1 599 Odd\r\nContent-Length: 2\r\n\r\nok"),
+    ("a status that is none", "HTTP/1.1 99 Odd\r\nContent-Length: 2\r\n\r\nok"),
+    (
+        "fields of the connection",
+        "HTTP/1.1 200 OK\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nProxy-Connection: close\r\nContent-Length: 2\r\n\r\nok",
+    ),
+    (
+        "fields of the proxy",
+        "HTTP/1.1 200 OK\r\nVia: 1.0 a\r\nServer: b\r\nX-Request-Id: c\r\nUCS-Gateway: answered\r\nContent-Length: 2\r\n\r\nok",
+    ),
+    (
+        "fields that repeat",
+        "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Empty:\r\nx-b: caf\u{e9}\r\nContent-Length: 2\r\n\r\nok",
+    ),
+    ("a folded field", "HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\nok"),
+    ("a bad field", "HTTP/1.1 200 OK\r\nX Bad: a\r\nContent-Length: 2\r\n\r\nok"),
+    ("a bad value", "HTTP/1.1 200 OK\r\nX-Bad: a\u{1}b\r\nContent-Length: 2\r\n\r\nok"),
+    ("an interim response", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+    ("early hints", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+    ("another protocol", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+    ("a login", "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"),
+    ("a link", "HTTP/1.1 302 Found\r\nLocation: http://ucs:1/a\r\nContent-Length: 0\r\n\r\n"),
+    ("nothing", ""),
+    ("half a head", "HTTP/1.1 200 OK\r\nContent-"),
+    ("another protocol's words", "SSH-2.0-OpenSSH\r\n"),
+    ("a later version", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+];
+
+#[test]
+fn every_response_of_ucs_is_the_same_over_both_protocols() {
+    let upstream = Scripted::start(|conn| {
+        let Some(request) = conn.read_request() else { return };
+        let wanted = request.head.split(['/', ' ']).nth(3).and_then(|place| place.parse::<usize>().ok());
+        conn.write(RESPONSES[wanted.unwrap()].1);
+    });
+    let gateway = start(upstream.address, &[]);
+    for (place, (name, bytes)) in RESPONSES.iter().enumerate() {
+        for method in ["GET", "HEAD", "PUT"] {
+            // HEAD has no body, and one that follows would be the next response.
+            if method == "HEAD" && bytes.ends_with("ok") {
+                continue;
+            }
+            let line = format!("{method} /profiles/{place}");
+            let http1 = request(gateway.data, &line, &[], b"");
+            let http2 = H2::open(gateway.data).ask(&line, &[]);
+            assert_eq!(seen(&http2), seen(&http1), "{method}: {name}");
+            let length = |reply: &Reply| reply.header("content-length").map(str::to_owned);
+            assert!(length(&http2) == length(&http1) || length(&http1).is_none(), "{method}: {name}");
+            // hyper cannot send interim responses over HTTP/2.
+            assert_eq!(
+                (http1.interim.is_empty(), http2.interim.len()),
+                (*name != "early hints", 0),
+                "{method}: {name}"
+            );
+        }
+    }
+}
+
+/// The most bytes that something may have, from `0` to `beyond`.
+fn most(beyond: usize, mut is_taken: impl FnMut(usize) -> bool) -> usize {
+    let (mut taken, mut refused) = (0, beyond);
+    assert!(is_taken(taken) && !is_taken(refused));
+    while taken + 1 < refused {
+        let middle = usize::midpoint(taken, refused);
+        if is_taken(middle) { taken = middle } else { refused = middle }
+    }
+    taken
+}
+
+#[test]
+fn limits_are_the_same_to_the_byte() {
+    let upstream = Scripted::ok();
+    let flags = ["--max-head", "2000", "--max-target", "500", "--max-headers", "20"];
+    let gateway = start(upstream.address, &flags);
+    let mut client = H2::open(gateway.data);
+    type Wanted = fn(usize) -> (String, Vec<(&'static str, String)>);
+    let limits: [(usize, Wanted); 4] = [
+        (3000, |size| ("GET /profiles/1".to_owned(), vec![("x", "y".repeat(size))])),
+        (800, |size| (format!("GET /profiles/{}", "1".repeat(size)), vec![])),
+        (800, |size| (format!("GET /profiles/1?{}", "a".repeat(size)), vec![])),
+        (40, |size| ("GET /profiles/1".to_owned(), vec![("x", String::new()); size])),
+    ];
+    for (beyond, wanted) in limits {
+        let over_http1 = most(beyond, |size| {
+            let (line, fields) = wanted(size);
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+            let mut connection = Connection::open(gateway.data);
+            connection.send(http::compose(gateway.data, &line, &fields, b""));
+            matches!(connection.read_reply().status, 200 | 404)
+        });
+        let over_http2 = most(beyond, |size| {
+            let (line, fields) = wanted(size);
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+            matches!(client.ask(&line, &fields).status, 200 | 404)
+        });
+        assert_eq!(over_http2, over_http1, "of {beyond}");
     }
 }
