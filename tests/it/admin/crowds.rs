@@ -275,7 +275,8 @@ fn half_sent_changes_keep_no_whole_one_of_their_principal_out() {
     let half: Vec<_> = (0..40)
         .map(|number| {
             let mut client = Connection::open(rig.gateway.admin);
-            client.send(http::compose(rig.gateway.admin, "PUT /mode", &half, b""));
+            let change = ["PUT /mode", "PUT /local"][number % 2];
+            client.send(http::compose(rig.gateway.admin, change, &half, b""));
             assert_eq!(client.read_head().status, 100, "{number}: it is asked for its body");
             client
         })
