@@ -201,12 +201,12 @@ fn a_client_that_reads_nothing_loses_its_connection_to_clients_that_wait() {
     let gateway = start(upstream.address, &["--workers", "1", "--upstream-connections", "4"]);
     let open = || admin::metric(&gateway, "ucs_gateway_client_connections_open");
     for streams in [4, 5, 40] {
-        // One that reads frames and opens no window loses its streams alone.
+        // One that reads frames and opens no window loses its stream alone.
         let mut shut = H2::open_with(gateway.data, &[(INITIAL_WINDOW_SIZE, 0)]).impolite();
         let mut silent = H2::open_with(gateway.data, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).impolite();
         silent.open_window(0, 0x7000_0000);
+        shut.request("GET /profiles/long", &[]);
         for _ in 0..streams {
-            shut.request("GET /profiles/long", &[]);
             silent.request("GET /profiles/long", &[]);
         }
         let mut other = H2::open(gateway.data);
