@@ -36,6 +36,13 @@ fn no_operator_is_told_wrong_when_the_node_that_was_asked_stands_still() {
         let reply = asked.read_reply();
         fleet.cluster.nodes[node].signal("CONT");
         let told = reply.json();
+        if reply.status == 503 {
+            // On a slow machine the other two elect a leader too late: the operator is told that the outcome is unknown.
+            assert_eq!(told["reason"], "store_unavailable", "{}", reply.text());
+            eventually("the change settles", || fleet.flip(0, mode).status == 200);
+            fleet.agree(mode);
+            continue;
+        }
         assert_eq!(reply.status, 200, "two of three nodes are enough: {}", reply.text());
         let there = entry(&fleet, 2, &told["revision"]).unwrap();
         assert_eq!((&there["record"]["attempt"], &there["record"]["mode"]), (&told["attempt"], &json!(mode)));
