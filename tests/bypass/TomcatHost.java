@@ -38,7 +38,7 @@ public final class TomcatHost {
         Context context = tomcat.addContext("", null);
         for (Map.Entry<String, String> mapping : Servlets.MAPPINGS.entrySet()) {
             Tomcat.addServlet(context, mapping.getValue(), new Servlets.Named(mapping.getValue()));
-            context.addServletMapping(mapping.getKey(), mapping.getValue());
+            context.addServletMappingDecoded(mapping.getKey(), mapping.getValue());
         }
         if (lenient) {
             obeyHeaders(context);
