@@ -6,6 +6,10 @@ use std::time::Instant;
 /// How long the admin thread works, in microseconds, before it offers the processor. More delays the requests at the data port.
 const WORK: u64 = 100;
 
+/// The longest work before the next offer, in microseconds. What took longer was no busy worker, but a process that was
+/// stopped or a machine that was suspended.
+const LONGEST_WORK: u64 = 4_000;
+
 /// Counts the work of the admin thread by its time.
 ///
 /// The kernel lets a busy thread run until its next tick (4 ms, at 250 a second) before a thread that became ready gets the
@@ -31,12 +35,28 @@ impl WorkInARow {
         }
         std::thread::yield_now();
         let back = self.now();
-        // While the workers keep the processor busy an operator still needs a share of it: a third.
-        let work = WORK.max((back - offered) / 2);
-        self.next_offer.store(back + work, Ordering::Relaxed);
+        self.next_offer.store(back + work_after(back - offered), Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// How long to work once others have had the processor for so long, both in microseconds: while the workers keep it busy an
+/// operator still needs a share of it, a third.
+fn work_after(absence: u64) -> u64 {
+    (absence / 2).clamp(WORK, LONGEST_WORK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_half_of_an_absence_and_a_long_absence_gives_no_long_work() {
+        let hour = 3_600_000_000;
+        let works = [0, 2 * WORK, 1_000, 2 * LONGEST_WORK, hour].map(work_after);
+        assert_eq!(works, [WORK, WORK, 500, LONGEST_WORK, LONGEST_WORK]);
     }
 }
