@@ -3,6 +3,7 @@
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use std::time::Duration;
 
@@ -96,20 +97,10 @@ pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Requ
 
 async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming>) -> Result<AdminResponse, Problem> {
     let (head, body) = request.into_parts();
-    let call = find(&head.method, head.uri.path());
-    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(state), Needs::NothingNotEvenAHost));
-    if !open_to_all {
-        guard::check_site(state, arrival, &head.method, &head.headers)?;
-    }
-    let call = call?;
-    let query = head.uri.query();
     // From before the credential is checked, so that no reload is missed.
     let superseded = state.parts.access.changed();
-    let caller = match call.needs(state) {
-        Needs::This(permission) => Some(guard::check_access(state, arrival, &head.headers, permission).await?),
-        Needs::Nothing | Needs::NothingNotEvenAHost => None,
-    };
-    match (call, caller) {
+    let query = head.uri.query();
+    match admit(state, arrival, &head).await? {
         (Call::Change(change), Some(caller)) => {
             check_json(&head.headers)?;
             let body = read_body(body).await?;
@@ -136,6 +127,21 @@ async fn handle(state: &AdminState, arrival: &Arrival, request: Request<Incoming
             Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "a credential is required"))
         }
     }
+}
+
+/// The call, and who makes it: nobody in particular if the call needs no permission.
+async fn admit(state: &AdminState, arrival: &Arrival, head: &Parts) -> Result<(Call, Option<Caller>), Problem> {
+    let call = find(&head.method, head.uri.path());
+    let open_to_all = matches!(&call, Ok(call) if matches!(call.needs(state), Needs::NothingNotEvenAHost));
+    if !open_to_all {
+        guard::check_site(state, arrival, &head.method, &head.headers)?;
+    }
+    let call = call?;
+    let caller = match call.needs(state) {
+        Needs::This(permission) => Some(guard::check_access(state, arrival, &head.headers, permission).await?),
+        Needs::Nothing | Needs::NothingNotEvenAHost => None,
+    };
+    Ok((call, caller))
 }
 
 impl Change {

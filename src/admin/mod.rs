@@ -52,7 +52,7 @@ pub(crate) const SOCKET_LIMITS: SocketLimits =
 pub(crate) async fn serve(
     listener: Listener,
     parts: AdminParts,
-    mut questions: Questions,
+    questions: Questions,
     shutdown: impl Future<Output = ()>,
 ) {
     let (close, closing) = watch::channel(false);
@@ -65,28 +65,43 @@ pub(crate) async fn serve(
         journal_turn: Turn::default(),
         closing,
     });
-    let limits = Arc::new(ConnectionLimits::default());
     let mut connections = JoinSet::new();
     let sampler = async {
         tokio::join!(state.rates.sample_forever(&state.parts.gate), state.traffic.sample_forever(&state.parts.metrics),)
     };
-    tokio::pin!(shutdown, sampler);
+    tokio::select! {
+        () = shutdown => {}
+        _ = sampler => {}
+        () = accept_forever(&listener, &state, questions, &mut connections) => {}
+    }
+    drop(listener);
+    close.send_replace(true);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(connection::CLOSE_TIMEOUT + Duration::from_secs(1), ended).await;
+}
+
+/// Serves each connection by a task of its own, and meanwhile replies to the questions whether this thread is alive.
+async fn accept_forever(
+    listener: &Listener,
+    state: &Arc<AdminState>,
+    mut questions: Questions,
+    connections: &mut JoinSet<()>,
+) {
+    let limits = Arc::new(ConnectionLimits::default());
     let mut in_a_row = 0;
     loop {
         let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            _ = &mut sampler => break,
             Some(_) = connections.join_next() => continue,
             Some(reply) = questions.recv() => {
                 let _ = reply.send(());
                 continue;
             }
-            accepted = accept(&listener, &limits) => accepted,
+            accepted = accept(listener, &limits) => accepted,
         };
         match accepted {
             Ok((stream, arrival)) => {
                 state.work.note();
-                connections.spawn(connection::serve(stream, arrival, Arc::clone(&state)));
+                connections.spawn(connection::serve(stream, arrival, Arc::clone(state)));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
@@ -102,10 +117,6 @@ pub(crate) async fn serve(
             tokio::task::yield_now().await;
         }
     }
-    drop(listener);
-    close.send_replace(true);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(connection::CLOSE_TIMEOUT + Duration::from_secs(1), ended).await;
 }
 
 async fn accept(listener: &Listener, limits: &Arc<ConnectionLimits>) -> std::io::Result<(Stream, Arrival)> {

@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::admin_client::{AdminClient, CallError};
 use super::drain_screen::DrainScreen;
@@ -42,8 +42,7 @@ pub(super) async fn set(client: &AdminClient, body: &Value, patience: Duration) 
     let progress = follow(client, sender);
     tokio::pin!(flip, progress);
     let mut display = Display::new(body);
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut ticks = every_second();
     let mut reverting: Option<Reverting> = None;
     loop {
         let decision = tokio::select! {
@@ -75,6 +74,12 @@ pub(super) async fn set(client: &AdminClient, body: &Value, patience: Duration) 
         display.say("reverting …");
         reverting = Some(Box::pin(revert(client, word(&body["mode"]))));
     }
+}
+
+fn every_second() -> Interval {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// Takes the change back, unless it has ended meanwhile. Before its flip begins, while the gateway asks UCS about the schema,

@@ -117,14 +117,7 @@ impl RequestHead {
                 }
                 self.asks.continues |= members(value).next().is_some();
             }
-            b"connection" => {
-                self.reading.options += 1 + memchr_iter(b',', value).count();
-                if self.reading.options > LIST_ENTRIES {
-                    return Err(RequestError::ConnectionTooLong);
-                }
-                self.asks.close |= has_token(value, b"close");
-                self.asks.keep_alive |= has_token(value, b"keep-alive");
-            }
+            b"connection" => self.note_options(value)?,
             b"host" => {
                 if self.reading.host.is_some() {
                     return Err(RequestError::HostRepeated);
@@ -148,6 +141,17 @@ impl RequestHead {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Notes the members of a `Connection` line, and how many there are in all lines.
+    fn note_options(&mut self, value: &[u8]) -> Result<(), RequestError> {
+        self.reading.options += 1 + memchr_iter(b',', value).count();
+        if self.reading.options > LIST_ENTRIES {
+            return Err(RequestError::ConnectionTooLong);
+        }
+        self.asks.close |= has_token(value, b"close");
+        self.asks.keep_alive |= has_token(value, b"keep-alive");
         Ok(())
     }
 

@@ -20,7 +20,7 @@ mod workers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access::Access;
 use crate::config::{AdminSettings, MemberSettings, Settings, StorePlace, check_class_limits};
@@ -38,7 +38,7 @@ use crate::hex::sha256_hex;
 use crate::policy::table::RouteTable;
 use crate::proxy::worker::Stop;
 use crate::reloads::{self, Reloads};
-use crate::route_file::{self, TableError};
+use crate::route_file;
 use crate::telemetry::Metrics;
 use crate::transport::{Address, InheritedSockets};
 pub(crate) use error::LaunchError;
@@ -66,59 +66,71 @@ pub(crate) async fn run(
 ) -> Result<(), LaunchError> {
     let service_manager = ServiceManager::of_process()?;
     settings.proxy.max_connections = descriptors::reserve(&settings);
-    let files = settings.clone();
-    let loading = beside(format!("reading {}", settings.routes.display()), move || load(&files));
-    let Some(loaded) = or_stopped(loading, next(&mut signals.stop)).await else { return Ok(()) };
-    let (watch, loaded) = loaded?;
-    let (table, text) = loaded?;
-    check_class_limits(&settings.class_limits, &table)?;
-    let gate = Gate::new(settings.workers, table);
-    let (control_handle, inbox) = ControlHandle::new();
-    let files = settings.clone();
-    let opening = beside(format!("opening {} and its lock", settings.state_dir.display()), move || open(&files));
-    let Some(opened) = or_stopped(opening, next(&mut signals.stop)).await else { return Ok(()) };
-    let opened = opened??;
-    // The ports come after the files: a faulty file is told whether they are free or not.
-    let (sockets, bound) = Sockets::open(&settings, inherited)?;
-    opened.tls.give_to(&mut settings);
-    let control_settings = control_settings(&settings, opened.state_dir, opened.credentials, &text)?;
-    // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be
-    // slow. Interrupting it is like a crash: nothing was acknowledged.
-    let starting = control::start(Arc::clone(&gate), inbox, control_settings);
-    let Some(control) = or_stopped(starting, next(&mut signals.stop)).await else { return Ok(()) };
-    let control = control?;
-    let (begin_stop, stopping) = watch::channel(false);
-    let (stop_workers, stop_stage) = watch::channel(Stop::None);
-    let metrics = Metrics::new(settings.workers, control.stats());
-    opened.tls.report_to(&metrics);
-    let certificates = Arc::clone(&metrics);
-    warn_of_clear_text(&settings.admin);
-    let watched = watch.map(FileWatch::start).transpose()?;
-    let on_change = on_change::run(settings.on_change.clone(), Arc::clone(&gate), Arc::clone(&metrics));
-    let reloads = Arc::new(Reloads::new(control_handle.clone(), opened.reloaded));
-    let shared = SharedParts {
-        gate,
-        control_handle,
-        fleet: control.fleet(),
-        access: opened.access,
-        admin_tls: opened.tls.admin,
-        reloads: Arc::clone(&reloads),
-        metrics,
-        stopping,
-        stop: stop_stage,
-    };
-    let mut running =
-        Running::start(&settings, shared, (begin_stop, stop_workers), control, (sockets, service_manager.clone()))?;
+    let starting = start(&mut settings, inherited, &service_manager);
+    // Stopping a start is like a crash: nothing was acknowledged.
+    let Some(started) = or_stopped(starting, next(&mut signals.stop)).await else { return Ok(()) };
+    let Started { mut running, bound, gate, metrics, reloads, watched } = started?;
     ready(bound);
     service_manager.tell(Notice::Ready);
+    let on_change = on_change::run(settings.on_change.clone(), gate, Arc::clone(&metrics));
     tokio::select! {
         () = next(&mut signals.stop) => {}
         error = running.parts.one_ended() => return Err(error),
         () = reload_forever(&reloads, signals.reload, watched, &service_manager) => {}
         () = on_change => {}
-        () = tls::warn_of_ends(&certificates) => {}
+        () = tls::warn_of_ends(&metrics) => {}
     }
     running.shut_down(&settings, signals.stop, &service_manager).await
+}
+
+/// A gateway that has started, and the parts of it that the run needs.
+struct Started {
+    running: Running,
+    bound: Ready,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    reloads: Arc<Reloads>,
+    /// The names of the files that change.
+    watched: Option<mpsc::UnboundedReceiver<&'static str>>,
+}
+
+/// Starts each part once those that it needs are there.
+async fn start(
+    settings: &mut Settings,
+    inherited: InheritedSockets,
+    service_manager: &ServiceManager,
+) -> Result<Started, LaunchError> {
+    let (watch, table, text) = load(settings).await?;
+    let gate = Gate::new(settings.workers, table);
+    let opened = open(settings).await?;
+    // The ports come after the files: a faulty file is told whether they are free or not.
+    let (sockets, bound) = Sockets::open(settings, inherited)?;
+    opened.tls.give_to(settings);
+    let control_settings = control_settings(settings, opened.state_dir, opened.credentials, &text)?;
+    let (control_handle, inbox) = ControlHandle::new();
+    // Before the first worker: a gateway that does not know its mode admits no request. The start calls UCS, which may be slow.
+    let control = control::start(Arc::clone(&gate), inbox, control_settings).await?;
+    let (begin_stop, stopping) = watch::channel(false);
+    let (stop_workers, stop_stage) = watch::channel(Stop::None);
+    let metrics = Metrics::new(settings.workers, control.stats());
+    opened.tls.report_to(&metrics);
+    warn_of_clear_text(&settings.admin);
+    let watched = watch.map(FileWatch::start).transpose()?;
+    let reloads = Arc::new(Reloads::new(control_handle.clone(), opened.reloaded));
+    let shared = SharedParts {
+        gate: Arc::clone(&gate),
+        control_handle,
+        fleet: control.fleet(),
+        access: opened.access,
+        admin_tls: opened.tls.admin,
+        reloads: Arc::clone(&reloads),
+        metrics: Arc::clone(&metrics),
+        stopping,
+        stop: stop_stage,
+    };
+    let stops = (begin_stop, stop_workers);
+    let running = Running::start(settings, shared, stops, control, (sockets, service_manager.clone()))?;
+    Ok(Started { running, bound, gate, metrics, reloads, watched })
 }
 
 /// Credentials for the admin port must not cross a network unseen.
@@ -131,11 +143,17 @@ fn warn_of_clear_text(admin: &AdminSettings) {
     }
 }
 
-/// The route table, and the watch over the files, which must not miss a change that comes after they were read.
-fn load(settings: &Settings) -> (Option<FileWatch>, Result<(RouteTable, String), TableError>) {
-    let watched = watched_files(settings);
-    let watch = (!watched.is_empty()).then(|| FileWatch::new(watched));
-    (watch, route_file::load(&settings.routes))
+/// The route table with its text, and the watch over the files, which must not miss a change that comes after they were read.
+async fn load(settings: &Settings) -> Result<(Option<FileWatch>, RouteTable, String), LaunchError> {
+    let (watched, path) = (watched_files(settings), settings.routes.clone());
+    let loading = move || {
+        let watch = (!watched.is_empty()).then(|| FileWatch::new(watched));
+        (watch, route_file::load(&path))
+    };
+    let (watch, loaded) = beside(format!("reading {}", settings.routes.display()), loading).await?;
+    let (table, text) = loaded?;
+    check_class_limits(&settings.class_limits, &table)?;
+    Ok((watch, table, text))
 }
 
 /// The files whose change is a reload, by the names of `Reloads`.
@@ -158,8 +176,13 @@ struct Opened {
     reloaded: Vec<Arc<ReloadedFile>>,
 }
 
+async fn open(settings: &Settings) -> Result<Opened, LaunchError> {
+    let files = settings.clone();
+    beside(format!("opening {} and its lock", settings.state_dir.display()), move || open_now(&files)).await?
+}
+
 /// The state directory first: it is the lock. Access before control: an invalid access.yaml must not affect UCS or the record.
-fn open(settings: &Settings) -> Result<Opened, LaunchError> {
+fn open_now(settings: &Settings) -> Result<Opened, LaunchError> {
     let state_dir = LocalDir::open(&settings.state_dir)?;
     let access = match &settings.access {
         Some(path) => Access::from_yaml_file(path)?,
@@ -203,13 +226,7 @@ fn control_settings(
     credentials: Option<SharedCredentials>,
     text: &str,
 ) -> std::io::Result<ControlSettings> {
-    let store = match &settings.store {
-        StorePlace::File => RecordPlace::Alone(RecordStore::file(RecordFile::in_dir(&state_dir))),
-        StorePlace::Fleet(MemberSettings { store, node, fence_after }) => {
-            let store = EtcdStore::open(store.clone())?;
-            RecordPlace::Fleet(FleetSettings { store, node: node.clone(), fence_after: *fence_after })
-        }
-    };
+    let store = record_place(&settings.store, &state_dir)?;
     let upstream = &settings.upstream;
     let (routes, class_limits) = (settings.routes.clone(), settings.class_limits.clone());
     let load = move || {
@@ -236,5 +253,15 @@ fn control_settings(
         schema_probe_interval: upstream.schema_probe_interval,
         load_routes: Arc::new(load),
         routes_fingerprint: Some(sha256_hex(text)),
+    })
+}
+
+fn record_place(place: &StorePlace, state_dir: &LocalDir) -> std::io::Result<RecordPlace> {
+    Ok(match place {
+        StorePlace::File => RecordPlace::Alone(RecordStore::file(RecordFile::in_dir(state_dir))),
+        StorePlace::Fleet(MemberSettings { store, node, fence_after }) => {
+            let store = EtcdStore::open(store.clone())?;
+            RecordPlace::Fleet(FleetSettings { store, node: node.clone(), fence_after: *fence_after })
+        }
     })
 }

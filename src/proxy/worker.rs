@@ -76,19 +76,7 @@ pub async fn run(
     let mut is_failing = false;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    is_failing = false;
-                    connections.place(stream, peer);
-                }
-                // The connection failed, or there are no more descriptors: neither may end or spin the loop.
-                Err(error) => {
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(%error, "cannot accept a connection");
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            },
+            (stream, peer) = accept(&listener, &mut is_failing) => connections.place(stream, peer),
             Some(handed) = handover.recv() => connections.serve_handed(handed),
             ended = &mut sweeper => return Err(without_sweeper(ended)),
             () = connections.accept_until(&mut stop) => break,
@@ -101,6 +89,25 @@ pub async fn run(
     }
     sweeper.abort();
     Ok(())
+}
+
+/// The next connection. Neither one that failed nor a lack of descriptors ends or spins the worker; many failures in a row are
+/// logged once.
+async fn accept(listener: &Listener, is_failing: &mut bool) -> (Stream, Peer) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                *is_failing = false;
+                return accepted;
+            }
+            Err(error) => {
+                if !std::mem::replace(is_failing, true) {
+                    tracing::warn!(%error, "cannot accept a connection");
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
 }
 
 /// Without the sweep no deadline is enforced, so the worker cannot continue.

@@ -89,13 +89,7 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
         // It counts from settling, so during a flip it is not known yet.
         expires: refusing.filter(|record| record.phase == Phase::Settled).and_then(|record| record.expires),
     };
-    let key = if refusal.upstream_fault().is_some() && status != StatusCode::SERVICE_UNAVAILABLE {
-        "upstream"
-    } else if let Refusal::NoRoute(_) = refusal {
-        "unmatched"
-    } else {
-        reason
-    };
+    let key = template_key(refusal);
     let template = table.answers.iter().find(|(other, _)| **other == *key).map(|(_, template)| template);
     let (content_type, content) = match template {
         Some(template) => (template.content_type.as_ref(), fill(template, &problem, summary)),
@@ -109,6 +103,17 @@ pub(crate) fn page(refusal: &Refusal, summary: RequestSummary<'_>, table: &Route
         write_line(&mut lines, name.as_bytes(), value.as_bytes());
     }
     Page { lines, content }
+}
+
+/// The key of the table's template: several reasons share one.
+fn template_key(refusal: &Refusal) -> &'static str {
+    if refusal.upstream_fault().is_some() && refusal.status() != StatusCode::SERVICE_UNAVAILABLE {
+        "upstream"
+    } else if let Refusal::NoRoute(_) = refusal {
+        "unmatched"
+    } else {
+        refusal.reason()
+    }
 }
 
 fn title(refusal: &Refusal, status: StatusCode) -> &'static str {

@@ -64,15 +64,19 @@ pub(crate) fn encode(
         let trailers = if framing.takes_trailers { meta.trailers } else { FieldNames::default() };
         BodyFraming::Chunked { trailers, piece_ends: false }
     };
-    if closes {
-        head.extend_from_slice(b"Connection: close\r\n");
-    } else if framing.is_http10 {
-        head.extend_from_slice(b"Connection: keep-alive\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
+    head.extend_from_slice(end_of_head(closes, framing.is_http10));
     let over = has_no_body || body.is_end_stream();
     // A client may retry when a connection closes without a byte, some even for a POST. A truncated response shows that UCS was
     // reached.
     let sends_beginning = true;
     MessageWriter::new(Parts { head, framing: body_framing, body, over, closes, ends_by_closing, sends_beginning })
+}
+
+/// The line `Connection` where the client needs it, and the empty line.
+fn end_of_head(closes: bool, is_http10: bool) -> &'static [u8] {
+    match (closes, is_http10) {
+        (true, _) => b"Connection: close\r\n\r\n",
+        (false, true) => b"Connection: keep-alive\r\n\r\n",
+        (false, false) => b"\r\n",
+    }
 }

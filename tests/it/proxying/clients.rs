@@ -87,22 +87,7 @@ fn the_answer_to_a_mutating_request_is_read_to_its_end_though_the_client_is_gone
 
 #[test]
 fn a_read_is_dropped_at_ucs_when_the_client_is_gone() {
-    let (sender, events) = mpsc::channel();
-    let upstream = Scripted::start(move |conn| {
-        conn.read_request();
-        let _ = sender.send("come");
-        if conn.is_closed() {
-            let _ = sender.send("dropped");
-        }
-    });
-    let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data);
-    client.send(http::compose(gateway.data, GET, &[], b""));
-    assert_eq!(events.recv_timeout(PATIENCE), Ok("come"));
-    client.reset();
-    assert_eq!(events.recv_timeout(PATIENCE), Ok("dropped"));
-    eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
-    assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may still be at it");
+    drops_the_read_of_a_client_that(Connection::reset);
 }
 
 /// However long UCS takes: a half-closed client waits (`nc -N`, health checks of old servers).
@@ -129,6 +114,14 @@ fn a_client_that_half_closed_gets_its_answer_however_long_ucs_takes() {
 /// The event loop tells nothing of a reset behind a FIN.
 #[test]
 fn a_read_is_dropped_at_ucs_when_the_client_half_closes_and_goes_away() {
+    drops_the_read_of_a_client_that(|client| {
+        client.half_close();
+        client.reset();
+    });
+}
+
+#[track_caller]
+fn drops_the_read_of_a_client_that(leaves: impl FnOnce(Connection)) {
     let (sender, events) = mpsc::channel();
     let upstream = Scripted::start(move |conn| {
         conn.read_request();
@@ -141,8 +134,7 @@ fn a_read_is_dropped_at_ucs_when_the_client_half_closes_and_goes_away() {
     let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, GET, &[], b""));
     assert_eq!(events.recv_timeout(PATIENCE), Ok("come"));
-    client.half_close();
-    client.reset();
+    leaves(client);
     assert_eq!(events.recv_timeout(PATIENCE), Ok("dropped"));
     eventually("it is counted out", || admin::metric(&gateway, IN_FLIGHT) == 0.0);
     assert_eq!(admin::metric(&gateway, ABANDONED), 1.0, "UCS may still be at it");

@@ -231,16 +231,7 @@ fn uploads_that_have_not_arrived_leave_connections_to_ucs_for_others() {
 /// As many as there are connections to UCS, one more, and ten times as many: each holds one with a response that it does not read.
 #[test]
 fn readers_that_read_nothing_yield_their_connections_to_others() {
-    let upstream = Scripted::start(|conn| {
-        while let Some(request) = conn.read_request() {
-            if request.head.contains("/profiles/long") {
-                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-                conn.write_pattern(1_000_000_000, PATIENCE, |_| {});
-                return;
-            }
-            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        }
-    });
+    let upstream = Scripted::ok_or_long();
     let gateway = Gateway::bare(upstream.address, &["--workers", "1", "--upstream-connections", "4"]);
     for crowd in [4, 5, 40] {
         let silent: Vec<Connection> = (0..crowd)

@@ -78,6 +78,21 @@ impl Scripted {
         Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     }
 
+    /// Answers `/profiles/long` with 1 GB, as far as the gateway takes it, and all else with the body `ok`.
+    pub fn ok_or_long() -> Scripted {
+        const LONG: u64 = 1_000_000_000;
+        Scripted::start(|conn| {
+            while let Some(request) = conn.read_request() {
+                if request.head.contains("/profiles/long") {
+                    conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n"));
+                    conn.write_pattern(LONG, PATIENCE, |_| {});
+                    return;
+                }
+                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            }
+        })
+    }
+
     /// How many connections were made.
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().len()

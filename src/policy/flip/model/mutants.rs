@@ -79,22 +79,18 @@ impl Mutant {
     pub(super) fn step(self, state: &mut State, event: Event) -> Vec<Effect> {
         let before = state.clone();
         let mut effects = state.step(self.event(&before, event));
+        self.change_state(state, before.clone(), event, &mut effects);
+        self.change_effects(state, &before, event, &mut effects);
+        effects
+    }
+
+    /// The mutants whose next state is another, mostly that before the step.
+    fn change_state(self, state: &mut State, before: State, event: Event, effects: &mut Vec<Effect>) {
         let step = before.step_under_way();
         let is_long = matches!(step, Some(Step::Drain | Step::Cut | Step::Upstream));
         match self {
-            Mutant::PublishesBeforeSaving if state.step_under_way() == Some(Step::Announce) => {
-                effects.push(Effect::Publish);
-            }
             Mutant::SkipsTheDrain if effects.contains(&Effect::Begin(Step::Drain)) => {
                 effects.extend(state.step(Event::Drained { complete: true }));
-            }
-            Mutant::ReusesARevision if matches!(event, Event::SaveEnded { saved: false }) => {
-                let revised = |effect: &mut Effect| {
-                    if let Effect::Save(next) = effect {
-                        next.revision -= 1;
-                    }
-                };
-                effects.iter_mut().for_each(revised);
             }
             Mutant::GivesUpASave if step == Some(Step::Announce) && matches!(event, Event::Requested(_)) => {
                 if let Some(flip) = &state.flip
@@ -111,25 +107,13 @@ impl Mutant {
             }
             Mutant::SavesTwiceAtOnce if matches!(event, Event::Requested(_)) && before.flip.is_none() => {
                 *state = State { saving: None, ..before };
-                effects = state.step(event);
+                *effects = state.step(event);
             }
             Mutant::ForgetsToRetry if effects.contains(&Effect::KeepUnsaved) => state.unsaved = false,
-            Mutant::AcknowledgesACancelAtOnce => {
-                let cancel = |state: &State| state.flip.as_ref().and_then(|flip| flip.cancel);
-                if let (None, Some(ticket)) = (cancel(&before), cancel(state)) {
-                    effects.push(Effect::Reply(ticket, Outcome::Restored));
-                }
-            }
-            Mutant::AcknowledgesAnUnsavedCancel if effects.contains(&Effect::KeepUnsaved) => {
-                if let Some(Effect::Reply(_, outcome)) = effects.last_mut() {
-                    *outcome = Outcome::Restored;
-                }
-            }
             Mutant::CancelWaits if is_long && matches!(event, Event::Requested(_)) && *state != before => {
-                let cancel = state.flip.as_ref().and_then(|flip| flip.cancel);
-                if cancel.is_some() {
+                if let Some(cancel) = state.flip.as_ref().and_then(|flip| flip.cancel) {
                     *state = before;
-                    state.flip.iter_mut().for_each(|flip| flip.cancel = cancel);
+                    state.flip.iter_mut().for_each(|flip| flip.cancel = Some(cancel));
                     effects.clear();
                 }
             }
@@ -138,11 +122,39 @@ impl Mutant {
                 effects.clear();
             }
             Mutant::ForgetsWhoJoined => state.flip.iter_mut().for_each(|flip| flip.tickets.truncate(1)),
+            _ => {}
+        }
+    }
+
+    /// The mutants that do or tell something else, in the same state.
+    fn change_effects(self, state: &State, before: &State, event: Event, effects: &mut Vec<Effect>) {
+        match self {
+            Mutant::PublishesBeforeSaving if state.step_under_way() == Some(Step::Announce) => {
+                effects.push(Effect::Publish);
+            }
+            Mutant::ReusesARevision if matches!(event, Event::SaveEnded { saved: false }) => {
+                let revised = |effect: &mut Effect| {
+                    if let Effect::Save(next) = effect {
+                        next.revision -= 1;
+                    }
+                };
+                effects.iter_mut().for_each(revised);
+            }
+            Mutant::AcknowledgesACancelAtOnce => {
+                let cancel = |state: &State| state.flip.as_ref().and_then(|flip| flip.cancel);
+                if let (None, Some(ticket)) = (cancel(before), cancel(state)) {
+                    effects.push(Effect::Reply(ticket, Outcome::Restored));
+                }
+            }
+            Mutant::AcknowledgesAnUnsavedCancel if effects.contains(&Effect::KeepUnsaved) => {
+                if let Some(Effect::Reply(_, outcome)) = effects.last_mut() {
+                    *outcome = Outcome::Restored;
+                }
+            }
             Mutant::SetsUcsBackFirst => effects.sort_by_key(|effect| !matches!(effect, Effect::SetUpstreamBack(_))),
             Mutant::LeavesUcs => effects.retain(|effect| !matches!(effect, Effect::SetUpstreamBack(_))),
             _ => {}
         }
-        effects
     }
 
     fn event(self, state: &State, event: Event) -> Event {
