@@ -91,7 +91,6 @@ pub(super) async fn respond(state: &AdminState, arrival: &Arrival, request: Requ
         tokio::time::sleep(delay).await;
     }
     let _call = arrival.slot.begin();
-    state.work.note();
     handle(state, arrival, request).await.unwrap_or_else(Problem::into_response)
 }
 

@@ -38,7 +38,6 @@ pub(super) async fn serve(stream: Stream, arrival: Arrival, state: Arc<AdminStat
         () = async { is_closed_for_long(&state).await; reset.set(); } => {}
         () = serve_connection(stream, arrival, &state, reset.clone()) => {}
     }
-    state.work.note();
 }
 
 async fn serve_connection(stream: Stream, arrival: Arrival, state: &Arc<AdminState>, reset: ResetOnDrop) {
@@ -54,7 +53,6 @@ async fn secured(stream: Stream, mut arrival: Arrival, state: &AdminState) -> Op
     };
     let handshake = tls.accept(socket, |_| Poll::Pending);
     let accepted = tokio::time::timeout(HEAD_TIMEOUT, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
-    state.work.note();
     let accepted = accepted.inspect_err(|error| tracing::debug!(?error, "a TLS handshake on the admin port failed"));
     let (stream, certificate) = accepted.ok()?;
     arrival.certificate = certificate.map(Arc::new);

@@ -101,7 +101,8 @@ async fn accept_forever(
         match accepted {
             Ok((stream, arrival)) => {
                 state.work.note();
-                connections.spawn(connection::serve(stream, arrival, Arc::clone(state)));
+                let (state, serving) = (Arc::clone(state), connection::serve(stream, arrival, Arc::clone(state)));
+                connections.spawn(async move { state.work.noting(serving).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");

@@ -1,14 +1,15 @@
 //! Lets other threads have the processor while the admin port is busy. It decides nothing about connections or calls.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How long the admin thread works, in microseconds, before it offers the processor. More delays the requests at the data port.
-const WORK: u64 = 100;
+const WORK: u64 = 10;
 
 /// The longest work before the next offer, in microseconds. What took longer was no busy worker, but a process that was
 /// stopped or a machine that was suspended.
-const LONGEST_WORK: u64 = 4_000;
+const LONGEST_WORK: u64 = 2_000;
 
 /// Counts the work of the admin thread by its time.
 ///
@@ -26,8 +27,7 @@ impl WorkInARow {
         Self { start: Instant::now(), next_offer: AtomicU64::new(WORK) }
     }
 
-    /// Called after each piece of work: a connection that was accepted, secured or closed, or a call. Offers the processor
-    /// when there was enough work.
+    /// Called after each piece of work. Offers the processor when there was enough work.
     pub(super) fn note(&self) {
         let offered = self.now();
         if offered < self.next_offer.load(Ordering::Relaxed) {
@@ -38,15 +38,26 @@ impl WorkInARow {
         self.next_offer.store(back + work_after(back - offered), Ordering::Relaxed);
     }
 
+    /// Does this work, and notes each piece of it: what happens between two waits.
+    pub(super) async fn noting<W: Future>(&self, work: W) -> W::Output {
+        let mut work = pin!(work);
+        std::future::poll_fn(|context| {
+            let polled = work.as_mut().poll(context);
+            self.note();
+            polled
+        })
+        .await
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
 /// How long to work once others have had the processor for so long, both in microseconds: while the workers keep it busy an
-/// operator still needs a share of it, a third.
+/// operator still needs a share of it, a fifth.
 fn work_after(absence: u64) -> u64 {
-    (absence / 2).clamp(WORK, LONGEST_WORK)
+    (absence / 4).clamp(WORK, LONGEST_WORK)
 }
 
 #[cfg(test)]
@@ -54,9 +65,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_half_of_an_absence_and_a_long_absence_gives_no_long_work() {
+    fn work_is_a_share_of_an_absence_and_a_long_absence_gives_no_long_work() {
         let hour = 3_600_000_000;
-        let works = [0, 2 * WORK, 1_000, 2 * LONGEST_WORK, hour].map(work_after);
+        let works = [0, 4 * WORK, 2_000, 4 * LONGEST_WORK, hour].map(work_after);
         assert_eq!(works, [WORK, WORK, 500, LONGEST_WORK, LONGEST_WORK]);
     }
 }
