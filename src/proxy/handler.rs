@@ -102,8 +102,8 @@ async fn forward(
             Ok(prepared) => prepared,
             Err(refusal) => return Err(matched.refused(refusal)),
         };
-    // hyper cannot send interim responses over HTTP/2.
-    let interim = (request.received() == Received::Http11).then(|| Rc::clone(&downstream.state));
+    // RFC 9110, 15.2: HTTP/1.0 has no interim responses.
+    let interim = (request.received() != Received::Http10).then(|| Rc::clone(&downstream.state));
     let client = Client { task: downstream.task.clone(), interim };
     match worker.forwarder.forward(admission, outgoing, body, Some(client)).await {
         Ok(upstream_response) => {

@@ -3,6 +3,7 @@
 mod attacks;
 mod conformance;
 mod flips;
+mod interim;
 mod messages;
 mod records;
 mod same;

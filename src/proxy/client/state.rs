@@ -10,6 +10,9 @@ use tokio::time::Instant;
 use crate::http1::RequestError;
 use crate::proxy::upstream::pace::Pace;
 
+/// RFC 9110, 15.2.1.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// The limits of discarding a client's input after its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiscardLimits {
@@ -195,6 +198,11 @@ impl ConnectionState {
     /// Queues an interim response, which is sent before anything else.
     pub(crate) fn queue_interim(&self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.interim.borrow_mut());
+    }
+
+    /// Queues 100 (Continue): the body that the client may be waiting with is read now.
+    pub(crate) fn queue_continue(&self) {
+        self.queue_interim(|bytes| bytes.extend_from_slice(CONTINUE));
     }
 
     /// Sends queued interim responses; `write` returns how many bytes it took. The rest stays queued.

@@ -1,22 +1,21 @@
-//! Serves one HTTP/2 connection: hyper reads and writes its frames, and each of its streams is served by itself. It ends idle
+//! Serves one HTTP/2 connection: h2 reads and writes its frames, and each of its streams is served by itself. It ends idle
 //! connections, and those of a gateway that stops, with GOAWAY.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use h2::server::{Builder, Connection, Handshake};
 use tokio::io::ReadBuf;
 
 use super::open_stream::OpenStream;
+use super::outgoing::PART_BYTES;
 use super::socket::Socket;
-use super::stream::{self, StreamTasks};
-use super::unwritten::Unwritten;
+use super::stream;
+use super::unwritten::{Part, Unwritten};
 use super::watched::WatchedStream;
 use crate::http1::{HeadLimits, RequestError};
 use crate::proxy::client::ConnectionState;
@@ -31,8 +30,8 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// How much of a response waits in memory for the client, besides the current piece, in bytes. A connection has many.
-const SEND_BUFFER: usize = 8 * 1024;
+/// The most resets for errors of the client, until its connection is ended.
+const ERROR_RESETS: usize = 1024;
 
 /// What a field adds to the size of a field section (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
@@ -41,44 +40,29 @@ const FIELD_OVERHEAD: usize = 32;
 pub(crate) async fn serve(stream: Stream, begun: Bytes, connection: &Rc<Downstream>) {
     let state = &connection.state;
     stream.keep_unread_for(connection.worker.forwarder.exchanges.idle_body());
-    let unwritten = Rc::new(Unwritten::limited_to(SEND_BUFFER));
-    let socket = Rc::new(RefCell::new(Socket::new(stream, Rc::clone(state), Rc::clone(&unwritten))));
-    let io = WatchedStream::new(Rc::clone(&socket), begun, Rc::clone(state), Rc::clone(&unwritten));
-    let (tasks, has_request) = (StreamTasks::default(), Cell::new(false));
-    let service = service_fn(|request| {
-        has_request.set(true);
-        let open = OpenStream::new(connection, &unwritten);
-        tasks.expect(&open);
-        stream::serve(open, request)
-    });
+    let socket = Rc::new(RefCell::new(Socket::new(stream, Rc::clone(state))));
     {
-        let builder = builder(tasks.clone(), &connection.worker.head_limits);
-        let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));
-        let mut is_leaving = false;
+        let io = WatchedStream::new(Rc::clone(&socket), begun, Rc::clone(state));
+        let mut streams = Streams::new(io, connection);
         poll_fn(|context| {
             state.remember(context);
             if state.take_expired().is_some() {
                 return Poll::Ready(());
             }
-            if !is_leaving && (state.is_idle_over() || must_leave(connection, has_request.get())) {
-                is_leaving = true;
-                serving.as_mut().graceful_shutdown();
-            } else if state.is_idle_over() {
+            if streams.is_leaving && state.is_idle_over() {
                 return Poll::Ready(());
             }
-            if serving.as_mut().poll(context).is_ready() {
+            streams.is_leaving |= state.is_idle_over() || must_leave(connection, streams.has_request);
+            if streams.poll(context).is_ready() {
                 return Poll::Ready(());
             }
-            if matches!(socket.borrow_mut().poll_flush(context), Poll::Ready(Err(_))) {
+            let was_refused = socket.borrow().is_refusing();
+            let flushed = socket.borrow_mut().poll_flush(context);
+            if matches!(flushed, Poll::Ready(Err(_))) {
                 return Poll::Ready(());
             }
-            // A client that is told of the end has the time of another idle connection to end it.
-            if state.is_responding() || state.is_idle_over() {
-                state.note_bytes();
-            }
-            if !state.is_responding() {
-                state.note_waiting();
-            }
+            streams.unwritten.note_written(was_refused, flushed.is_pending());
+            note_pause(state);
             if state.is_shrunk() {
                 socket.borrow_mut().shrink();
             }
@@ -92,17 +76,69 @@ pub(crate) async fn serve(stream: Stream, begun: Bytes, connection: &Rc<Downstre
     }
 }
 
-fn builder(tasks: StreamTasks, limits: &HeadLimits) -> http2::Builder<StreamTasks> {
+/// The connection is idle if no response is in progress.
+fn note_pause(state: &ConnectionState) {
+    // A client that is told of the end has the time of another idle connection to end it.
+    if state.is_responding() || state.is_idle_over() {
+        state.note_bytes();
+    }
+    if !state.is_responding() {
+        state.note_waiting();
+    }
+}
+
+/// The streams of a connection, as h2 has them.
+struct Streams<'c> {
+    connection: &'c Rc<Downstream>,
+    /// Until the client's preface is complete.
+    opening: Option<Handshake<WatchedStream, Part>>,
+    open: Option<Connection<WatchedStream, Part>>,
+    /// What it was given by them.
+    unwritten: Rc<Unwritten>,
+    /// Whether there has been a stream.
+    has_request: bool,
+    /// Whether the client is told that there will be no more.
+    is_leaving: bool,
+}
+
+impl Streams<'_> {
+    fn new(io: WatchedStream, connection: &Rc<Downstream>) -> Streams<'_> {
+        let opening = Some(builder(&connection.worker.head_limits).handshake(io));
+        let unwritten = Rc::new(Unwritten::new());
+        Streams { connection, opening, open: None, unwritten, has_request: false, is_leaving: false }
+    }
+
+    /// Reads and writes frames, and begins to serve new streams, until the connection is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(opening) = &mut self.opening {
+            self.open = ready!(Pin::new(opening).poll(context)).ok();
+            self.opening = None;
+        }
+        let Some(open) = &mut self.open else { return Poll::Ready(()) };
+        if self.is_leaving {
+            open.graceful_shutdown();
+        }
+        while let Some(Ok((request, reply))) = ready!(open.poll_accept(context)) {
+            self.has_request = true;
+            let stream = OpenStream::new(self.connection, &self.unwritten);
+            let client = stream.downstream.task.clone();
+            client.set(tokio::task::spawn_local(stream::serve(stream, request, reply)).abort_handle());
+        }
+        Poll::Ready(())
+    }
+}
+
+fn builder(limits: &HeadLimits) -> Builder {
     // Twice as much as is accepted, so that the client of a head that is a little too long gets the usual response.
     let longest = 2 * (limits.head_bytes + FIELD_OVERHEAD * limits.header_count);
-    let mut builder = http2::Builder::new(tasks);
+    let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buffer_size(PART_BYTES)
         .max_header_list_size(u32::try_from(longest).unwrap_or(u32::MAX))
-        .auto_date_header(false);
+        .max_local_error_reset_streams(Some(ERROR_RESETS));
     builder
 }
 

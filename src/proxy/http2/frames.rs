@@ -1,5 +1,4 @@
-//! Follows a byte stream of HTTP/2 frames by their headers (RFC 9113, 4.1). It checks nothing, and decodes only the window of the
-//! client's SETTINGS: hyper does the rest.
+//! Follows a byte stream of HTTP/2 frames by their headers (RFC 9113, 4.1). It checks and decodes nothing: h2 does that.
 
 /// The length of a frame's header.
 const HEADER_BYTES: usize = 9;
@@ -14,17 +13,11 @@ pub(super) const CONTINUATION: u8 = 9;
 /// The flag of the last frame of a field block.
 const END_HEADERS: u8 = 4;
 
-/// A setting: its number and its value (RFC 9113, 6.5.1).
-const SETTING_BYTES: usize = 6;
-const INITIAL_WINDOW_SIZE: u16 = 4;
-
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     pub(super) kind: u8,
     flags: u8,
-    /// The bytes of its payload.
-    pub(super) length: usize,
 }
 
 impl FrameHeader {
@@ -44,7 +37,6 @@ pub(super) struct Frames {
     header: [u8; HEADER_BYTES],
     /// The bytes of the next header that have passed.
     filled: usize,
-    setting: [u8; SETTING_BYTES],
 }
 
 impl Frames {
@@ -58,9 +50,6 @@ impl Frames {
         loop {
             if self.left > 0 {
                 let length = self.left.min(bytes.len());
-                if self.current.is_some_and(|frame| frame.kind == SETTINGS) {
-                    self.follow_settings(&bytes[..length], &mut on);
-                }
                 self.left -= length;
                 bytes = &bytes[length..];
                 if self.left > 0 {
@@ -78,23 +67,11 @@ impl Frames {
             self.filled = 0;
             let [high, middle, low, kind, flags, ..] = self.header;
             self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-            let frame = FrameHeader { kind, flags, length: self.left };
+            let frame = FrameHeader { kind, flags };
             self.current = Some(frame);
             on(FrameEvent::Begins(frame));
             if self.left == 0 {
                 on(FrameEvent::Ends(frame));
-            }
-        }
-    }
-
-    /// Follows a part of the payload of SETTINGS, of which `left` bytes are left with it.
-    fn follow_settings(&mut self, bytes: &[u8], on: &mut impl FnMut(FrameEvent)) {
-        let passed = self.current.map_or(0, |frame| frame.length) - self.left;
-        for (place, byte) in (passed..).zip(bytes) {
-            self.setting[place % SETTING_BYTES] = *byte;
-            let [high, low, value @ ..] = self.setting;
-            if place % SETTING_BYTES == SETTING_BYTES - 1 && u16::from_be_bytes([high, low]) == INITIAL_WINDOW_SIZE {
-                on(FrameEvent::Window(u32::from_be_bytes(value)));
             }
         }
     }
@@ -110,15 +87,13 @@ impl Frames {
     }
 }
 
-/// A boundary of a frame, or a setting in it.
+/// A boundary of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameEvent {
     /// Its header is complete.
     Begins(FrameHeader),
     /// Its payload is complete.
     Ends(FrameHeader),
-    /// The initial window of the streams is this.
-    Window(u32),
 }
 
 #[cfg(test)]
@@ -144,34 +119,16 @@ mod tests {
         };
         let kinds = |events: &[FrameEvent]| {
             let kind = |event: &FrameEvent| match *event {
-                FrameEvent::Begins(frame) => Some((true, frame.kind, frame.leaves_block_open())),
-                FrameEvent::Ends(frame) => Some((false, frame.kind, frame.leaves_block_open())),
-                FrameEvent::Window(_) => None,
+                FrameEvent::Begins(frame) => (true, frame.kind, frame.leaves_block_open()),
+                FrameEvent::Ends(frame) => (false, frame.kind, frame.leaves_block_open()),
             };
-            events.iter().filter_map(kind).collect::<Vec<_>>()
+            events.iter().map(kind).collect::<Vec<_>>()
         };
         let expected = [(HEADERS, true), (CONTINUATION, false), (DATA, false)];
         let expected: Vec<_> =
             expected.iter().flat_map(|&(kind, open)| [(true, kind, open), (false, kind, open)]).collect();
         for size in [1, 2, 5, 9, 10, 33, bytes.len()] {
             assert_eq!(kinds(&known(size)), expected, "{size}");
-        }
-    }
-
-    #[test]
-    fn the_window_of_settings_is_read_in_pieces_of_any_size() {
-        let payload = [[0, 3, 0, 0, 0, 100], [0, 4, 0, 1, 2, 3], [0, 5, 0, 0, 0, 4], [0, 4, 0, 0, 0, 9]].concat();
-        let bytes = [&frame(SETTINGS, 0, 0)[..], &[0, 0, 24, SETTINGS, 0, 0, 0, 0, 0], &payload, &frame(DATA, 0, 6)];
-        let bytes = bytes.concat();
-        for size in [1, 5, 6, 7, bytes.len()] {
-            let (mut frames, mut windows) = (Frames::default(), Vec::new());
-            let mut note = |event| {
-                if let FrameEvent::Window(window) = event {
-                    windows.push(window)
-                }
-            };
-            bytes.chunks(size).for_each(|piece| frames.advance(piece, &mut note));
-            assert_eq!(windows, [0x1_0203, 9], "{size}");
         }
     }
 

@@ -1,7 +1,6 @@
 //! The place of an open stream among its worker's clients. It serves nothing.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::unwritten::Unwritten;
@@ -13,10 +12,8 @@ use crate::proxy::upstream::exchange::SWEEP_INTERVAL;
 pub(super) struct OpenStream {
     connection: Rc<Downstream>,
     pub(super) downstream: Rc<Downstream>,
-    /// What its connection has given hyper.
+    /// What its connection has given h2.
     pub(super) unwritten: Rc<Unwritten>,
-    /// Its number among the streams of its connection.
-    number: u64,
 }
 
 impl OpenStream {
@@ -24,11 +21,11 @@ impl OpenStream {
         // A connection with an open stream is not idle.
         connection.state.begin_response();
         let downstream = connection.worker.clients.open_stream(connection);
-        let number = unwritten.next_stream();
-        OpenStream { connection: Rc::clone(connection), downstream, unwritten: Rc::clone(unwritten), number }
+        OpenStream { connection: Rc::clone(connection), downstream, unwritten: Rc::clone(unwritten) }
     }
 
-    /// Resets the client's connection if nothing was read from it for so long: as hyper keeps much for it, however its streams end.
+    /// Resets the client's connection if nothing was read from it for so long: the kernel keeps much for it, however its streams
+    /// end.
     pub(super) fn end_unread_connection(&self, unread_for: Duration) {
         let Downstream { state, task, .. } = &*self.connection;
         if state.unread_since().is_some_and(|since| since.elapsed() + SWEEP_INTERVAL >= unread_for) {
@@ -36,16 +33,10 @@ impl OpenStream {
             task.abort();
         }
     }
-
-    /// Waits until the client's connection takes more.
-    pub(super) fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
-        self.unwritten.poll_writable(self.number, context)
-    }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.unwritten.forget(self.number);
         self.downstream.worker.clients.remove(&self.downstream);
         self.connection.state.end_response();
     }

@@ -1,24 +1,27 @@
-//! The response of a stream: its fields as hyper takes them, and its body. A piece of the body is handed over in parts, so that
-//! hyper stores little of it for a client that does not read, and its last byte once the client's window has room for all of it:
-//! so such a stream has a task that can be ended, however little is left. Short responses may go as a whole: see `unwritten`.
+//! The response of a stream: its head and its body as h2 takes them. h2 gets no more of a body than the client's windows admit and
+//! than it may keep (see `unwritten`), and the rest waits here: so such a stream has a task that can be ended, however little is left.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use hyper::body::Body;
 use hyper::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
-use memchr::memchr;
 
+use super::fields::fields_of;
 use super::incoming::StreamBody;
+use super::interim;
 use super::open_stream::OpenStream;
+use super::unwritten::Part;
 use crate::http1::FieldNames;
 use crate::proxy::response::{Response, ResponseBody, length_of_nothing};
-use crate::proxy::upstream::error::ForwardError;
 
-/// The most bytes of a part: the payload of a frame. hyper holds one, and one more in its send buffer.
-const PART_BYTES: usize = 8 * 1024;
+/// The most bytes of a part, and the most that waits in h2 for one stream.
+pub(super) const PART_BYTES: usize = 16 * 1024;
 
 /// What the request demands of its response.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +32,14 @@ pub(super) struct OutgoingFraming {
     pub(super) takes_trailers: bool,
 }
 
-/// The response as hyper takes it. The stream is open until it is sent; `rest` is what the client has still to send.
-pub(super) fn message(
+/// Sends the response. The stream is open until it is sent; `rest` is what the client has still to send.
+pub(super) async fn send(
     response: Response,
     framing: OutgoingFraming,
+    reply: SendResponse<Part>,
     stream: OpenStream,
     rest: StreamBody,
-) -> hyper::Response<OutgoingBody> {
+) {
     let Response { status, lines, meta, length: declared_length, body, .. } = response;
     let size = body.size_hint().exact();
     let mut fields = fields_of(&lines);
@@ -50,39 +54,25 @@ pub(super) fn message(
         fields.insert(CONTENT_LENGTH, length.into());
     }
     let trailers = if framing.takes_trailers { meta.trailers } else { FieldNames::default() };
-    let body =
-        OutgoingBody { body, piece: Bytes::new(), given: 0, is_over: has_no_body, trailers, rest: Some(rest), stream };
-    let mut message = hyper::Response::new(body);
-    (*message.status_mut(), *message.headers_mut()) = (status, fields);
-    message
-}
-
-/// The fields of a reason phrase and field lines, which were checked when they were read or made.
-fn fields_of(lines: &[u8]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    let line_end = |bytes: &[u8]| memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-    let mut rest = &lines[line_end(lines)..];
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(line_end(rest));
-        rest = after;
-        let Some(colon) = memchr(b':', line) else { continue };
-        let name = HeaderName::from_bytes(&line[..colon]);
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            fields.append(name, value);
-        }
+    let is_over = has_no_body || body.is_end_stream();
+    let (mut head, head_bytes) = (hyper::Response::new(()), lines.len());
+    drop(lines);
+    (*head.status_mut(), *head.headers_mut()) = (status, fields);
+    let piece = Bytes::new();
+    let outgoing = Outgoing { body, piece, is_long: false, is_over, trailers, rest: Some(rest), stream };
+    if let Err(error) = outgoing.send(head, head_bytes, reply).await {
+        tracing::debug!(%error, "an HTTP/2 stream ended");
     }
-    fields
 }
 
-/// The body of a stream's response.
+/// What is left of a stream's response.
 #[derive(Debug)]
-pub(super) struct OutgoingBody {
+struct Outgoing {
     body: ResponseBody,
     /// What is left of the current piece.
     piece: Bytes,
-    /// The bytes that hyper has had.
-    given: usize,
+    /// Whether the piece was longer than a part.
+    is_long: bool,
     /// Whether nothing is left of `body`.
     is_over: bool,
     /// The trailers that may follow.
@@ -93,86 +83,170 @@ pub(super) struct OutgoingBody {
     stream: OpenStream,
 }
 
-impl OutgoingBody {
-    /// The next part of the piece; its last byte is usually one of its own. hyper keeps a part until the client reads it, even if the
-    /// stream is ended: so one of a long piece is copied, as it would keep the whole piece in memory.
-    fn part(&mut self) -> Frame<Bytes> {
-        self.stream.downstream.state.wait_for_reading(true);
-        let (length, unwritten) = (self.piece.len(), &self.stream.unwritten);
-        let is_long = length > PART_BYTES;
-        let is_whole = self.is_over && unwritten.admits(length, self.given);
-        let length = if is_whole { length } else { length.saturating_sub(1).clamp(1, PART_BYTES).min(length) };
-        unwritten.given(length);
-        self.given = self.given.saturating_add(length);
+impl Outgoing {
+    async fn send(
+        mut self,
+        head: hyper::Response<()>,
+        head_bytes: usize,
+        mut reply: SendResponse<Part>,
+    ) -> Result<(), h2::Error> {
+        poll_fn(|context| self.poll_head(&mut reply, context)).await?;
+        self.stream.unwritten.head_given(head_bytes);
+        let sending = match reply.send_response(head, self.is_over) {
+            Ok(sending) => sending,
+            Err(error) => {
+                reply.send_reset(Reason::INTERNAL_ERROR);
+                return Err(error);
+            }
+        };
+        if self.is_over { Ok(()) } else { self.send_body(sending).await }
+    }
+
+    /// Waits until the head may be given to h2, after the interim ones.
+    fn poll_head(&mut self, reply: &mut SendResponse<Part>, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        if let Poll::Ready(reset) = reply.poll_reset(context) {
+            return Poll::Ready(Err(reset?.into()));
+        }
+        interim::send(&self.stream, reply, context);
+        self.poll_writable(context).map(Ok)
+    }
+
+    /// Waits until the client's connection takes more.
+    fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
+        let writable = self.stream.unwritten.poll_writable(context);
+        if writable.is_pending() {
+            self.note_waiting();
+            self.body.wait_for_client_reading();
+        }
+        writable
+    }
+
+    async fn send_body(&mut self, mut sending: SendStream<Part>) -> Result<(), h2::Error> {
+        loop {
+            match poll_fn(|context| self.poll_piece(&mut sending, context)).await? {
+                Piece::Data => {}
+                Piece::Trailers(trailers) => return sending.send_trailers(trailers),
+                Piece::End => return sending.send_data(Part::new(Bytes::new(), &self.stream.unwritten), true),
+                Piece::Failed => {
+                    sending.send_reset(Reason::INTERNAL_ERROR);
+                    return Ok(());
+                }
+            }
+            while !self.piece.is_empty() {
+                self.send_part(&mut sending).await?;
+            }
+            if self.is_over {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the next piece of the body.
+    fn poll_piece(
+        &mut self,
+        sending: &mut SendStream<Part>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Piece, h2::Error>> {
+        if let Poll::Ready(reset) = sending.poll_reset(context) {
+            return Poll::Ready(Err(reset?.into()));
+        }
+        ready!(self.poll_writable(context));
+        // The client has read all before, or its window has room for it.
+        self.stream.downstream.state.all_read();
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return Poll::Ready(Ok(Piece::Failed)),
+            None => {
+                self.is_over = true;
+                return Poll::Ready(Ok(Piece::End));
+            }
+        };
+        let piece = match frame.into_data() {
+            Ok(piece) => {
+                (self.is_long, self.is_over) = (piece.len() > PART_BYTES, self.body.is_end_stream());
+                self.piece = piece;
+                if self.is_over && self.piece.is_empty() { Piece::End } else { Piece::Data }
+            }
+            Err(frame) => {
+                self.is_over = true;
+                let trailers = frame.into_trailers().ok().and_then(|trailers| self.accepted(&trailers));
+                trailers.map_or(Piece::End, Piece::Trailers)
+            }
+        };
+        Poll::Ready(Ok(piece))
+    }
+
+    /// Sends as much of the piece as the client's windows admit, once there is room for it. h2 keeps a part until the client
+    /// reads it, even if this task is over: so one of a long piece is copied, as it would keep the whole piece in memory.
+    async fn send_part(&mut self, sending: &mut SendStream<Part>) -> Result<(), h2::Error> {
+        let wanted = self.piece.len().min(PART_BYTES);
+        sending.reserve_capacity(wanted);
+        let length = poll_fn(|context| self.poll_window(sending, context)).await?.min(wanted);
+        if !self.stream.unwritten.try_take(length) {
+            let mut taking = pin!(self.stream.unwritten.take(length));
+            poll_fn(|context| {
+                if let Poll::Ready(reset) = sending.poll_reset(context) {
+                    return Poll::Ready(Err::<(), h2::Error>(reset?.into()));
+                }
+                let taken = taking.as_mut().poll(context);
+                if taken.is_pending() {
+                    self.note_waiting();
+                }
+                taken.map(Ok)
+            })
+            .await?;
+        }
+        self.stream.downstream.state.all_read();
         let part = self.piece.split_to(length);
-        Frame::data(if is_long { Bytes::copy_from_slice(&part) } else { part })
+        let part = if self.is_long { Bytes::copy_from_slice(&part) } else { part };
+        let is_last = self.is_over && self.piece.is_empty();
+        sending.send_data(Part::new(part, &self.stream.unwritten), is_last)
+    }
+
+    /// How many bytes the client's windows admit.
+    fn poll_window(&self, sending: &mut SendStream<Part>, context: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
+        loop {
+            let admitted = sending.capacity();
+            if admitted > 0 {
+                return Poll::Ready(Ok(admitted));
+            }
+            match sending.poll_capacity(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::CANCEL.into())),
+                Poll::Pending => {
+                    self.note_waiting();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Nothing more goes to the client until it reads.
+    fn note_waiting(&self) {
+        self.stream.downstream.state.wait_for_reading(false);
     }
 
     /// The trailers that the response has announced and the client accepts.
-    fn accepted(&self, trailers: HeaderMap) -> Option<Frame<Bytes>> {
+    fn accepted(&self, trailers: &HeaderMap) -> Option<HeaderMap> {
         let passes = |name: &HeaderName| self.trailers.has(name.as_str().as_bytes());
         let mut accepted = HeaderMap::new();
         for (name, value) in trailers.iter().filter(|(name, _)| passes(name)) {
             accepted.append(name, value.clone());
         }
-        if accepted.is_empty() { None } else { Some(Frame::trailers(accepted)) }
+        if accepted.is_empty() { None } else { Some(accepted) }
     }
 }
 
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = ForwardError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ForwardError>>> {
-        let this = &mut *self;
-        if this.stream.poll_writable(context).is_pending() {
-            this.stream.downstream.state.wait_for_reading(false);
-            this.body.wait_for_client_reading();
-            return Poll::Pending;
-        }
-        if !this.piece.is_empty() {
-            return Poll::Ready(Some(Ok(this.part())));
-        }
-        if this.is_over {
-            return Poll::Ready(None);
-        }
-        // The client has read all before, or its window has room for it.
-        this.stream.downstream.state.all_read();
-        let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-            None => {
-                this.is_over = true;
-                return Poll::Ready(None);
-            }
-        };
-        Poll::Ready(match frame.into_data() {
-            Ok(piece) => {
-                (this.piece, this.is_over) = (piece, this.body.is_end_stream());
-                Some(Ok(this.part()))
-            }
-            Err(frame) => {
-                this.stream.downstream.state.wait_for_reading(true);
-                this.is_over = true;
-                frame.into_trailers().ok().and_then(|trailers| this.accepted(trailers)).map(Ok)
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.piece.is_empty() && (self.is_over || self.body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // The fields say the length.
-        SizeHint::default()
-    }
+/// The next piece of a body.
+enum Piece {
+    Data,
+    Trailers(HeaderMap),
+    End,
+    Failed,
 }
 
-impl Drop for OutgoingBody {
+impl Drop for Outgoing {
     fn drop(&mut self) {
         if let Some(unread_for) = self.body.unread_for() {
             self.stream.end_unread_connection(unread_for);

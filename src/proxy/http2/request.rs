@@ -1,5 +1,5 @@
 //! The head of a stream's request. It is written as a head of HTTP/1.1 and parsed as one, so that the same targets, hosts,
-//! fields and sizes are accepted in both protocols. hyper has checked the syntax of its parts (RFC 9113, 8).
+//! fields and sizes are accepted in both protocols. h2 has checked the syntax of its parts (RFC 9113, 8).
 
 use bytes::BytesMut;
 use hyper::Method;

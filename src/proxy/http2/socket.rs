@@ -1,5 +1,5 @@
-//! The socket of an HTTP/2 connection, which hyper writes to and its connection's task flushes. hyper flushes after nearly every
-//! frame of a body, and each write is a system call and over TLS a record: so frames are gathered, and written together.
+//! The socket of an HTTP/2 connection, which h2 writes to and its connection's task flushes. h2 flushes after nearly every frame
+//! of a body, and each write is a system call and over TLS a record: so frames are gathered, and written together.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,8 +8,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{DATA, FrameEvent, Frames};
-use super::unwritten::Unwritten;
 use crate::proxy::client::ConnectionState;
 use crate::transport::Stream;
 
@@ -25,17 +23,15 @@ pub(super) struct Socket {
     /// Frames for the client; those before `written` are with the kernel.
     gathered: Vec<u8>,
     written: usize,
-    /// The frames of all that was gathered; it gets the bytes of bodies in them.
-    sent: Frames,
-    unwritten: Rc<Unwritten>,
+    /// Whether h2 has more than was taken last.
+    is_refusing: bool,
     /// Whether the sending side was ended regularly.
     is_shut: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Stream, state: Rc<ConnectionState>, unwritten: Rc<Unwritten>) -> Socket {
-        let (gathered, sent) = (Vec::new(), Frames::default());
-        Socket { stream, state, gathered, written: 0, sent, unwritten, is_shut: false }
+    pub(super) fn new(stream: Stream, state: Rc<ConnectionState>) -> Socket {
+        Socket { stream, state, gathered: Vec::new(), written: 0, is_refusing: false, is_shut: false }
     }
 
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -45,28 +41,25 @@ impl Socket {
     /// Takes bytes to be written at the next flush, which is needed first if there is no room for them.
     pub(super) fn poll_gather(&mut self, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.gathered.len() >= GATHERED_BYTES {
-            ready!(self.poll_flush(context))?;
+            let flushed = self.poll_flush(context);
+            self.is_refusing = flushed.is_pending();
+            ready!(flushed)?;
         }
         let before = self.gathered.len();
         for piece in pieces {
             let room = GATHERED_BYTES - self.gathered.len();
             self.gathered.extend_from_slice(&piece[..piece.len().min(room)]);
         }
-        self.sent.advance(&self.gathered[before..], |event| match event {
-            FrameEvent::Begins(frame) if frame.kind == DATA => self.unwritten.written(frame.length),
-            FrameEvent::Begins(_) | FrameEvent::Ends(_) | FrameEvent::Window(_) => {}
-        });
         Poll::Ready(Ok(self.gathered.len() - before))
+    }
+
+    /// Whether h2 has frames that were not taken.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.is_refusing
     }
 
     /// Passes the gathered bytes to the kernel.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.poll_write_gathered(context);
-        self.unwritten.note_blocked(flushed.is_pending());
-        flushed
-    }
-
-    fn poll_write_gathered(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.gathered.len() {
             let polled = Pin::new(&mut self.stream).poll_write(context, &self.gathered[self.written..]);
             match ready!(self.note_written(polled))? {

@@ -1,61 +1,67 @@
-//! The request of one stream to the handler, and its response. Streams are tasks of their own, so that the end of one touches
-//! no other.
+//! The request of one stream to the handler, and its response. A stream is a task of its own, so that its end touches no other.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
-use hyper::body::Incoming;
-use hyper::rt::Executor;
+use h2::RecvStream;
+use h2::server::SendResponse;
 use hyper::{Method, Request};
 
 use super::incoming::StreamBody;
+use super::interim;
 use super::open_stream::OpenStream;
-use super::outgoing::{OutgoingBody, OutgoingFraming, message};
+use super::outgoing::{self, OutgoingFraming};
 use super::request::head_of;
+use super::unwritten::Part;
 use crate::proxy::context::RequestContext;
 use crate::proxy::handler::{respond, respond_to_malformed};
 use crate::proxy::incoming::IncomingBody;
 use crate::proxy::request_log::RequestLog;
-use crate::proxy::upstream::exchange::ClientTask;
+use crate::proxy::response::Response;
 
 /// Responds to the request of a stream.
-pub(super) async fn serve(
-    stream: OpenStream,
-    request: Request<Incoming>,
-) -> Result<hyper::Response<OutgoingBody>, Infallible> {
+pub(super) async fn serve(stream: OpenStream, request: Request<RecvStream>, mut reply: SendResponse<Part>) {
     let downstream = Rc::clone(&stream.downstream);
     let request_log = RequestLog::open(&downstream, Instant::now());
     let (parts, incoming) = request.into_parts();
-    let body = StreamBody::new(incoming, Rc::clone(&downstream.state));
     let mut framing = OutgoingFraming { is_head: parts.method == Method::HEAD, takes_trailers: false };
-    let response = match head_of(&parts, &downstream.worker.head_limits) {
-        Err(error) => respond_to_malformed(&downstream, error, request_log),
+    let head = head_of(&parts, &downstream.worker.head_limits);
+    let body = StreamBody::new(incoming, &parts.headers, Rc::clone(&downstream.state));
+    drop(parts);
+    let response = match head {
+        Err(error) => Some(respond_to_malformed(&downstream, error, request_log)),
         Ok(head) => {
-            drop(parts);
             framing.takes_trailers = head.asks.trailers;
+            body.expects_continue(head.asks.continues);
             let context = RequestContext { downstream: &downstream, head: &head };
-            respond(context, IncomingBody::Http2(body.clone()), request_log).await
+            let responding = respond(context, IncomingBody::Http2(body.clone()), request_log);
+            until_reset(responding, &stream, &mut reply).await
         }
     };
-    Ok(message(*response, framing, stream, body))
-}
-
-/// Spawns the tasks of streams. hyper spawns the task of a stream right after its request was taken.
-#[derive(Clone, Debug, Default)]
-pub(super) struct StreamTasks(Rc<RefCell<Option<ClientTask>>>);
-
-impl StreamTasks {
-    /// The next task is that of this stream.
-    pub(super) fn expect(&self, stream: &OpenStream) {
-        self.0.replace(Some(stream.downstream.task.clone()));
+    if let Some(response) = response {
+        outgoing::send(*response, framing, reply, stream, body).await;
     }
 }
 
-impl<F: Future<Output: 'static> + 'static> Executor<F> for StreamTasks {
-    fn execute(&self, task: F) {
-        let task = tokio::task::spawn_local(task);
-        self.0.take().into_iter().for_each(|client| client.set(task.abort_handle()));
-    }
+/// Waits for the response, and sends the interim ones before it; `None` if the client resets the stream first.
+async fn until_reset(
+    responding: impl Future<Output = Box<Response>>,
+    stream: &OpenStream,
+    reply: &mut SendResponse<Part>,
+) -> Option<Box<Response>> {
+    let mut responding = pin!(responding);
+    poll_fn(|context| {
+        if let Poll::Ready(response) = responding.as_mut().poll(context) {
+            return Poll::Ready(Some(response));
+        }
+        if reply.poll_reset(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        interim::send(stream, reply, context);
+        Poll::Pending
+    })
+    .await
 }

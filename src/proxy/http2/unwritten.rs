@@ -1,120 +1,162 @@
-//! Which responses hyper gets as a whole: short ones that the client's windows surely admit, while little waits in hyper. hyper has
-//! then nothing left to do for the stream, so no deadline would end it: of all others the last byte is held back. And no response
-//! gives hyper more while the client's socket takes no more, as hyper keeps that even for streams that were ended.
+//! How much of a connection's responses may wait in h2 until the client's socket takes it: so much of bodies, so much of heads,
+//! however many streams there are, and nothing more while the socket is full. A stream with more waits in its own task, which
+//! deadlines can end.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// The window of a stream unless the client says otherwise (RFC 9113, 6.9.2).
-const INITIAL_WINDOW: usize = 65_535;
+use bytes::{Buf, Bytes};
+use tokio::sync::Semaphore;
 
-/// What one connection has given hyper and not seen written.
+/// The most bytes of bodies. With much less, streams that are ready at once fill fewer records of TLS: 64 KiB took a sixth more
+/// of the processor for responses of 64 KB.
+const BODY_BYTES: usize = 256 * 1024;
+
+/// With so many bytes of heads, another one waits.
+const HEAD_BYTES: usize = 32 * 1024;
+
+/// What one connection has given h2 and not seen written.
 #[derive(Debug)]
 pub(super) struct Unwritten {
-    /// The least window that the client has given its new streams.
-    window: Cell<usize>,
-    /// The bytes of bodies that wait in hyper. Those of streams that were reset stay counted: then fewer responses go as a whole.
-    waiting: Cell<usize>,
-    /// The most of them for that.
-    most: usize,
-    /// Whether the client's socket takes no more.
+    /// The bytes of bodies that it may still be given.
+    body_room: Semaphore,
+    /// The bytes of heads that it was given.
+    heads: Cell<usize>,
+    /// Whether the client's socket is full.
     is_blocked: Cell<bool>,
-    /// The streams that wait until it does.
-    blocked: RefCell<BTreeMap<u64, Waker>>,
-    streams: Cell<u64>,
+    /// The streams that wait for that to end.
+    waiting: RefCell<Vec<Waker>>,
 }
 
 impl Unwritten {
-    /// No more than so many bytes wait if another response goes as a whole.
-    pub(super) fn limited_to(most: usize) -> Unwritten {
+    pub(super) fn new() -> Unwritten {
         Unwritten {
-            window: Cell::new(INITIAL_WINDOW),
-            waiting: Cell::default(),
-            most,
+            body_room: Semaphore::new(BODY_BYTES),
+            heads: Cell::default(),
             is_blocked: Cell::default(),
-            blocked: RefCell::default(),
-            streams: Cell::default(),
+            waiting: RefCell::default(),
         }
     }
 
-    /// The number of the next stream.
-    pub(super) fn next_stream(&self) -> u64 {
-        self.streams.replace(self.streams.get() + 1)
-    }
-
-    /// Waits until the client's socket takes more.
-    pub(super) fn poll_writable(&self, stream: u64, context: &Context<'_>) -> Poll<()> {
-        if !self.is_blocked.get() {
+    /// Waits until another head or piece of a body may be given, if there is room for it.
+    pub(super) fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
+        if self.heads.get() < HEAD_BYTES && !self.is_blocked.get() {
             return Poll::Ready(());
         }
-        self.blocked.borrow_mut().insert(stream, context.waker().clone());
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
         Poll::Pending
     }
 
-    /// The stream is over.
-    pub(super) fn forget(&self, stream: u64) {
-        self.blocked.borrow_mut().remove(&stream);
+    /// h2 gets a head of so many bytes.
+    pub(super) fn head_given(&self, bytes: usize) {
+        self.heads.set(self.heads.get().saturating_add(bytes));
     }
 
-    /// Whether the client's socket has just taken less than there was.
-    pub(super) fn note_blocked(&self, is_blocked: bool) {
+    /// h2 has just written what it could: whether the socket refused some of it, and whether it is full now.
+    pub(super) fn note_written(&self, was_refused: bool, is_blocked: bool) {
+        if !was_refused {
+            self.heads.set(0);
+        }
         self.is_blocked.set(is_blocked);
-        if !is_blocked {
-            std::mem::take(&mut *self.blocked.borrow_mut()).into_values().for_each(Waker::wake);
+        if self.heads.get() < HEAD_BYTES && !is_blocked {
+            std::mem::take(&mut *self.waiting.borrow_mut()).into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Whether the last bytes of a body go as a whole; `before` of them hyper has had already.
-    pub(super) fn admits(&self, last: usize, before: usize) -> bool {
-        before.saturating_add(last) <= self.window.get() && self.waiting.get().saturating_add(last) <= self.most
+    /// Takes room for so many bytes of a body, if there is room at once.
+    pub(super) fn try_take(&self, bytes: usize) -> bool {
+        self.body_room.try_acquire_many(permits(bytes)).map(|permit| permit.forget()).is_ok()
     }
 
-    /// hyper gets these bytes of a body.
-    pub(super) fn given(&self, bytes: usize) {
-        self.waiting.set(self.waiting.get().saturating_add(bytes));
+    /// Takes room for so many bytes of a body, one stream after the other.
+    pub(super) async fn take(&self, bytes: usize) {
+        if let Ok(permit) = self.body_room.acquire_many(permits(bytes)).await {
+            permit.forget();
+        }
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Bytes of a body that h2 gets, for which there is room. The room is free again once h2 drops them: they are written, or their
+/// stream was reset.
+#[derive(Debug)]
+pub(super) struct Part {
+    bytes: Bytes,
+    length: usize,
+    unwritten: Rc<Unwritten>,
+}
+
+impl Part {
+    pub(super) fn new(bytes: Bytes, unwritten: &Rc<Unwritten>) -> Part {
+        Part { length: bytes.len(), bytes, unwritten: Rc::clone(unwritten) }
+    }
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
     }
 
-    /// A DATA frame with so many bytes is written.
-    pub(super) fn written(&self, bytes: usize) {
-        self.waiting.set(self.waiting.get().saturating_sub(bytes));
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
     }
 
-    /// The client has set the window of its streams.
-    pub(super) fn window_is(&self, window: usize) {
-        self.window.set(self.window.get().min(window));
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.unwritten.body_room.add_permits(self.length);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::sync::Arc;
 
     #[test]
-    fn streams_wait_while_the_socket_takes_no_more() {
-        let unwritten = Unwritten::limited_to(100);
-        let context = Context::from_waker(Waker::noop());
-        let (first, second) = (unwritten.next_stream(), unwritten.next_stream());
-        assert!(unwritten.poll_writable(first, &context).is_ready());
-        unwritten.note_blocked(true);
-        assert!(unwritten.poll_writable(first, &context).is_pending());
-        assert!(unwritten.poll_writable(second, &context).is_pending());
-        unwritten.forget(first);
-        assert_eq!(unwritten.blocked.borrow().len(), 1);
-        unwritten.note_blocked(false);
-        assert!(unwritten.poll_writable(first, &context).is_ready() && unwritten.blocked.borrow().is_empty());
+    fn bodies_wait_for_room_one_after_the_other() {
+        let unwritten = Rc::new(Unwritten::new());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(unwritten.try_take(BODY_BYTES) && !unwritten.try_take(1));
+        let part = Part::new(Bytes::from(vec![0; BODY_BYTES]), &unwritten);
+        let (mut first, mut second) = (pin!(unwritten.take(BODY_BYTES)), pin!(unwritten.take(1)));
+        assert!(first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending());
+        drop(part);
+        assert!(second.as_mut().poll(&mut context).is_pending() && first.as_mut().poll(&mut context).is_ready());
+        drop(Part::new(Bytes::from(vec![0; BODY_BYTES]), &unwritten));
+        assert!(second.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]
-    fn a_response_goes_as_a_whole_within_its_window_and_the_limit() {
-        let unwritten = Unwritten::limited_to(100);
-        assert!(unwritten.admits(100, 65_435) && !unwritten.admits(100, 65_436) && !unwritten.admits(101, 0));
-        unwritten.given(60);
-        assert!(unwritten.admits(40, 0) && !unwritten.admits(41, 0));
-        unwritten.written(1000);
-        assert!(unwritten.admits(100, 0));
-        unwritten.window_is(99);
-        unwritten.window_is(500);
-        assert!(unwritten.admits(99, 0) && !unwritten.admits(100, 0));
+    fn streams_wait_until_heads_are_written_and_the_socket_takes_more() {
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Task>) {}
+        }
+        let (unwritten, task) = (Unwritten::new(), Waker::from(Arc::new(Task)));
+        let context = Context::from_waker(&task);
+        unwritten.head_given(HEAD_BYTES - 1);
+        assert!(unwritten.poll_writable(&context).is_ready());
+        unwritten.head_given(1_000_000);
+        assert!(unwritten.poll_writable(&context).is_pending() && unwritten.poll_writable(&context).is_pending());
+        assert_eq!(unwritten.waiting.borrow().len(), 1);
+        for (was_refused, is_blocked) in [(true, true), (true, false), (false, true)] {
+            unwritten.note_written(was_refused, is_blocked);
+            assert!(unwritten.poll_writable(&context).is_pending(), "{was_refused} {is_blocked}");
+        }
+        unwritten.note_written(false, false);
+        assert!(unwritten.poll_writable(&context).is_ready() && unwritten.waiting.borrow().is_empty());
     }
 }

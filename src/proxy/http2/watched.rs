@@ -1,5 +1,5 @@
-//! The socket of an HTTP/2 connection as hyper reads and writes it, with the deadlines and limits of received frames that hyper
-//! does not have: the beginning of an incomplete frame, and the rate of control frames.
+//! The socket of an HTTP/2 connection as h2 reads and writes it, with the deadlines and limits of received frames that h2 does not
+//! have: the beginning of an incomplete frame, and the rate of control frames.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{DATA, FrameEvent, Frames, PING, SETTINGS};
 use super::socket::Socket;
-use super::unwritten::Unwritten;
 use crate::http1::RequestError;
 use crate::proxy::client::ConnectionState;
 
@@ -23,14 +22,13 @@ const PREFACE_BYTES: usize = 24;
 /// The most PING frames in a second, and the most SETTINGS frames: each needs a response.
 const CONTROL_FRAMES: u32 = 100;
 
-/// The socket as hyper has it.
+/// The socket as h2 has it.
 #[derive(Debug)]
 pub(super) struct WatchedStream {
     socket: Rc<RefCell<Socket>>,
     /// Bytes that were read before this existed.
     begun: Bytes,
     state: Rc<ConnectionState>,
-    unwritten: Rc<Unwritten>,
     received: Frames,
     /// Whether a field block has begun and not ended.
     is_block_open: bool,
@@ -40,18 +38,12 @@ pub(super) struct WatchedStream {
 
 impl WatchedStream {
     /// Watches a connection whose first bytes, if any were read, are `begun`.
-    pub(super) fn new(
-        socket: Rc<RefCell<Socket>>,
-        begun: Bytes,
-        state: Rc<ConnectionState>,
-        unwritten: Rc<Unwritten>,
-    ) -> WatchedStream {
+    pub(super) fn new(socket: Rc<RefCell<Socket>>, begun: Bytes, state: Rc<ConnectionState>) -> WatchedStream {
         state.note_head(true);
         WatchedStream {
             socket,
             begun,
             state,
-            unwritten,
             received: Frames::after(PREFACE_BYTES),
             is_block_open: true,
             pings: Rate::default(),
@@ -62,7 +54,7 @@ impl WatchedStream {
     /// Follows received bytes. An error ends the connection.
     fn follow(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (mut is_flooded, mut has_progress) = (false, false);
-        let WatchedStream { received, is_block_open, pings, settings, unwritten, .. } = self;
+        let WatchedStream { received, is_block_open, pings, settings, .. } = self;
         received.advance(bytes, |event| match event {
             FrameEvent::Begins(frame) => {
                 is_flooded |= match frame.kind {
@@ -75,7 +67,6 @@ impl WatchedStream {
                 *is_block_open = frame.leaves_block_open();
                 has_progress |= !*is_block_open;
             }
-            FrameEvent::Window(window) => unwritten.window_is(window as usize),
         });
         if has_progress {
             self.state.head_over();
@@ -129,7 +120,7 @@ impl AsyncWrite for WatchedStream {
         true
     }
 
-    /// The connection's task flushes once hyper has no more to write.
+    /// The connection's task flushes once h2 has no more to write.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

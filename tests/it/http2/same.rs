@@ -188,12 +188,7 @@ fn every_response_of_ucs_is_the_same_over_both_protocols() {
             assert_eq!(seen(&http2), seen(&http1), "{method}: {name}");
             let length = |reply: &Reply| reply.header("content-length").map(str::to_owned);
             assert!(length(&http2) == length(&http1) || length(&http1).is_none(), "{method}: {name}");
-            // hyper cannot send interim responses over HTTP/2.
-            assert_eq!(
-                (http1.interim.is_empty(), http2.interim.len()),
-                (*name != "early hints", 0),
-                "{method}: {name}"
-            );
+            assert_eq!(http2.interim, http1.interim, "{method}: {name}");
         }
     }
 }

@@ -184,8 +184,17 @@ impl Gateway {
 
     /// Most memory that was ever resident, in KiB. A peak between two looks cannot be missed.
     pub fn peak_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// The same without the pages of its file, which come as its code is first run.
+    pub fn peak_own_kib(&self) -> u64 {
+        self.peak_kib() - self.memory_kib("RssFile:")
+    }
+
+    fn memory_kib(&self, name: &str) -> u64 {
         let status = self.memory();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 

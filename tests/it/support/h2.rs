@@ -1,7 +1,7 @@
 //! A small blocking client of HTTP/2 that sends exactly the frames it is told, right or wrong, and reads what comes. Every read
 //! has a deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub struct H2 {
 #[derive(Clone, Debug, Default)]
 struct Received {
     reply: Option<Reply>,
-    interim: Vec<u16>,
+    interim: VecDeque<Reply>,
     end: Option<End>,
 }
 
@@ -213,7 +213,7 @@ impl H2 {
         let received = &self.streams[&stream];
         assert_eq!(end, End::Regular, "{received:?}");
         let mut reply = received.reply.clone().expect("a response has fields");
-        reply.interim = received.interim.clone();
+        reply.interim = received.interim.iter().map(|interim| interim.status).collect();
         reply
     }
 
@@ -237,13 +237,13 @@ impl H2 {
         }
     }
 
-    /// Waits for an interim response of this stream.
+    /// The next interim response of this stream.
     #[track_caller]
-    pub fn interim(&mut self, stream: u32) -> u16 {
+    pub fn interim(&mut self, stream: u32) -> Reply {
         loop {
             let received = self.streams.entry(stream).or_default();
-            if let Some(status) = received.interim.first() {
-                return *status;
+            if let Some(interim) = received.interim.pop_front() {
+                return interim;
             }
             assert!(received.end.is_none() && received.reply.is_none(), "stream {stream}: {received:?}");
             self.advance();
@@ -400,12 +400,12 @@ impl H2 {
 fn note_fields(received: &mut Received, fields: Vec<(String, String)>) {
     let status = fields.iter().find(|(name, _)| name == ":status").map(|(_, value)| value.parse().unwrap());
     let fields: Vec<_> = fields.into_iter().filter(|(name, _)| !name.starts_with(':')).collect();
+    let head =
+        |status| Reply { status, headers: fields.clone(), body: Vec::new(), trailers: Vec::new(), interim: Vec::new() };
     match (status, &mut received.reply) {
-        (Some(100..=199), _) => received.interim.extend(status),
-        (Some(status), reply) => {
-            let (body, trailers, interim) = Default::default();
-            *reply = Some(Reply { status, headers: fields, body, trailers, interim });
-        }
+        (Some(status @ 100..=199), None) => received.interim.push_back(head(status)),
+        (Some(status), reply @ None) => *reply = Some(head(status)),
+        (Some(status), Some(_)) => panic!("a second head, with {status}"),
         (None, Some(reply)) => reply.trailers = fields,
         (None, None) => panic!("a head without :status: {fields:?}"),
     }

@@ -25,9 +25,6 @@ const AHEAD_BYTES: usize = 32 * 1024;
 /// The longest buffer that a busy connection keeps from one request to the next, in bytes.
 const KEPT_BYTES: usize = 4 * 1024;
 
-/// RFC 9110, 15.2.1.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
 /// State shared by all connections of one thread: the limits of heads, and a read buffer that is empty between two polls.
 pub struct Scratch {
     limits: HeadLimits,
@@ -179,7 +176,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
                 Ok(BodyEvent::More) if self.ended => self.fail_body(Some(RequestError::BodyTruncated)),
                 Ok(BodyEvent::More) => {
                     if std::mem::take(&mut self.expects_continue) {
-                        self.state.queue_interim(|bytes| bytes.extend_from_slice(CONTINUE));
+                        self.state.queue_continue();
                     }
                     self.state.remember(context);
                     match ready!(self.poll_fill(context)) {
