@@ -246,7 +246,8 @@ impl Node {
     /// The same; it must succeed. Its output.
     #[track_caller]
     pub fn must_ctl(&self, arguments: &[&str]) -> String {
-        let output = self.ctl(arguments);
+        // On a busy machine it takes longer than the five seconds of etcdctl: etcd hashes passwords slowly by intention.
+        let output = self.ctl(&[&["--command-timeout=60s"], arguments].concat());
         assert!(output.status.success(), "etcdctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
