@@ -4,12 +4,14 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
 
 use super::calls;
 use super::connection_limits::ConnectionSlot;
@@ -25,6 +27,10 @@ const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(20);
 
 /// The time that open connections have for their end at a shutdown.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection without a request may still send its first one at a shutdown: hyper would close it without a response,
+/// even with the request in the socket.
+const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: Stream, arrival: Arrival, state: Arc<AdminState>) {
@@ -60,9 +66,11 @@ async fn secured(stream: Stream, mut arrival: Arrival, state: &AdminState) -> Op
 }
 
 async fn serve_requests(stream: DeadlineIo, arrival: Arrival, state: Arc<AdminState>) {
-    let closing = becomes_true(state.closing.clone());
-    let slot = Arc::clone(&arrival.slot);
+    let closing = state.closing.clone();
+    let (slot, has_request) = (Arc::clone(&arrival.slot), Arc::new(AtomicBool::new(false)));
+    let noted = Arc::clone(&has_request);
     let service = service_fn(move |request| {
+        noted.store(true, Ordering::Relaxed);
         let (state, arrival) = (Arc::clone(&state), arrival.clone());
         async move { Ok::<_, Infallible>(calls::respond(&state, &arrival, request).await) }
     });
@@ -75,13 +83,23 @@ async fn serve_requests(stream: DeadlineIo, arrival: Arrival, state: Arc<AdminSt
     let mut serving = pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
-        () = async { tokio::select! { () = closing => {}, () = is_anonymous_for_long(&slot) => {} } } => {
+        () = async {
+            tokio::select! { () = must_end(closing, &has_request) => {}, () = is_anonymous_for_long(&slot) => {} }
+        } => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "an admin connection ended early");
+    }
+}
+
+/// Waits until the admin listener closes, and a connection without a request has had time for one.
+async fn must_end(closing: watch::Receiver<bool>, has_request: &AtomicBool) {
+    becomes_true(closing).await;
+    if !has_request.load(Ordering::Relaxed) {
+        tokio::time::sleep(FIRST_REQUEST_TIME).await;
     }
 }
 

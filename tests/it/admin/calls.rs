@@ -1,9 +1,11 @@
 //! Calls as such: methods, paths and bodies that no call takes, and the fields that every response carries.
 
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use super::bearer;
-use crate::support::{Connection, Gateway, Ucs, Upload, admin, eventually, request};
+use crate::support::{Connection, Gateway, PATIENCE, Ucs, Upload, admin, eventually, request};
 
 #[test]
 fn a_wrong_method_or_path_is_named() {
@@ -24,6 +26,21 @@ fn a_wrong_method_or_path_is_named() {
         let media = if status == 200 { "application/json" } else { "application/problem+json" };
         assert_eq!(reply.header("content-type"), Some(media), "{line}");
     }
+}
+
+/// Its connection was accepted before the stop, and has sent nothing yet: a probe during an upgrade.
+#[test]
+fn a_first_request_during_a_stop_has_its_response() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::bare(ucs.address, &[]);
+    let mut early = Connection::open(gateway.admin);
+    // Connections are accepted in their order.
+    assert_eq!(request(gateway.admin, "GET /livez", &[], b"").status, 200);
+    gateway.signal("TERM");
+    eventually("the listener to be closed", || TcpStream::connect(gateway.admin).is_err());
+    admin::begin(&mut early, &gateway, "GET /livez", None);
+    assert_eq!(early.read_reply().status, 200);
+    assert_eq!(gateway.terminate(PATIENCE).code(), Some(0));
 }
 
 #[test]
