@@ -7,7 +7,7 @@ use crate::support::h2::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, Frame, HEADERS, INITIAL_WINDOW_SIZE, PING, PREFACE,
     RST_STREAM, SETTINGS,
 };
-use crate::support::{Gateway, H2, PATIENCE, Scripted, Ucs, admin, eventually, hpack};
+use crate::support::{Gateway, H2, Scripted, Ucs, admin, eventually, hpack};
 
 /// What a flood may add to the memory of the gateway.
 const GROWTH_KIB: u64 = 8 * 1024;
@@ -190,16 +190,7 @@ fn a_client_that_reads_nothing_at_all_loses_its_connection() {
 /// While others wait for a connection to UCS: N, N + 1 and 10 N streams hold one each.
 #[test]
 fn a_client_that_reads_nothing_loses_its_connection_to_clients_that_wait() {
-    let upstream = Scripted::start(|conn| {
-        while let Some(request) = conn.read_request() {
-            if request.head.contains("/profiles/long") {
-                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-                conn.write_pattern(1_000_000_000, PATIENCE, |_| {});
-                return;
-            }
-            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-        }
-    });
+    let upstream = Scripted::ok_or_long();
     let gateway = start(upstream.address, &["--workers", "1", "--upstream-connections", "4"]);
     let open = || admin::metric(&gateway, "ucs_gateway_client_connections_open");
     for streams in [4, 5, 40] {

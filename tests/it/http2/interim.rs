@@ -113,12 +113,7 @@ fn a_storm_of_interim_responses_ends() {
 
 #[test]
 fn a_client_that_expects_100_gets_it_once_the_request_is_on_its_way() {
-    let upstream = Scripted::start(|conn| {
-        while let Some(request) = conn.read_request() {
-            let body = request.body.len().to_string();
-            conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
-        }
-    });
+    let upstream = Scripted::with_lengths();
     let gateway = start(upstream.address, &[]);
     let mut client = H2::open(gateway.data);
     for length in [&[("content-length", "5")][..], &[]] {

@@ -130,12 +130,7 @@ fn a_switch_of_protocols_that_nobody_asked_for_is_a_broken_answer() {
 
 #[test]
 fn a_client_that_expects_100_gets_it_once_the_request_is_on_its_way() {
-    let upstream = Scripted::start(|conn| {
-        while let Some(request) = conn.read_request() {
-            let body = request.body.len().to_string();
-            conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
-        }
-    });
+    let upstream = Scripted::with_lengths();
     let gateway = Gateway::bare(upstream.address, &[]);
     let mut client = Connection::open(gateway.data);
     for _ in 0..2 {

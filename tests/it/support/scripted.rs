@@ -93,6 +93,16 @@ impl Scripted {
         })
     }
 
+    /// Answers with the length of the request's body.
+    pub fn with_lengths() -> Scripted {
+        Scripted::start(|conn| {
+            while let Some(request) = conn.read_request() {
+                let body = request.body.len().to_string();
+                conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+            }
+        })
+    }
+
     /// How many connections were made.
     pub fn connections(&self) -> usize {
         self.seen.lock().unwrap().len()
