@@ -3,7 +3,8 @@
 use super::error::LaunchError;
 use crate::admin;
 use crate::config::Settings;
-use crate::transport::{Address, InheritedSockets, Listener, ListeningSocket, SocketLimits, SocketOrigin};
+use crate::proxy::worker;
+use crate::transport::{Address, InheritedSockets, Listener, ListeningSocket, SocketOrigin};
 
 /// The bound addresses, reported once the gateway is ready.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ impl Sockets {
             Some(socket) => (socket, SocketOrigin::Inherited),
             None => {
                 let failed = |source| LaunchError::Listen { address: settings.listen.clone(), source };
-                let socket = ListeningSocket::bind(&settings.listen, SocketLimits::default()).map_err(failed)?;
+                let socket = ListeningSocket::bind(&settings.listen, worker::SOCKET_LIMITS).map_err(failed)?;
                 (socket, SocketOrigin::Own)
             }
         };

@@ -48,7 +48,7 @@ const READING_LOOKS: u32 = 6;
 
 /// What the kernel receives of a client before it is read: enough for a fast upload, and no more, as the kernel would receive
 /// megabytes for a UCS that does not read.
-const CLIENT_LIMITS: SocketLimits =
+pub(crate) const SOCKET_LIMITS: SocketLimits =
     SocketLimits { send_buffer: None, receive_buffer: Some(128 * 1024), user_timeout: None };
 
 /// Bytes that the kernel buffers for a client, beyond those in flight. Without a limit it would buffer megabytes for a client
@@ -68,7 +68,7 @@ pub async fn run(
         Address::Tcp(address) => Some(address.port()),
         Address::Unix(_) => None,
     };
-    let listener = Listener::new(listener, CLIENT_LIMITS)?;
+    let listener = Listener::new(listener, SOCKET_LIMITS)?;
     let connections = Rc::new(Connections::new(worker, settings, shared, port));
     let sweeping = faults::with(Part::Sweep(connections.worker.index), (), sweep(Rc::clone(&connections)));
     let mut sweeper = tokio::task::spawn_local(sweeping);

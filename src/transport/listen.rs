@@ -65,17 +65,17 @@ impl ListeningSocket {
     }
 
     /// A connection that waits in its queue. To be called inside a runtime.
-    fn accept(&self) -> io::Result<(Stream, Peer)> {
+    fn accept(&self, limits: SocketLimits) -> io::Result<(Stream, Peer)> {
         match self {
             ListeningSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((TcpStream::from_std(stream)?.into(), Peer::Tcp(peer)))
+                accepted_tcp(TcpStream::from_std(stream)?, peer, limits)
             }
             ListeningSocket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                accepted_unix(UnixStream::from_std(stream)?, SocketLimits::default())
+                accepted_unix(UnixStream::from_std(stream)?, limits)
             }
         }
     }
@@ -92,7 +92,7 @@ impl ListeningSocket {
 /// A listener on TCP or on a unix socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, SocketLimits),
     Unix(UnixListener, SocketLimits),
 }
 
@@ -102,7 +102,7 @@ impl Listener {
         match socket {
             ListeningSocket::Tcp(listener) => {
                 apply(&SockRef::from(&listener), limits)?;
-                TcpListener::from_std(listener).map(Listener::Tcp)
+                Ok(Listener::Tcp(TcpListener::from_std(listener)?, limits))
             }
             ListeningSocket::Unix(listener) => Ok(Listener::Unix(UnixListener::from_std(listener)?, limits)),
         }
@@ -111,9 +111,9 @@ impl Listener {
     /// The next connection.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener, limits) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+                accepted_tcp(stream, peer, *limits)
             }
             Listener::Unix(listener, limits) => accepted_unix(listener.accept().await?.0, *limits),
         }
@@ -122,14 +122,14 @@ impl Listener {
     /// Closes the socket, after it has accepted the connections that wait in its queue. More may arrive meanwhile, so there is a
     /// limit.
     pub(crate) fn accept_queued(self, mut serve: impl FnMut(Stream, Peer)) {
-        let socket = match self {
-            Listener::Tcp(listener) => listener.into_std().map(ListeningSocket::Tcp),
-            Listener::Unix(listener, _) => listener.into_std().map(ListeningSocket::Unix),
+        let (socket, limits) = match self {
+            Listener::Tcp(listener, limits) => (listener.into_std().map(ListeningSocket::Tcp), limits),
+            Listener::Unix(listener, limits) => (listener.into_std().map(ListeningSocket::Unix), limits),
         };
         // An error means that the socket is unusable anyway.
         let Ok(socket) = socket else { return };
         for _ in 0..BACKLOG {
-            match socket.accept() {
+            match socket.accept(limits) {
                 Ok((stream, peer)) => serve(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // This connection failed.
@@ -137,6 +137,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// A connection that waited in the queue of an inherited socket before the gateway started has the limits of its maker.
+fn accepted_tcp(stream: TcpStream, peer: SocketAddr, limits: SocketLimits) -> io::Result<(Stream, Peer)> {
+    apply(&SockRef::from(&stream), limits)?;
+    Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
 }
 
 fn accepted_unix(stream: UnixStream, limits: SocketLimits) -> io::Result<(Stream, Peer)> {
@@ -159,7 +165,7 @@ fn listen(address: SocketAddr, limits: SocketLimits) -> io::Result<std::net::Tcp
     Ok(socket.into())
 }
 
-/// Applies the limits to a listening socket over TCP, for the connections that it accepts.
+/// Applies the limits to a connection over TCP, or to a listening socket for the connections that it accepts.
 fn apply(socket: &SockRef<'_>, limits: SocketLimits) -> io::Result<()> {
     if let Some(bytes) = limits.send_buffer {
         socket.set_send_buffer_size(bytes)?;

@@ -1,19 +1,16 @@
-//! What the system holds for one connection while the other side does not read or does not respond: a bounded amount, towards
-//! clients and towards UCS, however much is sent.
+//! What the system holds for one connection while the other side reads no more: a bounded amount, towards clients and towards
+//! UCS, however much is sent. The other side has read much before, as the kernel's own limits grow with that.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::GET;
-use crate::support::kernel::{self, Socket};
-use crate::support::{Connection, Gateway, PATIENCE, Scripted, eventually, http};
+use crate::support::kernel::{self, FROM_CLIENT, Socket, settled};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, http};
 
 const LONG: u64 = 64 << 20;
 
-/// Of a client's bytes: its buffer of 128 KiB, doubled by the kernel, and the segments that the kernel takes beyond it. On an idle
-/// machine these are few; on a busy one it held up to 713 KiB (Linux 6.18).
-const FROM_CLIENT: u64 = 1 << 20;
 /// For a client that does not read: 64 KiB, one segment of the kernel beyond them, and what is on the way.
 const TO_CLIENT: u64 = 256 << 10;
 /// Of UCS's bytes: its buffer of 64 KiB, doubled by the kernel, and one segment beyond it.
@@ -21,19 +18,13 @@ const FROM_UCS: u64 = 192 << 10;
 /// For a UCS that does not read: 128 KiB, one segment of the kernel beyond them, and what is on the way.
 const TO_UCS: u64 = 384 << 10;
 
-/// The one socket of the gateway towards this side, once it holds no more than a second ago.
-#[track_caller]
-fn settled(sockets: impl Fn() -> Vec<Socket>, held: impl Fn(&Socket) -> u64) -> u64 {
-    let (mut before, mut equal) = (0, 0);
-    eventually("the socket holds no more", || {
-        let [socket] = &sockets()[..] else { return false };
-        let now = held(socket);
-        equal = if now > 0 && now == before { equal + 1 } else { 0 };
-        before = now;
-        std::thread::sleep(Duration::from_millis(100));
-        equal == 10
-    });
-    before
+/// Reads much, with pauses, so that the kernel takes the connection for one of a long delay, which needs large buffers: megabytes
+/// without a limit, where one that was never read gets 128 KiB.
+fn read_in_bursts(mut read: impl FnMut(usize)) {
+    for _ in 0..16 {
+        read(1 << 20);
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn towards_ucs(upstream: SocketAddr) -> Vec<Socket> {
@@ -49,8 +40,10 @@ fn of_a_response_that_is_not_read_the_system_holds_little_on_either_side() {
         }
     });
     let gateway = Gateway::bare(upstream.address, &[]);
-    let mut client = Connection::open(gateway.data).with_small_receive_buffer();
+    let mut client = Connection::open(gateway.data);
     client.send(http::compose(gateway.data, GET, &[], b""));
+    client.read_head();
+    read_in_bursts(|length| drop(client.read_exact(length)));
     let unread = settled(|| towards_ucs(upstream.address), |socket| socket.unread);
     assert!(unread <= FROM_UCS, "{unread} bytes of UCS");
     let unsent = settled(|| kernel::accepted_by(gateway.data), |socket| socket.unsent);
@@ -62,7 +55,8 @@ fn of_a_request_that_ucs_does_not_read_the_system_holds_little_on_either_side() 
     let (over, wait) = mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let upstream = Scripted::start(move |conn| {
-        conn.leaves_unread();
+        conn.read_head();
+        read_in_bursts(|length| drop(conn.read_exact(length)));
         let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
     });
     let gateway = Gateway::bare(upstream.address, &[]);

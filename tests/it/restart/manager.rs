@@ -3,9 +3,14 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::sync::{Mutex, mpsc};
 
 use super::{ALONE, Started, handle, start_on};
-use crate::support::{Connection, Gateway, PATIENCE, TempDir, Ucs, admin, eventually, request};
+use crate::support::kernel::{self, FROM_CLIENT, settled};
+use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, Ucs, admin, eventually, request};
+
+/// Of a body that nobody reads.
+const LONG: u64 = 64 << 20;
 
 fn refused(started: Started) -> String {
     let (status, log) = started.err().expect("it does not start");
@@ -27,6 +32,27 @@ fn an_inherited_socket_wins_over_the_address_and_stays_when_the_gateway_ends() {
         Connection::open(socket.local_addr().unwrap());
         let _queued = socket.accept().unwrap();
     }
+}
+
+#[test]
+fn the_system_holds_as_little_for_a_client_that_waited_for_the_gateway_as_for_any_other() {
+    let (over, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = Scripted::start(move |conn| {
+        conn.leaves_unread();
+        let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
+    });
+    let (socket, dir) = (TcpListener::bind("127.0.0.1:0").unwrap(), TempDir::new());
+    // The connection has the buffer of its listener, as with `ReceiveBuffer=` of systemd.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(1 << 20).unwrap();
+    let mut client = Connection::open(socket.local_addr().unwrap());
+    let gateway = start_on(handle(&socket), "LISTEN_FDS=1", dir.path(), upstream.address).expect("it starts");
+    client.send(format!("POST /profiles HTTP/1.1\r\nHost: ucs\r\nContent-Length: {LONG}\r\n\r\n"));
+    let sending = std::thread::spawn(move || client.write_pattern(LONG, PATIENCE, |_| {}));
+    let unread = settled(|| kernel::accepted_by(gateway.data), |socket| socket.unread);
+    assert!(unread <= FROM_CLIENT, "{unread} bytes of the client");
+    drop((gateway, over, socket));
+    sending.join().unwrap();
 }
 
 #[test]

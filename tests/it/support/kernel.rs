@@ -1,6 +1,13 @@
 //! What the system holds of TCP connections, whoever has closed them: `/proc/net/tcp`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::eventually;
+
+/// The most that the system holds of a client's bytes for the gateway: its buffer of 128 KiB, doubled by the kernel, and one segment
+/// beyond it, which kernels before 6.17 take.
+pub const FROM_CLIENT: u64 = 320 << 10;
 
 /// One socket of IPv4.
 #[derive(Debug)]
@@ -26,6 +33,21 @@ pub fn accepted_by(server: SocketAddr) -> Vec<Socket> {
 /// The clients' side of the connections to a server, likewise.
 pub fn connected_to(server: SocketAddr) -> Vec<Socket> {
     sockets().filter(|socket| socket.remote == server.port()).collect()
+}
+
+/// The one socket of the gateway towards this side, once it holds no more than a second ago.
+#[track_caller]
+pub fn settled(sockets: impl Fn() -> Vec<Socket>, held: impl Fn(&Socket) -> u64) -> u64 {
+    let (mut before, mut equal) = (0, 0);
+    eventually("the socket holds no more", || {
+        let [socket] = &sockets()[..] else { return false };
+        let now = held(socket);
+        equal = if now > 0 && now == before { equal + 1 } else { 0 };
+        before = now;
+        std::thread::sleep(Duration::from_millis(100));
+        equal == 10
+    });
+    before
 }
 
 fn sockets() -> impl Iterator<Item = Socket> {
