@@ -36,6 +36,12 @@ use crate::transport::{Handover, Peer, SocketOrigin, TlsServer};
 /// otherwise make all other requests wait.
 const THROTTLED_DELAY: Duration = Duration::from_millis(250);
 
+/// The longest such delay.
+const LONGEST_THROTTLED_DELAY: Duration = Duration::from_secs(5);
+
+/// The time between two such rejections of one worker, as long as the longest delay admits it: a crowd has 500 a second.
+const THROTTLED_INTERVAL: Duration = Duration::from_millis(2);
+
 /// The state that all workers share, besides the settings.
 #[derive(Clone, Debug)]
 pub struct Shared {
@@ -107,8 +113,8 @@ pub struct Worker {
     /// The slots of each class, for the table with this generation.
     class_slots: RefCell<(u32, Vec<ClassSlot>)>,
     no_class: usize,
-    /// Rejections for too many failed attempts, modulo 256.
-    throttled: Cell<u8>,
+    /// When the next rejection for too many failed attempts is due at the earliest.
+    next_throttled: Cell<Instant>,
 }
 
 /// The places of a class in the metrics and in the limits.
@@ -274,7 +280,7 @@ impl RequestContext<'_> {
         }
         let identified = downstream.worker.access.authenticate(credential, downstream.source(&head.fields)).await;
         if let Err(AccessError::Throttled { .. }) = identified {
-            tokio::time::sleep(downstream.worker.throttled_delay()).await;
+            tokio::time::sleep_until(downstream.worker.throttled_until().into()).await;
         }
         identified.map_err(Refusal::Access)
     }
@@ -323,7 +329,7 @@ impl Worker {
             class_limits: Arc::clone(&shared.class_limits),
             class_slots: RefCell::new((0, Vec::new())),
             no_class: shared.metrics.class_slot("none"),
-            throttled: Cell::default(),
+            next_throttled: Cell::new(Instant::now()),
         })
     }
 
@@ -332,12 +338,13 @@ impl Worker {
         self.gate.published().record.as_ref().map(|record| record.revision)
     }
 
-    /// The delay of the next rejection for too many failed attempts. Equal delays would make a crowd's next attempts arrive all
-    /// at once, and other requests wait for them.
-    fn throttled_delay(&self) -> Duration {
-        let count = self.throttled.get();
-        self.throttled.set(count.wrapping_add(1));
-        THROTTLED_DELAY + Duration::from_millis(count.into())
+    /// When the next rejection for too many failed attempts is due. Equal delays would make a crowd's next attempts arrive all at
+    /// once, and other requests wait for them.
+    fn throttled_until(&self) -> Instant {
+        let now = Instant::now();
+        let due = self.next_throttled.get().clamp(now + THROTTLED_DELAY, now + LONGEST_THROTTLED_DELAY);
+        self.next_throttled.set(due + THROTTLED_INTERVAL);
+        due
     }
 
     /// The slot of a class in the metrics; looked up once per table.

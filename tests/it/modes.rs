@@ -169,6 +169,25 @@ fn guessing_is_slowed_down_and_the_right_token_is_not() {
     assert_eq!(ask_for_mode(&gateway, Some(&bearer(&gateway)), br#"{"mode":"maintenance"}"#).status, 200);
 }
 
+/// The responses of a crowd that guesses must not come faster than the worker can pass them by, between ordinary requests.
+#[test]
+fn a_crowd_that_guesses_has_its_rejections_one_at_a_time() {
+    let ucs = Ucs::usual();
+    let gateway = Gateway::start(ucs.address, &["--workers", "1"]);
+    let guess = || ask_for_mode(&gateway, Some("Bearer wrong"), br#"{"mode":"maintenance"}"#).status;
+    eventually("the source is throttled", || guess() == 429);
+    let headers = [JSON, ("Authorization", "Bearer wrong")];
+    let message = compose(gateway.data, "POST /server/mode", &headers, br#"{"mode":"maintenance"}"#);
+    let started = Instant::now();
+    let mut crowd: Vec<Connection> = (0..400).map(|_| Connection::open(gateway.data)).collect();
+    crowd.iter_mut().for_each(|client| client.send(&message));
+    let rejected = crowd.iter_mut().map(Connection::read_reply).filter(|reply| reply.status == 429).count();
+    let time = started.elapsed();
+    assert!(rejected > 350, "of 400 guesses, as one more is admitted each second, {rejected} were rejected");
+    let shortest = Duration::from_millis(250) + Duration::from_millis(2) * u32::try_from(rejected - 1).unwrap();
+    assert!(time >= shortest, "{rejected} rejections in {time:?}");
+}
+
 /// The token or hash lines that `token` printed, as an entry of access.yaml, and the token.
 fn principal(name: &str, permissions: &str) -> (String, String) {
     let made = run(&["token", "new", "--name", name, "--permissions", permissions]);
