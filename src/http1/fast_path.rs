@@ -2,7 +2,7 @@
 //! for all other bytes it returns `None`, and the complete parsers in `head` and `response` decide.
 
 use super::fields::{Capitals, FieldPlace, Span};
-use super::syntax::{LOWER_TOKEN, find_control};
+use super::syntax::{find_control, plain_name};
 
 /// Room for this many field lines is reserved at once: most responses have fewer.
 const PLANNED_FIELDS: usize = 12;
@@ -13,42 +13,52 @@ pub(super) const STATUS_LINE_BYTES: usize = 13;
 /// Parses the plain field lines of `bytes` from `start` on, at most `most` of them, and adds their places. Returns the start of
 /// the next line, which is not plain, is empty, or is incomplete. The bytes are unchanged: the caller lowers the case of names.
 pub(super) fn fields(bytes: &[u8], mut start: usize, most: usize, places: &mut Vec<FieldPlace>) -> usize {
+    // Places are 32 bits wide.
+    let Some(mut rest) = bytes.get(start..).filter(|_| u32::try_from(bytes.len()).is_ok()) else { return start };
     for _ in 0..most {
-        let Some((place, next)) = field(bytes, start) else { break };
-        places.push(place);
-        start = next;
+        let Some(PlainField { colon, length, capitals }) = field(rest) else { break };
+        let (name, value) = (start..start + colon, start + colon + 2..start + length - 2);
+        places.push(FieldPlace { name: Span::narrow(name), value: Span::narrow(value), capitals });
+        start += length;
+        rest = &rest[length..];
     }
     start
 }
 
-/// Parses `name: value` with one space, a CR LF, and no other white space around the value.
-#[inline]
-fn field(bytes: &[u8], start: usize) -> Option<(FieldPlace, usize)> {
-    let line = bytes.get(start..)?;
-    let (colon, capitals) = name(line);
-    let Some([b':', b' ', value @ ..]) = line.get(colon..).filter(|_| colon > 0) else { return None };
-    let cr = find_control(value)?;
-    let (text, [b'\r', b'\n', ..]) = value.split_at_checked(cr)? else { return None };
-    if is_blank(*text.first()?) || is_blank(*text.last()?) {
-        return None;
-    }
-    let value = start + colon + 2;
-    let (name, value_place) = (Span::new(start, start + colon)?, Span::new(value, value + cr)?);
-    let place = FieldPlace { name, value: value_place, capitals };
-    Some((place, value + cr + 2))
+/// A plain field line.
+struct PlainField {
+    /// The length of its name.
+    colon: usize,
+    /// Its length, with its line end.
+    length: usize,
+    capitals: Capitals,
 }
 
-/// The length of the token that `line` begins with, and its capital letters.
+/// Parses `name: value` with one space, a CR LF, and no other white space around the value.
+#[inline]
+fn field(line: &[u8]) -> Option<PlainField> {
+    let (colon, capitals) = name(line);
+    let [b':', b' ', value @ ..] = line.get(colon..)? else { return None };
+    let cr = find_control(value)?;
+    let [first, .., b'\r', b'\n'] = value.get(..cr + 2)? else { return None };
+    if colon == 0 || is_blank(*first) || is_blank(*value[..cr].last()?) {
+        return None;
+    }
+    Some(PlainField { colon, length: colon + cr + 4, capitals })
+}
+
+/// The length of the letters, digits and dashes that `line` begins with, and the capital letters among them. Eight bytes at a
+/// time: a name that is longer than 64 bytes, or too close to the end, is not plain.
 #[inline]
 fn name(line: &[u8]) -> (usize, Capitals) {
     let (mut length, mut capitals) = (0, Capitals::default());
-    for byte in line {
-        let lower = LOWER_TOKEN[usize::from(*byte)];
-        if lower == 0 {
+    for word in line.as_chunks().0.iter().take(8) {
+        let name = plain_name(u64::from_le_bytes(*word));
+        capitals.note_all(length, name.capitals);
+        length += name.length;
+        if name.length < 8 {
             break;
         }
-        capitals.note(length, lower != *byte);
-        length += 1;
     }
     (length, capitals)
 }
@@ -85,14 +95,35 @@ pub(super) fn response_head(bytes: &mut [u8], most: usize) -> Option<ResponsePar
 
 /// Parses a decimal number below 10^19, with or without leading zeros.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    let append = |number: u64, digit: &u8| {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    };
-    let number = digits.iter().try_fold(0, append)?;
-    (!digits.is_empty() && number < 10_u64.pow(19)).then_some(number)
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    // As many digits as are accepted fit, so no sum is checked.
+    let significant = &digits[zeros..];
+    if digits.is_empty() || significant.len() > 19 {
+        return None;
+    }
+    let append = |number: u64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'));
+    significant.iter().try_fold(0, append)
 }
 
+/// Whether the byte of a value is white space: no value has control characters other than tab.
 fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
+    byte <= b' '
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_up_to_nineteen_digits_and_any_zeros_before_them() {
+        for (digits, expected) in
+            [("0", 0), ("7", 7), ("00", 0), ("1024", 1024), ("9999999999999999999", 10_u64.pow(19) - 1)]
+        {
+            assert_eq!(number(digits.as_bytes()), Some(expected), "{digits}");
+            assert_eq!(number(format!("{}{digits}", "0".repeat(30)).as_bytes()), Some(expected), "{digits}");
+        }
+        for other in ["", "1a", "a", "0a", "-1", "+1", "1 ", "10000000000000000000", "0x1", "/", ":"] {
+            assert_eq!(number(other.as_bytes()), None, "{other}");
+        }
+    }
 }

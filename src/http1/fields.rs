@@ -63,6 +63,12 @@ impl Capitals {
         }
     }
 
+    /// Notes capital letters from `place` on, below 64, with a bit for each.
+    #[inline]
+    pub(super) fn note_all(&mut self, place: usize, capitals: u64) {
+        self.0 |= capitals << place;
+    }
+
     /// Changes the case of these letters of a name.
     #[inline]
     pub(super) fn switch_case(self, name: &mut [u8]) {
@@ -75,9 +81,10 @@ impl Capitals {
 }
 
 impl Span {
-    /// From `start` to before `end`; `None` beyond 4 GiB.
-    pub(super) fn new(start: usize, end: usize) -> Option<Span> {
-        Some(Span { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+    /// A range below 4 GiB.
+    #[inline]
+    pub(super) fn narrow(range: Range<usize>) -> Span {
+        Span { start: range.start as u32, end: range.end as u32 }
     }
 
     /// The place of `part`, a subslice of `head`.
@@ -122,9 +129,12 @@ impl FieldPlace {
         }
     }
 
-    /// Name and value.
-    pub(super) fn of_head(self, head: &[u8]) -> (&[u8], &[u8]) {
-        (&head[self.name.range()], &head[self.value.range()])
+    pub(super) fn name(self, head: &[u8]) -> &[u8] {
+        &head[self.name.range()]
+    }
+
+    pub(super) fn value(self, head: &[u8]) -> &[u8] {
+        &head[self.value.range()]
     }
 
     /// The whole line, if `head` contains it in the form in which `encode` would write it.
@@ -140,12 +150,25 @@ impl FieldPlace {
 pub struct FieldLine<'a> {
     /// Its name, in lower case.
     pub name: &'a [u8],
+    head: &'a [u8],
+    place: FieldPlace,
+}
+
+impl<'a> FieldLine<'a> {
     /// Its value, without the white space around it.
-    pub value: &'a [u8],
+    pub fn value(&self) -> &'a [u8] {
+        self.place.value(self.head)
+    }
+
     /// The whole line, if it was received as `name: value` with CR LF behind it: then it can be copied.
-    pub(super) plain: Option<&'a [u8]>,
+    pub(super) fn plain(&self) -> Option<&'a [u8]> {
+        self.place.plain_line(self.head)
+    }
+
     /// The capital letters of the name as it was received.
-    pub(super) capitals: Capitals,
+    pub(super) fn capitals(&self) -> Capitals {
+        self.place.capitals
+    }
 }
 
 impl Fields {
@@ -169,10 +192,7 @@ impl Fields {
 
     /// Each line, with its name and value.
     pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
-        self.places.iter().map(|place| {
-            let (name, value) = place.of_head(&self.head);
-            FieldLine { name, value, plain: place.plain_line(&self.head), capitals: place.capitals }
-        })
+        self.places.iter().map(|place| FieldLine { name: place.name(&self.head), head: &self.head, place: *place })
     }
 
     /// The value of the first line with this name, in lower case.
@@ -201,17 +221,23 @@ impl Fields {
 
     /// The first line of the head, without its line end.
     pub(super) fn first_line(&self) -> &[u8] {
-        let head = self.head.trim_ascii_start();
+        let head = self.without_empty_lines();
         let line = memchr::memchr(b'\n', head).map_or(head, |end| &head[..end]);
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
-    /// The emptied buffer of the head, and empty fields that keep their room.
-    pub(super) fn clear(self) -> (BytesMut, Fields) {
-        let Fields { mut head, mut places, .. } = self;
+    /// The head without the empty lines before it.
+    pub(super) fn without_empty_lines(&self) -> &[u8] {
+        self.head.trim_ascii_start()
+    }
+
+    /// Removes all lines but keeps the room for their places, and returns the emptied buffer of the head.
+    pub(super) fn clear(&mut self) -> BytesMut {
+        self.places.clear();
+        self.lengths = NameLengths::default();
+        let mut head = std::mem::take(&mut self.head);
         head.clear();
-        places.clear();
-        (head, Fields { places, ..Fields::default() })
+        head
     }
 
     pub(super) fn bytes(&self, span: Span) -> &[u8] {

@@ -74,9 +74,11 @@ impl RequestHead {
 
     /// Clears the head for the connection's next request, and returns its emptied buffer.
     pub(crate) fn clear(&mut self) -> BytesMut {
-        let (bytes, fields) = std::mem::take(&mut self.fields).clear();
-        *self = RequestHead { fields, ..RequestHead::default() };
-        bytes
+        // In place: the head is larger than what is left of it.
+        let RequestHead { method, is_http10, fields, asks, target, reading } = self;
+        *method = Method::default();
+        (*is_http10, *asks, *target, *reading) = Default::default();
+        fields.clear()
     }
 
     /// The fast path for usual lines; `Lines::next` takes the others.
@@ -107,8 +109,8 @@ impl RequestHead {
 
     /// Notes the line's effect on the framing and on the connection.
     fn note(&mut self, place: FieldPlace, head: &[u8]) -> Result<(), RequestError> {
-        let (name, value) = place.of_head(head);
-        match name {
+        let value = place.value(head);
+        match place.name(head) {
             b"te" => self.asks.trailers |= has_token(value, b"trailers"),
             // RFC 9110, 10.1.1: ignored in HTTP/1.0.
             b"expect" if !self.is_http10 => {
@@ -179,13 +181,13 @@ fn first_byte(bytes: &[u8], start: usize) -> Result<(), RequestError> {
 }
 
 fn content_length(value: &[u8]) -> Result<u64, RequestError> {
-    if memchr(b',', value).is_some() {
-        return Err(RequestError::LengthRepeated);
-    }
     // A length with leading zeros is octal to some servers, one beyond the signed range negative.
     let is_plain = value.len() < 2 || !value.starts_with(b"0");
     let number = fast_path::number(value).filter(|&number| is_plain && i64::try_from(number).is_ok());
-    number.ok_or(RequestError::LengthInvalid)
+    number.ok_or_else(|| {
+        let is_list = memchr(b',', value).is_some();
+        if is_list { RequestError::LengthRepeated } else { RequestError::LengthInvalid }
+    })
 }
 
 /// The members of a list (RFC 9110, 5.6.1), without the empty ones.

@@ -132,9 +132,8 @@ fn is_port(rest: &[u8]) -> bool {
     match rest.split_first() {
         None => true,
         Some((b':', digits)) => {
-            (1..=5).contains(&digits.len())
-                && digits.iter().all(u8::is_ascii_digit)
-                && digits.iter().fold(0, |port, digit| port * 10 + u32::from(digit - b'0')) <= 65_535
+            let append = |port: u32, digit: &u8| digit.is_ascii_digit().then(|| port * 10 + u32::from(digit - b'0'));
+            (1..=5).contains(&digits.len()) && digits.iter().try_fold(0, append).is_some_and(|port| port <= 65_535)
         }
         Some(_) => false,
     }

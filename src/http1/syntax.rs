@@ -36,19 +36,6 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// Each token character in lower case, and 0 for all other bytes.
-pub(super) const LOWER_TOKEN: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        if CLASSES[byte] & TOKEN != 0 {
-            table[byte] = (byte as u8).to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    table
-};
-
 /// Whether names and methods may contain the byte (RFC 9110, 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TOKEN != 0
@@ -82,10 +69,54 @@ pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     bytes[at..].iter().position(|&byte| is_control(byte)).map(|offset| at + offset)
 }
 
+/// A bit in each of eight bytes.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = ONES * 0x80;
+
 /// Sets a bit in each byte below 0x20 or equal to 0x7f; only the lowest set bit is reliable. 0 if there is no such byte.
 fn control_or_tab(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = ONES * 0x80;
     let delete = word ^ (ONES * 0x7f);
     ((word.wrapping_sub(ONES * 0x20) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGHS
+}
+
+/// The letters, digits and dashes with which eight bytes begin.
+pub(super) struct PlainName {
+    pub(super) length: usize,
+    /// A bit for each capital letter, the first byte's lowest.
+    pub(super) capitals: u64,
+}
+
+/// Reads the name with which eight bytes begin, the first of them lowest.
+#[inline]
+pub(super) fn plain_name(word: u64) -> PlainName {
+    // Sums of seven bits each do not reach the next byte.
+    let (ascii, lower) = (word & !HIGHS, (word & !HIGHS) | (ONES * 0x20));
+    let within = |word: u64, first: u8, last: u8| {
+        (word + ONES * u64::from(0x80 - first)) & !(word + ONES * u64::from(0x7f - last)) & HIGHS
+    };
+    let letters = within(lower, b'a', b'z');
+    let plain = letters | within(ascii, b'0', b'9') | within(ascii, b'-', b'-');
+    let others = (!plain | word) & HIGHS;
+    let before_others = (others & others.wrapping_neg()).wrapping_sub(1);
+    let capitals = letters & !(word << 2) & before_others;
+    // Multiplied, the bits of all bytes meet in the last one.
+    let gathered = (capitals >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    PlainName { length: others.trailing_zeros() as usize / 8, capitals: gathered }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_name_ends_before_the_first_other_byte() {
+        for end in 0..=8 {
+            for other in (0..=255).filter(|byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'-') {
+                let mut bytes = *b"aZ-09zAq";
+                bytes[end..].fill(other);
+                let name = plain_name(u64::from_le_bytes(bytes));
+                assert_eq!((name.length, name.capitals), (end, 0b0100_0010 & ((1 << end) - 1)), "{bytes:?}");
+            }
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Fields {
 
     /// Whether this response was received in HTTP/1.0.
     pub(crate) fn is_of_http10_response(&self) -> bool {
-        self.first_line().starts_with(b"HTTP/1.0 ")
+        self.without_empty_lines().starts_with(b"HTTP/1.0 ")
     }
 }
 

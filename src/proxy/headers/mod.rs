@@ -13,7 +13,7 @@ pub use self::forwarding::{ForwardedInfo, ProxyFields, Received, RequestIds};
 pub(crate) use self::forwarding::{is_looping, trace_and_span, trace_ids};
 pub(crate) use self::names::UCS_GATEWAY;
 use self::names::{is_hop_by_hop, is_mark, is_override, is_unwanted_upstream};
-use crate::http1::encode::{pass_line, write_all, write_field, write_list};
+use crate::http1::encode::{pass_line, write_all, write_list};
 use crate::http1::{Buffer, FieldNames, Fields};
 
 mod client_address;
@@ -89,7 +89,7 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
                 pass_line(&mut bytes, line);
             }
             Disposition::MaxForwards if !max_forwards::is_counted(to.method) => pass_line(&mut bytes, line),
-            Disposition::MaxForwards => max_forwards::write_decremented(&mut bytes, line.value),
+            Disposition::MaxForwards => max_forwards::write_decremented(&mut bytes, line.value()),
             Disposition::Forwarding(field) if own.hop.drops(field) => {}
             Disposition::Forwarding(field) => seen.note(field),
         }
@@ -177,7 +177,7 @@ pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     if has_via {
         write_list(bytes, "Via", fields.values("via"), own);
     } else {
-        write_field(bytes, "Via", own.as_bytes());
+        write_all(bytes, [b"Via: ", own.as_bytes(), b"\r\n"]);
     }
     let passes = |name: &[u8]| name != b"via" && !is_removed(name);
     let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };

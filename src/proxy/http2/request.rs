@@ -91,7 +91,7 @@ mod tests {
     fn crumbs_of_cookies_are_joined() {
         let read = head("http://ucs/", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]).unwrap();
         let cookies: Vec<&[u8]> =
-            read.fields.lines().filter(|line| line.name == b"cookie").map(|line| line.value).collect();
+            read.fields.lines().filter(|line| line.name == b"cookie").map(|line| line.value()).collect();
         assert_eq!(cookies, [b"a=1; b=2"]);
     }
 
