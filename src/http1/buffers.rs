@@ -11,9 +11,6 @@ const KEPT: usize = 64;
 /// A buffer that has grown beyond this many bytes is freed.
 const KEPT_BYTES: usize = 8 * 1024;
 
-/// Room for the head of a usual response, in bytes.
-const HEAD_ROOM: usize = 1024;
-
 /// Pieces of a body up to this many bytes are copied behind the bytes that wait already, so that one system call sends all of
 /// them.
 pub(crate) const COPIED_BYTES: usize = 4 * 1024;
@@ -59,11 +56,6 @@ impl Drop for Buffer {
             kept.push(std::mem::take(&mut self.bytes));
         }
     }
-}
-
-/// The room for a head and for the copied part of a body of this size, in bytes.
-pub(crate) fn room_for(size: Option<u64>) -> usize {
-    HEAD_ROOM + copied_part(size)
 }
 
 /// The part of a body of this size that is copied behind its head, in bytes.

@@ -34,7 +34,7 @@ pub(crate) mod writer;
 
 pub use body::BodyEvent;
 pub(crate) use body::FramedBody;
-pub(crate) use buffers::{Buffer, Buffers, copied_part, room_for};
+pub(crate) use buffers::{Buffer, Buffers, copied_part};
 pub(crate) use error::RequestError;
 pub(crate) use field_names::FieldNames;
 pub(crate) use fields::Fields;

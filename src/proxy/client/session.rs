@@ -266,7 +266,7 @@ async fn write(
     framing: ResponseFraming,
 ) -> After {
     let (worker, interim) = (&downstream.worker, downstream.state.take_interim());
-    let mut message = http1::encode(*response, &interim, framing, &worker.date.borrow(), &worker.buffers);
+    let mut message = http1::encode(*response, &interim, framing, &worker.date.borrow());
     let closes = message.closes();
     let wrote = poll_fn(|context| poll_write(downstream, input, writer.half(), &mut message, context)).await;
     downstream.state.all_read();

@@ -1,14 +1,15 @@
 //! Encodes a response as an HTTP/1.1 message: status line, fields, and the framing that the client understands (RFC 9112, 6).
 
-use std::rc::Rc;
-
 use hyper::StatusCode;
 use hyper::body::Body;
 
 use super::{Response, ResponseBody, length_of_nothing};
-use crate::http1::encode::{write_all, write_line};
+use crate::http1::encode::write_all;
 use crate::http1::writer::{BodyFraming, CHUNKED, MessageWriter, Parts, write_length};
-use crate::http1::{Buffers, FieldNames, room_for};
+use crate::http1::{FieldNames, copied_part};
+
+/// Capacity for the date and the framing of a response, in bytes.
+const FRAMING_BYTES: usize = 128;
 
 /// The framing of a response, as the client's request demands.
 #[derive(Clone, Copy, Debug)]
@@ -36,18 +37,18 @@ pub(crate) fn encode(
     interim: &[u8],
     framing: ResponseFraming,
     date: &str,
-    buffers: &Rc<Buffers>,
 ) -> MessageWriter<ResponseBody> {
-    let Response { status, lines, meta, length: declared_length, closes, body, discards_body: _, is_own: _ } = response;
+    let Response { status, lines: mut head, meta, length: declared_length, closes, body, .. } = response;
     let size = body.size_hint().exact();
-    let mut head = buffers.take(room_for(size) + lines.len() + interim.len());
-    write_all(&mut head, [interim, b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", &lines]);
-    drop(lines);
+    head.reserve(FRAMING_BYTES + copied_part(size));
+    if !interim.is_empty() {
+        head.splice(..0, interim.iter().copied());
+    }
     let has_no_body = framing.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let ends_by_closing = !has_no_body && size.is_none() && framing.is_http10;
     let closes = framing.closes || ends_by_closing || closes;
     if !meta.dated {
-        write_line(&mut head, b"Date", date.as_bytes());
+        write_all(&mut head, [b"Date: ", date.as_bytes(), b"\r\n"]);
     }
     let body_framing = if has_no_body {
         if let Some(length) = length_of_nothing(status, declared_length, size) {

@@ -18,14 +18,14 @@ use crate::http1::{Buffer, Buffers, Fields, declared_length};
 
 pub(crate) use body::ResponseBody;
 
-/// Capacity for the field lines of a typical response, in bytes.
-const FIELDS_ROOM: usize = 512;
+/// Capacity for the head of a typical response, in bytes.
+const HEAD_ROOM: usize = 1024;
 
 /// A response. Always boxed, as it is returned through several futures.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
-    /// Its reason phrase with a line end, and its field lines without those of framing.
+    /// Its status line and field lines in HTTP/1.1, without those of framing. The encoder goes on behind them.
     pub(crate) lines: Buffer,
     /// Facts about the field lines that the encoder needs.
     pub(crate) meta: ResponseMeta,
@@ -43,8 +43,8 @@ pub(crate) struct Response {
 impl Response {
     /// A response without field lines.
     fn new(status: StatusCode, phrase: &[u8], body: ResponseBody, buffers: &Rc<Buffers>) -> Box<Response> {
-        let mut lines = buffers.take(FIELDS_ROOM);
-        write_all(&mut lines, [phrase, b"\r\n"]);
+        let mut lines = buffers.take(HEAD_ROOM);
+        write_all(&mut lines, [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", phrase, b"\r\n"]);
         Box::new(Response {
             status,
             lines,
