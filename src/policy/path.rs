@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// A path that every server reads in the same way: it begins with `/` and contains no dot segment, no empty segment (one
 /// trailing slash is allowed), no parameter, no escaped unreserved character. Borrowed when the request was canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CanonicalPath<'a>(Cow<'a, str>);
+pub struct CanonicalPath<'a>(Cow<'a, [u8]>);
 
 /// The reason why a path was refused. The text is for the client: the problem, and what to send instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,38 +93,40 @@ impl<'a> CanonicalPath<'a> {
         if raw.first() != Some(&b'/') {
             return Err(PathRefusal::NotAbsolute);
         }
-        if is_plainly_canonical(raw)
-            && let Ok(text) = std::str::from_utf8(raw)
-        {
-            return Ok(CanonicalPath(Cow::Borrowed(text)));
+        if is_plainly_canonical(raw) {
+            return Ok(CanonicalPath(Cow::Borrowed(raw)));
         }
         let text = decode(raw)?;
         check_segments(&text)?;
-        match std::str::from_utf8(raw) {
-            Ok(same) if same == text => Ok(CanonicalPath(Cow::Borrowed(same))),
-            _ => Ok(CanonicalPath(Cow::Owned(text))),
-        }
+        let is_same = text.as_bytes() == raw;
+        Ok(CanonicalPath(if is_same { Cow::Borrowed(raw) } else { Cow::Owned(text.into_bytes()) }))
     }
 
     /// The canonical text, when it differs from the parsed one.
-    pub(crate) fn rewritten(self) -> Option<String> {
+    pub(crate) fn rewritten(self) -> Option<Vec<u8>> {
         match self.0 {
             Cow::Borrowed(_) => None,
             Cow::Owned(text) => Some(text),
         }
     }
 
-    /// The canonical text. ASCII only.
-    pub fn as_str(&self) -> &str {
+    /// The canonical path. ASCII only.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The same as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 /// Classes of raw bytes for the single scan that most paths need. Plain is zero.
-const SLASH: u8 = 1;
-const DOT: u8 = 2;
+const DOT: u8 = 1;
+/// The high bits are those that the next byte must not have: it is neither a dot nor a slash.
+const SLASH: u8 = 2 | (2 | DOT) << 4;
 /// Needs the slow path: an escape, or a byte that will be refused.
-const CAREFUL: u8 = 4;
+const CAREFUL: u8 = 8;
 
 const CLASSES: [u8; 256] = {
     let mut classes = [CAREFUL; 256];
@@ -153,15 +155,14 @@ const fn is_reserved_in_path(byte: u8) -> bool {
 /// Whether the fast scan accepts the path. It has no branches inside the loop, so a segment that begins with a dot and an
 /// empty segment are left to the slow path.
 fn is_plainly_canonical(raw: &[u8]) -> bool {
-    let mut doubts = 0;
-    let mut after_slash = 0_u8;
+    let (mut all, mut doubts, mut before) = (0, 0, 0);
     for &byte in raw {
         let class = CLASSES[byte as usize];
-        doubts |= (class & CAREFUL) | (class & after_slash);
-        // All ones after a slash, so that SLASH or DOT of the next byte comes through.
-        after_slash = 0_u8.wrapping_sub(class & SLASH);
+        all |= class;
+        doubts |= class & (before >> 4);
+        before = class;
     }
-    doubts == 0
+    doubts == 0 && all & CAREFUL == 0
 }
 
 /// The path with its escapes normalised; refuses every byte and escape that is not allowed. Segments and nested escapes

@@ -16,7 +16,7 @@ pub(crate) struct RouteMatch {
     /// The route that it matches; `None` if it is unmatched and forwarded as a class.
     pub(crate) index: Option<RouteIndex>,
     /// Its canonical path, if that differs from the path that was sent.
-    pub(crate) rewritten: Option<String>,
+    pub(crate) rewritten: Option<Vec<u8>>,
     /// Counts it in flight, if it was admitted.
     pub(crate) permit: Option<Permit>,
 }

@@ -45,7 +45,7 @@ fn upstream_head(request: RequestContext<'_>, matched: &RouteMatch, method: &Met
     let host = head.authority().or_else(|| head.host());
     let to = Destination {
         method,
-        path: matched.rewritten.as_deref().map_or(head.path(), str::as_bytes),
+        path: matched.rewritten.as_deref().unwrap_or(head.path()),
         query: head.query(),
         host: host.unwrap_or(worker.upstream_host.as_bytes()),
     };
@@ -68,7 +68,7 @@ pub(crate) fn admitted_entry(
 ) -> AccessLogEntry {
     let RequestContext { downstream, head } = request;
     let worker = &downstream.worker;
-    let path = matched.rewritten.as_deref().map_or(head.path(), str::as_bytes);
+    let path = matched.rewritten.as_deref().unwrap_or(head.path());
     AccessLogEntry {
         method: Some(head.method.clone()),
         client: downstream.proxied_client(&head.fields),

@@ -127,7 +127,7 @@ impl RouteTable {
 
     #[inline]
     fn below_base<'p>(&self, path: &'p CanonicalPath<'_>) -> Option<&'p [u8]> {
-        let rest = path.as_str().as_bytes().strip_prefix(self.base_path.as_bytes())?;
+        let rest = path.as_bytes().strip_prefix(self.base_path.as_bytes())?;
         matches!(rest.first(), None | Some(b'/')).then_some(rest)
     }
 }

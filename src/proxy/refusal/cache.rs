@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Method;
 
-use super::page::{Page, RequestSummary};
+use super::page::Page;
 use crate::gate::Published;
+use crate::http1::RequestHead;
 use crate::policy::table::RouteIndex;
 
 /// The placeholder of the path. JSON does not escape this character, and neither classified paths nor route tables contain it.
@@ -48,12 +49,13 @@ struct Template {
 }
 
 impl RefusalCache {
-    /// Calls `with` with the field lines and the body of the page; `make` makes the page if it is not cached.
+    /// Calls `with` with the field lines and the body of the page for this request; `make` makes a page for a path, if none is
+    /// cached.
     pub(crate) fn with_page<T>(
         &self,
         key: Key<'_>,
-        summary: RequestSummary<'_>,
-        make: impl FnOnce(RequestSummary<'_>) -> Page,
+        head: &RequestHead,
+        make: impl FnOnce(&str) -> Page,
         with: impl FnOnce(&[u8], Bytes) -> T,
     ) -> T {
         let mut cached = self.0.borrow_mut();
@@ -62,10 +64,10 @@ impl RefusalCache {
             old => old.insert(CachedPages::new(key)),
         };
         let page = match &mut cached.pages[key.index as usize] {
-            Some(page) if page.method == *summary.method => page,
-            other => other.insert(Template::new(summary.method, make(RequestSummary { path: MARK, ..summary }))),
+            Some(page) if page.method == head.method => page,
+            other => other.insert(Template::new(&head.method, make(MARK))),
         };
-        with(&page.lines, page.content(summary.path))
+        with(&page.lines, page.content(head.path()))
     }
 }
 
@@ -87,12 +89,12 @@ impl Template {
         Template { method: method.clone(), lines, pieces }
     }
 
-    fn content(&self, path: &str) -> Bytes {
+    fn content(&self, path: &[u8]) -> Bytes {
         let paths = path.len() * (self.pieces.len() - 1);
         let mut content = Vec::with_capacity(self.pieces.iter().map(|piece| piece.len()).sum::<usize>() + paths);
         for (number, piece) in self.pieces.iter().enumerate() {
             if number > 0 {
-                content.extend_from_slice(path.as_bytes());
+                content.extend_from_slice(path);
             }
             content.extend_from_slice(piece);
         }

@@ -39,8 +39,8 @@ impl RefusalLog {
     }
 
     fn has_room(&self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.counted.get()).as_secs() / INTERVAL.as_secs();
-        if passed > 0 {
+        if now >= self.counted.get() + INTERVAL {
+            let passed = now.saturating_duration_since(self.counted.get()).as_secs() / INTERVAL.as_secs();
             self.counted.set(now);
             self.allowed.set(BURST.min(self.allowed.get() + passed));
         }

@@ -174,14 +174,14 @@ fn detail(refusal: &Refusal, summary: RequestSummary<'_>, record: Option<&ModeRe
 }
 
 /// The value of `Retry-After`, in seconds: until the end, but no more than `most`, as some clients hold a thread so long.
-pub(crate) fn retry_after(record: Option<&ModeRecord>, most: u64, now: Timestamp) -> u64 {
+pub(crate) fn retry_after(record: Option<&ModeRecord>, most: u64, now: impl FnOnce() -> Timestamp) -> u64 {
     let (end, most) = match record {
         Some(record) if record.phase == Phase::Switching => (record.deadline, most.min(RETRY_SECONDS_WHILE_SWITCHING)),
         Some(record) => (record.expires, most),
         None => (None, most),
     };
     let Some(end) = end else { return most };
-    u64::try_from(end.as_second() - now.as_second()).unwrap_or(0).clamp(1, most.max(1))
+    u64::try_from(end.as_second() - now().as_second()).unwrap_or(0).clamp(1, most.max(1))
 }
 
 /// Replaces the placeholders of a template, each escaped as in a JSON string.

@@ -31,32 +31,32 @@ pub(crate) fn respond(
     let (worker, Refused { refusal, matched }) = (&downstream.worker, refused);
     let table_ref = matched.as_ref().map_or_else(|| worker.gate.table(), |matched| Rc::clone(&matched.table));
     let table = table_ref.table();
-    let path = if matches!(refusal, Refusal::Request(_)) { "" } else { head.map_or("", RequestHead::path_text) };
     let route = matched.as_ref().and_then(RouteMatch::route);
     let class = route.map(|route| &table.classes[route.class].name);
     request_log.class_slot = worker.class_slot(&table_ref, route.map(|route| route.class));
     request_log.outcome = refusal.outcome();
-    let summary = RequestSummary {
-        method: head.map_or(&Method::GET, |head| &head.method),
-        path,
-        operation: route.map(|route| &*route.operation),
-        class: class.map(|class| &**class),
-    };
+    let operation = route.map(|route| &*route.operation);
     if request_log.is_logged() {
         let entry = refused_entry(downstream, head, refused, Rc::clone(&table_ref), request_log.entry.take());
         request_log.entry = Some(Box::new(entry));
     } else if worker.refusal_log.takes(refusal, request_log.started()) {
-        log::write(refusal, head, summary.operation, &downstream.client_name(head));
+        log::write(refusal, head, operation, &downstream.client_name(head));
     }
     count(worker, refusal);
     let with = |lines: &[u8], content: Bytes| response(refusal, lines, content, worker);
-    let make = |summary: RequestSummary<'_>| page::page(refusal, summary, table);
+    let make = |path: &str| {
+        let (method, class) = (head.map_or(&Method::GET, |head| &head.method), class.map(|class| &**class));
+        page::page(refusal, RequestSummary { method, path, operation, class }, table)
+    };
     // Refusals by the mode are frequent.
-    if let (Refusal::Mode(published), Some(RouteMatch { index: Some(index), .. })) = (refusal, matched) {
+    if let (Refusal::Mode(published), Some(RouteMatch { index: Some(index), .. }), Some(head)) =
+        (refusal, matched, head)
+    {
         let key = Key { published, generation: table_ref.generation(), routes: table.routes.len(), index: *index };
-        return worker.refusals.with_page(key, summary, make, with);
+        return worker.refusals.with_page(key, head, make, with);
     }
-    let Page { lines, content } = make(summary);
+    let is_malformed = matches!(refusal, Refusal::Request(_));
+    let Page { lines, content } = make(head.filter(|_| !is_malformed).map_or("", RequestHead::path_text));
     with(&lines, Bytes::from(content))
 }
 
@@ -86,7 +86,7 @@ fn response(refusal: &Refusal, lines: &[u8], content: Bytes, worker: &Worker) ->
         // When a local close ends does not depend on the record.
         let is_local = matches!(refusal, Refusal::Mode(published) if published.is_closed_here());
         let record = refusal.record().filter(|_| !is_local);
-        response.add_seconds("Retry-After", retry_after(record.as_deref(), most, Timestamp::now()));
+        response.add_seconds("Retry-After", retry_after(record.as_deref(), most, Timestamp::now));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.add("WWW-Authenticate", "Basic realm=\"ucs-gateway\", charset=\"UTF-8\"");
