@@ -13,11 +13,11 @@ impl ConnectionOptions {
         let is_usual = |list: &[u8]| {
             list == b"keep-alive" || list.eq_ignore_ascii_case(b"close") || list.eq_ignore_ascii_case(b"keep-alive")
         };
-        let mut lists = fields.values("connection").filter(|list| !is_usual(list)).peekable();
-        ConnectionOptions(if lists.peek().is_some() {
-            FieldNames::by(lists, |name| !is_end_to_end(name))
-        } else {
+        let mut lists = fields.values("connection");
+        ConnectionOptions(if lists.all(is_usual) {
             FieldNames::default()
+        } else {
+            FieldNames::by(fields.values("connection").filter(|list| !is_usual(list)), |name| !is_end_to_end(name))
         })
     }
 

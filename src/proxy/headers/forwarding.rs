@@ -1,7 +1,7 @@
 //! The forwarding fields of a request: `X-Forwarded-*`, `Via`, `X-Request-Id` and the trace context, merged with those of the
 //! client. `headers` decides about all other fields.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
@@ -105,15 +105,16 @@ pub struct ProxyFields<'a> {
 /// Generates request ids: a random prefix for each worker, followed by a counter.
 #[derive(Debug)]
 pub struct RequestIds {
-    /// 16 hexadecimal digits.
-    prefix: [u8; 16],
-    next: Cell<u64>,
+    /// Each half has 16 hexadecimal digits.
+    next: RefCell<[u8; 32]>,
 }
 
 impl RequestIds {
     /// `prefix` should be random, and differ between workers and between starts.
     pub fn new(prefix: u64) -> RequestIds {
-        RequestIds { prefix: hex(prefix), next: Cell::new(0) }
+        let mut first = [b'0'; 32];
+        first[..16].copy_from_slice(&hex(prefix));
+        RequestIds { next: RefCell::new(first) }
     }
 
     /// The client's id if it is safe to log; otherwise 32 lower-case hexadecimal digits that no other call has returned.
@@ -125,12 +126,20 @@ impl RequestIds {
     }
 
     pub(super) fn fresh(&self) -> [u8; 32] {
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        let mut text = [0; 32];
-        text[..16].copy_from_slice(&self.prefix);
-        text[16..].copy_from_slice(&hex(number));
-        text
+        let mut next = self.next.borrow_mut();
+        let id = *next;
+        // Counts in digits, as most numbers differ from the one before in their last digit only.
+        for digit in next[16..].iter_mut().rev() {
+            *digit = match *digit {
+                b'9' => b'a',
+                b'f' => b'0',
+                digit => digit + 1,
+            };
+            if *digit != b'0' {
+                break;
+            }
+        }
+        id
     }
 }
 
@@ -196,16 +205,17 @@ pub(super) fn write_forwarding(
     let id = if is_kept { client_id(client.fields) } else { None };
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
-        Some(id) => write_field(bytes, "X-Request-Id", id),
-        None => write_field(bytes, "X-Request-Id", &own.ids.fresh()),
+        Some(id) => write_all(bytes, [b"X-Request-Id: ", id, b"\r\n"]),
+        None => write_all(bytes, [b"X-Request-Id: ", &own.ids.fresh(), b"\r\n"]),
     }
     start..bytes.len() - "\r\n".len()
 }
 
 /// Writes the fields if the client sent none of them: the same result as [`write_merged`], but faster.
 fn write_own(bytes: &mut Vec<u8>, host: &[u8], proto: &str, peer: &str, via: &str) {
-    write_all(bytes, [b"X-Forwarded-For: ", peer.as_bytes(), b"\r\nX-Forwarded-Proto: ", proto.as_bytes()]);
-    write_all(bytes, [b"\r\nX-Forwarded-Host: ", host, b"\r\nVia: ", via.as_bytes(), b"\r\n"]);
+    let [peer, proto, via] = [peer, proto, via].map(str::as_bytes);
+    write_all(bytes, [b"X-Forwarded-For: ", peer, b"\r\nX-Forwarded-Proto: ", proto]);
+    write_all(bytes, [b"\r\nX-Forwarded-Host: ", host, b"\r\nVia: ", via, b"\r\n"]);
 }
 
 /// Writes the fields, merged with those of the client.
@@ -271,6 +281,15 @@ fn hex(number: u64) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_count_in_hexadecimal_digits() {
+        let ids = RequestIds::new(0xab);
+        for number in 0..0x1100 {
+            let id = ids.fresh();
+            assert_eq!(String::from_utf8_lossy(&id), format!("00000000000000ab{number:016x}"));
+        }
+    }
 
     #[test]
     fn what_is_said_of_a_silent_client_is_the_same_at_once_and_by_parts() {

@@ -39,13 +39,13 @@ pub(crate) fn is_unwanted_upstream(name: &[u8]) -> bool {
     is_mark(name)
         || name == b"ucs-gateway-bypass"
         || is_claimed_address(name)
-        || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
+        || (name.contains(&b'_') && is_disguised(name))
 }
 
 /// Overrides of the method, and of the path or prefix, that servlet filters and proxies support; and claims about the client's
 /// address.
 pub(crate) fn is_override(name: &[u8]) -> bool {
-    is_plain_override(name) || is_claimed_address(name) || (memchr::memchr(b'_', name).is_some() && is_disguised(name))
+    is_plain_override(name) || is_claimed_address(name) || (name.contains(&b'_') && is_disguised(name))
 }
 
 fn is_plain_override(name: &[u8]) -> bool {

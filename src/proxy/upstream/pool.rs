@@ -52,7 +52,8 @@ pub(crate) struct PooledConnection {
     pub(crate) connection: Box<Connection>,
     /// Whether an earlier exchange used it: only then can it be stale.
     pub(crate) reused: bool,
-    opened: Instant,
+    /// When it is too old for another exchange.
+    retires: Instant,
     permit: OwnedSemaphorePermit,
 }
 
@@ -62,7 +63,7 @@ struct Idle {
     connection: Box<Connection>,
     /// `None`: a waiting request got the permit, and will take the connection.
     permit: Option<OwnedSemaphorePermit>,
-    opened: Instant,
+    retires: Instant,
     since: Instant,
 }
 
@@ -121,18 +122,19 @@ impl Pool {
         self.make_room();
         let mut connection = self.connect().await?;
         connection.begin_exchange();
-        Ok(PooledConnection { connection, reused: false, opened: self.swept.get(), permit })
+        let retires = self.swept.get() + self.limits.max_age;
+        Ok(PooledConnection { connection, reused: false, retires, permit })
     }
 
     /// Puts a connection back after a completed exchange.
     pub(crate) fn put_back(&self, pooled: PooledConnection) {
-        let PooledConnection { mut connection, opened, permit, .. } = pooled;
-        if self.is_too_old(opened, self.swept.get()) {
+        let PooledConnection { mut connection, retires, permit, .. } = pooled;
+        if self.swept.get() >= retires {
             return drop(connection);
         }
         connection.shrink();
         let permit = if self.queue.len() > 0 { None } else { Some(permit) };
-        self.idle.borrow_mut().push(Idle { connection, permit, opened, since: self.swept.get() });
+        self.idle.borrow_mut().push(Idle { connection, permit, retires, since: self.swept.get() });
     }
 
     /// The number of requests that wait for a connection.
@@ -164,13 +166,9 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let (now, limit) = (Instant::now(), self.limits.idle);
         self.swept.set(now);
-        self.idle.borrow_mut().retain(|idle| {
-            idle.connection.is_quiet() && now - idle.since < limit && !self.is_too_old(idle.opened, now)
-        });
-    }
-
-    fn is_too_old(&self, opened: Instant, now: Instant) -> bool {
-        now.saturating_duration_since(opened) >= self.limits.max_age
+        self.idle
+            .borrow_mut()
+            .retain(|idle| idle.connection.is_quiet() && now - idle.since < limit && now < idle.retires);
     }
 
     /// Closes the oldest idle connection that no permit covers: the caller has its permit, and opens another connection.
@@ -194,10 +192,10 @@ impl Pool {
     }
 
     fn reuse(&self, idle: Idle, permit: OwnedSemaphorePermit) -> PooledConnection {
-        let Idle { mut connection, opened, .. } = idle;
+        let Idle { mut connection, retires, .. } = idle;
         self.metrics.connections_reused.add(1);
         connection.begin_exchange();
-        PooledConnection { connection, reused: true, opened, permit }
+        PooledConnection { connection, reused: true, retires, permit }
     }
 
     async fn acquire(&self, exchange: &Rc<Exchange>) -> Result<OwnedSemaphorePermit, ConnectError> {
