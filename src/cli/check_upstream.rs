@@ -125,7 +125,7 @@ pub(crate) async fn findings(
         Ok(tls) => tls,
         Err(why) => return Ok(vec![Finding::fault("reachable", why, "see --upstream-ca")]),
     };
-    let upstream = Upstream { url: url.clone(), tls };
+    let upstream = Upstream::new(url.clone(), tls);
     let client = UpstreamClient { upstream, credentials, connect_timeout: CONNECT, total_timeout: CALL };
     let link = UpstreamLink { client, set_mode_timeout: CALL };
     let has_login = link.client.credentials.is_some();

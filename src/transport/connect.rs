@@ -9,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 
 use super::address::host_of;
+use super::names::Lookups;
 
 /// The next address is tried this long after the one before, or as soon as that has failed.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -18,8 +19,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 /// Connects to the first address of the host that accepts.
-pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+pub(super) async fn connect(host: &str, port: u16, lookups: &Lookups) -> io::Result<TcpStream> {
+    let addresses = lookups.addresses(host, port).await?;
     match addresses[..] {
         [only] => connect_to(only).await,
         _ => first_of(&addresses).await,
@@ -37,7 +38,8 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
 pub(crate) async fn connect_prompt(endpoint: &str) -> io::Result<TcpStream> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "it is no HOST:PORT");
     let (_, port) = endpoint.rsplit_once(':').ok_or_else(malformed)?;
-    let stream = connect(host_of(endpoint), port.parse().map_err(|_| malformed())?).await?;
+    let port = port.parse().map_err(|_| malformed())?;
+    let stream = connect(host_of(endpoint), port, &Lookups::default()).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

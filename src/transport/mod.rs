@@ -5,6 +5,7 @@ mod address;
 mod connect;
 mod inherited;
 pub(crate) mod listen;
+mod names;
 mod queues;
 mod stream;
 mod tcp;

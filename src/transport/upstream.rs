@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 
 use super::connect::connect;
+use super::names::Lookups;
 use super::stream::Stream;
 use super::tcp::limit_unsent;
 use super::tls::TlsClient;
@@ -21,15 +22,21 @@ pub(crate) struct Upstream {
     pub(crate) url: UpstreamUrl,
     /// Set for https.
     pub(crate) tls: Option<Arc<TlsClient>>,
+    /// Those of its host, for all threads.
+    lookups: Lookups,
 }
 
 impl Upstream {
+    pub(crate) fn new(url: UpstreamUrl, tls: Option<Arc<TlsClient>>) -> Upstream {
+        Upstream { url, tls, lookups: Lookups::default() }
+    }
+
     /// Connects, and performs the handshake of TLS; the caller limits the time.
     pub(crate) async fn connect(&self) -> io::Result<Stream> {
         if let Some(path) = &self.url.socket {
             return UnixStream::connect(path).await.map(Stream::Unix);
         }
-        let stream = connect(&self.url.host, self.url.port).await?;
+        let stream = connect(&self.url.host, self.url.port, &self.lookups).await?;
         // Small requests must not wait for the acknowledgement of earlier packets.
         stream.set_nodelay(true)?;
         limit_unsent(&stream, UNSENT_BYTES);
@@ -42,6 +49,6 @@ impl Upstream {
 
 impl From<UpstreamUrl> for Upstream {
     fn from(url: UpstreamUrl) -> Upstream {
-        Upstream { url, tls: None }
+        Upstream::new(url, None)
     }
 }

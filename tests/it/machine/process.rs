@@ -1,10 +1,11 @@
-//! Pauses (SIGSTOP, a virtual machine that stands still) and descriptors that run out.
+//! Pauses (SIGSTOP, a virtual machine that stands still), descriptors that run out, and a resolver that hangs.
 
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::shim::Machine;
 use super::{ALONE, ready};
 use crate::support::{Connection, Gateway, PATIENCE, Scripted, TempDir, Ucs, Upload, admin, eventually, http, request};
 
@@ -128,6 +129,31 @@ fn processor_time(gateway: &Gateway) -> f64 {
 /// How many descriptors it has open.
 fn descriptors(gateway: &Gateway) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count()
+}
+
+fn threads(gateway: &Gateway) -> usize {
+    std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap().count()
+}
+
+#[test]
+fn a_resolver_that_hangs_takes_few_threads_and_requests_pass_when_it_is_back() {
+    let (ucs, machine) = (Ucs::usual(), Machine::new());
+    let url = format!("http://localhost:{}", ucs.address.port());
+    let named = ["--upstream", &url, "--connect-timeout", "500ms"];
+    let gateway = machine.start(ucs.address, &[&ALONE[..], &named].concat());
+    let before = threads(&gateway);
+    machine.lookups_hang(true);
+    let mut clients: Vec<Connection> = (0..100).map(|_| Connection::open(gateway.data)).collect();
+    for client in &mut clients {
+        client.send(http::compose(gateway.data, "GET /profiles/absent", &[], b""));
+    }
+    for client in &mut clients {
+        assert_eq!(client.read_reply().status, 504);
+    }
+    let taken = threads(&gateway) - before;
+    assert!(taken < 20, "{taken} threads for 100 requests");
+    machine.lookups_hang(false);
+    eventually("requests pass", || request(gateway.data, "GET /profiles/absent", &[], b"").status == 404);
 }
 
 /// A gateway with no descriptors but these, by this limit of the shell, and more clients that stay than it has room for.

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ struct control {
     volatile long long victim_clock;     /* as clock_offset */
     volatile long long write_lie;      /* a write tells that it wrote more than it was given, by so much */
     volatile long long after_sync_dir; /* as write_error, from the first fsync of the directory that fails */
+    volatile long long lookup_hangs;   /* no name is found, nor not found */
 };
 
 static struct control none;
@@ -91,6 +93,12 @@ int epoll_wait(int poll, struct epoll_event *events, int most, int timeout) {
         if (fails(control->poll_error)) return -1;
     }
     return REAL(epoll_wait)(poll, events, most, timeout);
+}
+
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    /* In short pieces, so that a hang can be ended. */
+    while (control->lookup_hangs) usleep(10 * 1000);
+    return REAL(getaddrinfo)(host, service, hints, found);
 }
 
 static int sync_fails(int file) {

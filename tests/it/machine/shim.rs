@@ -34,10 +34,11 @@ enum Fault {
     ThreadClock = 9,
     WriteLie = 10,
     AfterSyncDir = 11,
+    Lookup = 12,
 }
 
 /// The length of the file, in faults.
-const FAULTS: usize = 12;
+const FAULTS: usize = 13;
 
 /// The machine under one gateway after another. Everything works until it is told otherwise.
 pub struct Machine {
@@ -106,6 +107,11 @@ impl Machine {
     /// Each file that is opened to be read fails with this error; 0 mends it.
     pub fn reads_fail(&self, error: i64) {
         self.set(Fault::Read, error);
+    }
+
+    /// The system's resolver does not respond, or does again.
+    pub fn lookups_hang(&self, hang: bool) {
+        self.set(Fault::Lookup, i64::from(hang));
     }
 
     /// The wall clock is so many seconds ahead of the true one, or behind.
