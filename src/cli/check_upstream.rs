@@ -224,6 +224,7 @@ async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &
     let (paths, skipped) = paths_to_read(args, table);
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
     let (mut read, until) = (0, Instant::now() + SEARCH);
+    let mut unread = None;
     for path in &paths {
         let asked = tokio::time::timeout_at(until, client.get(&format!("{}{path}", table.base_path))).await;
         let response: Result<CallResponse, CallError> = match asked {
@@ -235,6 +236,8 @@ async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &
             for host in hosts_of_links(&body) {
                 hosts.entry(host).or_insert_with(|| path.clone());
             }
+        } else if args.upstream_path.contains(path) {
+            unread.get_or_insert(path);
         }
     }
     let scope = format!("in {read} of {} responses; {skipped} GET operations need a parameter", paths.len());
@@ -254,6 +257,12 @@ async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &
             format!("{path} has links to {host} ({scope})"),
             "right if that is the gateway's address for clients; search operations with a parameter by --upstream-path",
         ),
+        None if read == 0 || unread.is_some() => {
+            let unread = unread.map(|path| format!("{path} has no 200, ")).unwrap_or_default();
+            let advice =
+                "give --upstream-credentials FILE if UCS needs a login, and --upstream-path a path that exists";
+            Finding::fault("links", format!("not proven: {unread}none {scope}"), advice)
+        }
         None => Finding::ok("links", format!("none {scope}, see --upstream-path")),
     }
 }

@@ -138,6 +138,24 @@ fn links_to_ucs_itself_are_a_fault_and_others_a_warning() {
     says(&check(other.address, &[]), 0, &["ok links none", "see --upstream-path"]);
 }
 
+#[test]
+fn links_in_responses_that_were_not_read_are_not_proven() {
+    let ucs = Scripted::start(|conn| {
+        let Some(head) = conn.read_head() else { return };
+        let body = match head.split(' ').nth(1).unwrap() {
+            "/server/status" => r#"{"mode":"production","started":"now"}"#,
+            "/metadata/profiles" => r#"[{"name":"x"}]"#,
+            _ => return conn.write("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        };
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    });
+    says(&check(ucs.address, &[]), 0, &["ok schema", "ok links none in 1 of"]);
+    let path = ["--upstream-path", "/interactions/1"];
+    says(&check(ucs.address, &path), 1, &["fault links not proven: /interactions/1 has no 200", "→ give"]);
+    let locked = Scripted::answering("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    says(&check(locked.address, &[]), 1, &["fault login", "fault links not proven: none in 0 of"]);
+}
+
 /// A unit that checks its table before a reload has the variables of serve.
 #[test]
 fn the_variables_of_serve_do_not_make_check_ask_ucs() {
