@@ -18,7 +18,7 @@ const LONGEST_WORK: u64 = 2_000;
 ///
 /// The kernel lets a busy thread run until its next tick (4 ms, at 250 a second) before a thread that became ready gets the
 /// processor. A crowd at the admin port would delay every request at the data port by that. The thread sleeps and does not
-/// yield: with thousands of yields a second, Linux 6.18 let other processes wait for more than a second.
+/// yield: the crowd then takes a fraction of a processor, and the rest is there for the data port and UCS.
 #[derive(Debug)]
 pub(super) struct WorkInARow {
     start: Instant,

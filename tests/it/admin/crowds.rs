@@ -115,6 +115,31 @@ fn no_crowd_keeps_an_operator_or_a_probe_out() {
     }
 }
 
+/// UCS and the data port may need the processor that the admin port works on.
+#[test]
+fn a_crowd_at_the_admin_port_takes_no_whole_processor() {
+    let rig = Rig::new();
+    let (began, before) = (Instant::now(), processor_time(&rig.gateway));
+    for _ in 0..10 {
+        let mut clients: Vec<Connection> = (0..200).map(|_| Connection::open(rig.gateway.admin)).collect();
+        for client in &mut clients {
+            client.send(http::compose(rig.gateway.admin, "GET /livez", &[], b""));
+        }
+        for client in &mut clients {
+            assert_eq!(client.read_reply().status, 200);
+        }
+    }
+    let (taken, time) = (processor_time(&rig.gateway) - before, began.elapsed());
+    assert!(taken < time.mul_f64(0.45), "{taken:?} in {time:?}");
+}
+
+/// What the admin port's thread, the gateway's first, has used.
+fn processor_time(gateway: &Gateway) -> Duration {
+    let id = gateway.pid();
+    let statistics = std::fs::read_to_string(format!("/proc/{id}/task/{id}/schedstat")).unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
+}
+
 /// The right token is accepted at once on either port, however many wrong ones come.
 #[test]
 fn a_guesser_at_the_data_port_keeps_no_operator_out_of_either() {

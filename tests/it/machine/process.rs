@@ -156,17 +156,6 @@ fn a_resolver_that_hangs_takes_few_threads_and_requests_pass_when_it_is_back() {
     eventually("requests pass", || request(gateway.data, "GET /profiles/absent", &[], b"").status == 404);
 }
 
-/// Linux 6.18 lets other processes wait for more than a second beside thousands of yields a second.
-#[test]
-fn a_busy_admin_port_does_not_yield_the_processor_again_and_again() {
-    let (ucs, machine) = (Ucs::usual(), Machine::new());
-    let gateway = machine.start(ucs.address, &ALONE);
-    for _ in 0..200 {
-        assert_eq!(request(gateway.admin, "GET /livez", &[], b"").status, 200);
-    }
-    assert!(machine.yields() < 10, "{} yields for 200 calls", machine.yields());
-}
-
 /// A gateway with no descriptors but these, by this limit of the shell, and more clients that stay than it has room for.
 fn crowded(limit: &str, clients: usize) -> (Ucs, TempDir, Gateway, Vec<Connection>) {
     let (ucs, dir) = (Ucs::usual(), TempDir::new());
