@@ -18,14 +18,26 @@ pub(crate) enum TableError {
 
 /// Reads and compiles a table. It also returns the text, so that a reload can detect a change.
 pub(crate) fn load(path: &Path) -> Result<(RouteTable, String), TableError> {
-    let text = read(path)?;
+    compiled(path, read(path)?)
+}
+
+/// The same for a command, whose user may have it read a pipe.
+pub(crate) fn load_or_pipe(path: &Path) -> Result<(RouteTable, String), TableError> {
+    compiled(path, read_or_pipe(path)?)
+}
+
+fn compiled(path: &Path, text: String) -> Result<(RouteTable, String), TableError> {
     let table = compile(path, &text).map_err(|faults| TableError::Faults { path: path.to_owned(), faults })?;
     Ok((table, text))
 }
 
-/// Reads the text of a table.
-pub(crate) fn read(path: &Path) -> Result<String, TableError> {
+fn read(path: &Path) -> Result<String, TableError> {
     files::read_text(path).map_err(|source| TableError::Read { path: path.to_owned(), source })
+}
+
+/// Reads the text of a table for a command.
+pub(crate) fn read_or_pipe(path: &Path) -> Result<String, TableError> {
+    files::read_text_or_pipe(path).map_err(|source| TableError::Read { path: path.to_owned(), source })
 }
 
 /// Compiles the text of a table.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::error::AccessSetupError;
 use super::secrets::new_token;
-use crate::files::trimmed;
+use crate::files::{self, NotAFile, trimmed};
 
 /// The file's name in the state directory.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
@@ -28,17 +28,20 @@ enum Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
-        Fault::Io(error)
+        match NotAFile::is(&error) {
+            true => Fault::Unusable(error.to_string()),
+            false => Fault::Io(error),
+        }
     }
 }
 
 /// Reads the token, or generates it if there is no file.
 pub(super) fn read_or_create(state_dir: &Path) -> Result<String, AccessSetupError> {
     let path = state_dir.join(TOKEN_FILE);
-    let token = match File::open(&path) {
+    let token = match files::open(&path) {
         Ok(file) => read(&path, &file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(&path, state_dir),
-        Err(error) => Err(Fault::Io(error)),
+        Err(error) => Err(error.into()),
     };
     token.map_err(|fault| match fault {
         Fault::Unusable(detail) => AccessSetupError::TokenFile { path, detail },
@@ -85,7 +88,9 @@ fn create(path: &Path, state_dir: &Path) -> Result<String, Fault> {
     let draft = state_dir.join(format!(".{TOKEN_FILE}.{}", std::process::id()));
     let written = (|| {
         fs::create_dir_all(state_dir)?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = files::open_with(&draft, options)?;
         writeln!(file, "{token}")?;
         file.sync_all()?;
         fs::hard_link(&draft, path)?;
@@ -95,7 +100,7 @@ fn create(path: &Path, state_dir: &Path) -> Result<String, Fault> {
     let _ = fs::remove_file(&draft);
     match written {
         Ok(()) => Ok(token),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path, &File::open(path)?),
-        Err(error) => Err(Fault::Io(error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path, &files::open(path)?),
+        Err(error) => Err(error.into()),
     }
 }

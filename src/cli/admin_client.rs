@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::access::TOKEN_FILE;
 use crate::config::default_state_dir;
-use crate::files::trimmed;
+use crate::files::{read_text_or_pipe, trimmed};
 use crate::http_client::{self, Arriving};
 use crate::transport::{Address, ClientFiles, HostPort, Stream, TlsClient, TlsError};
 
@@ -287,7 +287,7 @@ fn read_token(arguments: &AdminArgs) -> Result<String, CallError> {
         Some(path) => path.clone(),
         None => arguments.state_dir.clone().unwrap_or_else(default_state_dir).join(TOKEN_FILE),
     };
-    std::fs::read_to_string(&path).map_err(|source| CallError::Token { path, source })
+    read_text_or_pipe(&path).map_err(|source| CallError::Token { path, source })
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(crate) struct CheckArgs {
 
 /// Exit code 2 if the table has faults; 1 if it may have some, if requests are unclassified, or if UCS does not fit.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    let text = match route_file::read(&args.file) {
+    let text = match route_file::read_or_pipe(&args.file) {
         Ok(text) => text,
         Err(error) => return fail(MISCONFIGURED, error),
     };

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::logged_request::{request_of, shape_of};
+use crate::files::{open, open_or_pipe};
 use crate::policy::explain::explain;
 use crate::policy::table::RouteTable;
 
@@ -72,10 +72,13 @@ pub(super) fn compare(table: &RouteTable, path: &Path) -> Result<Comparison, Aga
     let mut counting = Counting::new(table);
     if path == Path::new("-") {
         counting.log(&mut io::stdin().lock()).map_err(failed)?;
+    } else if path.metadata().is_ok_and(|there| !there.is_file()) {
+        // A pipe cannot be read twice, so it is a log, as standard input is.
+        counting.log(&mut BufReader::new(open_or_pipe(path).map_err(failed)?)).map_err(failed)?;
     } else if let Some(document) = open_api(path)? {
         counting.document(&document);
     } else {
-        counting.log(&mut BufReader::new(File::open(path).map_err(failed)?)).map_err(failed)?;
+        counting.log(&mut BufReader::new(open(path).map_err(failed)?)).map_err(failed)?;
     }
     let comparison = counting.ended(path);
     if comparison.requests == 0 { Err(AgainstError::NoRequest(path.to_owned())) } else { Ok(comparison) }
@@ -84,7 +87,7 @@ pub(super) fn compare(table: &RouteTable, path: &Path) -> Result<Comparison, Aga
 /// The document, if the file is one.
 fn open_api(path: &Path) -> Result<Option<Value>, AgainstError> {
     let failed = |source| AgainstError::Read { path: path.to_owned(), source };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(open(path).map_err(failed)?);
     let begin = file.fill_buf().map_err(failed)?.trim_ascii_start();
     if begin.starts_with(b"openapi:") || begin.starts_with(b"swagger:") {
         return Err(AgainstError::Yaml(path.to_owned()));

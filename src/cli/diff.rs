@@ -26,7 +26,7 @@ pub(crate) struct DiffArgs {
 
 /// Prints each difference, or a line that there is none.
 pub(crate) fn run(args: &DiffArgs) -> ExitCode {
-    let (old, new) = match (route_file::load(&args.old), route_file::load(&args.new)) {
+    let (old, new) = match (route_file::load_or_pipe(&args.old), route_file::load_or_pipe(&args.new)) {
         (Ok((old, _)), Ok((new, _))) => (old, new),
         (Err(error), _) | (_, Err(error)) => return fail(MISCONFIGURED, error),
     };

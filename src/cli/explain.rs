@@ -89,7 +89,7 @@ fn explanation(args: &ExplainArgs) -> Result<(Value, AskedTable), ExplainError> 
     let Some(file) = file else {
         return Ok((ask_gateway(args, path)?, AskedTable::Gateway(args.admin.admin.address.to_string())));
     };
-    let (table, _) = route_file::load(file)?;
+    let (table, _) = route_file::load_or_pipe(file)?;
     let explanation = serde_json::to_value(explain(&table, &args.method, path))?;
     Ok((explanation, AskedTable::File(file.display().to_string())))
 }

@@ -23,6 +23,7 @@ pub(crate) fn run(args: ServeArgs) -> ExitCode {
 /// 2 if a restart would not help.
 pub(super) fn exit_code(error: &LaunchError) -> u8 {
     match error {
+        error if error.is_about_no_file() => MISCONFIGURED,
         LaunchError::Access(AccessSetupError::TokenIo { .. }) => FAILED,
         LaunchError::Table(_)
         | LaunchError::Access(_)

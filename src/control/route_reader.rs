@@ -12,7 +12,7 @@ use crate::control_handle::{ReloadError, Reloaded};
 use crate::files::MOST_READINGS;
 use crate::policy::table::RouteTable;
 
-/// The longest time for reading and compiling a table. The file may be on a disk that hangs, or a pipe.
+/// The longest time for reading and compiling a table. The file may be on a disk that hangs.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
 /// Reads the table's file. Called on a thread of its own; the error lists all faults, each with its place.

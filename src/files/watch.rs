@@ -1,13 +1,12 @@
 //! Notices that a file has another content, and names it. It compares contents, so it sees an edit in place, a rename and the
 //! swapped symlinks of a ConfigMap or a mounted secret alike. It judges none.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::read;
+use super::{open, read};
 use crate::hex::sha256_hex;
 
 /// The interval between two looks. A content counts once two looks have found it: a file that is being written does not.
@@ -96,7 +95,7 @@ impl WatchedFile {
 }
 
 fn look(path: &Path) -> Content {
-    let read = path.metadata().and_then(|found| found.is_file().then(|| read(&File::open(path)?)).transpose());
+    let read = path.metadata().and_then(|found| found.is_file().then(|| read(&open(path)?)).transpose());
     match read {
         Ok(Some(bytes)) => Content::Text { hash: sha256_hex(bytes) },
         Ok(None) => Content::NoFile,

@@ -5,6 +5,7 @@ use crate::config::SettingsError;
 use crate::control::StartError;
 use crate::control::store::StoreError;
 use crate::control::ucs::credentials::CredentialsError;
+use crate::files::NotAFile;
 use crate::route_file::TableError;
 use crate::transport::{Address, InheritError, TlsError};
 
@@ -39,4 +40,17 @@ pub(crate) enum LaunchError {
     /// A thread or a runtime cannot be created.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl LaunchError {
+    /// Whether something else stands in the place of a file or of the state directory.
+    pub(crate) fn is_about_no_file(&self) -> bool {
+        let error = match self {
+            LaunchError::Store(error) => error,
+            LaunchError::Control(StartError::Load(error) | StartError::FirstSave(error)) => error,
+            _ => return false,
+        };
+        let StoreError::Io { source, .. } = error else { return false };
+        NotAFile::is(source) || source.kind() == std::io::ErrorKind::NotADirectory
+    }
 }

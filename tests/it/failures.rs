@@ -150,6 +150,10 @@ const OF_THE_MACHINE: &[Row] = &[
     ("Disk full, read-only or broken at the start", &["machine::disk::on_a_disk_that_keeps_nothing_it_does_not_start"]),
     ("`mode.json` or the token cannot be read", &["machine::disk::a_mode_that_cannot_be_read_does_not_start"]),
     (
+        "Something else stands in the place of a file of the state directory",
+        &["files::nothing_starts_with_something_else_in_the_place_of_a_state_file"],
+    ),
+    (
         "`mode.json` is torn, or of a foreign format",
         &["crash::a_torn_record_is_set_aside_and_closes", "crash::a_foreign_record_is_set_aside_and_closes"],
     ),

@@ -1,10 +1,10 @@
-//! Files in place of the right ones: a folder, five gigabytes, a pipe that delivers late or never. What was read before stays
+//! Files in place of the right ones: a folder, five gigabytes, one that hangs. What was read before stays
 //! in force, the fault is told, and nothing else is held up.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use ucs_gateway::access::token_hash_hex;
 use ucs_gateway::demo::StandInOptions;
 use ucs_gateway::policy::mode::Mode;
 
+use crate::machine::shim::Machine;
 use crate::support::{Gateway, PATIENCE, TempDir, Ucs, eventually, request};
 
 const SHIPPED: &str = include_str!("../../routes.yaml");
@@ -21,12 +22,26 @@ const TOKEN: &str = "operator-token";
 struct Rig {
     ucs: Ucs,
     dir: TempDir,
+    machine: Machine,
     gateway: Gateway,
 }
 
 /// The names of the files in `/readyz` and in metrics, with the names on the disk.
 const FILES: [(&str, &str); 3] =
     [("routes", "routes.yaml"), ("access", "access.yaml"), ("upstream_credentials", "login")];
+
+/// What may stand in the place of a file.
+const FORMS: [&str; 9] = [
+    "a folder",
+    "five gigabytes",
+    "nothing",
+    "no text",
+    "a FIFO",
+    "a socket",
+    "a device",
+    "a dangling link",
+    "a loop of links",
+];
 
 impl Rig {
     fn new(flags: &[&str]) -> Rig {
@@ -38,8 +53,9 @@ impl Rig {
         let principals = format!("version: 1\nprincipals:\n  - {{name: operator, token_sha256: {hash}, permissions: ");
         dir.file("access.yaml", &(principals + "['mode:read', 'mode:set', 'routes:reload']}\n"));
         dir.secret("login", "ada:secret\n");
-        let gateway = Gateway::start_in(&dir.path().join("state"), ucs.address, &Rig::flags(dir.path(), flags));
-        Rig { ucs, dir, gateway }
+        let machine = Machine::new();
+        let gateway = machine.start(ucs.address, &Rig::flags(dir.path(), flags));
+        Rig { ucs, dir, machine, gateway }
     }
 
     fn flags<'a>(dir: &Path, flags: &[&'a str]) -> Vec<&'a str> {
@@ -91,20 +107,22 @@ fn replaced(path: &Path, form: &str) -> impl FnOnce() + use<> {
             fs::write(path, [0xff; 100]).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         }
-        "a pipe" => pipe(path),
+        "a FIFO" => assert!(Command::new("mkfifo").args(["-m", "600"]).arg(path).status().unwrap().success()),
+        "a socket" => drop(UnixListener::bind(path).unwrap()),
+        "a device" => symlink("/dev/zero", path).unwrap(),
+        "a dangling link" => symlink("/nowhere/file", path).unwrap(),
+        "a loop of links" => symlink(path, path).unwrap(),
         other => panic!("{other}"),
     }
     let path = path.to_owned();
     move || {
-        if path.is_dir() {
-            fs::remove_dir(&path).unwrap();
+        match path.symlink_metadata() {
+            Ok(other) if other.is_dir() => fs::remove_dir(&path).unwrap(),
+            Ok(_) => fs::remove_file(&path).unwrap(),
+            Err(_) => {}
         }
         fs::rename(kept, path).unwrap();
     }
-}
-
-fn pipe(path: &Path) {
-    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(path).status().unwrap().success());
 }
 
 #[test]
@@ -113,7 +131,7 @@ fn whatever_is_in_the_place_of_a_file_changes_nothing_and_is_told() {
     rig.works();
     let before = rig.gateway.peak_kib();
     for (name, file) in FILES {
-        for form in ["a folder", "five gigabytes", "nothing", "no text"] {
+        for form in FORMS {
             let put_back = replaced(&rig.dir.path().join(file), form);
             let refused = rig.call("POST /routes/reload", "");
             let reason = match name {
@@ -141,7 +159,7 @@ fn whatever_is_in_the_place_of_a_file_changes_nothing_and_is_told() {
 fn nothing_starts_with_something_else_in_the_place_of_a_file() {
     let rig = Rig::new(&[]);
     for (_, file) in FILES {
-        for form in ["a folder", "five gigabytes", "nothing", "no text"] {
+        for form in FORMS {
             let put_back = replaced(&rig.dir.path().join(file), form);
             let other = rig.dir.path().join("other");
             let started = Gateway::try_start_in(&other, rig.ucs.address, &Rig::flags(rig.dir.path(), &[]));
@@ -153,20 +171,22 @@ fn nothing_starts_with_something_else_in_the_place_of_a_file() {
     }
 }
 
-/// For ever, as from a disk that hangs: a pipe without a writer. A file in its place is read beside it.
 #[test]
 fn a_login_that_cannot_be_read_to_its_end_holds_up_nothing() {
     let rig = Rig::new(&[]);
-    let put_back = replaced(&rig.dir.path().join("login"), "a pipe");
+    rig.machine.opening_hangs(&rig.dir.path().join("login"));
     rig.gateway.signal("HUP");
     rig.works();
     eventually("it is given up", || rig.faults()["upstream_credentials"].as_str().is_some());
     assert!(rig.faults()["upstream_credentials"].as_str().unwrap().contains("10s"), "{}", rig.faults());
     rig.works();
-    put_back();
+    rig.machine.nothing_hangs();
     assert_eq!(rig.call("POST /routes/reload", "").status, 200, "the file is read");
     assert_eq!(rig.faults(), json!({}));
-    assert!(rig.gateway.terminate(PATIENCE).success(), "a stop does not wait for the pipe");
+    rig.machine.opening_hangs(&rig.dir.path().join("login"));
+    rig.gateway.signal("HUP");
+    rig.works();
+    assert!(rig.gateway.terminate(PATIENCE).success(), "a stop does not wait for the file");
 }
 
 /// Takes as long as a reading of the table may.
@@ -176,9 +196,9 @@ fn a_table_in_the_place_of_one_that_cannot_be_read_to_its_end_comes_into_force()
         return;
     }
     let rig = Rig::new(&[]);
-    let put_back = replaced(&rig.dir.path().join("routes.yaml"), "a pipe");
+    rig.machine.opening_hangs(&rig.dir.path().join("routes.yaml"));
     assert_eq!(rig.call("POST /routes/reload", "").status, 422);
-    put_back();
+    rig.machine.nothing_hangs();
     assert_eq!(rig.call("POST /routes/reload", "").status, 200);
     assert_eq!(rig.faults(), json!({}));
 }
@@ -186,22 +206,16 @@ fn a_table_in_the_place_of_one_that_cannot_be_read_to_its_end_comes_into_force()
 #[test]
 fn a_file_that_arrives_slowly_comes_into_force() {
     let rig = Rig::new(&[]);
-    let text = |path: &PathBuf| fs::read_to_string(path).unwrap();
-    let paths = FILES.map(|(_, file)| rig.dir.path().join(file));
-    let texts = paths.each_ref().map(text);
-    for path in &paths {
-        fs::remove_file(path).unwrap();
-        pipe(path);
-    }
+    rig.machine.opening_hangs(rig.dir.path());
     rig.gateway.signal("HUP");
-    // Each is opened for writing once the gateway reads it, one byte and then the rest.
-    for at in [1, 2, 0] {
-        let mut file = OpenOptions::new().write(true).open(&paths[at]).unwrap();
-        let (first, rest) = texts[at].split_at(1);
-        file.write_all(first.as_bytes()).unwrap();
+    rig.works();
+    // In the order in which they are read.
+    for at in [2, 0] {
+        rig.machine.opening_hangs(&rig.dir.path().join(FILES[at].1));
         rig.works();
-        file.write_all(rest.as_bytes()).unwrap();
     }
+    assert!(!rig.gateway.log().contains("route table reloaded"), "the table hangs");
+    rig.machine.nothing_hangs();
     eventually("all were read", || rig.gateway.log().contains("\"message\":\"route table reloaded\""));
     assert_eq!(rig.faults(), json!({}));
     rig.works();
@@ -231,4 +245,33 @@ fn a_new_login_for_ucs_is_used_without_a_restart() {
             assert!(!rig.gateway.log().contains(&format!("ada:{secret}")), "a login is no matter for the log");
         }
     }
+}
+
+/// Also of the files that the gateway writes itself: no start waits for a pipe, or takes a device for a record.
+#[test]
+fn nothing_starts_with_something_else_in_the_place_of_a_state_file() {
+    let (ucs, dir) = (Ucs::usual(), TempDir::new());
+    let state = dir.path().join("state");
+    let gateway = Gateway::start_in(&state, ucs.address, &[]);
+    assert!(gateway.terminate(PATIENCE).success());
+    for file in ["lock", "mode.json", "journal.jsonl", "local.json", "bypasses.json", "upstream-seen", "admin.token"] {
+        let path = state.join(file);
+        let had_one = path.exists();
+        for form in ["a folder", "a FIFO", "a socket", "a device", "a dangling link", "a loop of links"] {
+            if !path.exists() {
+                fs::write(&path, "").unwrap();
+            }
+            let put_back = replaced(&path, form);
+            let started = Gateway::try_start_in(&state, ucs.address, &[]);
+            let (status, log) = started.err().unwrap_or_else(|| panic!("{file} as {form}: it started"));
+            let told = log.join("\n");
+            assert_eq!(status.code(), Some(2), "{file}, {form}: {told}");
+            assert!(told.contains(path.to_str().unwrap()) && told.contains("; remove it"), "{file}, {form}: {told}");
+            put_back();
+        }
+        if !had_one {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    drop(Gateway::start_in(&state, ucs.address, &[]));
 }

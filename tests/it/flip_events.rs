@@ -257,9 +257,9 @@ fn the_deadline_covers_drain_and_ucs_and_is_kept_however_ucs_hangs() {
 fn a_route_file_that_hangs_holds_up_nothing() {
     let (ucs, dir) = (Ucs::start("production"), TempDir::new());
     let routes = dir.file("routes.yaml", include_str!("../../routes.yaml"));
-    let gateway = Gateway::start(ucs.upstream.address, &[&QUICK[..], &["--routes", routes.to_str().unwrap()]].concat());
-    std::fs::remove_file(&routes).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&routes).status().unwrap().success());
+    let (machine, flags) = (Machine::new(), [&QUICK[..], &["--routes", routes.to_str().unwrap()]].concat());
+    let gateway = machine.start(ucs.upstream.address, &flags);
+    machine.opening_hangs(&routes);
     gateway.signal("HUP");
     // Again where the machine was so slow that the file was given up first, after half a minute.
     let flips_beside_the_file = || {

@@ -1,7 +1,7 @@
 //! A journal against its own chain, and against the record beside it, which names the newest line. It reads files, also those
 //! of a running gateway, and changes nothing.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::journal::{NO_HASH, hashed_part};
 use crate::control::store::file::RecordFile;
-use crate::control::store::local::read_if_there;
+use crate::files::{open_or_pipe, read_if_there};
 use crate::hex::sha256_hex;
 
 /// The attempts to find the record and the journal of a running gateway at rest.
@@ -43,16 +43,23 @@ pub(crate) fn journal_of(path: &Path) -> PathBuf {
 pub(crate) fn verify(journal: &Path) -> io::Result<Verdict> {
     let record_path = RecordFile::record_path(journal.parent().unwrap_or(Path::new("")));
     let mut record = read_if_there(&record_path)?;
-    let mut bytes = std::fs::read(journal)?;
+    let mut bytes = whole(journal)?;
     for _ in 0..ATTEMPTS {
         let again = read_if_there(&record_path)?;
         if again == record {
             break;
         }
         // A running gateway has saved meanwhile.
-        (record, bytes) = (again, std::fs::read(journal)?);
+        (record, bytes) = (again, whole(journal)?);
     }
     Ok(verify_bytes(&bytes, record.as_deref()))
+}
+
+/// A journal has no limit: it only grows.
+fn whole(journal: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_or_pipe(journal)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The members of a line that the chain rests on; the hash vouches for the others.

@@ -1,7 +1,6 @@
 //! The login for the gateway's own calls to UCS, from a file that can be read again. It is sent by `client`, and never shown.
 
 use std::fmt;
-use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +36,7 @@ impl UpstreamCredentials {
     /// Reads a file that only its owner, and perhaps its group, can read.
     pub(crate) fn read(path: &Path) -> Result<UpstreamCredentials, CredentialsError> {
         let fault = |source| CredentialsError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(fault)?;
+        let file = files::open(path).map_err(fault)?;
         // The group may read it: mounted secrets belong to root and the group of the gateway.
         if file.metadata().map_err(fault)?.permissions().mode() & 0o027 != 0 {
             return Err(CredentialsError::Open(path.to_owned()));

@@ -10,8 +10,8 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 pub(crate) enum TlsError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is not a file of at most 1 MiB", path.display())]
-    NoFile { path: PathBuf },
+    #[error("{} is longer than 1 MiB", path.display())]
+    TooLong { path: PathBuf },
     #[error("{} is not valid PEM: {source}", path.display())]
     Pem { path: PathBuf, source: rustls::pki_types::pem::Error },
     #[error("{} contains no {what} in PEM", path.display())]

@@ -9,6 +9,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::error::TlsError;
+use crate::files::open;
 
 /// The longest file, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -21,15 +22,15 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Reads a file; anything else, such as a pipe, could take for ever.
+    /// Reads a file within the limit.
     pub(super) fn read(path: &Path) -> Result<Content, TlsError> {
         let failed = |source| TlsError::Read { path: path.to_owned(), source };
-        let found = path.metadata().map_err(failed)?;
-        if !found.is_file() || found.len() > LONGEST {
-            return Err(TlsError::NoFile { path: path.to_owned() });
-        }
+        let file = open(path).map_err(failed)?;
         let mut bytes = Vec::new();
-        std::fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes)).map_err(failed)?;
+        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(TlsError::TooLong { path: path.to_owned() });
+        }
         Ok(Content { path: path.to_owned(), bytes })
     }
 

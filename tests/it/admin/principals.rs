@@ -9,6 +9,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 use super::{bearer, plain};
+use crate::machine::shim::Machine;
 use crate::support::http::{self, Connection};
 use crate::support::{Events, Gateway, PATIENCE, Reply, TempDir, Ucs, admin, eventually, request};
 
@@ -280,10 +281,11 @@ fn a_reload_that_takes_away_a_limited_class_is_refused() {
 #[test]
 fn a_file_that_hangs_is_given_up_and_holds_up_nothing() {
     let ucs = Ucs::usual();
-    let (dir, gateway) = with_file(&ucs);
-    let access = dir.path().join("access.yaml");
-    std::fs::remove_file(&access).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&access).status().unwrap().success());
+    let (dir, machine) = (TempDir::new(), Machine::new());
+    let access = dir.file("access.yaml", &principals("viewer-token", "mode:read"));
+    let flags = ["--access", access.to_str().unwrap(), "--stop-timeout", "1h"];
+    let gateway = machine.start(ucs.address, &flags);
+    machine.opening_hangs(&access);
     let headers = [("Authorization", &*bearer("operator-token")), JSON, ("Connection", "close")];
     let mut waiting: Vec<Connection> = (0..12).map(|_| Connection::open(gateway.admin)).collect();
     for connection in &mut waiting {

@@ -123,14 +123,17 @@ a line of another kind
         assert!(told.stdout.contains(words), "{words:?} is not in {}", told.stdout);
     }
     let table = dir.path().join("routes.yaml");
-    let piped = run_with_input(&["check", table.to_str().unwrap(), "--against", "-", "--json"], log);
-    let piped: Value = serde_json::from_str(&piped.stdout).unwrap();
-    let against = &piped["against"];
-    assert_eq!((&against["requests"], &against["unread"]["lines"]), (&json!(5), &json!(1)), "{against:#}");
-    assert_eq!(
-        (&against["unclassified"][0]["shape"], &against["unclassified"][0]["count"]),
-        (&json!("/cs/notes/{…}"), &json!(2))
-    );
+    // The second name is what a shell makes of `<(…)`.
+    for input in ["-", "/dev/stdin"] {
+        let piped = run_with_input(&["check", table.to_str().unwrap(), "--against", input, "--json"], log);
+        let piped: Value = serde_json::from_str(&piped.stdout).unwrap();
+        let against = &piped["against"];
+        assert_eq!((&against["requests"], &against["unread"]["lines"]), (&json!(5), &json!(1)), "{against:#}");
+        assert_eq!(
+            (&against["unclassified"][0]["shape"], &against["unclassified"][0]["count"]),
+            (&json!("/cs/notes/{…}"), &json!(2))
+        );
+    }
     let known = dir.file("known.log", "\"GET /cs/profiles/1 HTTP/1.1\"\n");
     let told = check(&dir, PROFILES, &["--against", known.to_str().unwrap()]);
     assert_eq!((told.code, told.stdout.contains("a route takes each of 1 requests")), (Some(0), true), "{told:?}");
@@ -207,4 +210,28 @@ fn a_difference_is_told_as_json_too() {
     assert_eq!((&told["settings"], &told["not_proven"]), (&json!([]), &json!(null)), "{told:#}");
     assert_eq!(told["requests"][0]["old"], "404, no route", "{told:#}");
     assert_eq!(run(&["diff", old, old, "--json"]).code, Some(0));
+}
+
+/// A command reads what a shell pipes into it, and waits for nothing else.
+#[test]
+fn a_pipe_of_the_shell_is_read_and_a_fifo_is_not() {
+    let table = include_str!("../../../routes.yaml");
+    assert_eq!(run_with_input(&["check", "/dev/stdin"], table).code, Some(0));
+    assert_eq!(run_with_input(&["diff", "/dev/stdin", "routes.yaml"], table).code, Some(0));
+    let dir = TempDir::new();
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = fifo.to_str().unwrap();
+    for words in [
+        &["check", fifo][..],
+        &["check", "routes.yaml", "--against", fifo],
+        &["diff", "routes.yaml", fifo],
+        &["explain", "GET", "/profiles", "--routes", fifo],
+        &["journal", "verify", fifo],
+        &["mode", "get", "--token-file", fifo],
+    ] {
+        let told = run_with_input(words, "");
+        assert!(matches!(told.code, Some(1 | 2)), "{words:?}: {told:?}");
+        assert!(told.stderr.contains(fifo) && told.stderr.contains("FIFO"), "{words:?}: {told:?}");
+    }
 }

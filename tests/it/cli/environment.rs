@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
+use crate::machine::shim::Machine;
 use crate::support::tool::{Run, Running, command, run};
 use crate::support::{Gateway, TempDir, Ucs, admin, eventually, nobody_listens, request};
 
@@ -181,20 +182,16 @@ fn the_user_of_a_socket_needs_no_token() {
 #[test]
 fn a_start_that_a_file_holds_up_says_so_and_ends_on_sigterm() {
     let ucs = Ucs::usual();
-    for fifo in ["state/lock", "routes.yaml"] {
-        let dir = TempDir::new();
-        std::fs::create_dir(dir.path().join("state")).unwrap();
-        let path = dir.path().join(fifo);
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let routes = dir.path().join("routes.yaml");
-        if !routes.exists() {
-            std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml"), &routes).unwrap();
-        }
+    for hanging in ["state", "routes.yaml"] {
+        let (dir, machine) = (TempDir::new(), Machine::new());
+        machine.opening_hangs(&dir.path().join(hanging));
+        let routes = dir.file("routes.yaml", include_str!("../../../routes.yaml"));
         let log = dir.path().join("log");
         let (upstream, state) = (format!("http://{}", ucs.address), dir.path().join("state"));
         let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--upstream", &upstream];
         let files = ["--routes", routes.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
         let mut started = command(&[&["serve"][..], &ports, &files].concat());
+        started.envs(machine.variables());
         let mut child = started.stderr(File::create(&log).unwrap()).spawn().unwrap();
         let told = || std::fs::read_to_string(&log).unwrap();
         eventually("it says what it waits for", || {
@@ -203,7 +200,7 @@ fn a_start_that_a_file_holds_up_says_so_and_ends_on_sigterm() {
         let sent = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
         eventually("it ends", || child.try_wait().unwrap().is_some());
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{fifo}: {}", told());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{hanging}: {}", told());
     }
 }
 

@@ -2,7 +2,7 @@
  *
  * SHIM_CONTROL names a file of 64-bit integers that the test writes and this reads at each call; see shim.rs.
  * SHIM_DIR names the state directory: files elsewhere, sockets and pipes are never touched, but by the faults of one
- * thread: those make a single part of the gateway die or hang. */
+ * thread: those make a single part of the gateway die or hang; and by the files that hang. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -32,6 +32,7 @@ struct control {
     volatile long long write_lie;      /* a write tells that it wrote more than it was given, by so much */
     volatile long long after_sync_dir; /* as write_error, from the first fsync of the directory that fails */
     volatile long long lookup_hangs;   /* no name is found, nor not found */
+    volatile char hanging[64];         /* what begins so is opened to be read only once this is empty again */
 };
 
 static struct control none;
@@ -141,11 +142,18 @@ int mkdir(const char *path, mode_t mode) {
     return REAL(mkdir)(path, mode);
 }
 
+static int hangs(const char *path) {
+    const char *hanging = (const char *)control->hanging;
+    return *hanging && strncmp(path, hanging, strlen(hanging)) == 0;
+}
+
 int open64(const char *path, int flags, ...) {
     va_list rest;
     va_start(rest, flags);
     mode_t mode = (flags & O_CREAT) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
+    /* In short pieces, so that a hang can be ended. */
+    while ((flags & O_ACCMODE) == O_RDONLY && hangs(path)) usleep(10 * 1000);
     if (is_ours(path)) {
         struct stat about;
         int is_there = stat(path, &about) == 0, to_write = (flags & O_ACCMODE) != O_RDONLY;

@@ -37,8 +37,12 @@ enum Fault {
     Lookup = 12,
 }
 
-/// The length of the file, in faults.
-const FAULTS: usize = 13;
+/// The place of the path that hangs, and its length in bytes.
+const HANGING: u64 = 13;
+const LONGEST_PATH: usize = 64;
+
+/// The length of the file, in faults and the longest path.
+const FAULTS: usize = 13 + LONGEST_PATH / 8;
 
 /// The machine under one gateway after another. Everything works until it is told otherwise.
 pub struct Machine {
@@ -64,14 +68,14 @@ impl Machine {
 
     /// The same, or how it ended and what it said.
     pub fn try_start(&self, upstream: SocketAddr, extra: &[&str]) -> Result<Gateway, (ExitStatus, Vec<String>)> {
+        let variables = self.variables().map(|(name, path)| format!(" {name}='{}'", path.display()));
+        Gateway::start_after(&format!("export{}", variables.concat()), &self.state, upstream, extra)
+    }
+
+    /// The variables that put a process on this machine.
+    pub fn variables(&self) -> [(&'static str, PathBuf); 3] {
         let control = self.folder.path().join("control");
-        let prelude = format!(
-            "export LD_PRELOAD='{}' SHIM_CONTROL='{}' SHIM_DIR='{}'",
-            library().display(),
-            control.display(),
-            self.state.display()
-        );
-        Gateway::start_after(&prelude, &self.state, upstream, extra)
+        [("LD_PRELOAD", library().to_owned()), ("SHIM_CONTROL", control), ("SHIM_DIR", self.state.clone())]
     }
 
     pub fn state(&self) -> &Path {
@@ -107,6 +111,20 @@ impl Machine {
     /// Each file that is opened to be read fails with this error; 0 mends it.
     pub fn reads_fail(&self, error: i64) {
         self.set(Fault::Read, error);
+    }
+
+    /// What begins with this path cannot be opened to be read until `nothing_hangs`.
+    pub fn opening_hangs(&self, path: &Path) {
+        let path = path.to_str().unwrap().as_bytes();
+        assert!(path.len() < LONGEST_PATH);
+        let mut padded = [0; LONGEST_PATH];
+        padded[..path.len()].copy_from_slice(path);
+        self.control.write_all_at(&padded, HANGING * 8).unwrap();
+    }
+
+    /// What has hung goes on.
+    pub fn nothing_hangs(&self) {
+        self.control.write_all_at(&[0; LONGEST_PATH], HANGING * 8).unwrap();
     }
 
     /// The system's resolver does not respond, or does again.

@@ -29,6 +29,7 @@ use tower_service::Service;
 use super::address::EtcdSettings;
 use super::error::{EtcdError, chain_of};
 use super::messages::{AuthenticateRequest, AuthenticateResponse, Headed, RangeRequest, RangeResponse};
+use crate::files::read_text;
 use crate::transport::{ClientFiles, client_config, connect_prompt, host_of};
 
 /// The longest wait for a connection, TLS included.
@@ -368,9 +369,12 @@ async fn within<T>(
 /// Reads a file beside the calls: its file system may hang.
 async fn read(path: &Path) -> Result<String, EtcdError> {
     let failed = |fault: String| EtcdError::File { path: path.to_owned(), fault };
-    match tokio::time::timeout(CONNECT, tokio::fs::read_to_string(path)).await {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(error)) => Err(failed(error.to_string())),
+    let place = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read_text(&place));
+    match tokio::time::timeout(CONNECT, reading).await {
+        Ok(Ok(Ok(text))) => Ok(text),
+        Ok(Ok(Err(error))) => Err(failed(error.to_string())),
+        Ok(Err(panic)) => Err(failed(panic.to_string())),
         Err(_) => Err(failed("it cannot be read in time".to_owned())),
     }
 }

@@ -15,7 +15,8 @@ use jiff::Timestamp;
 
 use crate::control::store::contract::{LoadedRecord, Saved, StoreError, Token};
 use crate::control::store::journal::{Journal, JournalKind, Opened, free_name};
-use crate::control::store::local::{LocalDir, failed, read_if_there, sync_dir};
+use crate::control::store::local::{LocalDir, failed, sync_dir};
+use crate::files::{open_with, read_if_there};
 use crate::policy::mode::ModeRecord;
 
 const RECORD: &str = "mode.json";
@@ -192,7 +193,7 @@ fn write_record(dir: &Path, record: &ModeRecord) -> Result<(), StoreError> {
     let (new, path) = (dir.join(RECORD_NEW), dir.join(RECORD));
     let text = serde_json::to_string_pretty(record).map_err(io::Error::from).map_err(failed("encode", &path))? + "\n";
     let mut options = File::options();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+    let file = open_with(&new, options.write(true).create(true).truncate(true).mode(0o600));
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(failed("write", &new))?;
     std::fs::rename(&new, &path).map_err(failed("replace", &path))

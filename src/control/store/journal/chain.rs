@@ -1,10 +1,13 @@
 //! Reads a journal from its first line to its last and checks that each line is chained to the one before. It reads line by
 //! line, as a journal may be longer than the memory, and changes nothing.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 use super::entry::{IndexEntry, JournalEntry, NO_HASH, hashed_part};
 use crate::hex::sha256_hex;
+
+/// No entry is so long, in bytes: a file of zeros must not take all memory.
+const LONGEST_LINE: u64 = 4 << 20;
 
 /// The result of reading a journal.
 #[derive(Debug, Default)]
@@ -26,9 +29,14 @@ pub(super) struct Chain {
 impl Chain {
     pub(super) fn read(mut journal: impl BufRead) -> io::Result<Chain> {
         let (mut chain, mut number, mut bytes) = (Chain::default(), 0, Vec::new());
-        while journal.read_until(b'\n', &mut bytes)? > 0 {
+        while journal.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)? > 0 {
             let Some(line) = bytes.strip_suffix(b"\n") else {
-                chain.tail = bytes;
+                match bytes.len() as u64 {
+                    LONGEST_LINE => {
+                        chain.fault = chain.fault.or(Some((number + 1, "is longer than any entry".to_owned())))
+                    }
+                    _ => chain.tail = bytes,
+                }
                 break;
             };
             number += 1;

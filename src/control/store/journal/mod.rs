@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Map;
 
+use crate::files;
 use crate::hex::sha256_hex;
 use crate::policy::mode::ModeRecord;
 use chain::Chain;
@@ -63,7 +64,7 @@ pub(crate) struct Opened {
 impl Journal {
     /// Opens (or creates) the journal and verifies the whole chain.
     pub(crate) fn open(path: &Path) -> io::Result<Opened> {
-        let existed = path.try_exists()?;
+        let existed = path.exists();
         let file = open_for_append(path)?;
         let Chain { entries, continues, fault, highest, length, tail } = Chain::read(BufReader::new(&file))?;
         let torn = match &*tail {
@@ -226,11 +227,7 @@ fn sealed(mut entry: JournalEntry) -> serde_json::Result<(String, String)> {
 /// The newest `limit` entries, newest first, without a lock: for the admin API, while another thread may append.
 /// Skips a partial last line. A running gateway has written a line, so a file without one was cut.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<JournalEntry>> {
-    if !path.metadata()?.is_file() {
-        // To read a pipe may take for ever.
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let text = tail(&File::open(path)?, limit)?;
+    let text = tail(&files::open(path)?, limit)?;
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     if whole.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has no line"));
@@ -273,7 +270,7 @@ pub(super) fn free_name(path: &Path, word: &str) -> PathBuf {
 
 fn open_for_append(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    files::open_with(path, OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600))
 }
 
 fn move_partial_line(path: &Path, file: &File, whole: u64, tail: &[u8]) -> io::Result<PathBuf> {

@@ -53,6 +53,17 @@ fn a_torn_last_line_is_moved_out_and_the_rest_goes_on() {
     }
 }
 
+/// As a disk leaves it that lost its data and kept its lengths.
+#[test]
+fn gigabytes_without_a_line_end_are_set_aside_and_not_read() {
+    let (_folder, path) = journal_of(2);
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    let opened = Journal::open(&path).unwrap();
+    assert!(opened.broken.unwrap().starts_with("line 3 "));
+    assert_eq!((opened.torn, opened.highest_aside), (None, 2));
+    assert!(opened.journal.is_empty());
+}
+
 #[test]
 fn a_changed_removed_or_foreign_line_breaks_the_chain_and_the_file_is_kept_aside() {
     let (_folder, path) = journal_of(3);

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::control::store::contract::{Fact, LoadedLocal, StoreError};
 use crate::control::store::journal::free_name;
+use crate::files::{NotAFile, open_with, read_if_there, read_text};
 use crate::policy::mode::{BypassLog, LocalLog};
 
 const LOCK: &str = "lock";
@@ -33,6 +34,9 @@ pub struct LocalDir {
 impl LocalDir {
     /// Opens the directory, creating it for this user only (0700), and takes its lock.
     pub fn open(dir: &Path) -> Result<LocalDir, StoreError> {
+        if dir.metadata().is_ok_and(|there| !there.is_dir()) {
+            return Err(failed("use as the state directory", dir)(io::ErrorKind::NotADirectory.into()));
+        }
         let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         created.map_err(failed("create the state directory", dir))?;
         let dir_lock = File::open(dir).map_err(failed("open the state directory", dir))?;
@@ -41,7 +45,7 @@ impl LocalDir {
         }
         let lock_path = dir.join(LOCK);
         let mut options = File::options();
-        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = open_with(&lock_path, options.write(true).create(true).truncate(false).mode(0o600));
         let lock = lock.map_err(failed("open the lock file", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(LocalDir { dir: dir.to_owned(), _dir_lock: dir_lock, _lock: lock }),
@@ -56,13 +60,13 @@ impl LocalDir {
 
     /// The local closes of a directory, which may be read without the lock; no closes if the file cannot be read.
     pub(crate) fn read_local(dir: &Path) -> LocalLog {
-        let text = std::fs::read_to_string(dir.join(LOCAL)).unwrap_or_default();
+        let text = read_text(&dir.join(LOCAL)).unwrap_or_default();
         LocalLog::read(&text).unwrap_or_default()
     }
 
     /// The uses of a bypass, which may be read without the lock.
     pub(crate) fn read_bypasses(dir: &Path) -> BypassLog {
-        BypassLog::read(&std::fs::read_to_string(dir.join(BYPASSES)).unwrap_or_default())
+        BypassLog::read(&read_text(&dir.join(BYPASSES)).unwrap_or_default())
     }
 
     /// Reads the facts, and removes the clean-shutdown marker.
@@ -72,11 +76,11 @@ impl LocalDir {
             local: self.load_local(&mut alarms)?,
             alarms,
             clean: self.take_clean_marker()?,
-            schema_path_answered: std::fs::read_to_string(self.dir.join(SCHEMA_PATH_ANSWERED)).ok(),
-            bypasses: std::fs::read_to_string(self.dir.join(BYPASSES)).ok(),
+            schema_path_answered: self.load_fact(SCHEMA_PATH_ANSWERED)?,
+            bypasses: self.load_fact(BYPASSES)?,
             fleet: self.load_fleet()?,
             is_used: [FLEET, "mode.json", "journal.jsonl"].iter().any(|name| self.dir.join(name).exists()),
-            upstream_seen: std::fs::read_to_string(self.dir.join(UPSTREAM_SEEN)).ok(),
+            upstream_seen: self.load_fact(UPSTREAM_SEEN)?,
         })
     }
 
@@ -98,7 +102,9 @@ impl LocalDir {
 
     fn write_marker(&self, name: &str, content: &str) -> Result<(), StoreError> {
         let (new, path) = (self.dir.join(format!("{name}.new")), self.dir.join(name));
-        let written = File::create(&new).and_then(|mut file| {
+        let options = &mut File::options();
+        let created = open_with(&new, options.write(true).create(true).truncate(true));
+        let written = created.and_then(|mut file| {
             file.write_all(content.as_bytes())?;
             file.sync_all()
         });
@@ -109,7 +115,7 @@ impl LocalDir {
 
     /// An end of a close that is reported as not saved must not be what the next start finds, as with the record. A close may.
     fn write_local(&self, json: &str) -> Result<(), StoreError> {
-        let before = std::fs::read_to_string(self.dir.join(LOCAL)).unwrap_or_default();
+        let before = read_text(&self.dir.join(LOCAL)).unwrap_or_default();
         let written = self.write_marker(LOCAL, json);
         if written.is_err() && LocalLog::read(&before).is_ok_and(|log| log.in_force().is_some()) {
             // As far as the disk permits.
@@ -137,6 +143,15 @@ impl LocalDir {
         Ok(closed)
     }
 
+    /// A fact that only saves work: without it the start goes on.
+    fn load_fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let path = self.dir.join(name);
+        match read_text(&path) {
+            Err(error) if NotAFile::is(&error) => Err(failed("read", &path)(error)),
+            read => Ok(read.ok()),
+        }
+    }
+
     /// A member's memory is its name in the fleet: it is missing only where it never was.
     fn load_fleet(&self) -> Result<Option<String>, StoreError> {
         let path = self.dir.join(FLEET);
@@ -152,15 +167,6 @@ impl LocalDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed("remove", &path)(error)),
         }
-    }
-}
-
-/// The content of a file; `None` if there is none.
-pub(super) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
