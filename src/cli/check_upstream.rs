@@ -24,8 +24,8 @@ use crate::transport::{ClientFiles, TlsClient, Upstream, UpstreamUrl};
 const CONNECT: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(10);
 
-/// The time for reading bodies in search of links.
-const SEARCH: Duration = Duration::from_secs(30);
+/// The time for all calls.
+const WHOLE: Duration = Duration::from_secs(15);
 
 /// Base paths that UCS's documentation mentions, tried when the table's own leads nowhere.
 const KNOWN_BASE_PATHS: [&str; 4] = ["", "/genesys/1/cs", "/cv", "/cms"];
@@ -34,7 +34,7 @@ const KNOWN_BASE_PATHS: [&str; 4] = ["", "/genesys/1/cs", "/cv", "/cms"];
 /// not depend on UCS.
 #[derive(Args, Debug)]
 pub(crate) struct UpstreamCheckArgs {
-    /// Also ask this UCS whether it and the table fit; only GET requests are sent
+    /// Also ask this UCS whether it and the table fit; only GET requests are sent, for 15 seconds at most
     #[arg(long, env = "UCS_GATEWAY_CHECK_UPSTREAM", hide_env_values = true, value_name = "URL", value_parser = UpstreamParser)]
     pub(crate) upstream: Option<UpstreamUrl>,
     /// CAs that UCS's certificate must be signed by, for https
@@ -128,20 +128,66 @@ pub(crate) async fn findings(
     let upstream = Upstream::new(url.clone(), tls);
     let client = UpstreamClient { upstream, credentials, connect_timeout: CONNECT, total_timeout: CALL };
     let link = UpstreamLink { client, set_mode_timeout: CALL };
-    let has_login = link.client.credentials.is_some();
-    let base = &*table.base_path;
-    let reading = link.read(base).await;
+    Ok(asked(&Asking { link, end: Instant::now() + WHOLE }, args, table).await)
+}
+
+async fn asked(asking: &Asking, args: &UpstreamCheckArgs, table: &RouteTable) -> Vec<Finding> {
+    let (client, base, began) = (&asking.link.client, &*table.base_path, Instant::now());
+    let reading = asking.link().read(base).await;
     if let Reading::Gone(words) = &reading {
         let advice = "start UCS, or correct --upstream; the gateway would respond with 502 to every request";
-        return Ok(vec![Finding::fault("reachable", words, advice)]);
+        return vec![Finding::fault("reachable", words, advice)];
     }
-    let mut found = vec![Finding::ok("reachable", format!("{} accepts connections", url.authority))];
-    let schema = observe(link.client.get(&format!("{base}{}", args.schema_probe)).await);
-    found.extend(about_mode(&reading, has_login));
-    found.push(about_base(&link, base, &reading, &schema).await);
-    found.push(about_schema(&format!("{base}{}", args.schema_probe), &schema));
-    found.push(about_links(&link.client, args, table).await);
-    Ok(found)
+    let mut found = vec![Finding::ok("reachable", format!("{} accepts connections", client.upstream.url.authority))];
+    if began.elapsed() >= CALL {
+        let advice = "UCS hangs, or another program listens there, perhaps one that speaks TLS; nothing else was asked";
+        found.push(Finding::fault("mode", reading.words(), advice));
+        return found;
+    }
+    let (status_path, schema_path) = (format!("{base}/server/status"), format!("{base}{}", args.schema_probe));
+    if let (Reading::Odd(_), Some(to)) = (&reading, asking.link().client.redirect(&status_path).await) {
+        found.push(about_redirect(&status_path, &to, base));
+        return found;
+    }
+    let schema = observe(asking.link().client.get(&schema_path).await);
+    found.extend(about_mode(&reading, client.credentials.is_some()));
+    found.push(about_base(asking, base, &reading, &schema).await);
+    found.push(about_schema(asking, &schema_path, &schema).await);
+    found.push(about_links(asking, args, table).await);
+    found
+}
+
+/// The calls to UCS, and when the last one must have ended.
+struct Asking {
+    link: UpstreamLink,
+    end: Instant,
+}
+
+impl Asking {
+    /// The link for the next call, which ends in time.
+    fn link(&self) -> UpstreamLink {
+        let mut link = self.link.clone();
+        link.client.total_timeout = CALL.min(self.end.saturating_duration_since(Instant::now()));
+        link
+    }
+}
+
+/// UCS's status is elsewhere. The gateway follows no redirect, so nothing else is asked.
+fn about_redirect(path: &str, (status, to): &(u16, String), base: &str) -> Finding {
+    let found = format!("{path} is redirected ({status}) to {to}; the gateway follows no redirect");
+    // In a query it is where a login page goes back to.
+    let place = to.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let advice = match place.strip_suffix("/server/status") {
+        Some(other) if other.starts_with('/') => format!("write base_path: {other} in the table"),
+        Some(url) if url.contains("://") => {
+            let ca = if url.starts_with("https:") { " and --upstream-ca FILE" } else { "" };
+            format!("give --upstream {}{ca}, here and to serve", url.strip_suffix(base).unwrap_or(url))
+        }
+        _ => "a login page or another server responds in UCS's place: give --upstream the address of UCS itself, here \
+              and to serve"
+            .to_owned(),
+    };
+    Finding::fault("mode", found, advice)
 }
 
 /// The status: its mode, its run, and whether a login is needed.
@@ -182,14 +228,14 @@ fn about_mode(reading: &Reading, has_login: bool) -> Vec<Finding> {
 }
 
 /// Whether UCS's operations are below the table's base path.
-async fn about_base(link: &UpstreamLink, base: &str, reading: &Reading, schema: &Observation) -> Finding {
+async fn about_base(asking: &Asking, base: &str, reading: &Reading, schema: &Observation) -> Finding {
     let shown = |base: &str| if base.is_empty() { "\"\"".to_owned() } else { base.to_owned() };
     let responds = |reading: &Reading| matches!(reading, Reading::Mode(_) | Reading::Locked(_));
     if responds(reading) || matches!(schema, Observation::Schema | Observation::EmptyList) {
         return Finding::ok("base path", format!("UCS's operations are below {}", shown(base)));
     }
     for other in KNOWN_BASE_PATHS.into_iter().filter(|other| *other != base) {
-        if responds(&link.read(other).await) {
+        if responds(&asking.link().read(other).await) {
             let found = format!("nothing of UCS is below {}, but its status is below {}", shown(base), shown(other));
             return Finding::fault("base path", found, format!("write base_path: {} in the table", shown(other)));
         }
@@ -198,7 +244,7 @@ async fn about_base(link: &UpstreamLink, base: &str, reading: &Reading, schema: 
     Finding::fault("base path", format!("not proven: no operation of UCS was found below {}", shown(base)), advice)
 }
 
-fn about_schema(path: &str, observation: &Observation) -> Finding {
+async fn about_schema(asking: &Asking, path: &str, observation: &Observation) -> Finding {
     match observation {
         Observation::Schema => Finding::ok("schema", format!("{path} has a profile schema")),
         Observation::EmptyList => Finding::warning(
@@ -211,26 +257,33 @@ fn about_schema(path: &str, observation: &Observation) -> Finding {
             format!("{path} is 404: there is no profile schema, or no such path; the gateway cannot tell them apart"),
             "if there is a schema, give serve a path that shows it: --schema-probe PATH, or off",
         ),
-        Observation::Unclear(words) => Finding::fault(
-            "schema",
-            format!("{path} tells nothing: {words}"),
-            "a path that shows the schema is --schema-probe PATH, a login --upstream-credentials; off ends the probe",
-        ),
+        Observation::Unclear(words) => match asking.link().client.redirect(path).await {
+            Some((status, to)) => Finding::fault(
+                "schema",
+                format!("{path} is redirected ({status}) to {to}; the gateway follows no redirect"),
+                "give serve a path that shows the schema without a redirect: --schema-probe PATH, or off",
+            ),
+            None => Finding::fault(
+                "schema",
+                format!("{path} tells nothing: {words}"),
+                "a path that shows the schema is --schema-probe PATH, a login --upstream-credentials; off ends the probe",
+            ),
+        },
     }
 }
 
 /// Absolute links in the bodies of operations without a parameter: a client that follows one goes past the gateway.
-async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &RouteTable) -> Finding {
+async fn about_links(asking: &Asking, args: &UpstreamCheckArgs, table: &RouteTable) -> Finding {
     let (paths, skipped) = paths_to_read(args, table);
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
-    let (mut read, until) = (0, Instant::now() + SEARCH);
-    let mut unread = None;
+    let (mut read, mut unread, mut late) = (0, None, "");
     for path in &paths {
-        let asked = tokio::time::timeout_at(until, client.get(&format!("{}{path}", table.base_path))).await;
-        let response: Result<CallResponse, CallError> = match asked {
-            Ok(response) => response,
-            Err(_) => break,
-        };
+        let response = asking.link().client.get(&format!("{}{path}", table.base_path)).await;
+        if let Err(CallError::Timeout(_)) = response {
+            late = ", then none came in time";
+            unread = args.upstream_path.contains(path).then_some(path).or(unread);
+            break;
+        }
         if let Ok(CallResponse { status: 200, body }) = response {
             read += 1;
             for host in hosts_of_links(&body) {
@@ -240,8 +293,8 @@ async fn about_links(client: &UpstreamClient, args: &UpstreamCheckArgs, table: &
             unread.get_or_insert(path);
         }
     }
-    let scope = format!("in {read} of {} responses; {skipped} GET operations need a parameter", paths.len());
-    let own = &client.upstream.url.authority;
+    let scope = format!("in {read} of {} responses{late}; {skipped} GET operations need a parameter", paths.len());
+    let own = &asking.link.client.upstream.url.authority;
     if let Some(path) = hosts.get(own) {
         return Finding::fault(
             "links",

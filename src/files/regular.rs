@@ -6,11 +6,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FsWord, OFlags};
 use rustix::io::Errno;
 
 /// The file system of pipes without a name, as in `statfs(2)`.
-const PIPEFS: i64 = 0x5049_5045;
+const PIPEFS: FsWord = 0x5049_5045;
 
 /// What stands in the place of a regular file. Another attempt finds the same, until somebody removes it.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<Fi
 /// Opens a file, or a pipe without a name, as shells make them for `<(…)`: its writer is there already. For commands.
 pub(crate) fn open_or_pipe(path: &Path) -> io::Result<File> {
     let is_pipe = path.metadata().is_ok_and(|there| there.file_type().is_fifo());
-    if is_pipe && rustix::fs::statfs(path).is_ok_and(|system| i64::from(system.f_type) == PIPEFS) {
+    if is_pipe && rustix::fs::statfs(path).is_ok_and(|system| system.f_type == PIPEFS) {
         return File::open(path);
     }
     open(path)

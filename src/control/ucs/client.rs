@@ -5,11 +5,11 @@ use std::time::Duration;
 use base64::Engine;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::{Method, Request, Response};
 
 use super::credentials::{SharedCredentials, UpstreamCredentials};
-use crate::http_client;
+use crate::http_client::{self, Arriving};
 use crate::transport::Upstream;
 
 /// The largest accepted response body: more than any status document or schema.
@@ -77,6 +77,14 @@ impl UpstreamClient {
         self.call(Method::POST, path, Bytes::from(json), timeout).await
     }
 
+    /// Where UCS redirects a `GET`, as it says: status and `Location`.
+    pub(crate) async fn redirect(&self, path: &str) -> Option<(u16, String)> {
+        let asking = async { self.response(self.request(Method::GET, path, Bytes::new()).ok()?).await.ok() };
+        let response = tokio::time::timeout(self.total_timeout, asking).await.ok()??;
+        let to = response.headers().get(LOCATION).filter(|_| response.status().is_redirection())?;
+        Some((response.status().as_u16(), to.to_str().ok()?.to_owned()))
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -89,13 +97,16 @@ impl UpstreamClient {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<CallResponse, CallError> {
-        let request = self.request(method, path, body)?;
-        let failed = |source| CallError::Connect { authority: self.upstream.url.place(), source };
-        let stream = http_client::connected(self.upstream.connect(), self.connect_timeout).await.map_err(failed)?;
-        let response = http_client::send(stream, request).await.map_err(CallError::Broken)?;
+        let response = self.response(self.request(method, path, body)?).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect(LONGEST_BODY).await.map_err(CallError::Body)?;
         Ok(CallResponse { status, body })
+    }
+
+    async fn response(&self, request: Request<Full<Bytes>>) -> Result<Response<Arriving>, CallError> {
+        let failed = |source| CallError::Connect { authority: self.upstream.url.place(), source };
+        let stream = http_client::connected(self.upstream.connect(), self.connect_timeout).await.map_err(failed)?;
+        http_client::send(stream, request).await.map_err(CallError::Broken)
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, CallError> {

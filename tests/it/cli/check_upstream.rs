@@ -117,6 +117,45 @@ fn whatever_else_responds_is_a_fault_with_what_to_do() {
     says(&check(nobody_listens(), &[]), 1, &["fault reachable", "→ start UCS"]);
 }
 
+/// The status may be under another base path, at another address, or behind a login page.
+#[test]
+fn a_redirect_is_told_with_what_it_means() {
+    for (to, advice) in [
+        ("https://ucs.example:8443/server/status", "→ give --upstream https://ucs.example:8443 and --upstream-ca FILE"),
+        ("http://ucs.example/server/status/", "→ give --upstream http://ucs.example, here and to serve"),
+        ("/genesys/1/cs/server/status", "→ write base_path: /genesys/1/cs in the table"),
+        ("/login?next=/server/status", "→ a login page or another server responds"),
+        ("https://sso.example/login?to=https://ucs.example/server/status", "→ a login page or another server responds"),
+    ] {
+        let answer = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        let checked = check(Scripted::answering(answer).address, &[]);
+        says(&checked, 1, &["ok reachable", "fault mode", "is redirected (302) to", to, advice]);
+        assert!(!checked.stdout.contains("wait until"), "{checked:?}");
+    }
+    let ucs = Scripted::start(|conn| {
+        let Some(head) = conn.read_head() else { return };
+        let body = r#"{"mode":"production","started":"now"}"#;
+        match head.split(' ').nth(1).unwrap() {
+            "/server/status" => {
+                conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+            }
+            _ => conn.write("HTTP/1.1 301 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"),
+        }
+    });
+    let told = ["ok mode", "fault schema", "is redirected (301) to /elsewhere", "→ give serve a path"];
+    says(&check(ucs.address, &[]), 1, &told);
+}
+
+/// One call for its timeout of ten seconds, and none after it.
+#[test]
+fn a_server_that_never_responds_is_asked_once() {
+    let ucs = Scripted::start(|conn| while conn.read_head().is_some() {});
+    let began = std::time::Instant::now();
+    says(&check(ucs.address, &[]), 1, &["ok reachable", "fault mode", "no response within", "→ UCS hangs"]);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    assert_eq!(ucs.received_text().matches("GET ").count(), 1, "{}", ucs.received_text());
+}
+
 #[test]
 fn links_to_ucs_itself_are_a_fault_and_others_a_warning() {
     let linked = |host: Option<&'static str>| {
