@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::access::{over_unix, viewer_and_operator};
 use super::bearer;
+use crate::machine::shim::Machine;
 use crate::support::crowd::{Crowd, Kind};
 use crate::support::{Connection, Events, Gateway, PATIENCE, Reply, TempDir, Ucs, eventually, http, kernel, tool};
 
@@ -27,12 +28,16 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
+        Rig::started(Gateway::bare)
+    }
+
+    fn started(start: impl FnOnce(SocketAddr, &[&str]) -> Gateway) -> Rig {
         let (ucs, dir) = (Ucs::usual(), TempDir::new());
         let access = viewer_and_operator(&dir);
         let stanza =
             tool::run_with_input(&["token", "password", "--name", "console", "--user", "console"], "correct horse\n");
         std::fs::OpenOptions::new().append(true).open(&access).unwrap().write_all(stanza.stdout.as_bytes()).unwrap();
-        let gateway = Gateway::bare(ucs.address, &["--access", access.to_str().unwrap()]);
+        let gateway = start(ucs.address, &["--access", access.to_str().unwrap()]);
         Rig { ucs, _dir: dir, gateway }
     }
 
@@ -157,13 +162,12 @@ fn a_guesser_at_the_data_port_keeps_no_operator_out_of_either() {
     }
 }
 
-/// The journal is a pipe here, so that each reading of it takes for ever, and so do more of them than tokio has threads.
+/// Each reading of the journal takes for ever here, and they are more than tokio has threads.
 #[test]
 fn readers_of_the_history_that_left_hold_up_no_flip() {
-    let rig = Rig::new();
-    let journal = rig.gateway.state_dir().join("journal.jsonl");
-    std::fs::rename(&journal, journal.with_extension("kept")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&journal).status().unwrap().success());
+    let machine = Machine::new();
+    let rig = Rig::started(|ucs, flags| machine.start(ucs, flags));
+    machine.opening_hangs(&machine.state().join("journal.jsonl"));
     for reader in 1..=600 {
         let mut leaves = Connection::open(rig.gateway.admin);
         let headers = [("Authorization", &*bearer("viewer-token"))];
