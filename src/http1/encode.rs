@@ -1,6 +1,8 @@
 //! Writes field lines as bytes. Which lines are sent is the callers' decision.
 
-use super::fields::FieldLine;
+use std::ops::Range;
+
+use super::fields::{FieldLine, Fields};
 
 /// Writes a field line with a number for its value.
 #[inline]
@@ -30,14 +32,40 @@ pub(crate) fn write_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     write_line(bytes, name.as_bytes(), value);
 }
 
-/// Writes a received line that is forwarded, with its name as received.
-pub(crate) fn pass_line(bytes: &mut Vec<u8>, line: FieldLine<'_>) {
-    let start = bytes.len();
-    match line.plain() {
-        Some(plain) => bytes.extend_from_slice(plain),
-        None => write_line(bytes, line.name, line.value()),
+/// Received lines that are forwarded, with their names as received. Those that were received one after the other are written at
+/// once, by the next call of [`end`](Self::end) or [`pass`](Self::pass).
+#[derive(Debug)]
+pub(crate) struct PassedLines<'a> {
+    head: &'a [u8],
+    waiting: Range<usize>,
+}
+
+impl<'a> PassedLines<'a> {
+    /// None of these fields' lines yet.
+    pub(crate) fn of(fields: &'a Fields) -> PassedLines<'a> {
+        PassedLines { head: fields.head(), waiting: 0..0 }
     }
-    line.capitals().switch_case(&mut bytes[start..]);
+
+    /// Forwards one of the lines.
+    #[inline]
+    pub(crate) fn pass(&mut self, bytes: &mut Vec<u8>, line: &FieldLine<'a>) {
+        match line.plain() {
+            Some(place) if place.start == self.waiting.end => self.waiting.end = place.end,
+            Some(place) => {
+                self.end(bytes);
+                self.waiting = place;
+            }
+            None => {
+                self.end(bytes);
+                write_line(bytes, line.name(), line.value());
+            }
+        }
+    }
+
+    /// Writes what waits.
+    pub(crate) fn end(&mut self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.head[std::mem::take(&mut self.waiting)]);
+    }
 }
 
 /// Writes a field line; neither name nor value may contain a line end.

@@ -1,8 +1,9 @@
 //! The fast path for usual bytes: it parses a complete, correct field line or response head in one pass. It rejects nothing:
 //! for all other bytes it returns `None`, and the complete parsers in `head` and `response` decide.
 
-use super::fields::{Capitals, FieldPlace, Span};
-use super::syntax::{find_control, plain_name};
+use super::fields::{FieldPlace, Places, Span};
+use super::known_names::{KnownName, name_of};
+use super::syntax::find_control;
 
 /// Room for this many field lines is reserved at once: most responses have fewer.
 const PLANNED_FIELDS: usize = 12;
@@ -11,14 +12,14 @@ const PLANNED_FIELDS: usize = 12;
 pub(super) const STATUS_LINE_BYTES: usize = 13;
 
 /// Parses the plain field lines of `bytes` from `start` on, at most `most` of them, and adds their places. Returns the start of
-/// the next line, which is not plain, is empty, or is incomplete. The bytes are unchanged: the caller lowers the case of names.
-pub(super) fn fields(bytes: &[u8], mut start: usize, most: usize, places: &mut Vec<FieldPlace>) -> usize {
+/// the next line, which is not plain, is empty, or is incomplete.
+pub(super) fn fields(bytes: &[u8], mut start: usize, most: usize, places: &mut Places) -> usize {
     // Places are 32 bits wide.
     let Some(mut rest) = bytes.get(start..).filter(|_| u32::try_from(bytes.len()).is_ok()) else { return start };
     for _ in 0..most {
-        let Some(PlainField { colon, length, capitals }) = field(rest) else { break };
+        let Some(PlainField { colon, length, known }) = field(rest) else { break };
         let (name, value) = (start..start + colon, start + colon + 2..start + length - 2);
-        places.push(FieldPlace { name: Span::narrow(name), value: Span::narrow(value), capitals });
+        places.push(FieldPlace { name: Span::narrow(name), value: Span::narrow(value), known, is_plain: true });
         start += length;
         rest = &rest[length..];
     }
@@ -31,36 +32,20 @@ struct PlainField {
     colon: usize,
     /// Its length, with its line end.
     length: usize,
-    capitals: Capitals,
+    known: KnownName,
 }
 
 /// Parses `name: value` with one space, a CR LF, and no other white space around the value.
 #[inline]
 fn field(line: &[u8]) -> Option<PlainField> {
-    let (colon, capitals) = name(line);
+    let (colon, known) = name_of(line)?;
     let [b':', b' ', value @ ..] = line.get(colon..)? else { return None };
     let cr = find_control(value)?;
     let [first, .., b'\r', b'\n'] = value.get(..cr + 2)? else { return None };
-    if colon == 0 || is_blank(*first) || is_blank(*value[..cr].last()?) {
+    if is_blank(*first) || is_blank(*value[..cr].last()?) {
         return None;
     }
-    Some(PlainField { colon, length: colon + cr + 4, capitals })
-}
-
-/// The length of the letters, digits and dashes that `line` begins with, and the capital letters among them. Eight bytes at a
-/// time: a name that is longer than 64 bytes, or too close to the end, is not plain.
-#[inline]
-fn name(line: &[u8]) -> (usize, Capitals) {
-    let (mut length, mut capitals) = (0, Capitals::default());
-    for word in line.as_chunks().0.iter().take(8) {
-        let name = plain_name(u64::from_le_bytes(*word));
-        capitals.note_all(length, name.capitals);
-        length += name.length;
-        if name.length < 8 {
-            break;
-        }
-    }
-    (length, capitals)
+    Some(PlainField { colon, length: colon + cr + 4, known })
 }
 
 /// The parts of a response head.
@@ -70,11 +55,11 @@ pub(super) struct ResponseParts {
     pub(crate) status: u16,
     /// Whether its version is HTTP/1.0.
     pub(crate) is_http10: bool,
-    pub(crate) places: Vec<FieldPlace>,
+    pub(crate) places: Places,
 }
 
 /// Parses the response head at the beginning of `bytes`, with at most `most` field lines.
-pub(super) fn response_head(bytes: &mut [u8], most: usize) -> Option<ResponseParts> {
+pub(super) fn response_head(bytes: &[u8], most: usize) -> Option<ResponseParts> {
     let line = bytes.first_chunk::<STATUS_LINE_BYTES>()?;
     let is_http10 = match line.first_chunk()? {
         b"HTTP/1.1 " => false,
@@ -84,12 +69,11 @@ pub(super) fn response_head(bytes: &mut [u8], most: usize) -> Option<ResponsePar
     let status = number(line[9..].strip_suffix(b" ")?)? as u16;
     let reason = &bytes[STATUS_LINE_BYTES..];
     let cr = find_control(reason).filter(|&cr| reason[cr..].starts_with(b"\r\n"))?;
-    let mut places = Vec::with_capacity(PLANNED_FIELDS);
+    let mut places = Places::with_room(PLANNED_FIELDS);
     let end = fields(bytes, STATUS_LINE_BYTES + cr + 2, most, &mut places);
     if !bytes[end..].starts_with(b"\r\n") {
         return None;
     }
-    places.iter().for_each(|place| place.lower_name(bytes));
     Some(ResponseParts { length: end + 2, status, is_http10, places })
 }
 

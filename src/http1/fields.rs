@@ -1,37 +1,26 @@
 //! The field lines of one message, as places in the bytes of its head: forwarding needs no map, only one pass over the lines.
-//! Names are in lower case, values without the white space around them. Nothing is checked here: the parsers check each line
-//! before they add it.
+//! Names are as received, and recognised once; values without the white space around them. Nothing is checked here: the parsers
+//! check each line before they add it.
 
 use std::ops::Range;
 
 use bytes::BytesMut;
 
+use super::known_names::{KnownName, NameSet};
+
 /// The field lines of a head, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     head: BytesMut,
-    places: Vec<FieldPlace>,
-    lengths: NameLengths,
+    places: Places,
 }
 
-/// The lengths of a head's names, one bit for each: most looked-up names are absent, and then no line is compared.
-#[derive(Clone, Copy, Debug, Default)]
-struct NameLengths(u64);
-
-impl NameLengths {
-    fn note(&mut self, name: Span) {
-        self.0 |= NameLengths::bit(name.len());
-    }
-
-    /// Whether a name has this length.
-    fn may_have(self, name: &str) -> bool {
-        self.0 & NameLengths::bit(name.len()) != 0
-    }
-
-    /// All long names share a bit.
-    fn bit(length: usize) -> u64 {
-        1 << length.min(63)
-    }
+/// The places of a head's lines, while it is parsed and afterwards.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    lines: Vec<FieldPlace>,
+    /// Their names: most looked-up names are absent, and then no line is compared.
+    names: NameSet,
 }
 
 /// A range of a head's bytes.
@@ -44,40 +33,11 @@ pub(super) struct Span {
 /// The places of a field's name and value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldPlace {
-    pub(crate) name: Span,
-    pub(crate) value: Span,
-    pub(crate) capitals: Capitals,
-}
-
-/// The places of the capital letters in a received name, one bit for each of its first 64 characters: names are compared in lower
-/// case, and forwarded as they were received. Behind the 64th character they are forwarded in lower case.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Capitals(u64);
-
-impl Capitals {
-    /// Notes a capital letter.
-    #[inline]
-    pub(super) fn note(&mut self, place: usize, is_capital: bool) {
-        if place < 64 {
-            self.0 |= u64::from(is_capital) << place;
-        }
-    }
-
-    /// Notes capital letters from `place` on, below 64, with a bit for each.
-    #[inline]
-    pub(super) fn note_all(&mut self, place: usize, capitals: u64) {
-        self.0 |= capitals << place;
-    }
-
-    /// Changes the case of these letters of a name.
-    #[inline]
-    pub(super) fn switch_case(self, name: &mut [u8]) {
-        let mut left = self.0;
-        while left != 0 {
-            name[left.trailing_zeros() as usize] ^= 0x20;
-            left &= left - 1;
-        }
-    }
+    pub(super) name: Span,
+    pub(super) value: Span,
+    pub(super) known: KnownName,
+    /// Whether the line is `name: value` with CR LF behind it, as `encode` would write it: then it can be copied.
+    pub(super) is_plain: bool,
 }
 
 impl Span {
@@ -102,30 +62,41 @@ impl Span {
         Span { start: narrow(start), end: narrow(start + part.len()) }
     }
 
-    fn len(self) -> usize {
-        (self.end - self.start) as usize
-    }
-
     /// As a range of indices.
     pub(super) fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
 
+impl Places {
+    /// No places yet, with room for some.
+    pub(super) fn with_room(lines: usize) -> Places {
+        Places { lines: Vec::with_capacity(lines), ..Places::default() }
+    }
+
+    pub(super) fn reserve(&mut self, lines: usize) {
+        self.lines.reserve(lines);
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, place: FieldPlace) {
+        self.names.note(place.known);
+        self.lines.push(place);
+    }
+
+    pub(super) fn lines(&self) -> &[FieldPlace] {
+        &self.lines
+    }
+}
+
 impl FieldPlace {
     /// The places of a line of `head`.
     pub(super) fn of(name: &[u8], value: &[u8], head: &[u8]) -> FieldPlace {
-        let mut capitals = Capitals::default();
-        name.iter().enumerate().for_each(|(place, byte)| capitals.note(place, byte.is_ascii_uppercase()));
-        FieldPlace { name: Span::of(name, head), value: Span::of(value, head), capitals }
-    }
-
-    /// Converts the name to lower case; to be called once.
-    pub(super) fn lower_name(self, head: &mut [u8]) {
-        let name = &mut head[self.name.range()];
-        self.capitals.switch_case(name);
-        if name.len() > 64 {
-            name.make_ascii_lowercase();
+        FieldPlace {
+            name: Span::of(name, head),
+            value: Span::of(value, head),
+            known: KnownName::of(name),
+            is_plain: false,
         }
     }
 
@@ -136,82 +107,101 @@ impl FieldPlace {
     pub(super) fn value(self, head: &[u8]) -> &[u8] {
         &head[self.value.range()]
     }
-
-    /// The whole line, if `head` contains it in the form in which `encode` would write it.
-    fn plain_line(self, head: &[u8]) -> Option<&[u8]> {
-        let (start, end) = (self.name.start as usize, self.value.end as usize);
-        let between = head.get(self.name.end as usize..self.value.start as usize)?;
-        let line = head.get(start..end + 2)?;
-        (between == b": " && line.ends_with(b"\r\n")).then_some(line)
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct FieldLine<'a> {
-    /// Its name, in lower case.
-    pub name: &'a [u8],
     head: &'a [u8],
     place: FieldPlace,
 }
 
 impl<'a> FieldLine<'a> {
+    /// Its name, as received.
+    pub fn name(&self) -> &'a [u8] {
+        self.place.name(self.head)
+    }
+
+    /// Its name, as recognised.
+    pub(crate) fn known(&self) -> KnownName {
+        self.place.known
+    }
+
     /// Its value, without the white space around it.
     pub fn value(&self) -> &'a [u8] {
         self.place.value(self.head)
     }
 
-    /// The whole line, if it was received as `name: value` with CR LF behind it: then it can be copied.
-    pub(super) fn plain(&self) -> Option<&'a [u8]> {
-        self.place.plain_line(self.head)
-    }
-
-    /// The capital letters of the name as it was received.
-    pub(super) fn capitals(&self) -> Capitals {
-        self.place.capitals
+    /// The place of the whole line, if it was received as `name: value` with CR LF behind it: then it can be copied.
+    pub(super) fn plain(&self) -> Option<Range<usize>> {
+        let FieldPlace { name, value, is_plain, .. } = self.place;
+        is_plain.then_some(name.start as usize..value.end as usize + 2)
     }
 }
 
 impl Fields {
-    /// The fields of a head whose lines are checked and whose names are in lower case.
-    pub(super) fn new(head: BytesMut, places: Vec<FieldPlace>) -> Fields {
-        let mut fields = Fields { places, ..Fields::default() };
-        fields.complete(head);
-        fields
+    /// The fields of a head whose lines are checked.
+    pub(super) fn new(head: BytesMut, places: Places) -> Fields {
+        Fields { head, places }
     }
 
     /// The places, while the head is parsed.
-    pub(super) fn places_mut(&mut self) -> &mut Vec<FieldPlace> {
+    pub(super) fn places_mut(&mut self) -> &mut Places {
         &mut self.places
     }
 
     /// Takes the bytes to which the places belong.
     pub(super) fn complete(&mut self, head: BytesMut) {
         self.head = head;
-        self.places.iter().for_each(|place| self.lengths.note(place.name));
     }
 
     /// Each line, with its name and value.
     pub fn lines(&self) -> impl Iterator<Item = FieldLine<'_>> {
-        self.places.iter().map(|place| FieldLine { name: place.name(&self.head), head: &self.head, place: *place })
+        self.places.lines.iter().map(|place| FieldLine { head: &self.head, place: *place })
     }
 
-    /// The value of the first line with this name, in lower case.
+    /// The value of the first line with this name, in any case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
     }
 
-    /// The values of all lines with this name, in lower case.
+    /// The values of all lines with this name, in any case. A known name is found faster by [`values_of`](Self::values_of).
     pub(crate) fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
-        let places = if self.lengths.may_have(name) { &self.places[..] } else { &[] };
-        // The length first: it is cheaper to compare.
-        let named =
-            move |place: &&FieldPlace| place.name.len() == name.len() && self.bytes(place.name) == name.as_bytes();
-        places.iter().filter(named).map(|place| self.bytes(place.value))
+        let known = KnownName::of(name.as_bytes());
+        let has_name = move |line: &FieldLine<'_>| known.is_one() || line.name().eq_ignore_ascii_case(name.as_bytes());
+        self.lines_of(known).filter(has_name).map(|line| line.value())
     }
 
-    /// Whether there is a line with this name, in lower case.
+    /// The values of all lines with this name, which is neither `Other` nor `Unusual`.
+    pub(crate) fn values_of(&self, name: KnownName) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.lines_of(name).map(|line| line.value())
+    }
+
+    /// The values of all lines with this name, in any case; it is none of the known ones.
+    pub(crate) fn values_of_other(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let has_name = |line: &FieldLine<'_>| line.name().eq_ignore_ascii_case(name.as_bytes());
+        self.lines_of(KnownName::Other).filter(has_name).map(|line| line.value())
+    }
+
+    fn lines_of(&self, name: KnownName) -> impl DoubleEndedIterator<Item = FieldLine<'_>> {
+        let places = if self.has(name) { &self.places.lines[..] } else { &[] };
+        let named = places.iter().filter(move |place| place.known == name);
+        named.map(|place| FieldLine { head: &self.head, place: *place })
+    }
+
+    /// Whether there is a line with this name.
+    #[inline]
+    pub(crate) fn has(&self, name: KnownName) -> bool {
+        self.places.names.has(name)
+    }
+
+    /// Whether there is a line with this name, in any case.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// The whole head.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// The length of the whole head, in bytes.
@@ -233,8 +223,8 @@ impl Fields {
 
     /// Removes all lines but keeps the room for their places, and returns the emptied buffer of the head.
     pub(super) fn clear(&mut self) -> BytesMut {
-        self.places.clear();
-        self.lengths = NameLengths::default();
+        self.places.lines.clear();
+        self.places.names = NameSet::default();
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         head
@@ -249,19 +239,19 @@ impl Fields {
 impl Fields {
     /// Fields with these lines, for tests.
     pub(crate) fn of_lines<N: AsRef<str>, V: AsRef<[u8]>>(lines: &[(N, V)]) -> Fields {
-        let (mut head, mut places) = (BytesMut::new(), Vec::new());
+        let (mut head, mut spans) = (BytesMut::new(), Vec::new());
         let mut append = |bytes: &[u8]| {
             let start = head.len() as u32;
             head.extend_from_slice(bytes);
             Span { start, end: head.len() as u32 }
         };
         for (name, value) in lines {
-            let (name, value) = (append(name.as_ref().as_bytes()), append(value.as_ref()));
-            places.push((name, value));
+            spans.push((append(name.as_ref().as_bytes()), append(value.as_ref())));
         }
-        let place = |(name, value): &(Span, Span)| FieldPlace::of(&head[name.range()], &head[value.range()], &head);
-        let places: Vec<FieldPlace> = places.iter().map(place).collect();
-        places.iter().for_each(|place| place.lower_name(&mut head));
+        let mut places = Places::default();
+        for (name, value) in spans {
+            places.push(FieldPlace::of(&head[name.range()], &head[value.range()], &head));
+        }
         Fields::new(head, places)
     }
 }

@@ -8,6 +8,7 @@ use memchr::{memchr, memchr_iter};
 use super::error::RequestError;
 use super::fast_path;
 use super::fields::FieldPlace;
+use super::known_names::KnownName;
 use super::limits::{HeadLimits, LIST_ENTRIES};
 use super::lines::{TooLong, field};
 use super::request_head::{Framing, RequestHead};
@@ -26,7 +27,7 @@ impl RequestHead {
     /// length and framing once its empty line has arrived.
     pub(crate) fn advance(
         &mut self,
-        bytes: &mut [u8],
+        bytes: &[u8],
         limits: &HeadLimits,
     ) -> Result<Option<(usize, Framing)>, RequestError> {
         loop {
@@ -58,9 +59,7 @@ impl RequestHead {
                 return self.framing().map(|framing| Some((length, framing)));
             } else {
                 let (name, value) = field(line)?;
-                let place = FieldPlace::of(name, value, bytes);
-                place.lower_name(bytes);
-                self.field(place, bytes, limits)?;
+                self.field(FieldPlace::of(name, value, bytes), bytes, limits)?;
             }
         }
     }
@@ -82,16 +81,15 @@ impl RequestHead {
     }
 
     /// The fast path for usual lines; `Lines::next` takes the others.
-    fn plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<(), RequestError> {
+    fn plain_fields(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), RequestError> {
         let places = self.fields.places_mut();
-        let known = places.len();
+        let known = places.lines().len();
         if known == 0 {
             places.reserve(PLANNED_FIELDS.min(limits.header_count));
         }
         self.reading.lines.take_plain_fields(bytes, limits, places);
         let mut at = known;
-        while let Some(place) = self.fields.places_mut().get(at) {
-            let place = *place;
+        while let Some(&place) = self.fields.places_mut().lines().get(at) {
             self.note(place, bytes)?;
             at += 1;
         }
@@ -100,7 +98,7 @@ impl RequestHead {
 
     fn field(&mut self, place: FieldPlace, head: &[u8], limits: &HeadLimits) -> Result<(), RequestError> {
         let places = self.fields.places_mut();
-        if places.len() >= limits.header_count {
+        if places.lines().len() >= limits.header_count {
             return Err(RequestError::TooManyHeaders);
         }
         places.push(place);
@@ -110,17 +108,17 @@ impl RequestHead {
     /// Notes the line's effect on the framing and on the connection.
     fn note(&mut self, place: FieldPlace, head: &[u8]) -> Result<(), RequestError> {
         let value = place.value(head);
-        match place.name(head) {
-            b"te" => self.asks.trailers |= has_token(value, b"trailers"),
+        match place.known {
+            KnownName::Te => self.asks.trailers |= has_token(value, b"trailers"),
             // RFC 9110, 10.1.1: ignored in HTTP/1.0.
-            b"expect" if !self.is_http10 => {
+            KnownName::Expect if !self.is_http10 => {
                 if members(value).any(|expectation| !expectation.eq_ignore_ascii_case(b"100-continue")) {
                     return Err(RequestError::Expectation);
                 }
                 self.asks.continues |= members(value).next().is_some();
             }
-            b"connection" => self.note_options(value)?,
-            b"host" => {
+            KnownName::Connection => self.note_options(value)?,
+            KnownName::Host => {
                 if self.reading.host.is_some() {
                     return Err(RequestError::HostRepeated);
                 }
@@ -129,13 +127,13 @@ impl RequestHead {
                     return Err(RequestError::HostInvalid);
                 }
             }
-            b"content-length" => {
+            KnownName::ContentLength => {
                 if self.reading.length.is_some() {
                     return Err(RequestError::LengthRepeated);
                 }
                 self.reading.length = Some(content_length(value)?);
             }
-            b"transfer-encoding" => {
+            KnownName::TransferEncoding => {
                 if self.reading.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(RequestError::EncodingUnsupported);
                 }

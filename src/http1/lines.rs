@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use super::error::RequestError;
 use super::fast_path;
-use super::fields::FieldPlace;
+use super::fields::Places;
 use super::limits::HeadLimits;
 use super::syntax::{has_control, is_control, is_token};
 
@@ -52,15 +52,14 @@ impl Lines {
 
     /// Takes the plain field lines that have arrived, within the limits. A line that was searched before is left to
     /// [`Lines::next`], so that one that arrives byte by byte is not parsed from its start each time.
-    pub(super) fn take_plain_fields(&mut self, bytes: &mut [u8], limits: &HeadLimits, fields: &mut Vec<FieldPlace>) {
+    pub(super) fn take_plain_fields(&mut self, bytes: &[u8], limits: &HeadLimits, places: &mut Places) {
         if self.searched == self.start {
-            let known = fields.len();
+            let known = places.lines().len();
             let within = bytes.len().min(limits.head_bytes);
             let most = limits.header_count.saturating_sub(known);
-            self.start = fast_path::fields(&bytes[..within], self.start, most, fields);
-            fields[known..].iter().for_each(|place| place.lower_name(bytes));
+            self.start = fast_path::fields(&bytes[..within], self.start, most, places);
             self.searched = self.start;
-            self.number += fields.len() - known;
+            self.number += places.lines().len() - known;
         }
     }
 }

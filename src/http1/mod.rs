@@ -7,6 +7,7 @@
 //! | a response's head: [`read_response_head`] | `response` |
 //! | a body by its framing, of requests and responses: `FramedBody` | `body`, `chunks`, `trailers` |
 //! | field lines: `Fields` as places in a head, `FieldNames` as a list in a field | `fields`, `field_names`, `lines` |
+//! | the names that are recognised: `KnownName` | `known_names` |
 //! | the shared basics: character classes, the fast path for usual lines, limits | `syntax`, `fast_path`, `limits` |
 //! | writing: field lines, and a whole message as fast as the peer accepts it | `encode`, `writer`, `buffers` |
 //!
@@ -23,6 +24,7 @@ mod fast_path;
 mod field_names;
 mod fields;
 mod head;
+mod known_names;
 mod limits;
 mod lines;
 mod request_head;
@@ -37,7 +39,8 @@ pub(crate) use body::FramedBody;
 pub(crate) use buffers::{Buffer, Buffers, copied_part};
 pub(crate) use error::RequestError;
 pub(crate) use field_names::FieldNames;
-pub(crate) use fields::Fields;
+pub(crate) use fields::{FieldLine, Fields};
+pub(crate) use known_names::KnownName;
 pub use limits::HeadLimits;
 pub(crate) use request_head::Framing;
 pub use request_head::RequestHead;

@@ -79,29 +79,34 @@ fn control_or_tab(word: u64) -> u64 {
     ((word.wrapping_sub(ONES * 0x20) & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGHS
 }
 
-/// The letters, digits and dashes with which eight bytes begin.
-pub(super) struct PlainName {
-    pub(super) length: usize,
-    /// A bit for each capital letter, the first byte's lowest.
-    pub(super) capitals: u64,
-}
-
-/// Reads the name with which eight bytes begin, the first of them lowest.
+/// The number of letters, digits and dashes with which eight bytes begin, the first of them lowest.
 #[inline]
-pub(super) fn plain_name(word: u64) -> PlainName {
+pub(super) fn plain_name(word: u64) -> usize {
     // Sums of seven bits each do not reach the next byte.
     let (ascii, lower) = (word & !HIGHS, (word & !HIGHS) | (ONES * 0x20));
     let within = |word: u64, first: u8, last: u8| {
         (word + ONES * u64::from(0x80 - first)) & !(word + ONES * u64::from(0x7f - last)) & HIGHS
     };
-    let letters = within(lower, b'a', b'z');
-    let plain = letters | within(ascii, b'0', b'9') | within(ascii, b'-', b'-');
+    let plain = within(lower, b'a', b'z') | within(ascii, b'0', b'9') | within(ascii, b'-', b'-');
     let others = (!plain | word) & HIGHS;
-    let before_others = (others & others.wrapping_neg()).wrapping_sub(1);
-    let capitals = letters & !(word << 2) & before_others;
-    // Multiplied, the bits of all bytes meet in the last one.
-    let gathered = (capitals >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    PlainName { length: others.trailing_zeros() as usize / 8, capitals: gathered }
+    others.trailing_zeros() as usize / 8
+}
+
+/// The number of bytes before the first colon of eight, and a mask of these bytes; `None` if there is no colon.
+#[inline]
+pub(super) fn before_colon(word: u64) -> Option<(usize, u64)> {
+    let colons = word ^ (ONES * u64::from(b':'));
+    // Only the lowest set bit is reliable.
+    let hits = colons.wrapping_sub(ONES) & !colons & HIGHS;
+    let first = hits & hits.wrapping_neg();
+    (hits != 0).then(|| (hits.trailing_zeros() as usize / 8, (first >> 7) - 1))
+}
+
+/// Eight bytes with ASCII letters in lower case.
+#[inline]
+pub(super) fn lower_case(word: u64) -> u64 {
+    // Bytes without the bit of letters, such as control characters, stay what they are.
+    word | ((word >> 1) & (ONES * 0x20))
 }
 
 #[cfg(test)]
@@ -114,9 +119,30 @@ mod tests {
             for other in (0..=255).filter(|byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'-') {
                 let mut bytes = *b"aZ-09zAq";
                 bytes[end..].fill(other);
-                let name = plain_name(u64::from_le_bytes(bytes));
-                assert_eq!((name.length, name.capitals), (end, 0b0100_0010 & ((1 << end) - 1)), "{bytes:?}");
+                assert_eq!(plain_name(u64::from_le_bytes(bytes)), end, "{bytes:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_first_colon_ends_a_name() {
+        for end in 0..=8 {
+            for other in (0..=255).filter(|byte| *byte != b':') {
+                let mut bytes = [other; 8];
+                bytes[end..].fill(b':');
+                let expected = (end < 8).then(|| (end, (1 << (8 * end)) - 1));
+                assert_eq!(before_colon(u64::from_le_bytes(bytes)), expected, "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn letters_and_no_other_names_are_changed_to_lower_case() {
+        for byte in 0..=255 {
+            let [lower, rest @ ..] = lower_case(u64::from_le_bytes([byte, 0, 0xff, 0, 0, 0xff, 0, b'A'])).to_le_bytes();
+            assert_eq!(rest, [0, 0xff, 0, 0, 0xff, 0, b'a']);
+            let is_name = lower.is_ascii_lowercase() || lower.is_ascii_digit() || lower == b'-';
+            assert!(lower == byte.to_ascii_lowercase() || !is_name, "{byte}");
         }
     }
 }

@@ -9,11 +9,11 @@ use super::headers;
 use super::refusal::Refusal;
 use crate::access::Permission;
 use crate::control_handle::BypassUse;
-use crate::http1::RequestHead;
+use crate::http1::{KnownName, RequestHead};
 use crate::policy::upstream_mode::UpstreamState;
 
 /// The field that asks for a bypass with the value `1`. It never reaches UCS.
-const FIELD: &str = "ucs-gateway-bypass";
+const FIELD: &str = headers::UCS_GATEWAY_BYPASS;
 
 /// The fields of the credential. The first one is for proxies, so it never reaches UCS anyway, and leaves the other one to the
 /// login at UCS.
@@ -22,13 +22,13 @@ const AUTHORIZATION: &str = "authorization";
 
 /// Whether the request asks to pass the mode.
 pub(crate) fn is_requested(head: &RequestHead) -> bool {
-    head.fields.values(FIELD).any(|value| value == b"1")
+    head.fields.values_of_other(FIELD).any(|value| value == b"1")
 }
 
 /// The fields that hold the credential of a request with the field of a bypass, whatever the mode is: they stay here.
 pub(crate) fn credential_fields(head: &RequestHead) -> &'static [&'static str] {
-    let has_field = head.fields.values(FIELD).next().is_some();
-    if has_field && head.fields.values(FOR_PROXIES).next().is_none() { &[AUTHORIZATION] } else { &[] }
+    let has_for_proxies = || head.fields.has(KnownName::ProxyAuthorization);
+    if head.fields.values_of_other(FIELD).next().is_some() && !has_for_proxies() { &[AUTHORIZATION] } else { &[] }
 }
 
 /// Admits a request that the mode has refused, if its principal may and UCS does not enforce the mode.
@@ -55,7 +55,7 @@ pub(crate) async fn admit(request: RequestContext<'_>, refused: Option<RouteMatc
 
 /// The name of the principal, which has the permission.
 async fn authorized(request: RequestContext<'_>) -> Result<Arc<str>, Refusal> {
-    let for_proxies = request.head.fields.values(FOR_PROXIES).next().is_some();
+    let for_proxies = request.head.fields.has(KnownName::ProxyAuthorization);
     let principal = request.principal(if for_proxies { FOR_PROXIES } else { AUTHORIZATION }).await?;
     if !principal.permissions.allow(Permission::ModeBypass) {
         return Err(Refusal::Forbidden(Permission::ModeBypass.as_str()));

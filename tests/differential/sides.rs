@@ -103,7 +103,7 @@ pub fn first_head(stream: &[u8]) -> Outcome {
 
 fn told_head(head: &RequestHead) -> String {
     let target = [head.authority().unwrap_or_default(), head.path(), head.query()].concat();
-    let lines = head.fields.lines().map(|line| told_line(line.name, line.value()));
+    let lines = head.fields.lines().map(|line| told_line(line.name(), line.value()));
     let version = u8::from(!head.is_http10);
     format!("{} {} {version} {}", head.method, target.escape_ascii(), lines.collect::<String>())
 }
@@ -156,7 +156,7 @@ pub fn response_head(stream: &[u8]) -> Outcome {
         Err(error) => Outcome::rejected(word(&error)),
         Ok(None) => Outcome::default(),
         Ok(Some(head)) => {
-            let lines = head.fields.lines().map(|line| told_line(line.name, line.value()));
+            let lines = head.fields.lines().map(|line| told_line(line.name(), line.value()));
             Outcome::accepted(format!("{} {}", head.status.as_u16(), lines.collect::<String>()))
         }
     }

@@ -12,7 +12,8 @@ use hyper::StatusCode;
 use super::body::FramedBody;
 use super::error::RequestError;
 use super::fast_path::{self, ResponseParts, STATUS_LINE_BYTES};
-use super::fields::{FieldPlace, Fields};
+use super::fields::{FieldPlace, Fields, Places};
+use super::known_names::KnownName;
 use super::limits::{HeadLimits, LIST_ENTRIES};
 
 /// The longest accepted head of a response, in bytes; also the limit of the interim responses before it.
@@ -134,15 +135,14 @@ fn one_head(buffer: &mut BytesMut, is_head: bool) -> Result<Option<ResponseHead>
 /// lines would add 4 KB to the stack of every exchange.
 #[cold]
 #[inline(never)]
-fn careful(bytes: &mut [u8]) -> Result<Option<ResponseParts>, ResponseError> {
+fn careful(bytes: &[u8]) -> Result<Option<ResponseParts>, ResponseError> {
     let mut lines = [const { MaybeUninit::uninit() }; HEADER_LINES];
     let mut head = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, &mut lines)?;
     let httparse::Status::Complete(length) = parsed else { return Ok(None) };
-    let place = |line: &httparse::Header<'_>| FieldPlace::of(line.name.as_bytes(), line.value, bytes);
-    let places: Vec<FieldPlace> = head.headers.iter().map(place).collect();
+    let mut places = Places::with_room(head.headers.len());
+    head.headers.iter().for_each(|line| places.push(FieldPlace::of(line.name.as_bytes(), line.value, bytes)));
     let (status, is_http10) = (head.code.unwrap_or_default(), head.version == Some(0));
-    places.iter().for_each(|place| place.lower_name(bytes));
     Ok(Some(ResponseParts { length, status, is_http10, places }))
 }
 
@@ -153,13 +153,13 @@ fn has_no_body(status: StatusCode, is_head: bool) -> bool {
 
 /// Whether the fields of a response without a body declare one.
 fn declares_body(fields: &Fields) -> bool {
-    fields.contains("transfer-encoding") || fields.values("content-length").any(|length| length != b"0")
+    fields.has(KnownName::TransferEncoding) || fields.values_of(KnownName::ContentLength).any(|length| length != b"0")
 }
 
 /// Whether the connection stays open (RFC 9112, 9.3). After two framings at once, the bytes that follow are not trusted.
 fn keeps_open(fields: &Fields, is_http10: bool) -> Result<bool, ResponseError> {
     let (mut open, mut closes, mut entries) = (!is_http10, false, 0);
-    for value in fields.values("connection") {
+    for value in fields.values_of(KnownName::Connection) {
         // The usual value, before the list is split.
         if value == b"keep-alive" {
             open = true;
@@ -174,16 +174,16 @@ fn keeps_open(fields: &Fields, is_http10: bool) -> Result<bool, ResponseError> {
             open |= token.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    Ok(open && !closes && !(fields.contains("transfer-encoding") && fields.contains("content-length")))
+    Ok(open && !closes && !(fields.has(KnownName::TransferEncoding) && fields.has(KnownName::ContentLength)))
 }
 
 fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseError> {
-    let mut codings = fields.values("transfer-encoding");
+    let mut codings = fields.values_of(KnownName::TransferEncoding);
     if let Some(coding) = codings.next() {
         let alone = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
         return if alone && !is_http10 { Ok(FramedBody::chunked_response()) } else { Err(ResponseError::Encoding) };
     }
-    let mut lengths = fields.values("content-length");
+    let mut lengths = fields.values_of(KnownName::ContentLength);
     let Some(first) = lengths.next() else { return Ok(FramedBody::UntilClosed) };
     // Equal values may be repeated (RFC 9110, 8.6); different ones may be an attack.
     if lengths.any(|other| other != first) {
@@ -194,8 +194,8 @@ fn framed_by(fields: &Fields, is_http10: bool) -> Result<FramedBody, ResponseErr
 
 /// The declared length of a response, if it is a single number. With HEAD and 304 no body of this length follows (RFC 9110, 8.6).
 pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
-    let mut lengths = fields.values("content-length");
-    let first = lengths.next().filter(|_| !fields.contains("transfer-encoding"))?;
+    let mut lengths = fields.values_of(KnownName::ContentLength);
+    let first = lengths.next().filter(|_| !fields.has(KnownName::TransferEncoding))?;
     if lengths.any(|other| other != first) { None } else { length(first).ok() }
 }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::http1::Fields;
+use crate::http1::{Fields, KnownName};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedProxies(Vec<TrustedProxy>);
@@ -57,9 +57,9 @@ impl TrustedProxies {
             return peer;
         }
         // A proxy that adds to the one field passes the other one on as clients sent it. `X-Forwarded-For` is the usual one.
-        match fields.contains("x-forwarded-for") {
-            true => self.walk(peer, entries(fields, "x-forwarded-for").map(address)),
-            false => self.walk(peer, entries(fields, "forwarded").map(forwarded_for)),
+        match fields.has(KnownName::XForwardedFor) {
+            true => self.walk(peer, entries(fields, KnownName::XForwardedFor).map(address)),
+            false => self.walk(peer, entries(fields, KnownName::Forwarded).map(forwarded_for)),
         }
     }
 
@@ -137,8 +137,8 @@ impl FromStr for TrustedProxy {
 
 /// The entries of all lines of a field, from the last one on. Empty ones do not count (RFC 9110, 5.6.1). What is quoted is seen
 /// from the end: a quote that a client has not closed cannot hide what a proxy has added after it.
-fn entries<'f>(fields: &'f Fields, name: &str) -> impl Iterator<Item = &'f [u8]> {
-    let lines = fields.values(name).rev();
+fn entries(fields: &Fields, name: KnownName) -> impl Iterator<Item = &[u8]> {
+    let lines = fields.values_of(name).rev();
     lines
         .flat_map(|line| {
             let mut is_quoted = false;

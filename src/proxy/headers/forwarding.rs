@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::client_address::Trust;
 use super::connection_options::ConnectionOptions;
 use crate::http1::encode::{write_all, write_else, write_field, write_list};
-use crate::http1::{Buffers, Fields};
+use crate::http1::{Buffers, Fields, KnownName};
 use crate::telemetry::trace_context;
 
 const X_REQUEST_ID: &str = "x-request-id";
@@ -183,7 +183,7 @@ pub(super) struct ClientFields<'a> {
 impl<'a> ClientFields<'a> {
     /// The values of a field that the client sent and did not name in `Connection`.
     fn values(&self, name: &'static str, field: ForwardedField) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let of_client = self.seen.has(field) && !self.options.removes(name.as_bytes());
+        let of_client = self.seen.has(field) && !self.options.remove(name.as_bytes());
         self.fields.values(name).take(if of_client { usize::MAX } else { 0 })
     }
 }
@@ -201,7 +201,7 @@ pub(super) fn write_forwarding(
         }
         _ => write_merged(bytes, host, client, own),
     }
-    let is_kept = client.seen.has(ForwardedField::RequestId) && !client.options.removes(X_REQUEST_ID.as_bytes());
+    let is_kept = client.seen.has(ForwardedField::RequestId) && !client.options.remove(X_REQUEST_ID.as_bytes());
     let id = if is_kept { client_id(client.fields) } else { None };
     let start = bytes.len() + X_REQUEST_ID.len() + ": ".len();
     match id {
@@ -250,7 +250,7 @@ fn write_merged(bytes: &mut Vec<u8>, host: &[u8], client: &ClientFields<'_>, own
 
 /// Whether the request comes back to the gateway that forwarded it, because that is its own upstream.
 pub(crate) fn is_looping(fields: &Fields) -> bool {
-    let entries = fields.values("via").flat_map(|list| list.split(|&byte| byte == b','));
+    let entries = fields.values_of(KnownName::Via).flat_map(|list| list.split(|&byte| byte == b','));
     let is_own =
         |entry: &[u8]| [VIA_HTTP10, VIA_HTTP11, VIA_HTTP2].iter().any(|own| entry.trim_ascii() == own.as_bytes());
     entries.filter(|entry| is_own(entry)).count() >= LOOP_ENTRIES
@@ -258,7 +258,7 @@ pub(crate) fn is_looping(fields: &Fields) -> bool {
 
 /// The client's request id. One that is unsafe to log, too long, or repeated is ignored.
 fn client_id(fields: &Fields) -> Option<&[u8]> {
-    let mut ids = fields.values(X_REQUEST_ID);
+    let mut ids = fields.values_of(KnownName::XRequestId);
     let id = ids.next()?;
     let sane = (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     (sane && ids.next().is_none()).then_some(id)
@@ -266,12 +266,12 @@ fn client_id(fields: &Fields) -> Option<&[u8]> {
 
 /// The trace id and the span id of the client's trace context, as `TRACE-SPAN`; empty without a valid one.
 pub(crate) fn trace_ids(fields: &Fields) -> &[u8] {
-    trace_context::ids(fields.values(TRACEPARENT)).unwrap_or_default()
+    trace_context::ids(fields.values_of(KnownName::Traceparent)).unwrap_or_default()
 }
 
 /// The same as two texts, for events.
 pub(crate) fn trace_and_span(fields: &Fields) -> (Option<&str>, Option<&str>) {
-    trace_context::trace_and_span(fields.values(TRACEPARENT))
+    trace_context::trace_and_span(fields.values_of(KnownName::Traceparent))
 }
 
 fn hex(number: u64) -> [u8; 16] {

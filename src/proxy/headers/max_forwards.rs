@@ -2,8 +2,8 @@
 
 use hyper::Method;
 
-use crate::http1::Fields;
 use crate::http1::encode::write_number;
+use crate::http1::{Fields, KnownName};
 
 /// Whether the field is defined for this method; in other requests it is passed on unchanged.
 pub(crate) fn is_counted(method: &Method) -> bool {
@@ -12,7 +12,7 @@ pub(crate) fn is_counted(method: &Method) -> bool {
 
 /// Whether the gateway is the last recipient.
 pub(crate) fn is_used_up(method: &Method, fields: &Fields) -> bool {
-    is_counted(method) && fields.values("max-forwards").any(|value| number(value) == Some(0))
+    is_counted(method) && fields.values_of(KnownName::MaxForwards).any(|value| number(value) == Some(0))
 }
 
 /// Writes the field for the next recipient; an invalid one ends here.

@@ -11,10 +11,10 @@ use self::connection_options::ConnectionOptions;
 use self::forwarding::{ClientFields, FieldSet, ForwardedField, via, write_forwarding};
 pub use self::forwarding::{ForwardedInfo, ProxyFields, Received, RequestIds};
 pub(crate) use self::forwarding::{is_looping, trace_and_span, trace_ids};
-pub(crate) use self::names::UCS_GATEWAY;
-use self::names::{is_hop_by_hop, is_mark, is_override, is_unwanted_upstream};
-use crate::http1::encode::{pass_line, write_all, write_list};
-use crate::http1::{Buffer, FieldNames, Fields};
+pub(crate) use self::names::{UCS_GATEWAY, UCS_GATEWAY_BYPASS};
+use self::names::{is_disguised, is_hop_by_hop, is_mark, is_own, is_unwanted_upstream};
+use crate::http1::encode::{PassedLines, write_all, write_list};
+use crate::http1::{Buffer, FieldLine, FieldNames, Fields, KnownName};
 
 mod client_address;
 mod connection_options;
@@ -74,32 +74,59 @@ pub fn to_upstream(to: Destination<'_>, fields: &Fields, without: &[&str], own: 
     let method = to.method.as_str().as_bytes();
     write_all(&mut bytes, [method, b" ", to.path, to.query, b" HTTP/1.1\r\nHost: ", to.host, b"\r\n"]);
     let options = ConnectionOptions::by(fields);
-    let mut seen = FieldSet::default();
-    let (mut says_length, mut has_trailer) = (false, false);
-    let is_removed = |name: &[u8]| options.removes(name) || without.iter().any(|other| other.as_bytes() == name);
-    for line in fields.lines() {
-        let name = line.name;
-        match disposition(name) {
-            _ if is_removed(name) => {}
-            Disposition::Drop => {}
-            Disposition::Pass => pass_line(&mut bytes, line),
-            Disposition::Length => says_length = true,
-            Disposition::Trailer => {
-                has_trailer = true;
-                pass_line(&mut bytes, line);
-            }
-            Disposition::MaxForwards if !max_forwards::is_counted(to.method) => pass_line(&mut bytes, line),
-            Disposition::MaxForwards => max_forwards::write_decremented(&mut bytes, line.value()),
-            Disposition::Forwarding(field) if own.hop.drops(field) => {}
-            Disposition::Forwarding(field) => seen.note(field),
-        }
-    }
+    let is_unwanted = |name: &[u8]| without.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()));
+    let is_removed =
+        |line: &FieldLine<'_>| options.remove_line(line) || (!without.is_empty() && is_unwanted(line.name()));
+    let drops = |field| own.hop.drops(field);
+    let Found { seen, says_length, has_trailer } = pass_lines(&mut bytes, to.method, fields, is_removed, drops);
     let client = ClientFields { fields, options: &options, seen };
     let request_id = write_forwarding(&mut bytes, to.host, &client, own);
-    let passes = |name: &[u8]| disposition(name) == Disposition::Pass && !is_removed(name);
-    let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };
+    let passes = |name: &[u8]| {
+        disposition(KnownName::of(name), || name) == Disposition::Pass && !options.remove(name) && !is_unwanted(name)
+    };
+    let trailers = trailers(fields, has_trailer, passes);
     let (is_safe, is_head) = (to.method.is_safe(), to.method == Method::HEAD);
     UpstreamHead { bytes, is_safe, is_head, says_length, trailers, request_id }
+}
+
+/// What a client's field lines have besides those that pass.
+#[derive(Debug, Default)]
+struct Found {
+    seen: FieldSet,
+    says_length: bool,
+    has_trailer: bool,
+}
+
+/// Writes the lines that pass.
+#[inline]
+fn pass_lines(
+    bytes: &mut Vec<u8>,
+    method: &Method,
+    fields: &Fields,
+    is_removed: impl Fn(&FieldLine<'_>) -> bool,
+    drops: impl Fn(ForwardedField) -> bool,
+) -> Found {
+    let (mut found, mut passed) = (Found::default(), PassedLines::of(fields));
+    for line in fields.lines().filter(|line| !is_removed(line)) {
+        match disposition(line.known(), || line.name()) {
+            Disposition::Drop => {}
+            Disposition::Pass => passed.pass(bytes, &line),
+            Disposition::Length => found.says_length = true,
+            Disposition::Trailer => {
+                found.has_trailer = true;
+                passed.pass(bytes, &line);
+            }
+            Disposition::MaxForwards if !max_forwards::is_counted(method) => passed.pass(bytes, &line),
+            Disposition::MaxForwards => {
+                passed.end(bytes);
+                max_forwards::write_decremented(bytes, line.value());
+            }
+            Disposition::Forwarding(field) if drops(field) => {}
+            Disposition::Forwarding(field) => found.seen.note(field),
+        }
+    }
+    passed.end(bytes);
+    found
 }
 
 /// The treatment of one field line.
@@ -115,30 +142,32 @@ enum Disposition {
     Forwarding(ForwardedField),
 }
 
-fn disposition(name: &[u8]) -> Disposition {
-    match name {
+/// The treatment of a field; its name as received is needed only if it is not a known one.
+#[inline]
+fn disposition<'n>(known: KnownName, name: impl Fn() -> &'n [u8]) -> Disposition {
+    match known {
         // The host is already written.
-        b"host" | b"expect" => Disposition::Drop,
-        b"content-length" => Disposition::Length,
-        b"trailer" => Disposition::Trailer,
-        b"max-forwards" => Disposition::MaxForwards,
-        b"via" => Disposition::Forwarding(ForwardedField::Via),
-        b"traceparent" | b"tracestate" => Disposition::Forwarding(ForwardedField::Trace),
-        [b'x', b'-', ..] => disposition_of_extension(name),
-        name if is_hop_by_hop(name) || is_unwanted_upstream(name) => Disposition::Drop,
+        KnownName::Host | KnownName::Expect => Disposition::Drop,
+        KnownName::ContentLength => Disposition::Length,
+        KnownName::Trailer => Disposition::Trailer,
+        KnownName::MaxForwards => Disposition::MaxForwards,
+        KnownName::Via => Disposition::Forwarding(ForwardedField::Via),
+        KnownName::Traceparent | KnownName::Tracestate => Disposition::Forwarding(ForwardedField::Trace),
+        KnownName::XForwardedFor => Disposition::Forwarding(ForwardedField::ForwardedFor),
+        KnownName::XForwardedProto => Disposition::Forwarding(ForwardedField::ForwardedProto),
+        KnownName::XForwardedHost => Disposition::Forwarding(ForwardedField::ForwardedHost),
+        KnownName::XRequestId => Disposition::Forwarding(ForwardedField::RequestId),
+        KnownName::Other if is_own(name()) => Disposition::Drop,
+        KnownName::Unusual if is_disguised(name()) => Disposition::Drop,
+        KnownName::Other | KnownName::Unusual => Disposition::Pass,
+        known if is_hop_by_hop(known) || is_unwanted_upstream(known) => Disposition::Drop,
         _ => Disposition::Pass,
     }
 }
 
-fn disposition_of_extension(name: &[u8]) -> Disposition {
-    match name {
-        b"x-forwarded-for" => Disposition::Forwarding(ForwardedField::ForwardedFor),
-        b"x-forwarded-proto" => Disposition::Forwarding(ForwardedField::ForwardedProto),
-        b"x-forwarded-host" => Disposition::Forwarding(ForwardedField::ForwardedHost),
-        b"x-request-id" => Disposition::Forwarding(ForwardedField::RequestId),
-        name if is_override(name) => Disposition::Drop,
-        _ => Disposition::Pass,
-    }
+/// The trailers that a message announces and whose fields would be forwarded.
+fn trailers(fields: &Fields, has_trailer: bool, passes: impl Fn(&[u8]) -> bool) -> FieldNames {
+    if has_trailer { FieldNames::by(fields.values_of(KnownName::Trailer), passes) } else { FieldNames::default() }
 }
 
 /// Facts about UCS's field lines that the encoder needs.
@@ -155,32 +184,37 @@ pub struct ResponseMeta {
 pub fn to_downstream(fields: &Fields, bytes: &mut Vec<u8>) -> ResponseMeta {
     let options = ConnectionOptions::by(fields);
     let (mut dated, mut has_via, mut has_trailer) = (false, false, false);
-    let is_removed = |name: &[u8]| options.removes(name) || is_hop_by_hop(name) || is_mark(name);
+    let is_of_hop = |known, name: &[u8]| is_hop_by_hop(known) || (known == KnownName::Other && is_mark(name));
+    let mut passed = PassedLines::of(fields);
     for line in fields.lines() {
-        let name = line.name;
-        if is_removed(name) {
+        let known = line.known();
+        if is_of_hop(known, line.name()) || options.remove_line(&line) {
             continue;
         }
-        match name {
-            b"content-length" => continue,
-            b"via" => {
+        match known {
+            KnownName::ContentLength => continue,
+            KnownName::Via => {
                 has_via = true;
                 continue;
             }
-            b"date" => dated = true,
-            b"trailer" => has_trailer = true,
+            KnownName::Date => dated = true,
+            KnownName::Trailer => has_trailer = true,
             _ => {}
         }
-        pass_line(bytes, line);
+        passed.pass(bytes, &line);
     }
+    passed.end(bytes);
     let own = via(if fields.is_of_http10_response() { Received::Http10 } else { Received::Http11 });
     if has_via {
-        write_list(bytes, "Via", fields.values("via"), own);
+        write_list(bytes, "Via", fields.values_of(KnownName::Via), own);
     } else {
         write_all(bytes, [b"Via: ", own.as_bytes(), b"\r\n"]);
     }
-    let passes = |name: &[u8]| name != b"via" && !is_removed(name);
-    let trailers = if has_trailer { FieldNames::by(fields.values("trailer"), passes) } else { FieldNames::default() };
+    let passes = |name: &[u8]| {
+        let known = KnownName::of(name);
+        known != KnownName::Via && !is_of_hop(known, name) && !options.remove(name)
+    };
+    let trailers = trailers(fields, has_trailer, passes);
     ResponseMeta { dated, trailers }
 }
 

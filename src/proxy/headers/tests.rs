@@ -7,6 +7,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::http1::read_response_head;
 
 fn hop() -> ForwardedInfo {
     ForwardedInfo::new("::ffff:192.0.2.7".parse().ok(), false)
@@ -236,5 +237,23 @@ proptest! {
             prop_assert!(!up.has(name) && !down.has(name), "{} is left", name);
         }
         prop_assert!(!up.has("connection") && !down.has("connection"));
+    }
+}
+
+#[test]
+fn lines_that_pass_keep_their_order_and_spelling_whether_or_not_they_are_copied() {
+    let long = "Q".repeat(65);
+    // The fast path takes the first head alone.
+    for (a, b) in [("X-a: 1", "X-b: 2"), ("X-a:1", "X-b: \t 2 "), ("X-a:  1", format!("X-b: 2\r\n{long}: 3").as_str())]
+    {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nSERVER: s\r\n{a}\r\nContent-Length: 0\r\n{b}\r\nConnection: X-C\r\nx-c: 4\r\nvary: v\r\n\r\n"
+        );
+        let head = read_response_head(&mut head.as_bytes().into(), false).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        to_downstream(&head.fields, &mut bytes);
+        let more = if b.contains(&long) { format!("{long}: 3\r\n") } else { String::new() };
+        let expected = format!("SERVER: s\r\nX-a: 1\r\nX-b: 2\r\n{more}vary: v\r\nVia: 1.1 ucs-gateway\r\n");
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
     }
 }

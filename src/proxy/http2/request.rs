@@ -19,9 +19,9 @@ pub(super) fn head_of(parts: &Parts, limits: &HeadLimits) -> Result<Box<RequestH
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(RequestError::Target);
     }
-    let mut bytes = write(parts);
+    let bytes = write(parts);
     let mut head = Box::new(RequestHead::default());
-    match head.advance(&mut bytes, limits)? {
+    match head.advance(&bytes, limits)? {
         Some((length, _)) if length == bytes.len() => head.complete(bytes)?,
         // A part of the request holds the end of the head.
         Some(_) | None => return Err(RequestError::Target),
@@ -91,7 +91,7 @@ mod tests {
     fn crumbs_of_cookies_are_joined() {
         let read = head("http://ucs/", &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]).unwrap();
         let cookies: Vec<&[u8]> =
-            read.fields.lines().filter(|line| line.name == b"cookie").map(|line| line.value()).collect();
+            read.fields.lines().filter(|line| line.name() == b"cookie").map(|line| line.value()).collect();
         assert_eq!(cookies, [b"a=1; b=2"]);
     }
 

@@ -172,7 +172,7 @@ fn answered<'p>(is_head: bool, pieces: impl IntoIterator<Item = &'p [u8]>) -> Re
             None => buffer.extend_from_slice(pieces.next().ok_or("ended")?),
         }
     };
-    let lines: Vec<_> = head.fields.lines().map(|line| (line.name.to_vec(), line.value().to_vec())).collect();
+    let lines: Vec<_> = head.fields.lines().map(|line| (line.name().to_vec(), line.value().to_vec())).collect();
     let mut body = Vec::new();
     while !head.body.is_over() {
         match head.body.take(&mut buffer, &RESPONSE_LIMITS).map_err(|error| kind(error.into()))? {

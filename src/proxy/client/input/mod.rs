@@ -140,7 +140,7 @@ impl<R: AsyncRead + Unpin> ClientInput<R> {
             return Ok(None);
         }
         let mut head = self.head.take().unwrap_or_default();
-        let Some((length, framing)) = head.advance(&mut self.unread, &self.scratch.limits)? else {
+        let Some((length, framing)) = head.advance(&self.unread, &self.scratch.limits)? else {
             self.state.note_head(self.unread.iter().any(|byte| !matches!(byte, b'\r' | b'\n')));
             self.head = Some(head);
             return Ok(None);
