@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("faults", &[]),
     ("telemetry", &["faults"]),
     ("http1", &[]),
-    ("transport", &["files"]),
+    ("transport", &[]),
     ("http_client", &["transport"]),
     ("hex", &[]),
     // policy: access.yaml is read by the strict reader of routes.yaml.

@@ -10,6 +10,8 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 pub(crate) enum TlsError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is not a regular file; put the PEM file in its place", path.display())]
+    NotAFile { path: PathBuf },
     #[error("{} is longer than 1 MiB", path.display())]
     TooLong { path: PathBuf },
     #[error("{} is not valid PEM: {source}", path.display())]

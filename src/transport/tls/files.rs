@@ -1,15 +1,17 @@
 //! Certificates, keys and revocation lists from PEM files. It verifies no signature.
 
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::error::TlsError;
-use crate::files::open;
 
 /// The longest file, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -22,10 +24,15 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Reads a file within the limit.
+    /// Reads a regular file within the limit. Anything else, such as a pipe, could take for ever.
     pub(super) fn read(path: &Path) -> Result<Content, TlsError> {
         let failed = |source| TlsError::Read { path: path.to_owned(), source };
-        let file = open(path).map_err(failed)?;
+        let mut options = File::options();
+        let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(TlsError::NotAFile { path: path.to_owned() });
+        }
         let mut bytes = Vec::new();
         file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > LONGEST {

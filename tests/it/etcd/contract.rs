@@ -21,6 +21,16 @@ enum Subject {
     Etcd(EtcdStore, EtcdSettings),
 }
 
+/// Until a program that another test has just started begins, it holds a copy of the lock that was released.
+fn opened(dir: &Path) -> LocalDir {
+    let mut opened = None;
+    eventually("the lock is free", || {
+        opened = LocalDir::open(dir).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
+}
+
 /// A token of nothing.
 const NOTHING: Marked = Marked::Etcd(0);
 
@@ -46,7 +56,7 @@ impl Subject {
         match self {
             Subject::File(open, dir) => {
                 *open = None;
-                let local = LocalDir::open(dir.path()).unwrap();
+                let local = opened(dir.path());
                 let mut files = RecordFile::in_dir(&local);
                 files.load().unwrap();
                 *open = Some(Box::new((files, local)));
