@@ -6,6 +6,9 @@ use super::syntax::{before_colon, lower_case, plain_name};
 /// The bytes of the longest known name, in words.
 const WORDS: usize = 3;
 
+/// The length of the longest name that has a key, in bytes.
+const LONGEST: usize = 8 * WORDS - 1;
+
 /// A name of up to 23 bytes in lower case, eight bytes in each word, the first ones lowest; the last byte of all is its length, as
 /// zeros could be a part of a name that was sent.
 type Key = [u64; WORDS];
@@ -150,7 +153,7 @@ impl KnownName {
     /// Recognises a name, in any case.
     pub(crate) fn of(name: &[u8]) -> KnownName {
         let mut padded = [0; 8 * WORDS];
-        if let Some(start) = padded[..8 * WORDS - 1].get_mut(..name.len()) {
+        if let Some(start) = padded[..LONGEST].get_mut(..name.len()) {
             start.copy_from_slice(name);
             let mut key = Key::default();
             key.iter_mut()
@@ -172,7 +175,7 @@ impl KnownName {
 }
 
 /// The length of the name with which `line` begins, up to its colon, and the name; `None` if it has other characters than
-/// letters, digits and dashes, is longer than 64 bytes, or is too close to the end.
+/// letters, digits and dashes, is longer than 64 bytes, or is too close to the end of the bytes.
 #[inline]
 pub(super) fn name_of(line: &[u8]) -> Option<(usize, KnownName)> {
     let mut key = Key::default();
@@ -186,10 +189,12 @@ pub(super) fn name_of(line: &[u8]) -> Option<(usize, KnownName)> {
         let length = 8 * place + length;
         key[WORDS - 1] |= length_part(length);
         // A known name needs no look at its characters.
-        let Some(known) = find(&key) else { break };
-        return Some((length, known));
+        let known = find(&key).map(|known| (length, known));
+        return known.or_else(|| other_name(line).map(|length| (length, KnownName::Other)));
     }
-    other_name(line).map(|length| (length, KnownName::Other))
+    // The colon is behind the longest known name, or fewer bytes are there than that has: then the name may be a known one.
+    let length = other_name(line).filter(|length| *length > LONGEST)?;
+    Some((length, KnownName::Other))
 }
 
 /// The length of an unknown name.
@@ -262,6 +267,19 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// The end of the bytes may be the end of what was received so far.
+    #[test]
+    fn a_name_close_to_the_end_is_recognised_or_left_to_the_caller() {
+        for &(known, text) in NAMES {
+            let line = [text.as_bytes(), b": value of which more and more was received\r\n"].concat();
+            for end in 0..=line.len() {
+                let name = name_of(&line[..end]);
+                assert!(name.is_none_or(|name| name == (text.len(), known)), "{text} of {end}");
+            }
+            assert!(name_of(&line).is_some());
         }
     }
 

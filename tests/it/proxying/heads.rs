@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::{GET, POST};
-use crate::support::{Connection, Gateway, PATIENCE, Reply, Scripted, http};
+use crate::support::{Connection, Gateway, PATIENCE, Reply, Scripted, eventually, http, kernel};
 
 /// What UCS gets of a request: the request line, and the fields with names in lower case.
 struct Seen {
@@ -119,6 +119,39 @@ fn what_could_turn_the_request_into_another_does_not_reach_ucs() {
     names.retain(|name| !expected.contains(name));
     assert_eq!(names, Vec::<&str>::new());
     assert_eq!(seen.all("x-other"), ["kept"]);
+}
+
+/// The end of a piece is the end of all that the gateway has read.
+#[test]
+fn a_head_in_two_pieces_reaches_ucs_as_in_one_wherever_it_is_cut() {
+    let names = "X-HTTP-Method-Override X-HTTP-Method X-Method-Override X-Method X-Original-URL X-Original-Host \
+                 X-Rewrite-URL X-Forwarded-Prefix X-Forwarded-Path X-Forwarded-Method X-Envoy-Original-Method \
+                 X-Servlet-Path Forwarded X-Real-IP True-Client-IP CF-Connecting-IP Fastly-Client-IP Proxy-Connection \
+                 Proxy-Authorization Keep-Alive TE UCS-Gateway UCS-Gateway-Bypass X_Forwarded_Path";
+    let lines: String = names.split_whitespace().map(|name| format!("{name}: ~\r\n")).collect();
+    let head =
+        format!("GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\n{lines}X-Request-Id: abc-1\r\nAccept-Charset: kept\r\n\r\n");
+    let (sender, heads) = mpsc::channel();
+    let upstream = Scripted::start(move |conn| {
+        while let Some(request) = conn.read_request() {
+            let _ = sender.send(request.head);
+            conn.write("HTTP/1.1 204 No Content\r\n\r\n");
+        }
+    });
+    let gateway = Gateway::bare(upstream.address, &[]);
+    let mut client = Connection::open(gateway.data);
+    let mut whole = None;
+    for cut in (1..=head.len()).rev() {
+        client.send(&head[..cut]);
+        eventually("the first piece is read", || {
+            kernel::accepted_by(gateway.data).iter().all(|socket| socket.unread == 0)
+        });
+        client.send(&head[cut..]);
+        assert_eq!(client.read_reply().status, 204);
+        let seen = heads.recv_timeout(PATIENCE).unwrap();
+        assert!(seen.contains("Accept-Charset: kept") && !seen.contains(": ~"), "{seen}");
+        assert_eq!(&seen, whole.get_or_insert(seen.clone()), "cut behind {:?}", &head[..cut]);
+    }
 }
 
 #[test]
