@@ -195,6 +195,22 @@ fn links_in_responses_that_were_not_read_are_not_proven() {
     says(&check(locked.address, &[]), 1, &["fault login", "fault links not proven: none in 0 of"]);
 }
 
+/// The search ends at the first response that does not come.
+#[test]
+fn links_are_not_proven_where_a_response_did_not_come_in_time() {
+    let ucs = Scripted::start(|conn| {
+        let Some(head) = conn.read_head() else { return };
+        let body = match head.split(' ').nth(1).unwrap() {
+            "/server/status" => r#"{"mode":"production","started":"now"}"#,
+            "/metadata/profiles" => r#"[{"name":"x"}]"#,
+            _ => return drop(conn.read_head()),
+        };
+        conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    });
+    let late = ["ok schema", "fault links not proven: none in", "then none came in time", "→ UCS is slow"];
+    says(&check(ucs.address, &["--upstream-path", "/metadata/profiles"]), 1, &late);
+}
+
 /// A unit that checks its table before a reload has the variables of serve.
 #[test]
 fn the_variables_of_serve_do_not_make_check_ask_ucs() {
