@@ -27,12 +27,13 @@ impl Content {
     /// Reads a regular file within the limit. Anything else, such as a pipe, could take for ever.
     pub(super) fn read(path: &Path) -> Result<Content, TlsError> {
         let failed = |source| TlsError::Read { path: path.to_owned(), source };
+        if !path.metadata().map_err(failed)?.is_file() {
+            return Err(TlsError::NotAFile { path: path.to_owned() });
+        }
+        // A pipe may have taken its place just now.
         let mut options = File::options();
         let options = options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
         let file = options.open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(TlsError::NotAFile { path: path.to_owned() });
-        }
         let mut bytes = Vec::new();
         file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > LONGEST {
