@@ -17,9 +17,8 @@ impl Seen {
     }
 }
 
-/// Sends one request in these very bytes and shows it as UCS saw it.
-#[track_caller]
-fn seen(bytes: &str) -> Seen {
+/// A UCS without content, and the heads of the requests that reach it.
+fn recording() -> (Scripted, mpsc::Receiver<String>) {
     let (sender, heads) = mpsc::channel();
     let upstream = Scripted::start(move |conn| {
         while let Some(request) = conn.read_request() {
@@ -27,6 +26,13 @@ fn seen(bytes: &str) -> Seen {
             conn.write("HTTP/1.1 204 No Content\r\n\r\n");
         }
     });
+    (upstream, heads)
+}
+
+/// Sends one request in these very bytes and shows it as UCS saw it.
+#[track_caller]
+fn seen(bytes: &str) -> Seen {
+    let (upstream, heads) = recording();
     let gateway = Gateway::bare(upstream.address, &[]);
     let mut client = Connection::open(gateway.data);
     client.send(bytes);
@@ -131,13 +137,7 @@ fn a_head_in_two_pieces_reaches_ucs_as_in_one_wherever_it_is_cut() {
     let lines: String = names.split_whitespace().map(|name| format!("{name}: ~\r\n")).collect();
     let head =
         format!("GET /profiles/1 HTTP/1.1\r\nHost: ucs\r\n{lines}X-Request-Id: abc-1\r\nAccept-Charset: kept\r\n\r\n");
-    let (sender, heads) = mpsc::channel();
-    let upstream = Scripted::start(move |conn| {
-        while let Some(request) = conn.read_request() {
-            let _ = sender.send(request.head);
-            conn.write("HTTP/1.1 204 No Content\r\n\r\n");
-        }
-    });
+    let (upstream, heads) = recording();
     let gateway = Gateway::bare(upstream.address, &[]);
     let mut client = Connection::open(gateway.data);
     let mut whole = None;
